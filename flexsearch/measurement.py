@@ -1,0 +1,50 @@
+"""A measured number never travels alone: value, unit, spread and how it was measured."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def short_digest(value: Any) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of `canonical_json(value)`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One number with its unit, its spread and its protocol.
+
+    Attributes:
+        name: what was measured, unit included where it has one, e.g. "latency_ms".
+        value: the number.
+        unit: e.g. "ms/image", "MACs", "1".
+        spread: half-width of the interval that holds the middle half of the repetitions, in `unit`; None if there
+            was only one repetition.
+        protocol: how it was measured (images, sampler, seed, device, dtype, ...). JSON values only.
+    """
+
+    name: str
+    value: float
+    unit: str
+    spread: float | None = None
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "value": self.value,
+            "unit": self.unit,
+            "spread": self.spread,
+            "protocol": dict(self.protocol),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Measurement":
+        return cls(**values)
