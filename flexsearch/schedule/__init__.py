@@ -1,0 +1,25 @@
+"""What a density schedule is, what it lowers to, and what that costs. Needs no torch."""
+
+from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.macs import TransformerShape, plan_macs, plan_params
+from flexsearch.schedule.plan import Operation, Plan, lower
+from flexsearch.schedule.segments import Dense, Pooling, Sdtm, Segment
+from flexsearch.schedule.timetable import Timetable
+
+__all__ = [
+    "Candidate",
+    "Dense",
+    "DensitySchedule",
+    "Operation",
+    "Plan",
+    "Pooling",
+    "Sdtm",
+    "Segment",
+    "Timetable",
+    "TokenGrid",
+    "TransformerShape",
+    "lower",
+    "plan_macs",
+    "plan_params",
+]

@@ -1,0 +1,77 @@
+"""The training stream: batch `u` is a function of the seed and `u` alone.
+
+Two runs with one seed see the same images, labels, times and noise in the same order, whatever schedule they train;
+a run that resumes at update `u` goes on with the very batch that it would have seen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from flexsearch.diffusion.timesteps import stage_homogeneous_times
+
+
+class DataSource(Protocol):
+    """What training reads: (N, C, H, W) clean data in model units with class labels."""
+
+    num_classes: int
+
+    def __len__(self) -> int: ...
+
+    def clean(self, indices: Tensor) -> Tensor:
+        """(B, C, H, W) float32 data at `indices` (B,)."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64 class labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One training batch. `labels` equal to `num_classes` stand for "no label" (classifier-free guidance)."""
+
+    clean: Tensor  # (B, C, H, W)
+    labels: Tensor  # (B,)
+    noise: Tensor  # (B, C, H, W)
+    time: Tensor  # (B,) in [0, 1)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchStream:
+    """All batches of a training run.
+
+    Attributes:
+        data: the images or latents.
+        batch: examples per batch.
+        seed: of order, times, noise and label dropout.
+        edges: time bands; every batch stays inside one.
+        label_dropout: fraction of labels replaced by "no label".
+        mirror: flip images left-right with probability one half.
+    """
+
+    data: DataSource
+    batch: int
+    seed: int
+    edges: Sequence[float] = (0.0, 1.0)
+    label_dropout: float = 0.1
+    mirror: bool = False
+
+    def at(self, update: int) -> Batch:
+        """The batch of update `update`, from 0."""
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + update) % 2**63)
+        indices = torch.randint(len(self.data), (self.batch,), generator=generator)
+        clean = self.data.clean(indices)
+        if self.mirror:
+            flipped = torch.rand(self.batch, generator=generator) < 0.5
+            clean = torch.where(flipped.view(-1, 1, 1, 1), clean.flip(-1), clean)
+        times, _ = stage_homogeneous_times(update, self.batch, edges=self.edges, generator=generator)
+        dropped = torch.rand(self.batch, generator=generator) < self.label_dropout
+        labels = torch.where(dropped, self.data.num_classes, self.data.labels[indices])
+        noise = torch.randn(clean.shape, generator=generator)
+        return Batch(clean=clean, labels=labels, noise=noise, time=times)

@@ -1,0 +1,147 @@
+"""Training objectives: how clean data become a training pair, and what the model is asked to predict.
+
+Diffusion time is a fraction in [0, 1]: 0 is data, 1 is noise. The base's scheduler says which objective it was trained
+with (`process_of`). Shapes: B batch, C data channels, H x W data or latent pixels.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from flexsearch.errors import UserError
+
+
+class DiffusionProcess(Protocol):
+    """A training objective.
+
+    `noisy` mixes clean data and noise, `model_time` is the timestep that the model reads, `loss` compares one output.
+    """
+
+    name: str
+
+    def noisy(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """(B, C, H, W) noisy data at `time` (B,) in [0, 1]."""
+
+    def model_time(self, time: Tensor) -> Tensor:
+        """(B,) the timestep as the model was trained to read it."""
+
+    def loss(self, output: Tensor, *, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """(B,) loss of one model output per example."""
+
+
+def _per_pixel_mean(values: Tensor) -> Tensor:
+    return values.flatten(1).mean(dim=1)
+
+
+class FlowMatching:
+    """Straight paths from data to noise; the model predicts the velocity `noise - clean`.
+
+    Source: Lipman et al. 2023 (arXiv 2210.02747), in the convention of diffusers' FlowMatchEulerDiscreteScheduler.
+    """
+
+    name = "flow_matching"
+
+    def __init__(self, num_train_timesteps: int = 1000) -> None:
+        self.num_train_timesteps = num_train_timesteps
+
+    def noisy(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        weight = time.view(-1, 1, 1, 1).to(clean.dtype)
+        return (1 - weight) * clean + weight * noise
+
+    def model_time(self, time: Tensor) -> Tensor:
+        return time * self.num_train_timesteps
+
+    def loss(self, output: Tensor, *, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        return _per_pixel_mean((output.float() - (noise - clean).float()) ** 2)
+
+
+class NoisePrediction:
+    """The model predicts the noise and, where it has twice the channels, an interpolated variance.
+
+    The loss is `L_simple` plus, with learned variance, the variational bound with the mean held fixed, weighted by
+    T/1000. Source: Nichol & Dhariwal 2021 (arXiv 2102.09672), equations 14-16, as DiT trains it.
+    """
+
+    name = "noise_prediction"
+
+    def __init__(self, alphas_cumprod: Tensor) -> None:
+        abar = alphas_cumprod.double()
+        abar_previous = torch.cat([abar.new_ones(1), abar[:-1]])
+        betas = 1 - abar / abar_previous
+        posterior_variance = betas * (1 - abar_previous) / (1 - abar)
+        posterior_variance[0] = posterior_variance[1]  # zero at the last step; its logarithm is clipped
+        self.num_train_timesteps = len(abar)
+        self._abar = abar
+        self._log_beta = betas.log()
+        self._log_posterior_variance = posterior_variance.log()
+        self._mean_from_clean = betas * abar_previous.sqrt() / (1 - abar)
+        self._mean_from_noisy = (1 - abar_previous) * (1 - betas).sqrt() / (1 - abar)
+
+    def _index(self, time: Tensor) -> Tensor:
+        return (time * self.num_train_timesteps).long().clamp(0, self.num_train_timesteps - 1)
+
+    def _at(self, table: Tensor, index: Tensor) -> Tensor:
+        return table.to(index.device)[index].float().view(-1, 1, 1, 1)
+
+    def noisy(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        abar = self._at(self._abar, self._index(time))
+        return (abar.sqrt() * clean + (1 - abar).sqrt() * noise).to(clean.dtype)
+
+    def model_time(self, time: Tensor) -> Tensor:
+        return self._index(time)
+
+    def loss(self, output: Tensor, *, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        channels = clean.shape[1]
+        predicted_noise = output[:, :channels].float()
+        loss = _per_pixel_mean((predicted_noise - noise.float()) ** 2)
+        if output.shape[1] == 2 * channels:
+            bound = self._variational_bound(predicted_noise.detach(), output[:, channels:].float(), clean, noise, time)
+            loss = loss + self.num_train_timesteps / 1000 * bound
+        return loss
+
+    def _variational_bound(
+        self, predicted_noise: Tensor, variance: Tensor, clean: Tensor, noise: Tensor, time: Tensor
+    ) -> Tensor:
+        index = self._index(time)
+        noisy = self.noisy(clean, noise, time).float()
+        abar = self._at(self._abar, index)
+        predicted_clean = (noisy - (1 - abar).sqrt() * predicted_noise) / abar.sqrt()
+        from_clean, from_noisy = self._at(self._mean_from_clean, index), self._at(self._mean_from_noisy, index)
+        true_mean = from_clean * clean.float() + from_noisy * noisy
+        mean = from_clean * predicted_clean + from_noisy * noisy
+        low, high = self._at(self._log_posterior_variance, index), self._at(self._log_beta, index)
+        log_variance = low + (variance + 1) / 2 * (high - low)
+        divergence = 0.5 * (
+            log_variance - low - 1 + (low - log_variance).exp() + (true_mean - mean) ** 2 * (-log_variance).exp()
+        )
+        likelihood = _discretized_gaussian_nll(clean.float(), mean, log_variance)
+        first = (index == 0).view(-1, 1, 1, 1)
+        return _per_pixel_mean(torch.where(first, likelihood, divergence)) / torch.log(torch.tensor(2.0))
+
+
+def _discretized_gaussian_nll(data: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Negative log-likelihood of `data` in [-1, 1], in 256 bins, under a Gaussian (arXiv 2006.11239, section 3.3)."""
+    inverse_sd = (-0.5 * log_variance).exp()
+    upper = torch.special.ndtr((data - mean + 1 / 255) * inverse_sd)
+    lower = torch.special.ndtr((data - mean - 1 / 255) * inverse_sd)
+    mass = torch.where(data < -0.999, upper, torch.where(data > 0.999, 1 - lower, upper - lower))
+    return -mass.clamp(min=1e-12).log()
+
+
+def process_of(scheduler: Any) -> DiffusionProcess:
+    """The training objective that belongs to a diffusers scheduler.
+
+    Raises:
+        UserError: the scheduler's `prediction_type` is one that flexsearch does not train.
+    """
+    if type(scheduler).__name__.startswith("FlowMatch"):
+        return FlowMatching(scheduler.config.num_train_timesteps)
+    prediction_type = getattr(scheduler.config, "prediction_type", None)
+    if prediction_type == "epsilon":
+        return NoisePrediction(scheduler.alphas_cumprod)
+    raise UserError(
+        f"must predict noise (epsilon) or flow-matching velocity, but got {prediction_type!r}",
+        field="scheduler.prediction_type",
+        nearest="epsilon",
+    )

@@ -1,0 +1,167 @@
+"""One optimiser loop for every kind of training: a dense base, the elastic warm start, a trial, an exported recipe.
+
+What differs between them is passed in: the batches, the schedule that is active at an update, the teacher.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from flexsearch.diffusion.batches import Batch, BatchStream
+from flexsearch.diffusion.process import DiffusionProcess
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimisation:
+    """How weights are updated.
+
+    Attributes:
+        updates: number of optimiser steps.
+        batch: examples per update.
+        learning_rate: AdamW's peak learning rate.
+        decay: "constant" keeps it; "linear" and "cosine" bring it to zero at the last update; "cooldown" keeps it for
+            80 % of the updates and then goes linearly to zero (so that a run can be prolonged without starting again).
+        warmup: updates over which the learning rate rises linearly from zero.
+        weight_decay: AdamW's weight decay.
+        max_gradient_norm: gradients are clipped to this norm; None leaves them.
+        ema_decay: decay of the averaged weights that are sampled from; the first updates use (1 + u) / (10 + u).
+        distillation: weight of the squared distance to the dense base's output; 0 needs no teacher.
+        dtype: "fp32", or "bf16" for autocast.
+    """
+
+    updates: int
+    batch: int = 64
+    learning_rate: float = 1e-4
+    decay: Literal["constant", "linear", "cosine", "cooldown"] = "constant"
+    warmup: int = 0
+    weight_decay: float = 0.0
+    max_gradient_norm: float | None = 1.0
+    ema_decay: float = 0.9999
+    distillation: float = 0.0
+    dtype: Literal["fp32", "bf16"] = "fp32"
+
+    def learning_rate_at(self, update: int) -> float:
+        """The learning rate of update `update`, from 0."""
+        rate = self.learning_rate
+        if update < self.warmup:
+            rate *= (update + 1) / (self.warmup + 1)
+        done = update / max(self.updates, 1)
+        if self.decay == "linear":
+            rate *= 1 - done
+        elif self.decay == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * done))
+        elif self.decay == "cooldown":
+            rate *= min(1.0, (1 - done) / 0.2)
+        return rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one update did. `update` counts the updates done so far, from 1."""
+
+    update: int
+    loss: float
+
+
+class Training:
+    """The mutable state of one training run: weights, optimiser, average, and how far it is.
+
+    Args:
+        model: called as `model(noisy, model_time, labels)`, gives an object with `.sample`.
+        process: the training objective.
+        stream: the batches; batch `u` is used by update `u`.
+        optimisation: how weights are updated.
+        teacher: `(update, batch, noisy, model_time) -> (B, C, H, W)` the dense base's output, for distillation.
+        before_update: called with the update's index and batch before it runs, e.g. to draw a schedule.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        process: DiffusionProcess,
+        stream: BatchStream,
+        optimisation: Optimisation,
+        teacher: Callable[[int, Batch, Tensor, Tensor], Tensor] | None = None,
+        before_update: Callable[[int, Batch], None] | None = None,
+    ) -> None:
+        self.model = model
+        self.process = process
+        self.stream = stream
+        self.optimisation = optimisation
+        self.teacher = teacher
+        self.before_update = before_update
+        self.device = next(model.parameters()).device
+        self.num_done = 0
+        self.optimizer = torch.optim.AdamW(
+            (weight for weight in model.parameters() if weight.requires_grad),
+            lr=optimisation.learning_rate,
+            weight_decay=optimisation.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        self.average = AveragedModel(model, multi_avg_fn=self._blend)
+        self.average.requires_grad_(False)
+
+    def _blend(self, averages: list[Tensor], weights: list[Tensor], _: Tensor | int) -> None:
+        decay = min(self.optimisation.ema_decay, (1 + self.num_done) / (10 + self.num_done))
+        get_ema_multi_avg_fn(decay)(averages, weights, self.num_done)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The model with averaged weights: sample from this one."""
+        averaged: nn.Module = self.average.module
+        return averaged
+
+    def loss(self, update: int, batch: Batch) -> Tensor:
+        """Mean loss over the batch, distillation included."""
+        noisy = self.process.noisy(batch.clean, batch.noise, batch.time)
+        model_time = self.process.model_time(batch.time)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.optimisation.dtype == "bf16"):
+            output = self.model(noisy, model_time, batch.labels).sample
+        loss = self.process.loss(output, clean=batch.clean, noise=batch.noise, time=batch.time)
+        if self.optimisation.distillation and self.teacher is not None:
+            target = self.teacher(update, batch, noisy, model_time)
+            loss = loss + self.optimisation.distillation * ((output - target).float() ** 2).flatten(1).mean(1)
+        return loss.mean()
+
+    def run(self) -> Iterator[Step]:
+        """Trains to the last update, from wherever it is, yielding after each one."""
+        parameters = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        while self.num_done < self.optimisation.updates:
+            update = self.num_done
+            batch = self.stream.at(update).to(self.device)
+            self.model.train()
+            if self.before_update is not None:
+                self.before_update(update, batch)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.optimisation.learning_rate_at(update)
+            loss = self.loss(update, batch)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if self.optimisation.max_gradient_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, self.optimisation.max_gradient_norm)
+            self.optimizer.step()
+            self.average.update_parameters(self.model)
+            self.num_done += 1
+            yield Step(update=self.num_done, loss=float(loss.detach()))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "num_done": self.num_done,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.num_done = state["num_done"]
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])

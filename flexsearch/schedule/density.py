@@ -1,0 +1,123 @@
+"""The density schedule: which role each block plays, on how many tokens, at which diffusion time."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from flexsearch.errors import UserError
+from flexsearch.measurement import short_digest
+from flexsearch.schedule.segments import FAMILIES, Dense, Role, Segment
+from flexsearch.schedule.timetable import Timetable
+
+
+@dataclass(frozen=True, kw_only=True)
+class DensitySchedule:
+    """Segments from bottom to top and a timetable of sparse grids.
+
+    A schedule without sparse tokens has no use for grids: its timetable is one stage with grid 1.
+    """
+
+    segments: tuple[Segment, ...]
+    timetable: Timetable = field(default_factory=Timetable)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "segments", tuple(segment for segment in self.segments if segment.roles))
+        if not self.segments:
+            raise UserError("must hold at least one block", field="segments")
+        if not self.has_sparse_tokens:
+            object.__setattr__(self, "timetable", Timetable())
+
+    @classmethod
+    def all_dense(cls, num_blocks: int) -> "DensitySchedule":
+        return cls(segments=(Dense(depth=num_blocks),))
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """One role per block, bottom to top."""
+        return tuple(role for segment in self.segments for role in segment.roles)
+
+    @property
+    def num_blocks(self) -> int:
+        return len(self.roles)
+
+    @property
+    def has_sparse_tokens(self) -> bool:
+        return "recover" in self.roles
+
+    @property
+    def is_dense(self) -> bool:
+        return set(self.roles) == {"dense"}
+
+    @property
+    def digest(self) -> str:
+        """Identifies what the schedule does: two spellings of the same roles and grids share it."""
+        return short_digest({"roles": self.roles, "timetable": asdict(self.timetable)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; `from_dict` is the inverse."""
+        return {
+            "segments": [{"family": segment.family, **vars(segment)} for segment in self.segments],
+            "timetable": {"edges": list(self.timetable.edges), "grids": list(self.timetable.grids)},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "DensitySchedule":
+        """Builds a schedule from JSON values.
+
+        Raises:
+            UserError: an unknown family or field, or a value out of range; names the field.
+        """
+        segments = []
+        for index, entry in enumerate(values.get("segments", ())):
+            family = entry.get("family")
+            path = f"segments[{index}]"
+            if family not in FAMILIES:
+                raise UserError(f"must be one of {sorted(FAMILIES)}, but got {family!r}", field=f"{path}.family")
+            try:
+                segments.append(FAMILIES[family](**{key: value for key, value in entry.items() if key != "family"}))
+            except UserError as error:
+                raise error.under(path) from None
+            except TypeError as error:
+                raise UserError(f"has unknown or missing fields ({error})", field=path) from None
+        timetable = values.get("timetable", {})
+        try:
+            built = Timetable(**{key: tuple(value) for key, value in timetable.items()})
+        except UserError as error:
+            raise error.under("timetable") from None
+        except TypeError as error:
+            raise UserError(f"has unknown or missing fields ({error})", field="timetable") from None
+        return cls(segments=tuple(segments), timetable=built)
+
+    def __str__(self) -> str:
+        """One letter per block (P pool, M merge, s sparse, R recover, D dense) and the grids from data to noise."""
+        letters = {"pool": "P", "merge": "M", "sparse": "s", "recover": "R", "dense": "D"}
+        text = "".join(letters[role] for role in self.roles)
+        if self.has_sparse_tokens:
+            text += " @" + ",".join(str(grid) for grid in self.timetable.grids)
+        return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What a trial evaluates: a schedule plus the choices of sampling."""
+
+    schedule: DensitySchedule
+    sampler_steps: int
+
+    def __post_init__(self) -> None:
+        if self.sampler_steps < 1:
+            raise UserError(f"must be at least 1, but got {self.sampler_steps}", field="sampler_steps", nearest=1)
+
+    @property
+    def digest(self) -> str:
+        return short_digest({"schedule": self.schedule.digest, "sampler_steps": self.sampler_steps})
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.schedule.to_dict(), "sampler_steps": self.sampler_steps}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Candidate":
+        return cls(schedule=DensitySchedule.from_dict(values), sampler_steps=values["sampler_steps"])
+
+    def __str__(self) -> str:
+        return f"{self.schedule} x{self.sampler_steps}"

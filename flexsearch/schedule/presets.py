@@ -1,0 +1,97 @@
+"""The paper's schedules (arXiv 2412.06028), exact where it states them, and the rule that scales them to other models."""
+
+from dataclasses import dataclass
+
+from flexsearch.errors import UserError
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.macs import TransformerShape
+from flexsearch.schedule.segments import Dense, Pooling, Sdtm, Segment
+from flexsearch.schedule.timetable import Timetable, equal_edges
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A published schedule with the model that it belongs to and the paper's numbers (None where not stated).
+
+    Attributes:
+        gflops: the paper's "FLOPs" in units of 1e9, which are MACs.
+        fid: the paper's FID (50 K images, 250 DDPM steps, guidance 1.5, ADM evaluator).
+    """
+
+    name: str
+    shape: TransformerShape
+    schedule: DensitySchedule
+    gflops: float | None
+    fid: float | None
+
+
+def dit_shape(*, num_blocks: int, width: int, side: int) -> TransformerShape:
+    """A class-conditional ImageNet DiT/2 with learned variance on `side x side` tokens."""
+    return TransformerShape(
+        num_blocks=num_blocks,
+        width=width,
+        grid=TokenGrid(height=side, width=side),
+        patch_size=2,
+        in_channels=4,
+        out_channels=8,
+        num_classes=1000,
+    )
+
+
+def flexdit_segments(*, pooling: int, modules: int, sparse: int, dense: int) -> tuple[Segment, ...]:
+    """The paper's layout: pooling blocks, equal modules `[1, sparse, 1, 1]`, dense blocks on top."""
+    return (Pooling(depth=pooling), *(Sdtm(sparse=sparse) for _ in range(modules)), Dense(depth=dense))
+
+
+_XL_SEGMENTS = flexdit_segments(pooling=2, modules=4, sparse=3, dense=2)
+_B_SEGMENTS = flexdit_segments(pooling=1, modules=2, sparse=2, dense=1)
+
+
+def _preset(
+    name: str, shape: TransformerShape, segments: tuple[Segment, ...], grids: tuple[int, ...], gflops: float, fid: float
+) -> Preset:
+    timetable = Timetable(edges=equal_edges(len(grids)), grids=grids)
+    schedule = DensitySchedule(segments=segments, timetable=timetable)
+    return Preset(name=name, shape=shape, schedule=schedule, gflops=gflops, fid=fid)
+
+
+_XL_256 = dit_shape(num_blocks=28, width=1152, side=16)
+_XL_512 = dit_shape(num_blocks=28, width=1152, side=32)
+_B_256 = dit_shape(num_blocks=12, width=768, side=16)
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        _preset("flexdit_xl_256_r44", _XL_256, _XL_SEGMENTS, (12,), 88.91, 2.23),
+        _preset("flexdit_xl_256_r61_86", _XL_256, _XL_SEGMENTS, (10, 8, 7, 6), 68.05, 2.38),
+        _preset("flexdit_xl_512_r61_86", _XL_512, _XL_SEGMENTS, (20, 16, 14, 12), 286, 2.96),
+        _preset("flexdit_xl_512_r90_96", _XL_512, _XL_SEGMENTS, (10, 8, 7, 6), 235, 3.13),
+        _preset("flexdit_b_256_r61_86", _B_256, _B_SEGMENTS, (10, 8, 7, 6), 14.34, 8.23),
+    )
+}
+
+
+def paper_schedule(*, num_blocks: int, grid: TokenGrid) -> DensitySchedule:
+    """FlexDiT's r in [0.61, 0.86] schedule scaled to another model.
+
+    Exact for 28 and 12 blocks on a 16x16 grid and for 28 blocks on 32x32. Elsewhere the modules (one in seven blocks), the
+    ends (one block in fourteen each) and the grids (10, 8, 7, 6 of 16) keep their proportions.
+
+    Raises:
+        UserError: fewer than 5 blocks.
+    """
+    if num_blocks < 5:
+        raise UserError(f"the paper's layout needs at least 5 blocks, but got {num_blocks}", nearest=5)
+    ends = max(1, round(num_blocks / 14))
+    modules = max(1, round(num_blocks / 7))
+    while num_blocks - 2 * ends - 3 * modules < 0:
+        modules -= 1
+    share, extra = divmod(num_blocks - 2 * ends - 3 * modules, modules)
+    middle = tuple(Sdtm(sparse=share + (index < extra)) for index in range(modules))
+    shorter = min(grid.height, grid.width)
+    grids = tuple(max(1, side * shorter // 16) for side in (10, 8, 7, 6))
+    return DensitySchedule(
+        segments=(Pooling(depth=ends), *middle, Dense(depth=ends)),
+        timetable=Timetable(edges=equal_edges(4), grids=grids),
+    )
