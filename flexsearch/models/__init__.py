@@ -1,0 +1,1 @@
+"""FlexDiT, the interpreter of plans, over diffusers' own base models."""

@@ -1,0 +1,1 @@
+"""Adapters of diffusers' transformers: one file per architecture."""
