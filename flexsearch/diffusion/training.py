@@ -3,64 +3,17 @@
 What differs between them is passed in: the batches, the schedule that is active at an update, the teacher.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from flexsearch.diffusion.batches import Batch, BatchStream
+from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.diffusion.process import DiffusionProcess
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Optimisation:
-    """How weights are updated.
-
-    Attributes:
-        updates: number of optimiser steps.
-        batch: examples per update.
-        learning_rate: AdamW's peak learning rate.
-        decay: "constant" keeps it; "linear" and "cosine" bring it to zero at the last update; "cooldown" keeps it for
-            80 % of the updates and then goes linearly to zero (so that a run can be prolonged without starting again).
-        warmup: updates over which the learning rate rises linearly from zero.
-        weight_decay: AdamW's weight decay.
-        max_gradient_norm: gradients are clipped to this norm; None leaves them.
-        ema_decay: decay of the averaged weights that are sampled from; the first updates use (1 + u) / (10 + u).
-        distillation: weight of the squared distance to the dense base's output; 0 needs no teacher.
-        dtype: "fp32", or "bf16" for autocast.
-    """
-
-    updates: int
-    batch: int = 64
-    learning_rate: float = 1e-4
-    decay: Literal["constant", "linear", "cosine", "cooldown"] = "constant"
-    warmup: int = 0
-    weight_decay: float = 0.0
-    max_gradient_norm: float | None = 1.0
-    ema_decay: float = 0.9999
-    distillation: float = 0.0
-    dtype: Literal["fp32", "bf16"] = "fp32"
-
-    def learning_rate_at(self, update: int) -> float:
-        """The learning rate of update `update`, from 0."""
-        rate = self.learning_rate
-        if update < self.warmup:
-            rate *= (update + 1) / (self.warmup + 1)
-        done = update / max(self.updates, 1)
-        if self.decay == "linear":
-            rate *= 1 - done
-        elif self.decay == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * done))
-        elif self.decay == "cooldown":
-            rate *= min(1.0, (1 - done) / 0.2)
-        return rate
-
 
 @dataclass(frozen=True, kw_only=True)
 class Step:

@@ -4,6 +4,7 @@ A schedule re-routes the base's blocks and never changes their weights. With an 
 base's to the bit in fp32. Letters: B batch, N dense tokens, M sparse tokens, C width, H x W latent pixels.
 """
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -69,7 +70,11 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def from_base(cls, base: nn.Module, *, backbone: str = "dit", schedule: DensitySchedule | None = None) -> "FlexDiT":
         """Wraps a diffusers model. Takes ownership: `base` shares its weights with the result."""
         model: FlexDiT = cls(backbone=backbone, base=base, schedule=None if schedule is None else schedule.to_dict())
-        return model.to(next(base.parameters()).dtype)
+        return model
+
+    def clone(self) -> "FlexDiT":
+        """An independent copy: weights, schedule and mode."""
+        return copy.deepcopy(self)
 
     @property
     def config(self) -> FrozenDict:
@@ -111,6 +116,10 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             del self.merges[block]
         self.register_to_config(merge_blocks=sorted(int(block) for block in self.merges))
 
+    def grid_of(self, sample: Tensor) -> TokenGrid:
+        """The dense token grid of an input (B, C, H, W)."""
+        return self._parts.grid_of(sample)
+
     def plan(self, grid: TokenGrid | None = None) -> Plan:
         """The plan on `grid` (the model's own if None)."""
         grid = self.shape.grid if grid is None else grid
@@ -143,7 +152,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         if cross_attention_kwargs:
             raise UserError(f"must be empty, but got {sorted(cross_attention_kwargs)}", field="cross_attention_kwargs")
-        grid = self._parts.grid_of(hidden_states)
+        grid = self.grid_of(hidden_states)
         plan = self.plan(grid)
         tokens = self._parts.embed(hidden_states)  # (B, N, C)
         conditioning = self._parts.conditioning(timestep, class_labels, tokens)
@@ -202,13 +211,13 @@ def _tied_copies(model: FlexDiT) -> list[tuple[str, str]]:
 
 
 def _drop_tied_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, _: Any) -> None:
-    for copy, _first in _tied_copies(model):
-        for key in [key for key in state if key.startswith(prefix + copy)]:
+    for tied, _first in _tied_copies(model):
+        for key in [key for key in state if key.startswith(prefix + tied)]:
             del state[key]
 
 
 def _restore_tied_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
     originals = {key: value for key, value in state.items() if key.startswith(f"{prefix}base.transformer_blocks.0.norm1.emb.")}
-    for copy, first in _tied_copies(model):
+    for tied, first in _tied_copies(model):
         for key, value in originals.items():
-            state[prefix + copy + key.removeprefix(prefix + first)] = value
+            state[prefix + tied + key.removeprefix(prefix + first)] = value

@@ -11,6 +11,7 @@ from flexsearch.errors import UserError
 from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.plan import Plan, lower
+from flexsearch.schedule.segments import Segment
 from flexsearch.schedule.timetable import Timetable, equal_edges, linear_timetable
 from flexsearch.space.domains import Choice, Domain, Float, Int, Rest, Value, parse_domain
 from flexsearch.space.layout import SegmentSpace, build_segments, parse_segments
@@ -78,6 +79,23 @@ class SearchSpace:
             else generator.choice(domain.values)
             for name, domain in self.domains.items()
         }
+
+    def recover_blocks(self) -> tuple[int, ...]:
+        """Every block at which some schedule of the space recovers its dense tokens."""
+        blocks = {
+            block
+            for segments in self._layouts()
+            for block, role in enumerate(role for segment in segments for role in segment.roles)
+            if role == "recover"
+        }
+        return tuple(sorted(blocks))
+
+    def _layouts(self) -> Iterator[tuple[Segment, ...]]:
+        """The segments of every combination of depths."""
+        depths = {name: domain.values or () for segment in self.segments for name, domain in segment.domains}
+        for row in itertools.product(*depths.values()):
+            chosen = dict(zip(depths, row, strict=True))
+            yield build_segments(self.segments, chosen, num_blocks=self.num_blocks)
 
     @property
     def time_edges(self) -> tuple[float, ...]:
@@ -156,8 +174,8 @@ def _check_layouts(space: SearchSpace, *, field: str) -> None:
     num = math.prod(len(values) for values in depths.values())
     if num > _CHECK_ALL_UP_TO:
         raise UserError(f"at most {_CHECK_ALL_UP_TO} combinations of depths can be checked, but got {num}", field=field)
-    for row in itertools.product(*depths.values()):
-        try:
-            build_segments(space.segments, dict(zip(depths, row, strict=True)), num_blocks=space.num_blocks)
-        except UserError as error:
-            raise error.under(field) from None
+    try:
+        for _ in space._layouts():
+            pass
+    except UserError as error:
+        raise error.under(field) from None

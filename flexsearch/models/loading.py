@@ -1,0 +1,73 @@
+"""Loading a dense base: a folder in diffusers' pipeline layout, on disk, embedded, or on the Hugging Face hub.
+
+`CHECKPOINT/transformer` holds configuration and safetensors weights, `CHECKPOINT/scheduler` the scheduler's configuration,
+which also says with which objective the base was trained.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import diffusers
+import torch
+
+from flexsearch.data.embedded_path import PREFIX, resolve_path
+from flexsearch.errors import UserError
+from flexsearch.models.flexdit import BACKBONES, FlexDiT
+from flexsearch.models.settings import BaseSettings
+
+_TRUSTED_SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A dense base: the model, in eval mode, all-dense, and its scheduler."""
+
+    model: FlexDiT
+    scheduler: Any
+
+
+def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> Base:
+    """Loads weights and scheduler.
+
+    Raises:
+        UserError: the checkpoint cannot be found, reached or read, or does not fit its architecture.
+    """
+    where = settings.checkpoint
+    local = resolve_path(where, inside="base" if where.startswith(PREFIX) else "")
+    source = str(local) if local.is_dir() else where
+    if not local.is_dir() and where.startswith((".", "/", "~")):
+        raise UserError(
+            f"folder {where} does not exist; `flexsearch pretrain` makes a base, or name a diffusers model",
+            field="base.checkpoint",
+        )
+    hub: dict[str, Any] = {"revision": settings.revision} if settings.revision and not local.is_dir() else {}
+    base_class = BACKBONES[settings.backbone].base_class
+    try:
+        model, found = base_class.from_pretrained(
+            source, subfolder="transformer", use_safetensors=True, output_loading_info=True, **hub
+        )
+        scheduler = _load_scheduler(source, hub)
+    except UserError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{where} could not be loaded ({reason}); give a local folder in diffusers' layout "
+            f"(transformer/, scheduler/, safetensors), e.g. from `hf download {where} --local-dir DIR`",
+            field="base.checkpoint",
+        ) from None
+    problems = {kind: keys for kind, keys in found.items() if keys}
+    if problems:
+        counts = ", ".join(f"{len(keys)} {kind.replace('_', ' ')} (first {keys[0]})" for kind, keys in problems.items())
+        raise UserError(f"{where} does not fit a {settings.backbone} backbone: {counts}", field="base.checkpoint")
+    flexdit = FlexDiT.from_base(model, backbone=settings.backbone).to(device).eval()
+    return Base(model=flexdit, scheduler=scheduler)
+
+
+def _load_scheduler(source: str, hub: Mapping[str, Any]) -> Any:
+    config = diffusers.DDIMScheduler.load_config(source, subfolder="scheduler", **hub)
+    name = config.get("_class_name")
+    if name not in _TRUSTED_SCHEDULERS:
+        raise UserError(f"must be one of {list(_TRUSTED_SCHEDULERS)}, but got {name!r}", field="base scheduler")
+    return getattr(diffusers, name).from_config(config)

@@ -1,0 +1,49 @@
+"""Which dense base is searched, and its sizes. Needs no torch and no weights."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from flexsearch.data.embedded_path import PREFIX, resolve_path
+from flexsearch.errors import UserError
+from flexsearch.models.shapes import KNOWN_CONFIGS, dit_shape_of
+from flexsearch.schedule.macs import TransformerShape
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseSettings:
+    """The dense base.
+
+    Attributes:
+        checkpoint: "embedded:quickstart", a folder in diffusers' pipeline layout, or a model on the Hugging Face hub.
+        backbone: architecture.
+        revision: of a model on the hub.
+        config: diffusers configuration of the transformer, for bases that `flexsearch pretrain` makes.
+    """
+
+    checkpoint: str
+    backbone: Literal["dit"] = "dit"
+    revision: str | None = None
+    config: Mapping[str, Any] | None = None
+
+
+def base_shape(settings: BaseSettings) -> TransformerShape:
+    """The base's sizes: from `config`, from its folder, or from the table of public checkpoints.
+
+    Raises:
+        UserError: none of the three knows them.
+    """
+    if settings.config is not None:
+        return dit_shape_of(settings.config)
+    inside = "base" if settings.checkpoint.startswith(PREFIX) else ""
+    path = resolve_path(settings.checkpoint, inside=inside) / "transformer" / "config.json"
+    if path.exists():
+        return dit_shape_of(json.loads(path.read_text()))
+    if settings.checkpoint in KNOWN_CONFIGS:
+        return dit_shape_of(KNOWN_CONFIGS[settings.checkpoint])
+    raise UserError(
+        f"{settings.checkpoint} is not on this machine and not one of {sorted(KNOWN_CONFIGS)}; "
+        "download it, or give its diffusers configuration as base.config",
+        field="base.checkpoint",
+    )

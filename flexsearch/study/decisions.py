@@ -1,0 +1,187 @@
+"""The Optuna study: it alone decides what is tried next, and it is the truth about what was decided.
+
+The only file that imports optuna. Several objectives, ask and tell, SQL storage.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from flexsearch.space.domains import Choice, Domain, Float, Value
+from flexsearch.study.settings import SearchSettings
+from flexsearch.study.storage import engine_options
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """A trial of the study: its number, its parameters (none for a baseline) and what was noted at once."""
+
+    number: int
+    parameters: Mapping[str, Value]
+    notes: Mapping[str, Any]
+
+
+def _distribution(domain: Domain) -> BaseDistribution:
+    if isinstance(domain, Choice):
+        return CategoricalDistribution(domain.values)
+    if isinstance(domain, Float):
+        return FloatDistribution(domain.low, domain.high)
+    return IntDistribution(domain.low, domain.values[-1], step=domain.step)
+
+
+class _ProposedOnly(BaseSampler):
+    """Shows a sampler the trials that samplers proposed, and the whole space.
+
+    Baselines lie outside the space and have no parameters; left in view, they would make the space that all trials
+    have in common empty.
+    """
+
+    def __init__(self, inner: BaseSampler, space: dict[str, BaseDistribution]) -> None:
+        self._inner = inner
+        self._space = space
+
+    def _view(self, study: optuna.Study) -> Any:
+        view: Any = copy.copy(study)
+
+        def proposed(*args: Any, **kwargs: Any) -> list[FrozenTrial]:
+            return [trial for trial in study._get_trials(*args, **kwargs) if not trial.user_attrs.get("baseline")]
+
+        view._get_trials = proposed
+        return view
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        self._inner.infer_relative_search_space(self._view(study), trial)  # some samplers prepare themselves here
+        return {name: kind for name, kind in self._space.items() if not kind.single()}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._inner.sample_relative(self._view(study), trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._inner.sample_independent(self._view(study), trial, param_name, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._inner.before_trial(self._view(study), trial)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self._inner.after_trial(self._view(study), trial, state, values)
+
+
+def _sampler(settings: SearchSettings, *, seed: int) -> BaseSampler:
+    match settings.sampler:
+        case "tpe":
+            return optuna.samplers.TPESampler(
+                seed=seed, multivariate=True, constant_liar=True, n_startup_trials=settings.startup
+            )
+        case "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=settings.startup)
+        case "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(4, settings.startup))
+        case "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        case "qmc":
+            return optuna.samplers.QMCSampler(seed=settings.seed, scramble=True, warn_independent_sampling=False)
+
+
+class Decisions:
+    """Ask and tell on one study.
+
+    Every ask seeds the sampler from the study's seed and the trial's number, so that a resumed search proposes what an
+    uninterrupted one would.
+
+    Args:
+        url: SQLAlchemy URL of the storage.
+        name: of the study; created if it is not there.
+        objectives: names; all are minimised.
+        domains: parameters of the space.
+        settings: sampler, seed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        objectives: Sequence[str],
+        domains: Mapping[str, Domain],
+        settings: SearchSettings,
+    ) -> None:
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=dict(engine_options(url)))
+        self.study = optuna.create_study(
+            storage=storage, study_name=name, directions=["minimize"] * len(objectives), load_if_exists=True
+        )
+        self.study.set_metric_names(list(objectives))
+        self._settings = settings
+        self._space = {parameter: _distribution(domain) for parameter, domain in domains.items()}
+
+    def ask(self, fixed: Mapping[str, Value] | None = None) -> Decision:
+        """A new trial: parameters from the sampler, or `fixed` ones."""
+        number = len(self.study.get_trials(deepcopy=False))
+        inner = _sampler(self._settings, seed=(self._settings.seed * 1_000_003 + number) % 2**32)
+        self.study.sampler = _ProposedOnly(inner, self._space)
+        if fixed is not None:
+            self.study.enqueue_trial(dict(fixed))
+        trial = self.study.ask(self._space)
+        return Decision(number=trial.number, parameters=trial.params, notes={})
+
+    def add_baseline(self, name: str, notes: Mapping[str, Any]) -> Decision:
+        """A running trial without parameters, which no sampler looks at."""
+        self.study.add_trial(
+            optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={**notes, "baseline": name})
+        )
+        number = len(self.study.get_trials(deepcopy=False)) - 1
+        return Decision(number=number, parameters={}, notes={**notes, "baseline": name})
+
+    def note(self, number: int, notes: Mapping[str, Any]) -> None:
+        """Stores facts beside a running trial."""
+        trial = self._trial(number)
+        for key, value in notes.items():
+            trial.set_user_attr(key, value)
+
+    def tell(self, number: int, values: Sequence[float] | None, constraints: Mapping[str, float]) -> None:
+        """Ends a trial: COMPLETE with `values`, PRUNED without. A trial that has ended already stays as it is."""
+        if self._state(number).is_finished():
+            return
+        trial = self._trial(number)
+        known = trial.storage.get_trial(trial._trial_id).constraints
+        for name, value in constraints.items():
+            if name not in known:
+                trial.set_constraint(name, value)
+        if values is None:
+            self.study.tell(number, state=TrialState.PRUNED)
+        else:
+            self.study.tell(number, list(values), state=TrialState.COMPLETE)
+
+    def discard(self, number: int) -> None:
+        """Ends a trial as failed: samplers do not learn from it."""
+        if not self._state(number).is_finished():
+            self.study.tell(number, state=TrialState.FAIL)
+
+    def decision(self, number: int) -> Decision:
+        """What is known of a trial."""
+        trial = self.study.get_trials(deepcopy=False)[number]
+        return Decision(number=number, parameters=trial.params, notes=trial.user_attrs)
+
+    def running(self) -> list[Decision]:
+        """Trials that have not ended: after a crash, those of the driver that died."""
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+        return [Decision(number=trial.number, parameters=trial.params, notes=trial.user_attrs) for trial in trials]
+
+    def _state(self, number: int) -> TrialState:
+        return self.study.get_trials(deepcopy=False)[number].state
+
+    def _trial(self, number: int) -> optuna.Trial:
+        return optuna.Trial(self.study, self.study.get_trials(deepcopy=False)[number]._trial_id)

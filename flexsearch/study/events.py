@@ -1,0 +1,36 @@
+"""What a search tells whoever watches it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flexsearch.study.store import RecordState
+from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A trial begins."""
+
+    order: TrialOrder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A running trial is somewhere else."""
+
+    number: int
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A trial has ended; `result` is None unless it ran."""
+
+    number: int
+    state: RecordState
+    result: TrialResult | None = None
+    reason: str | None = None
+
+
+Event = Started | Moved | Ended
+Watcher = Callable[[Event], None]

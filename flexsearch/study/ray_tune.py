@@ -1,0 +1,186 @@
+"""Trials on Ray Tune: it owns resources, workers and machines; what to run and what came of it stays with `Search`.
+
+The only file that imports ray. Ray's own Optuna searcher and `Tuner.restore` are not used: a resumed search is a fresh
+`Tuner` on the same study. Nothing that Ray stores is read back.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flexsearch.errors import FlexsearchError, UserError
+from flexsearch.files import write_atomically
+from flexsearch.study.search import Finished, Search, Wait
+from flexsearch.study.settings import Resources
+from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
+
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+_REPORT_EVERY_S = 1.0
+
+
+@contextmanager
+def _fence(order: TrialOrder) -> Iterator[None]:
+    """Waits until no other worker, perhaps one that outlived its driver, writes to the trial's folder."""
+    order.trial_dir.mkdir(parents=True, exist_ok=True)
+    with (order.trial_dir / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int) -> None:
+    """Runs in a worker. Every end is reported as data; only the worker's death is an error to Ray."""
+    import torch
+    from ray import tune
+
+    torch.set_num_threads(num_threads)
+    order = TrialOrder.from_dict(config["order"])
+    last = 0.0
+
+    def report(progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _REPORT_EVERY_S:
+            last = time.monotonic()
+            tune.report({"progress": asdict(progress)})
+
+    try:
+        with _fence(order):
+            result = run_trial(order, report)
+    except UserError as error:
+        tune.report({"user_error": [error.message, error.field]})
+    except Exception as error:
+        log = order.trial_dir / "error.log"
+        write_atomically(log, traceback.format_exc())
+        tune.report({"crash": f"{type(error).__name__}: {error} (see {log})"})
+    else:
+        tune.report({"result": result.to_dict()})
+
+
+def _searcher(search: Search) -> Any:
+    """A Ray `Searcher` that hands everything to `search`."""
+    from ray.tune.search import Searcher
+
+    class StudySearcher(Searcher):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(metric="training_iteration", mode="max")
+            self.numbers: dict[str, int] = {}
+            self.reason: str | None = None
+            self.error: UserError | None = None
+
+        def suggest(self, trial_id: str) -> Any:
+            order = Finished("stopped") if self.error is not None else search.next()
+            if isinstance(order, Wait):
+                return None
+            if isinstance(order, Finished):
+                self.reason = order.reason
+                return Searcher.FINISHED
+            self.numbers[trial_id] = order.number
+            return {"order": order.to_dict()}
+
+        def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+            if "progress" in result:
+                search.progressed(self.numbers[trial_id], Progress(**result["progress"]))
+
+        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+            number, result = self.numbers.pop(trial_id), result or {}
+            if "user_error" in result:
+                message, field = result["user_error"]
+                self.error = UserError(message, field=field)
+                search.interrupted(number)
+            elif "crash" in result:
+                search.crashed(number, result["crash"])
+            elif error or "result" not in result:
+                search.interrupted(number)
+            else:
+                search.finished(number, TrialResult.from_dict(result["result"]))
+
+        def save(self, checkpoint_path: str) -> None:
+            """Nothing: the study is the only truth."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            raise FlexsearchError("a search is resumed by running the same command again")
+
+    return StudySearcher()
+
+
+@contextmanager
+def _ray(address: str | None) -> Iterator[None]:
+    """A running Ray; one that the caller started is left running."""
+    os.environ.update(_QUIET)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    temporary = tempfile.mkdtemp(prefix="fs-ray-")
+    options: dict[str, Any] = {"address": address} if address else {"_temp_dir": temporary}
+    try:
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"Ray could not be reached or started ({reason})", field="--ray-address") from None
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def run_on_ray(
+    search: Search, run_trial: RunTrial, *, resources: Resources, slots: int, address: str | None = None
+) -> str:
+    """Runs trials until the search is finished; returns why it is.
+
+    Args:
+        search: the bookkeeping; stays in this process.
+        run_trial: an importable function.
+        resources: of one trial.
+        slots: trials at once on this machine; on a cluster, as many as fit.
+        address: of a running Ray cluster; None starts one on this machine.
+
+    Raises:
+        UserError: Ray cannot be reached, or a trial met something that the user can mend.
+    """
+    with _ray(address):
+        import ray
+        from ray import tune
+
+        fits = [int(ray.cluster_resources().get("CPU", 1) // max(resources.cpu, 0.001))]
+        if resources.gpu:
+            fits.append(int(ray.cluster_resources().get("GPU", 0) // resources.gpu))
+        if min(fits) < 1:
+            raise UserError(f"one trial needs {resources}, more than Ray has", field="resources")
+        searcher = _searcher(search)
+        junk = Path(tempfile.mkdtemp(prefix="fs-tune-"))
+        body = partial(_trainable, run_trial=run_trial, num_threads=max(1, int(resources.cpu)))
+        try:
+            tune.Tuner(
+                tune.with_resources(body, {"cpu": resources.cpu, "gpu": resources.gpu}),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher,
+                    num_samples=-1,
+                    max_concurrent_trials=min(fits) if address else min(slots, *fits),
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(storage_path=str(junk), name="trials", verbose=0),
+            ).fit()
+        finally:
+            shutil.rmtree(junk, ignore_errors=True)
+        if searcher.error is not None:
+            raise searcher.error
+        return searcher.reason or "Ray stopped"

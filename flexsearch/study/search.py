@@ -1,0 +1,240 @@
+"""The bookkeeping of a search: what runs next, and what became of it. Executors run the trials; they know nothing else.
+
+One driver process owns the `Search`; only it writes. Resume is a new `Search` on the same study: it finds the trials
+that were running when the last driver died, tells those that left a result, and starts the others again.
+"""
+
+import json
+import random
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flexsearch.schedule.density import Candidate
+from flexsearch.space.domains import Value
+from flexsearch.space.search_space import SearchSpace
+from flexsearch.study.decisions import Decisions
+from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
+from flexsearch.study.settings import SearchSettings
+from flexsearch.study.store import Store
+from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
+
+DUPLICATES_BEFORE_DRAWING = 10
+INFEASIBLE_IN_A_ROW = 40
+FAILURES_IN_A_ROW = 3
+_DRAWS = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A candidate that every search evaluates first. The dense base is not fine-tuned."""
+
+    name: str
+    candidate: Candidate
+    fine_tuned: bool
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to start now: running trials may still change the count."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The search is over."""
+
+    reason: str
+
+
+class Search:
+    """Which trial is next.
+
+    Args:
+        decisions: the Optuna study.
+        store: the evidence.
+        space: gives candidates for parameters.
+        baselines: evaluated first, in this order.
+        settings: how many trials, retries, seed.
+        run_dir: where trials leave their files.
+        objectives: names of the measurements that are told, in the study's order.
+    """
+
+    def __init__(
+        self,
+        *,
+        decisions: Decisions,
+        store: Store,
+        space: SearchSpace,
+        baselines: Sequence[Baseline],
+        settings: SearchSettings,
+        run_dir: Path,
+        objectives: Sequence[str],
+    ) -> None:
+        self._decisions = decisions
+        self._store = store
+        self._space = space
+        self._baselines = {baseline.name: baseline for baseline in baselines}
+        self._settings = settings
+        self._run_dir = run_dir
+        self._objectives = tuple(objectives)
+        self._watchers: list[Watcher] = []
+        self._live: dict[int, TrialOrder] = {}
+        self._stopped: str | None = None
+        records = store.trials()
+        self._num_counted = sum(record.state in ("complete", "pruned") for record in records)
+        self._seen = {record.digest for record in records if record.state not in ("failed", "duplicate")}
+        self._missing = deque(name for name in self._baselines if name not in {record.baseline for record in records})
+        self._orphans = deque(decision.number for decision in decisions.running())
+        self._orphan_notes = {decision.number: decision for decision in decisions.running()}
+        self._duplicates = self._infeasible = self._failures = 0
+
+    @property
+    def num_finished(self) -> int:
+        """Trials that count towards `settings.trials`."""
+        return self._num_counted
+
+    @property
+    def num_wanted(self) -> int:
+        return self._settings.trials
+
+    def watch(self, watcher: Watcher) -> None:
+        """Calls `watcher` with every event from now on."""
+        self._watchers.append(watcher)
+
+    def next(self) -> TrialOrder | Wait | Finished:
+        """The next trial to run; it counts as running until `finished` or `crashed`."""
+        while self._orphans:
+            order = self._adopt(self._orphans.popleft())
+            if order is not None:
+                return self._start(order)
+        if self._missing:
+            return self._start(self._order_baseline(self._missing.popleft()))
+        if self._stopped is not None:
+            return Wait() if self._live else Finished(self._stopped)
+        if self._num_counted + len(self._live) >= self._settings.trials:
+            return Wait() if self._live else Finished(f"{self._num_counted} trials are finished")
+        order = self._propose()
+        if order is None:
+            return Wait() if self._live else Finished(self._stopped or "every schedule of the space has been evaluated")
+        return self._start(order)
+
+    def progressed(self, number: int, progress: Progress) -> None:
+        """A running trial reports where it is."""
+        self._tell_watchers(Moved(number=number, progress=progress))
+
+    def finished(self, number: int, result: TrialResult) -> None:
+        """Records a result and tells Optuna."""
+        self._live.pop(number, None)
+        self._store.record(number, result)
+        for phase, seconds in result.seconds.items():
+            self._store.add_cost(f"trials: {phase}", seconds)
+        values = None
+        if result.state == "complete":
+            values = [result.measurements[name].value for name in self._objectives]
+        self._decisions.tell(number, values, result.constraints)
+        self._num_counted += result.state in ("complete", "pruned")
+        self._infeasible = self._infeasible + 1 if result.state == "infeasible" else 0
+        self._failures = 0
+        if self._infeasible >= INFEASIBLE_IN_A_ROW:
+            found = [record.measurements.get("latency_ms") for record in self._store.trials()]
+            least = min(latency.value for latency in found if latency is not None)
+            self._stopped = f"{self._infeasible} schedules in a row broke a limit; the fastest took {least:.3g} ms/image"
+        self._tell_watchers(Ended(number=number, state=result.state, result=result, reason=result.reason))
+
+    def crashed(self, number: int, reason: str) -> None:
+        """A trial ended in an error."""
+        self._live.pop(number, None)
+        self._failures += 1
+        if self._failures >= FAILURES_IN_A_ROW:
+            self._stopped = f"{self._failures} trials in a row failed, the last with: {reason}"
+        self._fail(number, reason)
+
+    def interrupted(self, number: int) -> None:
+        """A trial lost its worker: it is started again, or failed after too many attempts."""
+        order = self._live.pop(number)
+        self._orphans.append(number)
+        self._orphan_notes[number] = self._decisions.decision(order.number)
+
+    def _tell_watchers(self, event: Event) -> None:
+        for watcher in self._watchers:
+            watcher(event)
+
+    def _start(self, order: TrialOrder) -> TrialOrder:
+        self._store.start(order.number, order.candidate, baseline=order.baseline)
+        self._live[order.number] = order
+        self._seen.add(order.candidate.digest)
+        self._tell_watchers(Started(order=order))
+        return order
+
+    def _fail(self, number: int, reason: str) -> None:
+        self._store.end(number, "failed", reason=reason)
+        self._decisions.discard(number)
+        self._tell_watchers(Ended(number=number, state="failed", reason=reason))
+
+    def _adopt(self, number: int) -> TrialOrder | None:
+        """An interrupted trial: told from its result if it left one, else ordered again."""
+        decision = self._orphan_notes[number]
+        if "candidate" not in decision.notes:  # the driver died between ask and note
+            self._decisions.discard(number)
+            return None
+        baseline = decision.notes.get("baseline")
+        order = self._order(number, Candidate.from_dict(json.loads(decision.notes["candidate"])), baseline)
+        known = {record.number: record for record in self._store.trials()}
+        attempts = known[number].attempts if number in known else 0
+        if number not in known:
+            self._store.start(number, order.candidate, baseline=baseline)
+        saved = order.trial_dir / "result.json"
+        if saved.exists():
+            self._seen.add(order.candidate.digest)
+            self.finished(number, TrialResult.from_dict(json.loads(saved.read_text())))
+            return None
+        if attempts > self._settings.max_retries:
+            self._fail(number, f"was interrupted {attempts} times")
+            return None
+        return order
+
+    def _order(self, number: int, candidate: Candidate, baseline: str | None) -> TrialOrder:
+        return TrialOrder(
+            number=number,
+            candidate=candidate,
+            run_dir=self._run_dir,
+            seed=self._settings.seed,
+            baseline=baseline,
+            fine_tuned=baseline is None or self._baselines[baseline].fine_tuned,
+        )
+
+    def _order_baseline(self, name: str) -> TrialOrder:
+        candidate = self._baselines[name].candidate
+        decision = self._decisions.add_baseline(name, _notes(candidate))
+        return self._order(decision.number, candidate, name)
+
+    def _propose(self) -> TrialOrder | None:
+        """A schedule that was not evaluated yet: the sampler's, or after many duplicates one drawn at random."""
+        while True:
+            drawing = self._duplicates >= DUPLICATES_BEFORE_DRAWING
+            fixed = self._draw_unseen() if drawing else None
+            if drawing and fixed is None:
+                return None
+            decision = self._decisions.ask(fixed)
+            candidate = self._space.build(decision.parameters)
+            self._decisions.note(decision.number, _notes(candidate))
+            if candidate.digest not in self._seen:
+                self._duplicates = 0
+                return self._order(decision.number, candidate, None)
+            self._duplicates += 1
+            self._store.start(decision.number, candidate, baseline=None)
+            self._store.end(decision.number, "duplicate", reason="the same schedule was evaluated before")
+            self._decisions.discard(decision.number)
+
+    def _draw_unseen(self) -> Mapping[str, Value] | None:
+        generator = random.Random(f"{self._settings.seed}:{len(self._seen)}")
+        for _ in range(_DRAWS):
+            parameters = self._space.sample(generator)
+            if self._space.build(parameters).digest not in self._seen:
+                return parameters
+        return None
+
+
+def _notes(candidate: Candidate) -> dict[str, str]:
+    return {"candidate": json.dumps(candidate.to_dict()), "schedule": str(candidate), "digest": candidate.digest}

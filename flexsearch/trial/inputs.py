@@ -1,0 +1,79 @@
+"""What the user supplies: base, data, extractor, reference. Loading it all is the check that a run can start."""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+from flexsearch.data.embedded_path import PREFIX, resolve_path
+from flexsearch.data.loading import load_data
+from flexsearch.diffusion.batches import DataSource
+from flexsearch.diffusion.process import DiffusionProcess, process_of
+from flexsearch.errors import UserError
+from flexsearch.models.loading import Base, load_base
+from flexsearch.objectives.extractors import create_extractor
+from flexsearch.objectives.fid import ReferenceStatistics, load_reference
+from flexsearch.trial.settings import TrialSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Loaded inputs, on `device`. The base is all-dense and never changed."""
+
+    base: Base
+    data: DataSource
+    process: DiffusionProcess
+    extractor: FeatureExtractorBase
+    reference: ReferenceStatistics
+    device: torch.device
+
+
+def trial_device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_inputs(settings: TrialSettings) -> Inputs:
+    """Loads everything, once per process.
+
+    Raises:
+        UserError: something is missing or does not fit; says what, and how to get it.
+    """
+    return _load(json.dumps(settings.to_dict(), sort_keys=True))
+
+
+@lru_cache(maxsize=1)
+def _load(settings_json: str) -> Inputs:
+    settings = TypeAdapter(TrialSettings).validate_python(json.loads(settings_json))
+    device, fid = trial_device(), settings.objectives.fid
+    reference = load_reference(_reference_path(settings))
+    extractor = create_extractor(fid.extractor, device=device, weights=fid.weights)
+    data = load_data(settings.data)
+    base = load_base(settings.base, device=device)
+    if data.num_classes != base.model.shape.num_classes:
+        raise UserError(
+            f"has {data.num_classes} classes, but the base was made for {base.model.shape.num_classes}", field="data"
+        )
+    return Inputs(
+        base=base,
+        data=data,
+        process=process_of(base.scheduler),
+        extractor=extractor,
+        reference=reference,
+        device=device,
+    )
+
+
+def _reference_path(settings: TrialSettings) -> Path:
+    name = settings.objectives.fid.reference
+    if name is None:
+        raise UserError(
+            "is missing: a .npz file with mu and sigma of the real images, such as ADM's "
+            "VIRTUAL_imagenet256_labeled.npz",
+            field="objectives.fid.reference",
+        )
+    return resolve_path(name, inside="reference.npz" if name.startswith(PREFIX) else "")

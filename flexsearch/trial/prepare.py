@@ -1,0 +1,112 @@
+"""What is made once per study, before the first trial: the warm start and the teacher's lessons. Their time counts."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flexsearch.data.embedded_path import embedded_path
+from flexsearch.files import write_atomically
+from flexsearch.objectives.latency import device_name
+from flexsearch.trial.inputs import load_inputs
+from flexsearch.trial.settings import TrialSettings
+from flexsearch.trial.shared_files import WARM_START_SEED, SharedFiles
+from flexsearch.trial.teacher import write_lessons
+from flexsearch.trial.warm_start import elastic_training, make_warm_start
+from flexsearch.trial.workbench import workbench
+
+PreparationReport = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """One shared file and what it cost: in this run, or in the run that made it if it was found ready."""
+
+    what: str
+    seconds: float
+    device: str
+    found: bool
+
+
+def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: PreparationReport) -> list[Preparation]:
+    """Makes the shared files of a run that are not there yet.
+
+    Args:
+        run_dir: the run directory.
+        settings: what decides the files.
+        seed: the study's seed, of the training stream.
+        report: called with (what is made, steps done, steps in total).
+
+    Returns:
+        What was prepared, with its cost.
+    """
+    shared, done = SharedFiles.of(run_dir, settings), []
+    if settings.warm_start is not None:
+        done.append(_warm_start(shared, settings, report))
+    if settings.trial.distillation and settings.trial.updates:
+        done.append(_lessons(shared, settings, seed, report))
+    return done
+
+
+def warm_start_cache() -> Path:
+    """Where warm starts are kept for other runs of the same configuration."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "flexsearch" / "warm_starts"
+
+
+def _warm_start(shared: SharedFiles, settings: TrialSettings, report: PreparationReport) -> Preparation:
+    path = shared.warm_start
+    receipt = path.with_suffix(".json")
+    for folder in (embedded_path("quickstart"), warm_start_cache()):
+        if not path.exists() and (folder / path.name).exists() and (folder / receipt.name).exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / receipt.name, receipt)
+            shutil.copyfile(folder / path.name, path)
+            return _receipt(receipt, found=True)
+    if path.exists() and receipt.exists():
+        return _receipt(receipt, found=True)
+    assert settings.warm_start is not None
+    inputs, updates = load_inputs(settings), settings.warm_start.updates
+    training = elastic_training(
+        inputs.base,
+        space=settings.search_space,
+        data=inputs.data,
+        settings=settings.warm_start,
+        seed=WARM_START_SEED,
+    )
+    begun = time.monotonic()
+    make_warm_start(path, training, report=lambda step: report("warm start", step.update, updates))
+    _write_receipt(receipt, "warm start", time.monotonic() - begun, device_name(inputs.device))
+    warm_start_cache().mkdir(parents=True, exist_ok=True)
+    for file in (path, receipt):
+        shutil.copyfile(file, warm_start_cache() / file.name)
+    return _receipt(receipt, found=False)
+
+
+def _lessons(shared: SharedFiles, settings: TrialSettings, seed: int, report: PreparationReport) -> Preparation:
+    path = shared.lessons(settings, seed=seed)
+    receipt = path.with_suffix(".json")
+    if path.exists() and receipt.exists():
+        return _receipt(receipt, found=True)
+    inputs, updates = load_inputs(settings), settings.trial.updates
+    begun = time.monotonic()
+    write_lessons(
+        path,
+        base=inputs.base.model,
+        process=inputs.process,
+        stream=workbench(shared.folder.parent).stream(seed),
+        updates=updates,
+        report=lambda done: report("teacher", done, updates),
+    )
+    _write_receipt(receipt, "teacher", time.monotonic() - begun, device_name(inputs.device))
+    return _receipt(receipt, found=False)
+
+
+def _write_receipt(path: Path, what: str, seconds: float, device: str) -> None:
+    write_atomically(path, json.dumps({"what": what, "seconds": round(seconds, 3), "device": device}))
+
+
+def _receipt(path: Path, *, found: bool) -> Preparation:
+    return Preparation(**json.loads(path.read_text()), found=found)

@@ -1,0 +1,66 @@
+"""Everything that decides what a trial finds. The driver writes it to the run directory; workers read it there."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from flexsearch.data.settings import DataSettings
+from flexsearch.diffusion.optimisation import FineTune
+from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.files import write_atomically
+from flexsearch.models.settings import BaseSettings, base_shape
+from flexsearch.objectives.settings import ObjectiveSettings
+from flexsearch.schedule.macs import TransformerShape
+from flexsearch.space.search_space import SearchSpace, parse_space
+
+_FILE = "trial.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSettings:
+    """The parts of a configuration that a trial reads.
+
+    Attributes:
+        base: the dense base.
+        data: what trials are fine-tuned on.
+        space: the search space as written in YAML.
+        objectives: what is measured.
+        sampling: how images are drawn.
+        warm_start: the shared elastic fine-tune that trials start from; None starts them from the base.
+        trial: each trial's own fine-tune.
+    """
+
+    base: BaseSettings
+    data: DataSettings
+    space: Mapping[str, Any]
+    objectives: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    warm_start: FineTune | None = None
+    trial: FineTune = field(default_factory=lambda: FineTune(updates=1000))
+
+    @property
+    def shape(self) -> TransformerShape:
+        return base_shape(self.base)
+
+    @property
+    def search_space(self) -> SearchSpace:
+        shape = self.shape
+        return parse_space(self.space, num_blocks=shape.num_blocks, grid=shape.grid)
+
+    def to_dict(self) -> dict[str, Any]:
+        values: dict[str, Any] = TypeAdapter(TrialSettings).dump_python(self, mode="json")
+        return values
+
+    def save(self, run_dir: Path) -> None:
+        write_atomically(run_dir / _FILE, json.dumps(self.to_dict(), indent=2))
+
+
+@cache
+def load_settings(run_dir: Path) -> TrialSettings:
+    """The settings that the driver wrote."""
+    return TypeAdapter(TrialSettings).validate_python(json.loads((run_dir / _FILE).read_text()))

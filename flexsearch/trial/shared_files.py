@@ -1,0 +1,85 @@
+"""Files that all trials of a study share: the warm start, the teacher's lessons, the reference latency.
+
+Each carries a digest of what it depends on, so a changed configuration never meets an old file.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flexsearch.data.embedded_path import PREFIX, resolve_path
+from flexsearch.measurement import short_digest
+from flexsearch.trial.settings import TrialSettings
+
+WARM_START_SEED = 0
+_FINGERPRINT_BYTES = 1 << 20
+
+
+def base_fingerprint(settings: TrialSettings) -> dict[str, Any]:
+    """Identifies the base's weights: name and revision, and size and first mebibyte of files on this machine."""
+    where = settings.base.checkpoint
+    folder = resolve_path(where, inside="base" if where.startswith(PREFIX) else "") / "transformer"
+    if not folder.is_dir():
+        return {"checkpoint": where, "revision": settings.base.revision}
+    files = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as weights:
+            head = hashlib.sha256(weights.read(_FINGERPRINT_BYTES)).hexdigest()[:12]
+        files[path.name] = [path.stat().st_size, head]
+    return {"files": files}
+
+
+def warm_start_digest(settings: TrialSettings) -> str:
+    """Identifies a warm start: base, data, the space's schedules, optimisation. Not the sampler or its steps."""
+    space = {key: value for key, value in settings.space.items() if key != "sampler_steps"}
+    warm_start = None if settings.warm_start is None else asdict(settings.warm_start)
+    return short_digest(
+        {
+            "base": base_fingerprint(settings),
+            "data": asdict(settings.data),
+            "space": space,
+            "warm_start": warm_start,
+            "seed": WARM_START_SEED,
+        }
+    )
+
+
+def lessons_digest(settings: TrialSettings, *, seed: int) -> str:
+    """Identifies the teacher's lessons: base and training stream."""
+    return short_digest(
+        {
+            "base": base_fingerprint(settings),
+            "data": asdict(settings.data),
+            "batch": settings.trial.batch,
+            "updates": settings.trial.updates,
+            "edges": settings.search_space.time_edges,
+            "seed": seed,
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedFiles:
+    """Paths under `RUN/base`."""
+
+    folder: Path
+    warm_start: Path
+
+    @classmethod
+    def of(cls, run_dir: Path, settings: TrialSettings) -> "SharedFiles":
+        folder = run_dir / "base"
+        return cls(folder=folder, warm_start=folder / f"warm_start-{warm_start_digest(settings)}.safetensors")
+
+    def lessons(self, settings: TrialSettings, *, seed: int) -> Path:
+        """The teacher's outputs on the training stream of `seed`."""
+        return self.folder / f"lessons-{lessons_digest(settings, seed=seed)}.safetensors"
+
+    def reference_latency(self, protocol: dict[str, Any]) -> Path:
+        """The dense base's latency under `protocol`."""
+        return self.folder / f"reference_latency-{short_digest(protocol)}.json"
+
+    @property
+    def turn(self) -> Path:
+        """Prefix of the lock files of this run's device."""
+        return self.folder / "device"

@@ -1,0 +1,70 @@
+"""The dense base as a teacher. All trials of a study see the same batches, so its outputs are computed once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from flexsearch.diffusion.batches import Batch, BatchStream
+from flexsearch.diffusion.process import DiffusionProcess
+from flexsearch.files import replacing
+from flexsearch.models.flexdit import FlexDiT
+
+Teacher = Callable[[int, Batch, Tensor, Tensor], Tensor]
+
+
+def live_teacher(base: FlexDiT) -> Teacher:
+    """Runs the dense base whenever it is asked."""
+
+    def teach(update: int, batch: Batch, noisy: Tensor, model_time: Tensor) -> Tensor:
+        del update
+        with torch.no_grad():
+            output: Tensor = base(noisy, model_time, batch.labels, stage=0).sample
+        return output
+
+    return teach
+
+
+def write_lessons(
+    path: Path,
+    *,
+    base: FlexDiT,
+    process: DiffusionProcess,
+    stream: BatchStream,
+    updates: int,
+    report: Callable[[int], None],
+) -> None:
+    """Computes and stores the base's output for every batch of a run.
+
+    Args:
+        path: safetensors file; one (B, C, H, W) tensor per update.
+        base: all-dense, in eval mode.
+        process: the training objective.
+        stream: the batches that every trial will see.
+        updates: how many.
+        report: called with the number of batches done.
+    """
+    device = next(base.parameters()).device
+    teach, lessons = live_teacher(base), {}
+    for update in range(updates):
+        batch = stream.at(update).to(device)
+        noisy, model_time = process.noisy(batch.clean, batch.noise, batch.time), process.model_time(batch.time)
+        lessons[str(update)] = teach(update, batch, noisy, model_time).cpu().contiguous()
+        report(update + 1)
+    with replacing(path) as temporary:
+        save_file(lessons, temporary)
+
+
+def stored_teacher(path: Path) -> Teacher:
+    """Reads what `write_lessons` stored."""
+    lessons = safe_open(path, framework="pt")
+
+    def teach(update: int, batch: Batch, noisy: Tensor, model_time: Tensor) -> Tensor:
+        del batch, model_time
+        lesson: Tensor = lessons.get_tensor(str(update)).to(noisy.device)
+        return lesson
+
+    return teach

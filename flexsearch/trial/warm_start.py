@@ -1,0 +1,75 @@
+"""The shared elastic warm start: one fine-tune of the base in which every update draws another schedule.
+
+A short trial that starts from the base ranks schedules by how fast they adapt; one that starts here measures how good
+they are. Schedules are drawn uniformly from the space: a fixed sparsest one in every update would become the best trained.
+"""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from flexsearch.diffusion.batches import Batch, BatchStream, DataSource
+from flexsearch.diffusion.optimisation import FineTune
+from flexsearch.diffusion.process import process_of
+from flexsearch.diffusion.training import Step, Training
+from flexsearch.files import replacing
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.loading import Base
+from flexsearch.space.search_space import SearchSpace
+from flexsearch.trial.teacher import live_teacher
+
+_SAVE_EVERY = 200
+
+
+def elastic_training(
+    base: Base, *, space: SearchSpace, data: DataSource, settings: FineTune, seed: int
+) -> Training:
+    """The training run of a warm start. The base stays as it is: a copy is trained, taught by the original."""
+    student = base.model.clone()
+    student.add_merges(space.recover_blocks())
+
+    def draw_schedule(update: int, _: Batch) -> None:
+        student.set_schedule(space.build(space.sample(random.Random(f"{seed}:{update}"))).schedule)
+
+    stream = BatchStream(data=data, batch=settings.batch, seed=seed, edges=space.time_edges)
+    return Training(
+        student,
+        process=process_of(base.scheduler),
+        stream=stream,
+        optimisation=settings,
+        teacher=live_teacher(base.model) if settings.distillation else None,
+        before_update=draw_schedule,
+    )
+
+
+def make_warm_start(path: Path, training: Training, *, report: Callable[[Step], None]) -> None:
+    """Trains to the end and writes the averaged weights to `path`; goes on where an interrupted run stopped.
+
+    Args:
+        path: the safetensors file; its folder also holds the checkpoint while the run lasts.
+        training: from `elastic_training`.
+        report: called after every update.
+    """
+    checkpoint = path.with_suffix(".checkpoint")
+    if checkpoint.exists():
+        training.load_state_dict(torch.load(checkpoint, weights_only=True))
+    for step in training.run():
+        report(step)
+        if step.update % _SAVE_EVERY == 0 and step.update < training.optimisation.updates:
+            with replacing(checkpoint) as temporary:
+                torch.save(training.state_dict(), temporary)
+    weights = {key: value.detach().cpu().contiguous() for key, value in training.averaged.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(weights, temporary)
+    checkpoint.unlink(missing_ok=True)
+
+
+def load_warm_start(path: Path, *, base: Base, space: SearchSpace) -> FlexDiT:
+    """The elastic model, in eval mode, on the base's device."""
+    model = base.model.clone()
+    model.add_merges(space.recover_blocks())
+    model.load_state_dict(load_file(path))
+    return model.eval()

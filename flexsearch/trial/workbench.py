@@ -1,0 +1,50 @@
+"""What every trial in a process works with, loaded once per process."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from flexsearch.diffusion.batches import BatchStream
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.space.search_space import SearchSpace
+from flexsearch.trial.inputs import Inputs, load_inputs
+from flexsearch.trial.settings import TrialSettings, load_settings
+from flexsearch.trial.shared_files import SharedFiles
+from flexsearch.trial.teacher import Teacher, live_teacher, stored_teacher
+from flexsearch.trial.turn import DeviceTurn
+from flexsearch.trial.warm_start import load_warm_start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workbench:
+    """Settings, inputs, and the model that trials start from; `start` is cloned before it is trained."""
+
+    settings: TrialSettings
+    space: SearchSpace
+    shared: SharedFiles
+    inputs: Inputs
+    start: FlexDiT
+    turn: DeviceTurn
+
+    def stream(self, seed: int) -> BatchStream:
+        """The training batches of every trial with `seed`."""
+        batch, edges = self.settings.trial.batch, self.space.time_edges
+        return BatchStream(data=self.inputs.data, batch=batch, seed=seed, edges=edges)
+
+    def teacher(self, seed: int) -> Teacher:
+        """The dense base on that stream: from the stored lessons where there are some."""
+        path = self.shared.lessons(self.settings, seed=seed)
+        return stored_teacher(path) if path.exists() else live_teacher(self.inputs.base.model)
+
+
+@lru_cache(maxsize=1)
+def workbench(run_dir: Path) -> Workbench:
+    """Loads what the trials of `run_dir` need; `prepare` has made its shared files."""
+    settings = load_settings(run_dir)
+    inputs, space = load_inputs(settings), settings.search_space
+    shared = SharedFiles.of(run_dir, settings)
+    start = inputs.base.model
+    if settings.warm_start is not None:
+        start = load_warm_start(shared.warm_start, base=inputs.base, space=space)
+    turn = DeviceTurn(shared.turn)
+    return Workbench(settings=settings, space=space, shared=shared, inputs=inputs, start=start, turn=turn)
