@@ -1,11 +1,14 @@
 """How weights are updated. Needs no torch."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Lt
+
+from flexsearch.settings import Count, PositiveCount, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Optimisation:
     """How weights are updated.
 
@@ -23,15 +26,15 @@ class Optimisation:
         dtype: "fp32", or "bf16" for autocast.
     """
 
-    updates: int
-    batch: int = 64
-    learning_rate: float = 1e-4
+    updates: Count
+    batch: PositiveCount = 64
+    learning_rate: Annotated[float, Gt(0)] = 1e-4
     decay: Literal["constant", "linear", "cosine", "cooldown"] = "constant"
-    warmup: int = 0
-    weight_decay: float = 0.0
+    warmup: Count = 0
+    weight_decay: Annotated[float, Ge(0)] = 0.0
     max_gradient_norm: float | None = 1.0
-    ema_decay: float = 0.9999
-    distillation: float = 0.0
+    ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.9999
+    distillation: Annotated[float, Ge(0)] = 0.0
     dtype: Literal["fp32", "bf16"] = "fp32"
 
     def learning_rate_at(self, update: int) -> float:
@@ -49,8 +52,8 @@ class Optimisation:
         return rate
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class FineTune(Optimisation):
     """The fine-tune of a schedule: an `Optimisation` that is taught by the dense base unless told otherwise."""
 
-    distillation: float = 1.0
+    distillation: Annotated[float, Ge(0)] = 1.0

@@ -1,10 +1,11 @@
 """How images are drawn. Needs no torch."""
 
-from dataclasses import dataclass
 from typing import Literal
 
+from flexsearch.settings import settings
 
-@dataclass(frozen=True, kw_only=True)
+
+@settings
 class SamplingSettings:
     """How images are drawn.
 

@@ -4,12 +4,13 @@
 which also says with which objective the base was trained.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import diffusers
 import torch
+from torch import Tensor
 
 from flexsearch.data.embedded_path import PREFIX, resolve_path
 from flexsearch.errors import UserError
@@ -71,3 +72,24 @@ def _load_scheduler(source: str, hub: Mapping[str, Any]) -> Any:
     if name not in _TRUSTED_SCHEDULERS:
         raise UserError(f"must be one of {list(_TRUSTED_SCHEDULERS)}, but got {name!r}", field="base scheduler")
     return getattr(diffusers, name).from_config(config)
+
+
+def load_decoder(settings: BaseSettings, *, device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:
+    """A function from latents (B, 4, H/8, W/8) to images (B, 3, H, W) in [-1, 1]: the checkpoint's own autoencoder.
+
+    Raises:
+        UserError: the checkpoint has none that can be read.
+    """
+    try:
+        vae = diffusers.AutoencoderKL.from_pretrained(settings.checkpoint, subfolder="vae", use_safetensors=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{settings.checkpoint}/vae could not be loaded ({reason})", field="base.checkpoint") from None
+    vae = vae.to(device).eval()
+
+    @torch.inference_mode()
+    def decode(latents: Tensor) -> Tensor:
+        images: Tensor = vae.decode(latents / vae.config.scaling_factor).sample
+        return images
+
+    return decode

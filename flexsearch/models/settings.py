@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from flexsearch.data.embedded_path import PREFIX, resolve_path
 from flexsearch.errors import UserError
 from flexsearch.models.shapes import KNOWN_CONFIGS, dit_shape_of
 from flexsearch.schedule.macs import TransformerShape
+from flexsearch.settings import settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class BaseSettings:
     """The dense base.
 

@@ -17,6 +17,7 @@ from torch_fidelity.utils import get_featuresdict_from_dataset
 from flexsearch.errors import UserError
 from flexsearch.measurement import Measurement, short_digest
 from flexsearch.objectives.extractors import feature_layer, weights_digest
+from flexsearch.objectives.settings import fid_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +95,6 @@ def frechet_distance(a: ReferenceStatistics, b: ReferenceStatistics) -> float:
     """The squared Frechet distance of two Gaussians: 0 for equal ones."""
     pairs = [{"mu": side.mean, "sigma": side.covariance} for side in (a, b)]
     return float(fid_statistics_to_metric(*pairs, verbose=False)[KEY_METRIC_FID])
-
-
-def fid_name(extractor: str) -> str:
-    """The objective's name: plain `fid` is Inception's alone."""
-    return "fid" if extractor == "inception" else f"fid_{extractor.replace('-', '_')}"
 
 
 def measure_fid(

@@ -1,9 +1,14 @@
 """What is measured of a candidate, and how."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+from flexsearch.settings import PositiveCount, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class FidSettings:
     """Frechet distance between samples and reference statistics.
 
@@ -15,14 +20,14 @@ class FidSettings:
         batch: images per sampling and feature batch.
     """
 
-    images: int = 5000
-    extractor: str = "inception"
+    images: Annotated[int, Ge(2)] = 5000
+    extractor: Literal["inception", "fashion-cnn"] = "inception"
     reference: str | None = None
     weights: str | None = None
-    batch: int = 100
+    batch: PositiveCount = 100
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class LatencySettings:
     """Time to generate one image, all sampler steps and guidance included, in batches.
 
@@ -33,15 +38,25 @@ class LatencySettings:
         threads: CPU threads while timing; None takes all cores. Has no effect on a GPU.
     """
 
-    batch: int = 32
-    max_ms: float | None = None
-    repeats: int = 5
-    threads: int | None = None
+    batch: PositiveCount = 32
+    max_ms: Annotated[float, Gt(0)] | None = None
+    repeats: PositiveCount = 5
+    threads: PositiveCount | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ObjectiveSettings:
     """The objectives of a search; all are minimised."""
 
     fid: FidSettings = field(default_factory=FidSettings)
     latency: LatencySettings = field(default_factory=LatencySettings)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The measurements that the search minimises, in the study's order."""
+        return (fid_name(self.fid.extractor), "latency_ms")
+
+
+def fid_name(extractor: str) -> str:
+    """The objective's name: plain `fid` is Inception's alone."""
+    return "fid" if extractor == "inception" else f"fid_{extractor.replace('-', '_')}"

@@ -9,6 +9,8 @@ from flexsearch.schedule.macs import TransformerShape
 from flexsearch.schedule.segments import Dense, Pooling, Sdtm, Segment
 from flexsearch.schedule.timetable import Timetable, equal_edges
 
+PAPER_STAGES = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
@@ -93,5 +95,5 @@ def paper_schedule(*, num_blocks: int, grid: TokenGrid) -> DensitySchedule:
     grids = tuple(max(1, side * shorter // 16) for side in (10, 8, 7, 6))
     return DensitySchedule(
         segments=(Pooling(depth=ends), *middle, Dense(depth=ends)),
-        timetable=Timetable(edges=equal_edges(4), grids=grids),
+        timetable=Timetable(edges=equal_edges(PAPER_STAGES), grids=grids),
     )

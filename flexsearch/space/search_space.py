@@ -11,6 +11,7 @@ from flexsearch.errors import UserError
 from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.plan import Plan, lower
+from flexsearch.schedule.presets import PAPER_STAGES
 from flexsearch.schedule.segments import Segment
 from flexsearch.schedule.timetable import Timetable, equal_edges, linear_timetable
 from flexsearch.space.domains import Choice, Domain, Float, Int, Rest, Value, parse_domain
@@ -99,10 +100,11 @@ class SearchSpace:
 
     @property
     def time_edges(self) -> tuple[float, ...]:
-        """The union of the stage edges of every timetable in the space: a batch inside one band suits them all."""
+        """The union of the stage edges of every timetable in the space and of the paper's, which every search has as a
+        baseline: a batch inside one band suits them all."""
         stages = self.domains.get("timetable.stages")
         counts = (self.constants.get("timetable.stages", 1),) if stages is None else stages.values or ()
-        return tuple(sorted({edge for count in counts for edge in equal_edges(int(count or 1))}))
+        return tuple(sorted({edge for count in (PAPER_STAGES, *counts) for edge in equal_edges(int(count or 1))}))
 
 
 def parse_space(entries: Any, *, num_blocks: int, grid: TokenGrid, field: str = "space") -> SearchSpace:

@@ -4,11 +4,11 @@ import traceback
 
 from flexsearch.errors import UserError
 from flexsearch.files import write_atomically
-from flexsearch.study.search import Finished, Search, Wait
+from flexsearch.study.source import Finished, TrialSource, Wait
 from flexsearch.trial.contract import RunTrial
 
 
-def run_locally(search: Search, run_trial: RunTrial) -> str:
+def run_locally(search: TrialSource, run_trial: RunTrial) -> str:
     """Runs trials until the search is finished; returns why it is.
 
     An error in a trial fails that trial and is written to its `error.log`. What the user can mend, and an interrupt,

@@ -19,7 +19,7 @@ from typing import Any
 
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.files import write_atomically
-from flexsearch.study.search import Finished, Search, Wait
+from flexsearch.study.source import Finished, TrialSource, Wait
 from flexsearch.study.settings import Resources
 from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
 
@@ -71,7 +71,7 @@ def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int)
         tune.report({"result": result.to_dict()})
 
 
-def _searcher(search: Search) -> Any:
+def _searcher(search: TrialSource) -> Any:
     """A Ray `Searcher` that hands everything to `search`."""
     from ray.tune.search import Searcher
 
@@ -142,7 +142,7 @@ def _ray(address: str | None) -> Iterator[None]:
 
 
 def run_on_ray(
-    search: Search, run_trial: RunTrial, *, resources: Resources, slots: int, address: str | None = None
+    search: TrialSource, run_trial: RunTrial, *, resources: Resources, slots: int, address: str | None = None
 ) -> str:
     """Runs trials until the search is finished; returns why it is.
 

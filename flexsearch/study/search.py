@@ -17,6 +17,7 @@ from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.decisions import Decisions
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
 from flexsearch.study.settings import SearchSettings
+from flexsearch.study.source import Finished, Wait
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 
@@ -33,18 +34,6 @@ class Baseline:
     name: str
     candidate: Candidate
     fine_tuned: bool
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Nothing to start now: running trials may still change the count."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The search is over."""
-
-    reason: str
 
 
 class Search:
@@ -93,6 +82,11 @@ class Search:
     def num_finished(self) -> int:
         """Trials that count towards `settings.trials`."""
         return self._num_counted
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether baselines or interrupted trials are still to be run."""
+        return bool(self._missing or self._orphans)
 
     @property
     def num_wanted(self) -> int:

@@ -1,12 +1,15 @@
 """How the search proceeds, and what it may use."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+from flexsearch.settings import Count, PositiveCount, settings
 
 SamplerName = Literal["tpe", "gp", "nsga2", "random", "qmc"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class SearchSettings:
     """The search.
 
@@ -15,25 +18,25 @@ class SearchSettings:
         sampler: Optuna's sampler.
         startup: trials drawn at random before the sampler learns.
         seed: of the sampler, of training and of sampling noise.
-        baseline_steps: sampler steps at which the dense base is evaluated.
+        baseline_steps: sampler steps at which the dense base is evaluated; none takes those of the space.
         noise_schedules: schedules whose FID is measured again under other seeds, once per study; 0 measures none.
         noise_seeds: further seeds for each of them.
         max_retries: how often a trial that was interrupted is started again.
     """
 
-    trials: int = 100
+    trials: PositiveCount = 100
     sampler: SamplerName = "tpe"
-    startup: int = 10
-    seed: int = 0
-    baseline_steps: tuple[int, ...] = ()
-    noise_schedules: int = 3
-    noise_seeds: int = 2
-    max_retries: int = 2
+    startup: PositiveCount = 10
+    seed: Count = 0
+    baseline_steps: tuple[PositiveCount, ...] = ()
+    noise_schedules: Count = 3
+    noise_seeds: PositiveCount = 2
+    max_retries: Count = 2
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Resources:
     """What one trial takes: whole or fractional GPUs, and CPU cores."""
 
-    gpu: float = 0.0
-    cpu: float = 1.0
+    gpu: Annotated[float, Ge(0)] = 0.0
+    cpu: Annotated[float, Gt(0)] = 1.0

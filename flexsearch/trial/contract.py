@@ -23,6 +23,7 @@ class TrialOrder:
         seed: of training stream and sampling noise; equal for all trials of a study, so that they are paired.
         baseline: its name, if this trial is a baseline; baselines are never gated.
         fine_tuned: whether the trial fine-tunes; the dense base is evaluated as it is.
+        is_repetition: measure only the quality again, under another seed, to learn the noise.
     """
 
     number: int
@@ -31,10 +32,13 @@ class TrialOrder:
     seed: int
     baseline: str | None = None
     fine_tuned: bool = True
+    is_repetition: bool = False
 
     @property
     def trial_dir(self) -> Path:
-        return self.run_dir / "trials" / str(self.number)
+        """Where the trial leaves its files; a repetition has a folder of its own below its trial's."""
+        folder = self.run_dir / "trials" / str(self.number)
+        return folder / f"seed-{self.seed}" if self.is_repetition else folder
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -44,6 +48,7 @@ class TrialOrder:
             "seed": self.seed,
             "baseline": self.baseline,
             "fine_tuned": self.fine_tuned,
+            "is_repetition": self.is_repetition,
         }
 
     @classmethod

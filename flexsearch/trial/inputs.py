@@ -1,20 +1,23 @@
 """What the user supplies: base, data, extractor, reference. Loading it all is the check that a run can start."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 from pydantic import TypeAdapter
+from torch import Tensor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from flexsearch.data.embedded_path import PREFIX, resolve_path
+from flexsearch.data.latents import LatentSet
 from flexsearch.data.loading import load_data
 from flexsearch.diffusion.batches import DataSource
 from flexsearch.diffusion.process import DiffusionProcess, process_of
 from flexsearch.errors import UserError
-from flexsearch.models.loading import Base, load_base
+from flexsearch.models.loading import Base, load_base, load_decoder
 from flexsearch.objectives.extractors import create_extractor
 from flexsearch.objectives.fid import ReferenceStatistics, load_reference
 from flexsearch.trial.settings import TrialSettings
@@ -22,11 +25,12 @@ from flexsearch.trial.settings import TrialSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Loaded inputs, on `device`. The base is all-dense and never changed."""
+    """Loaded inputs, on `device`. The base is all-dense and never changed; `decode` turns its data into images."""
 
     base: Base
     data: DataSource
     process: DiffusionProcess
+    decode: Callable[[Tensor], Tensor]
     extractor: FeatureExtractorBase
     reference: ReferenceStatistics
     device: torch.device
@@ -62,10 +66,15 @@ def _load(settings_json: str) -> Inputs:
         base=base,
         data=data,
         process=process_of(base.scheduler),
+        decode=load_decoder(settings.base, device=device) if isinstance(data, LatentSet) else _as_it_is,
         extractor=extractor,
         reference=reference,
         device=device,
     )
+
+
+def _as_it_is(data: Tensor) -> Tensor:
+    return data
 
 
 def _reference_path(settings: TrialSettings) -> Path:

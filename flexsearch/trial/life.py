@@ -61,12 +61,16 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
         model.set_schedule(order.candidate.schedule)
         model.drop_unused_merges()
         measurements = {"macs": _macs(model, order, bench)}
-    with clock.phase("latency"):
-        report(Progress(phase="latency"))
-        latency, constraints = _latency(model, order, bench)
-        measurements[latency.name] = latency
+    constraints: dict[str, float] = {}
     curve: list[tuple[int, float]] = []
-    state, reason = _gate(constraints, latency, order, bench)
+    state: State = "complete"
+    reason = None
+    if not order.is_repetition:
+        with clock.phase("latency"):
+            report(Progress(phase="latency"))
+            latency, constraints = _latency(model, order, bench)
+            measurements[latency.name] = latency
+            state, reason = _gate(constraints, latency, order, bench)
     if state == "complete":
         with clock.phase("fine-tune"):
             if order.fine_tuned:
@@ -77,7 +81,8 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
             report(Progress(phase="score"))
             fid = _fid(images, order, bench)
             measurements[fid.name] = fid
-        _keep(model, images, order)
+        if not order.is_repetition:
+            _keep(model, images, order)
     result = TrialResult(
         state=state,
         measurements=measurements,
@@ -98,7 +103,7 @@ def _macs(model: FlexDiT, order: TrialOrder, bench: Workbench) -> Measurement:
         name="macs",
         value=plan_macs(model.plan(), model.shape, times),
         unit="MACs/forward",
-        protocol={"sampler_steps": steps, "count": "matrix products and convolutions of one sample"},
+        protocol={"count": "matrix products and convolutions of one sample, averaged over the sampler's steps"},
     )
 
 
@@ -130,10 +135,9 @@ def _latency(model: FlexDiT, order: TrialOrder, bench: Workbench) -> tuple[Measu
         "sampler": type(bench.inputs.base.scheduler).__name__,
         "guidance": sampling.guidance,
         "dtype": sampling.dtype,
-        "sampler_steps": steps,
     }
     with cpu_threads(settings.threads):
-        hardware = {"device": device_name(bench.inputs.device), "batch": settings.batch, **protocol, "sampler_steps": 0}
+        hardware = {"device": device_name(bench.inputs.device), "batch": settings.batch, **protocol}
     path = bench.shared.reference_latency(hardware)
     with bench.turn.alone():
         known = json.loads(path.read_text())["reference_ms"] if path.exists() else None
@@ -223,10 +227,9 @@ def _fid(images: Tensor, order: TrialOrder, bench: Workbench) -> Measurement:
     protocol = {
         **found.protocol,
         "sampler": type(bench.inputs.base.scheduler).__name__,
-        "sampler_steps": order.candidate.sampler_steps,
         "guidance": sampling.guidance,
+        "dtype": sampling.dtype,
         "seed": order.seed,
-        "updates": bench.settings.trial.updates if order.fine_tuned else 0,
     }
     return Measurement(name=found.name, value=found.value, unit=found.unit, protocol=protocol)
 

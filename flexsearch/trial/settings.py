@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from flexsearch.models.settings import BaseSettings, base_shape
 from flexsearch.objectives.settings import ObjectiveSettings
 from flexsearch.schedule.macs import TransformerShape
 from flexsearch.space.search_space import SearchSpace, parse_space
+from flexsearch.settings import settings
 
 _FILE = "trial.json"
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class TrialSettings:
     """The parts of a configuration that a trial reads.
 

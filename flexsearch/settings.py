@@ -1,0 +1,21 @@
+"""How a part of the configuration is declared: a frozen dataclass whose fields are the YAML keys, and no others.
+
+Each lies beside the code that reads it, with its defaults. `flexsearch.config` validates them.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, TypeVar, dataclass_transform
+
+from annotated_types import Ge
+
+T = TypeVar("T")
+
+Count = Annotated[int, Ge(0)]
+PositiveCount = Annotated[int, Ge(1)]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def settings(cls: type[T]) -> type[T]:
+    """Makes `cls` a frozen, keyword-only dataclass that refuses unknown keys."""
+    cls.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
+    return dataclass(frozen=True, kw_only=True)(cls)

@@ -1,0 +1,198 @@
+"""A whole search: check, prepare, search, measure the noise. The same call resumes, and returns at once when all is done."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flexsearch import __version__
+from flexsearch.errors import UserError
+from flexsearch.study.baselines import baselines_of
+from flexsearch.study.decisions import Decisions
+from flexsearch.study.events import Watcher
+from flexsearch.study.executor import Choice, ExecutorName, choose_executor
+from flexsearch.study.local import run_locally
+from flexsearch.study.lock import one_driver
+from flexsearch.study.noise import Repetitions, schedules_to_repeat
+from flexsearch.study.search import Search
+from flexsearch.study.settings import Resources, SearchSettings
+from flexsearch.study.source import TrialSource
+from flexsearch.study.storage import connect, storage_url
+from flexsearch.study.store import Cost, Store
+from flexsearch.trial.settings import TrialSettings
+
+_FREE_TO_CHANGE = ("search.trials", "search.max_retries", "search.noise_schedules", "search.noise_seeds", "resources")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What `run_search` needs to know.
+
+    Attributes:
+        name: of the study.
+        settings: what decides a trial.
+        search: how the search goes.
+        resources: of one trial.
+        config: the whole resolved configuration, kept in the store and compared on resume.
+        save: writes the configuration into the run directory.
+        run_dir: the run directory.
+        executor: "auto", "local" or "ray".
+        storage: SQLAlchemy URL, or None for `RUN/study.db`.
+        ray_address: of a running cluster.
+    """
+
+    name: str
+    settings: TrialSettings
+    search: SearchSettings
+    resources: Resources
+    config: Mapping[str, Any]
+    save: Callable[[Path], None]
+    run_dir: Path
+    executor: ExecutorName = "auto"
+    storage: str | None = None
+    ray_address: str | None = None
+
+
+class Console:
+    """What a run tells the terminal; the default says nothing."""
+
+    def message(self, text: str) -> None:
+        """One line of news."""
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Progress of a shared file."""
+
+    def searching(self, search: Search, choice: Choice) -> Watcher | None:
+        """The search begins; gives who watches it."""
+        return None
+
+    def measuring_noise(self, repetitions: Repetitions) -> Watcher | None:
+        """The repetitions begin; gives who watches them."""
+        return None
+
+
+def run_search(plan: RunPlan, console: Console) -> Store:
+    """Searches to the end.
+
+    Args:
+        plan: what to do.
+        console: told what happens.
+
+    Returns:
+        The evidence.
+
+    Raises:
+        UserError: something that the user can mend, before anything is written wherever possible.
+        KeyboardInterrupt: the same call goes on where this one stopped.
+    """
+    is_new = not (plan.run_dir / "config.yaml").exists()
+    choice = choose_executor(plan.executor, plan.resources, address=plan.ray_address)
+    if is_new:
+        console.message("loading base, data and extractor")
+        _load_inputs(plan.settings)
+    engine = connect(storage_url(_made(plan.run_dir), plan.storage))
+    with one_driver(plan.run_dir, engine, plan.name):
+        store = Store(engine, study=plan.name, seed=plan.search.seed)
+        _check_unchanged(plan, store)
+        plan.save(plan.run_dir)
+        store.save_config(plan.config, version=__version__)
+        search = _search(plan, store)
+        if search.num_finished < plan.search.trials or search.has_unfinished:
+            _prepare(plan, store, console)
+            watcher = console.searching(search, choice)
+            if watcher is not None:
+                search.watch(watcher)
+            console.message(_execute(search, choice, plan))
+        _measure_noise(plan, store, choice, console)
+    return store
+
+
+def _made(run_dir: Path) -> Path:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return run_dir
+
+
+def _load_inputs(settings: TrialSettings) -> None:
+    from flexsearch.trial.inputs import load_inputs
+
+    load_inputs(settings)
+
+
+def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
+    from flexsearch.trial.prepare import prepare
+
+    for made in prepare(plan.run_dir, plan.settings, seed=plan.search.seed, report=console.preparing):
+        store.record_cost(Cost(what=made.what, seconds=made.seconds, device=made.device))
+        found = "found ready, made in" if made.found else "made in"
+        console.message(f"{made.what}: {found} {made.seconds:.0f} s on {made.device}")
+
+
+def _search(plan: RunPlan, store: Store) -> Search:
+    space = plan.settings.search_space
+    objectives = plan.settings.objectives.names
+    decisions = Decisions(
+        storage_url(plan.run_dir, plan.storage),
+        name=plan.name,
+        objectives=objectives,
+        domains=space.domains,
+        settings=plan.search,
+    )
+    return Search(
+        decisions=decisions,
+        store=store,
+        space=space,
+        baselines=baselines_of(space, plan.search),
+        settings=plan.search,
+        run_dir=plan.run_dir,
+        objectives=objectives,
+    )
+
+
+def _execute(source: TrialSource, choice: Choice, plan: RunPlan) -> str:
+    from flexsearch.trial.life import run_trial
+
+    if choice.name == "local":
+        return run_locally(source, run_trial)
+    from flexsearch.study.ray_tune import run_on_ray
+
+    return run_on_ray(source, run_trial, resources=plan.resources, slots=choice.slots, address=plan.ray_address)
+
+
+def _measure_noise(plan: RunPlan, store: Store, choice: Choice, console: Console) -> None:
+    objective = plan.settings.objectives.names[0]
+    chosen = schedules_to_repeat(store.trials(), objective=objective, num=plan.search.noise_schedules)
+    known = store.repetitions(objective)
+    if plan.search.noise_schedules < 2 or len(known) >= plan.search.noise_schedules or len(chosen) < 2:
+        return
+    seeds = [plan.search.seed + 1 + index for index in range(plan.search.noise_seeds)]
+    repetitions = Repetitions(store=store, records=chosen, seeds=seeds, run_dir=plan.run_dir, objective=objective)
+    if len(repetitions):
+        watcher = console.measuring_noise(repetitions)
+        if watcher is not None:
+            repetitions.watch(watcher)
+        console.message(_execute(repetitions, choice, plan))
+
+
+def _check_unchanged(plan: RunPlan, store: Store) -> None:
+    """What decides results must be what the study was started with.
+
+    Raises:
+        UserError: names the first field that changed.
+    """
+    before = store.config()
+    if before is None:
+        return
+    old, new = dict(_leaves(before)), dict(_leaves(plan.config))
+    for field in sorted(set(old) | set(new)):
+        if old.get(field) != new.get(field) and not field.startswith(_FREE_TO_CHANGE):
+            raise UserError(
+                f"was {old.get(field)!r} when this run was started, but got {new.get(field)!r}; use another --run-dir",
+                field=field,
+                nearest=old.get(field),
+            )
+
+
+def _leaves(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if isinstance(values, Mapping):
+        return [leaf for key, value in values.items() for leaf in _leaves(value, f"{prefix}.{key}" if prefix else key)]
+    return [(prefix, values)]
