@@ -27,12 +27,14 @@ class RunConfig(TrialSettings):
         search: trials, sampler, seed.
         resources: of one trial.
         pretrain: how `flexsearch pretrain` trains the dense base, where there is none.
+        storage: SQLAlchemy URL of the study; None is a SQLite file in the run directory.
     """
 
     name: Annotated[str, Len(1)]
     search: SearchSettings = field(default_factory=SearchSettings)
     resources: Resources = field(default_factory=Resources)
     pretrain: Optimisation | None = None
+    storage: str | None = None
 
     @property
     def trial_settings(self) -> TrialSettings:

@@ -4,7 +4,7 @@
 which also says with which objective the base was trained.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
         model, found = base_class.from_pretrained(
             source, subfolder="transformer", use_safetensors=True, output_loading_info=True, **hub
         )
-        scheduler = _load_scheduler(source, hub)
+        scheduler = load_scheduler(source, **hub)
     except UserError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -66,7 +66,12 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
     return Base(model=flexdit, scheduler=scheduler)
 
 
-def _load_scheduler(source: str, hub: Mapping[str, Any]) -> Any:
+def load_scheduler(source: str, **hub: Any) -> Any:
+    """The diffusers scheduler of a checkpoint.
+
+    Raises:
+        UserError: it is of a class that flexsearch does not sample with.
+    """
     config = diffusers.DDIMScheduler.load_config(source, subfolder="scheduler", **hub)
     name = config.get("_class_name")
     if name not in _TRUSTED_SCHEDULERS:

@@ -4,11 +4,14 @@ The only file that imports optuna. Several objectives, ask and tell, SQL storage
 """
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
@@ -123,7 +126,9 @@ class Decisions:
         self.study = optuna.create_study(
             storage=storage, study_name=name, directions=["minimize"] * len(objectives), load_if_exists=True
         )
-        self.study.set_metric_names(list(objectives))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study.set_metric_names(list(objectives))
         self._settings = settings
         self._space = {parameter: _distribution(domain) for parameter, domain in domains.items()}
 
@@ -147,7 +152,7 @@ class Decisions:
 
     def note(self, number: int, notes: Mapping[str, Any]) -> None:
         """Stores facts beside a running trial."""
-        trial = self._trial(number)
+        trial = self.trial(number)
         for key, value in notes.items():
             trial.set_user_attr(key, value)
 
@@ -155,7 +160,7 @@ class Decisions:
         """Ends a trial: COMPLETE with `values`, PRUNED without. A trial that has ended already stays as it is."""
         if self._state(number).is_finished():
             return
-        trial = self._trial(number)
+        trial = self.trial(number)
         known = trial.storage.get_trial(trial._trial_id).constraints
         for name, value in constraints.items():
             if name not in known:
@@ -175,6 +180,20 @@ class Decisions:
         trial = self.study.get_trials(deepcopy=False)[number]
         return Decision(number=number, parameters=trial.params, notes=trial.user_attrs)
 
+    @staticmethod
+    def artifacts(folder: Path) -> FileSystemArtifactStore:
+        """The store of images in `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileSystemArtifactStore(str(folder))
+
+    def attach_image(self, number: int, image: Path, *, folder: Path) -> None:
+        """Makes `image` an artifact of the trial, stored in `folder`, where the dashboard shows it."""
+        frozen = self.study.get_trials(deepcopy=False)[number]
+        if not get_all_artifact_meta(study_or_trial=frozen, storage=self.study._storage):
+            upload_artifact(
+                artifact_store=self.artifacts(folder), file_path=str(image), study_or_trial=frozen, storage=self.study._storage
+            )
+
     def running(self) -> list[Decision]:
         """Trials that have not ended: after a crash, those of the driver that died."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
@@ -183,5 +202,6 @@ class Decisions:
     def _state(self, number: int) -> TrialState:
         return self.study.get_trials(deepcopy=False)[number].state
 
-    def _trial(self, number: int) -> optuna.Trial:
+    def trial(self, number: int) -> optuna.Trial:
+        """Optuna's own trial object."""
         return optuna.Trial(self.study, self.study.get_trials(deepcopy=False)[number]._trial_id)

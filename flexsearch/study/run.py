@@ -21,7 +21,7 @@ from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Cost, Store
 from flexsearch.trial.settings import TrialSettings
 
-_FREE_TO_CHANGE = ("search.trials", "search.max_retries", "search.noise_schedules", "search.noise_seeds", "resources")
+_FREE_TO_CHANGE = ("storage", "search.trials", "search.max_retries", "search.noise_schedules", "search.noise_seeds", "resources")
 
 
 @dataclass(frozen=True, kw_only=True)

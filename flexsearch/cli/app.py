@@ -1,0 +1,180 @@
+"""The command line. No logic: commands parse, call the library, and print. Heavy imports wait until a command runs."""
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flexsearch import __version__
+from flexsearch.errors import UserError
+
+app = typer.Typer(
+    name="flexsearch",
+    help="Find the token-density schedule of a diffusion transformer, for your model, your GPU and your latency budget.",
+    epilog="Start with: flexsearch run search_spaces/quickstart.yaml",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Space = Annotated[Path, typer.Argument(help="search space, a YAML file", metavar="SPACE")]
+RunDir = Annotated[Path, typer.Argument(help="run directory", metavar="RUN")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="override a field, e.g. search.trials=20")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
+
+
+def main() -> None:
+    """Runs a command and turns its end into an exit status: 0, 2 (the user can mend it), 1 (our fault), 130."""
+    try:
+        code = app(standalone_mode=False)
+    except UserError as error:
+        _stop(f"error: {error}", 2)
+    except KeyboardInterrupt:
+        _stop("interrupted: nothing is lost, the same command goes on", 130)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # what typer raises for wrong usage
+            _stop(f"error: {error.format_message()}", 2)
+        if type(error).__name__ == "Abort":
+            _stop("interrupted: nothing is lost, the same command goes on", 130)
+        log = _log_path()
+        log.write_text(traceback.format_exc())
+        _stop(f"internal error: {type(error).__name__}: {error}\nthe traceback is in {log}", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stop(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _log_path() -> Path:
+    import tempfile
+
+    handle, name = tempfile.mkstemp(prefix="flexsearch-", suffix=".log")
+    import os
+
+    os.close(handle)
+    return Path(name)
+
+
+def _print_json(values: Any) -> None:
+    print(json.dumps(values, indent=2))
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        print(__version__)
+
+
+@app.command(epilog="Example: flexsearch plan search_spaces/dit_xl.yaml --json")
+def plan(space: Space, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check a search space: its size, the dense model, MACs of every baseline. Needs no weights and no GPU."""
+    from flexsearch.cli.plan import plan_of, print_plan
+    from flexsearch.config import load_config
+
+    found = plan_of(load_config(space, overrides or ()))
+    _print_json(found) if as_json else print_plan(found)
+
+
+@app.command(epilog="Example: flexsearch run search_spaces/quickstart.yaml --trials 30")
+def run(
+    space: Space,
+    run_dir: Annotated[Path | None, typer.Option(help="run directory; default runs/<name>")] = None,
+    trials: Annotated[int | None, typer.Option(help="finished trials to reach")] = None,
+    seed: Annotated[int | None, typer.Option(help="of sampler, training and noise")] = None,
+    executor: Annotated[str, typer.Option(help="auto, local or ray")] = "auto",
+    storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL; default RUN/study.db")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="of a running Ray cluster")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Search. The same command resumes; it ends with the front as a table and says where everything is."""
+    from flexsearch.cli.search import search
+    from flexsearch.config import load_config
+
+    options = {"search.trials": trials, "search.seed": seed, "storage": storage}
+    given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    config = load_config(space, [*(overrides or ()), *given])
+    if executor not in ("auto", "local", "ray"):
+        raise UserError(f"must be auto, local or ray, but got {executor!r}", field="--executor", nearest="auto")
+    search(config, run_dir=run_dir or Path("runs") / config.name, executor=executor, ray_address=ray_address)
+
+
+@app.command(epilog="Example: flexsearch front runs/quickstart --csv front.csv --plot front.png")
+def front(
+    run_dir: RunDir,
+    as_json: AsJson = False,
+    csv: Annotated[Path | None, typer.Option(help="write all complete trials to this file")] = None,
+    plot: Annotated[Path | None, typer.Option(help="write a picture: .png, .svg or .pdf")] = None,
+) -> None:
+    """Show the Pareto front of a run, its baselines and its hypervolume."""
+    from flexsearch.cli.results import show_front
+
+    found = show_front(run_dir, csv=csv, plot=plot, quiet=as_json)
+    if as_json:
+        _print_json(found)
+
+
+@app.command(epilog="Example: flexsearch show runs/quickstart 7")
+def show(
+    run_dir: RunDir,
+    trial: Annotated[int, typer.Argument(help="number of the trial", metavar="TRIAL")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one trial: its schedule, measurements with protocol, training curve and files."""
+    from flexsearch.cli.results import show_trial
+
+    found = show_trial(run_dir, trial, quiet=as_json)
+    if as_json:
+        _print_json(found)
+
+
+@app.command(epilog="Example: flexsearch dashboard runs/quickstart --port 8080")
+def dashboard(run_dir: RunDir, port: Annotated[int, typer.Option(help="on this machine only")] = 8080) -> None:
+    """Serve optuna-dashboard on a run, with sample images and the front."""
+    from flexsearch.cli.results import open_run
+    from flexsearch.report.dashboard import serve
+
+    serve(open_run(run_dir), port=port)
+
+
+@app.command(epilog="Example: flexsearch export runs/quickstart 7 exported")
+def export(
+    run_dir: RunDir,
+    trial: Annotated[int, typer.Argument(help="number of the trial", metavar="TRIAL")],
+    out: Annotated[Path, typer.Argument(help="folder to make", metavar="OUT")],
+) -> None:
+    """Export a trial's model: safetensors, schedule, recipe and card, checked by rebuilding it."""
+    from flexsearch.cli.results import open_run
+    from flexsearch.export.model import export_trial
+
+    for line in export_trial(open_run(run_dir), trial, out):
+        print(line, file=sys.stderr)
+
+
+@app.command(epilog="Example: flexsearch sample exported --out samples.png --steps 10")
+def sample(
+    model: Annotated[str, typer.Argument(help="exported folder, or a base such as embedded:quickstart", metavar="MODEL")],
+    out: Annotated[Path, typer.Option(help="picture to write")],
+    num: Annotated[int, typer.Option(help="images")] = 40,
+    steps: Annotated[int | None, typer.Option(help="sampler steps; default those of the export, else 50")] = None,
+    seed: Annotated[int, typer.Option(help="of the noise")] = 0,
+    guidance: Annotated[float, typer.Option(help="classifier-free guidance; 1 is none")] = 1.0,
+) -> None:
+    """Draw images from an exported model or a base."""
+    from flexsearch.export.samples import draw
+
+    print(draw(model, out, num=num, steps=steps, seed=seed, guidance=guidance), file=sys.stderr)
+
+
+@app.command(epilog="Example: flexsearch pretrain search_spaces/fashion_mnist.yaml")
+def pretrain(space: Space, overrides: Overrides = None) -> None:
+    """Train a dense base from scratch into the folder base.checkpoint. The same command resumes."""
+    from flexsearch.cli.training import pretrain_base
+    from flexsearch.config import load_config
+
+    pretrain_base(load_config(space, overrides or ()))

@@ -1,0 +1,101 @@
+"""`flexsearch plan`: what a search space holds, from shapes alone."""
+
+import random
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flexsearch.config import RunConfig
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.macs import authors_operation_macs, plan_macs, plan_params
+from flexsearch.schedule.presets import PRESETS
+from flexsearch.space.search_space import SearchSpace
+from flexsearch.study.baselines import baselines_of
+
+_ENUMERATE_UP_TO = 20_000
+
+
+def plan_of(config: RunConfig) -> dict[str, Any]:
+    """The contract of `plan --json`."""
+    shape, space = config.shape, config.search_space
+    dense = space.plan(DensitySchedule.all_dense(shape.num_blocks))
+    dense_macs = plan_macs(dense, shape)
+    schedules = {baseline.name: baseline.candidate.schedule for baseline in baselines_of(space, config.search)}
+    schedules |= {name: preset.schedule for name, preset in PRESETS.items() if preset.shape == shape}
+    baselines = []
+    for name, schedule in schedules.items():
+        plan = space.plan(schedule)
+        macs = plan_macs(plan, shape)
+        baselines.append(
+            {
+                "name": name,
+                "macs": macs,
+                "macs_ratio": macs / dense_macs,
+                "params": plan_params(plan, shape),
+                "digest": schedule.digest,
+                "schedule": str(schedule),
+                "macs_in_authors_code": plan_macs(plan, shape, count=authors_operation_macs),
+            }
+        )
+    low, high = _macs_range(space, config)
+    return {
+        "name": config.name,
+        "backbone": config.base.backbone,
+        "dense": {"macs": dense_macs, "params": plan_params(dense, shape), "tokens": shape.grid.num_tokens},
+        "space": {
+            "parameters": [{"name": name, **asdict(domain)} for name, domain in space.domains.items()],
+            "size": space.size,
+        },
+        "macs_ratio_range": [low / dense_macs, high / dense_macs],
+        "baselines": baselines,
+    }
+
+
+def _macs_range(space: SearchSpace, config: RunConfig) -> tuple[float, float]:
+    """Least and most MACs of a forward pass over the space; from 20,000 draws where it is larger than that."""
+    generator = random.Random(0)
+    if space.size is not None and space.size <= _ENUMERATE_UP_TO:
+        choices = list(space.choices())
+    else:
+        choices = [space.sample(generator) for _ in range(_ENUMERATE_UP_TO)]
+    schedules = {candidate.schedule.digest: candidate.schedule for candidate in map(space.build, choices)}
+    macs = [plan_macs(space.plan(schedule), config.shape) for schedule in schedules.values()]
+    return min(macs), max(macs)
+
+
+def print_plan(found: dict[str, Any]) -> None:
+    """The plan as a person reads it."""
+    console = Console()
+    dense, space = found["dense"], found["space"]
+    size = "infinite" if space["size"] is None else f"{space['size']:,}"
+    low, high = found["macs_ratio_range"]
+    console.print(f"[bold]{found['name']}[/] ({found['backbone']}): {size} choices of {len(space['parameters'])} parameters")
+    console.print(f"dense: {_macs(dense['macs'])}, {dense['params']:,} parameters, {dense['tokens']} tokens")
+    console.print(f"the space spans {low:.0%} to {high:.0%} of the dense MACs (per forward pass, averaged over time)")
+    parameters = Table(header_style="bold")
+    for column in ("parameter", "values"):
+        parameters.add_column(column)
+    for row in space["parameters"]:
+        values = row.get("values") or f"{row['low']} to {row['high']}"
+        parameters.add_row(row["name"], ", ".join(map(str, values)) if isinstance(values, list | tuple) else values)
+    console.print(parameters)
+    table = Table(header_style="bold")
+    for column in ("baseline", "schedule", "MACs", "of dense", "MACs in the authors' code", "parameters", "digest"):
+        table.add_column(column, justify="left" if column in ("baseline", "schedule", "digest") else "right")
+    for row in found["baselines"]:
+        table.add_row(
+            row["name"],
+            row["schedule"],
+            _macs(row["macs"]),
+            f"{row['macs_ratio']:.1%}",
+            _macs(row["macs_in_authors_code"]),
+            f"{row['params']:,}",
+            row["digest"],
+        )
+    console.print(table)
+
+
+def _macs(macs: float) -> str:
+    return f"{macs / 1e9:.2f} G" if macs >= 1e9 else f"{macs / 1e6:.1f} M"

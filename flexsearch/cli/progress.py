@@ -1,0 +1,133 @@
+"""Live progress of a search: what runs now, trials done, the best front so far, time left."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+import moocore
+import numpy as np
+from rich.console import Console as Terminal
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
+from flexsearch.study.executor import Choice
+from flexsearch.study.noise import Repetitions
+from flexsearch.study.run import Console
+from flexsearch.study.search import Search
+from flexsearch.trial.contract import Progress, TrialOrder
+
+
+class SearchProgress(Console):
+    """On a terminal, a block that is redrawn; elsewhere one line per finished trial. Both go to `run.log`.
+
+    Args:
+        terminal: where to print; stderr, so that stdout stays clean.
+        objectives: quality first, then latency.
+    """
+
+    def __init__(self, terminal: Terminal, *, objectives: Sequence[str]) -> None:
+        self._terminal = terminal
+        self._objectives = tuple(objectives)
+        self._live: Live | None = None
+        self._log: IO[str] | None = None
+        self._running: dict[int, tuple[TrialOrder, Progress]] = {}
+        self._values: list[tuple[float, ...]] = []
+        self._preparation = ""
+        self._search: Search | None = None
+        self._begun = time.monotonic()
+        self._done_before = 0
+
+    @contextmanager
+    def log_to(self, run_dir: Path) -> Iterator[None]:
+        """Draws while the block lasts; `RUN/run.log` is opened with the first news after the run directory is made."""
+        self._log_path = run_dir / "run.log"
+        if self._terminal.is_terminal:
+            self._live = Live(console=self._terminal, refresh_per_second=4, transient=True, get_renderable=self._draw)
+        try:
+            with self._live or nullcontext():
+                yield
+        finally:
+            if self._log is not None:
+                self._log.close()
+
+    def message(self, text: str) -> None:
+        self._terminal.print(text, highlight=False, soft_wrap=True)
+        if self._log is None and self._log_path.parent.exists():
+            self._log = self._log_path.open("a", buffering=1)
+        if self._log is not None:
+            self._log.write(f"{datetime.now().isoformat(timespec='seconds')} {text}\n")
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        self._preparation = f"{what}: {done} of {total}" if done < total else ""
+        if self._live is None and (done == 1 or done % max(total // 10, 1) == 0):
+            self.message(f"{what}: {done} of {total}")
+
+    def searching(self, search: Search, choice: Choice) -> Watcher:
+        self._search, self._begun, self._done_before = search, time.monotonic(), search.num_finished
+        self.message(f"searching with the {choice.name} executor, {choice.slots} at once ({choice.reason})")
+        return self._see
+
+    def measuring_noise(self, repetitions: Repetitions) -> Watcher:
+        self._search = None
+        self.message(f"measuring the noise: {len(repetitions)} repetitions under other seeds")
+        return self._see
+
+    def _see(self, event: Event) -> None:
+        match event:
+            case Started(order=order):
+                self._running[order.number] = (order, Progress(phase="prepare"))
+            case Moved(number=number, progress=progress):
+                if number in self._running:
+                    self._running[number] = (self._running[number][0], progress)
+            case Ended():
+                self._ended(event)
+
+    def _ended(self, event: Ended) -> None:
+        order, _ = self._running.pop(event.number, (None, None))
+        name = "" if order is None else f" {order.baseline or order.candidate}"
+        repetition = f" seed {order.seed}" if order is not None and order.is_repetition else ""
+        found = event.result.measurements if event.result is not None else {}
+        shown = ", ".join(f"{name} {found[name].value:.4g}" for name in self._objectives if name in found)
+        if not repetition and event.state == "complete" and all(name in found for name in self._objectives):
+            self._values.append(tuple(found[name].value for name in self._objectives))
+        count = "" if self._search is None else f"[{self._search.num_finished}/{self._search.num_wanted}] "
+        self.message(f"{count}trial {event.number}{name}{repetition}: {event.state} {shown or event.reason or ''}".rstrip())
+
+    def _draw(self) -> Group:
+        lines = [Text(self._preparation)] if self._preparation else []
+        lines += [
+            Text(f"  #{number} {order.baseline or order.candidate}: {progress.phase} {_share(progress)}", style="cyan")
+            for number, (order, progress) in sorted(self._running.items())
+        ]
+        if self._search is not None:
+            lines.append(Text(f"{self._count()}   {self._best()}   {self._time_left()}", style="bold"))
+        return Group(*lines)
+
+    def _count(self) -> str:
+        assert self._search is not None
+        return f"{self._search.num_finished} of {self._search.num_wanted} trials"
+
+    def _best(self) -> str:
+        if not self._values:
+            return "front: none yet"
+        values = np.array(self._values)
+        best = sorted(values[moocore.is_nondominated(values)].tolist(), key=lambda point: point[-1])
+        return "front: " + "  ".join(f"{quality:.3g} @ {latency:.3g} ms" for quality, latency in best[:6])
+
+    def _time_left(self) -> str:
+        assert self._search is not None
+        done = self._search.num_finished - self._done_before
+        elapsed = time.monotonic() - self._begun
+        if done < 2:
+            return f"{elapsed:.0f} s so far"
+        left = (self._search.num_wanted - self._search.num_finished) * elapsed / done
+        return f"about {left:.0f} s left"
+
+
+def _share(progress: Progress) -> str:
+    return f"{progress.done}/{progress.total}" if progress.total else ""

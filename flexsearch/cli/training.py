@@ -1,0 +1,45 @@
+"""`flexsearch pretrain`: a dense base where there is none."""
+
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flexsearch.config import RunConfig
+from flexsearch.data.embedded_path import PREFIX
+from flexsearch.diffusion.training import Step
+from flexsearch.errors import UserError
+from flexsearch.trial.inputs import trial_device
+from flexsearch.trial.pretrain import pretrain
+
+_REPORT_EVERY = 50
+
+
+def pretrain_base(config: RunConfig) -> None:
+    """Trains `base.config` on `data` as `pretrain` says, into the folder `base.checkpoint`."""
+    if config.pretrain is None:
+        raise UserError("is missing: how to train the base, e.g. {updates: 10000}", field="pretrain")
+    out = Path(config.base.checkpoint).expanduser()
+    if config.base.checkpoint.startswith(PREFIX) or (out / "transformer").exists():
+        raise UserError("is there already", field=f"base.checkpoint: {config.base.checkpoint}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task("pretraining", total=config.pretrain.updates)
+        losses: list[float] = []
+
+        def report(step: Step) -> None:
+            losses.append(step.loss)
+            progress.update(task, completed=step.update)
+            if step.update % _REPORT_EVERY == 0:
+                mean = sum(losses[-_REPORT_EVERY:]) / len(losses[-_REPORT_EVERY:])
+                progress.console.print(f"update {step.update}: loss {mean:.4f}")
+
+        pretrain(
+            config.base,
+            config.data,
+            config.pretrain,
+            out=out,
+            seed=config.search.seed,
+            device=trial_device(),
+            report=report,
+        )
+    print(f"{out}: a dense base after {config.pretrain.updates} updates")

@@ -1,0 +1,45 @@
+"""What a front says about the schedules that were searched, in numbers that a reader can check."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from flexsearch.report.front import Front
+from flexsearch.study.store import TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A searched schedule beside the dense base.
+
+    Attributes:
+        record: the trial.
+        speedup: latency of the dense base at the same sampler steps over the schedule's; None if it was not measured.
+        gain: quality of the dense base at fewer steps and equal latency, minus the schedule's: positive is better than
+            fewer steps. Interpolated between the dense baselines; None outside of their range on the fast side.
+    """
+
+    record: TrialRecord
+    speedup: float | None
+    gain: float | None
+
+
+def dense_curve(front: Front) -> list[TrialRecord]:
+    """The dense base over sampler steps, fastest first."""
+    dense = [record for record in front.baselines if record.candidate.schedule.is_dense]
+    return sorted(dense, key=lambda record: front.values(record)[-1])
+
+
+def compare(front: Front, record: TrialRecord) -> Comparison:
+    """A trial of the front against the dense curve."""
+    quality, latency = front.values(record)
+    curve = dense_curve(front)
+    steps = record.candidate.sampler_steps
+    same = next((dense for dense in curve if dense.candidate.sampler_steps == steps), None)
+    gain = None
+    if curve and latency >= front.values(curve[0])[-1]:
+        qualities, latencies = zip(*(front.values(dense) for dense in curve), strict=True)
+        gain = float(np.interp(latency, latencies, qualities)) - quality
+    return Comparison(
+        record=record, speedup=None if same is None else front.values(same)[-1] / latency, gain=gain
+    )

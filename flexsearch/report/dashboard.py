@@ -1,0 +1,118 @@
+"""optuna-dashboard on a run: sample images and notes per trial, and the front with its baselines."""
+
+import threading
+
+import plotly.graph_objects as go
+from optuna_dashboard import run_server, save_note, save_plotly_graph_object
+
+from flexsearch.errors import UserError
+from flexsearch.report.claims import dense_curve
+from flexsearch.report.front import Front, front_of
+from flexsearch.report.run import Run
+from flexsearch.report.trial_page import draw_schedule
+from flexsearch.study.decisions import Decisions
+from flexsearch.study.store import TrialRecord
+
+HOST = "127.0.0.1"  # its page can delete studies
+_REFRESH_S = 10.0
+_PLOT_ID = "flexsearch-front"
+
+
+def decisions_of(run: Run) -> Decisions:
+    """The run's Optuna study."""
+    return Decisions(
+        run.url,
+        name=run.name,
+        objectives=run.settings.objectives.names,
+        domains=run.settings.search_space.domains,
+        settings=run.search,
+    )
+
+
+def publish(run: Run, decisions: Decisions) -> None:
+    """Brings images, notes and the plot in the dashboard up to date with the evidence."""
+    front = front_of(run.store, run.settings.objectives.names)
+    for record in run.store.trials():
+        image = run.folder / "trials" / str(record.number) / "samples.png"
+        if image.exists():
+            decisions.attach_image(record.number, image, folder=run.folder / "artifacts")
+        if record.measurements:
+            save_note(decisions.trial(record.number), note(run, record))
+    save_note(decisions.study, study_note(front))
+    if front.points:
+        save_plotly_graph_object(decisions.study, front_figure(front), graph_object_id=_PLOT_ID)
+
+
+def note(run: Run, record: TrialRecord) -> str:
+    """A trial in Markdown: schedule drawn, measurements with protocol."""
+    drawn = "\n".join(draw_schedule(record.candidate.schedule, run.settings.shape.grid))
+    rows = []
+    for found in record.measurements.values():
+        spread = "" if found.spread is None else f" ± {found.spread:.2g}"
+        protocol = ", ".join(f"{key} {value}" for key, value in found.protocol.items())
+        rows.append(f"| {found.name} | {found.value:.4g}{spread} {found.unit} | {protocol} |")
+    table = "\n".join(["| measurement | value | protocol |", "|---|---|---|", *rows])
+    title = record.baseline or str(record.candidate)
+    return f"### {title}\n\n```\n{drawn}\n```\n\n{table}\n"
+
+
+def study_note(front: Front) -> str:
+    """The study in Markdown."""
+    lines = [f"- **{o.name}** ({o.unit or 'no unit'}), minimised: {dict(o.protocol)}" for o in front.objectives]
+    return "\n".join([f"### {front.study}", "", *lines, "", f"Hypervolume {front.hypervolume:.4g}."])
+
+
+def front_figure(front: Front) -> go.Figure:
+    """The front as an interactive plot."""
+    quality, latency = front.objectives
+
+    def trace(records: list[TrialRecord], name: str, mode: str, colour: str, symbol: str) -> go.Scatter:
+        points = [front.values(record) for record in records]
+        return go.Scatter(
+            x=[point[-1] for point in points],
+            y=[point[0] for point in points],
+            text=[f"trial {record.number}: {record.baseline or record.candidate}" for record in records],
+            name=name,
+            mode=mode,
+            marker={"color": colour, "symbol": symbol, "size": 9},
+        )
+
+    paper = [record for record in front.baselines if not record.candidate.schedule.is_dense]
+    searched = [record for record in front.points if record.baseline is None]
+    figure = go.Figure(
+        [
+            trace(list(front.others), "other trials", "markers", "#b8c4cc", "circle"),
+            trace(dense_curve(front), "dense base at fewer steps", "lines+markers", "#444444", "square"),
+            trace(searched, "searched schedules on the front", "lines+markers", "#0b6e99", "circle"),
+            trace(paper, "FlexDiT paper's schedule", "markers", "#d1495b", "star"),
+        ]
+    )
+    figure.update_layout(
+        xaxis_title=f"{latency.name} ({latency.unit})", yaxis_title=quality.name, title=f"{front.study}: quality and latency"
+    )
+    return figure
+
+
+def serve(run: Run, *, port: int) -> None:
+    """Serves until interrupted; keeps itself up to date with a search that is still running.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    decisions = decisions_of(run)
+    publish(run, decisions)
+    stop = threading.Event()
+
+    def refresh() -> None:
+        while not stop.wait(_REFRESH_S):
+            publish(run, decisions)
+
+    threading.Thread(target=refresh, daemon=True).start()
+    (run.folder / "artifacts").mkdir(exist_ok=True)
+    print(f"serving {run.folder} at http://{HOST}:{port}/ (Ctrl-C ends it)", flush=True)
+    try:
+        run_server(decisions.study._storage, host=HOST, port=port, artifact_store=decisions.artifacts(run.folder / "artifacts"))
+    except OSError as error:
+        raise UserError(f"cannot be used ({error.strerror})", field=f"--port {port}", nearest=port + 1) from None
+    finally:
+        stop.set()

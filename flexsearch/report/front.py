@@ -1,0 +1,143 @@
+"""The Pareto front of a run: what is best at each latency, baselines included, and the hypervolume that it covers.
+
+Dominance and hypervolume are moocore's. Only complete trials of one protocol meet: a front never mixes protocols.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import moocore
+import numpy as np
+
+from flexsearch.measurement import Measurement, canonical_json
+from flexsearch.study.noise import Noise, noise_of
+from flexsearch.study.store import Cost, Store, TrialRecord
+
+STATES = ("complete", "pruned", "infeasible", "duplicate", "failed", "running")
+_REFERENCE_MARGIN = 1.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is minimised, and how it was measured."""
+
+    name: str
+    unit: str
+    protocol: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """The outcome of a run.
+
+    Attributes:
+        study: its name.
+        objectives: quality first, then latency.
+        reference_point: 1.1 times the worst baseline in each objective; the hypervolume is taken up to it.
+        hypervolume: area between front and reference point, in the product of the objectives' units.
+        counts: trials by state.
+        points: complete, non-dominated trials, fastest first; a baseline may be among them.
+        baselines: all complete baselines.
+        others: complete trials that are dominated.
+        noise: of the quality objective; None if it was not measured.
+        costs: device seconds.
+        dense_macs: of the dense base; None before it is measured.
+    """
+
+    study: str
+    objectives: tuple[Objective, ...]
+    reference_point: tuple[float, ...]
+    hypervolume: float
+    counts: Mapping[str, int]
+    points: tuple[TrialRecord, ...]
+    baselines: tuple[TrialRecord, ...]
+    others: tuple[TrialRecord, ...]
+    noise: Noise | None
+    costs: tuple[Cost, ...]
+    dense_macs: float | None
+
+    def values(self, record: TrialRecord) -> tuple[float, ...]:
+        """The objectives of a complete trial."""
+        return tuple(record.measurements[objective.name].value for objective in self.objectives)
+
+    def row(self, record: TrialRecord) -> dict[str, Any]:
+        """A trial as `front --json` prints it."""
+        macs = record.measurements["macs"].value
+        return {
+            "trial": record.number,
+            "values": dict(zip((objective.name for objective in self.objectives), self.values(record), strict=True)),
+            "macs": macs,
+            "macs_ratio": None if self.dense_macs is None else macs / self.dense_macs,
+            "digest": record.digest,
+            "baseline": record.baseline,
+            "schedule": record.candidate.to_dict(),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contract of `front --json`."""
+        return {
+            "study": self.study,
+            "objectives": [
+                {"name": o.name, "unit": o.unit, "direction": "minimize", "protocol": dict(o.protocol)}
+                for o in self.objectives
+            ],
+            "reference_point": list(self.reference_point),
+            "hypervolume": self.hypervolume,
+            "counts": dict(self.counts),
+            "front": [self.row(record) for record in self.points],
+            "baselines": [self.row(record) for record in self.baselines],
+            "noise": None if self.noise is None else vars(self.noise),
+            "cost_s": {cost.what: cost.seconds for cost in self.costs},
+        }
+
+
+def front_of(store: Store, objective_names: Sequence[str]) -> Front:
+    """Reads a run's evidence and computes its front."""
+    records = store.trials()
+    complete = [record for record in records if record.state == "complete"]
+    complete = _one_protocol(complete, objective_names)
+    baselines = tuple(record for record in complete if record.baseline is not None)
+    table = np.array([[record.measurements[name].value for name in objective_names] for record in complete])
+    reference = _reference_point(np.array([table[complete.index(b)] for b in baselines]) if baselines else table)
+    is_best = moocore.is_nondominated(table) if len(complete) else np.array([], dtype=bool)
+    volume = float(moocore.hypervolume(table, ref=reference)) if len(complete) else 0.0
+    best = [record for record, good in zip(complete, is_best, strict=True) if good]
+    dense = next((record for record in baselines if record.candidate.schedule.is_dense), None)
+    return Front(
+        study=store.study,
+        objectives=tuple(_objective(name, complete) for name in objective_names),
+        reference_point=tuple(float(value) for value in reference),
+        hypervolume=volume,
+        counts={state: sum(record.state == state for record in records) for state in STATES},
+        points=tuple(sorted(best, key=lambda record: record.measurements[objective_names[-1]].value)),
+        baselines=baselines,
+        others=tuple(r for r, good in zip(complete, is_best, strict=True) if not good and r.baseline is None),
+        noise=noise_of(store.repetitions(objective_names[0])),
+        costs=tuple(store.costs()),
+        dense_macs=None if dense is None else dense.measurements["macs"].value,
+    )
+
+
+def _objective(name: str, complete: Sequence[TrialRecord]) -> Objective:
+    if not complete:
+        return Objective(name=name, unit="", protocol={})
+    found: Measurement = complete[0].measurements[name]
+    return Objective(name=name, unit=found.unit, protocol=found.protocol)
+
+
+def _one_protocol(complete: Sequence[TrialRecord], names: Sequence[str]) -> list[TrialRecord]:
+    """The trials measured under the protocol of most of them."""
+
+    def protocol(record: TrialRecord) -> str:
+        return canonical_json([dict(record.measurements[name].protocol) for name in names])
+
+    counts: dict[str, int] = {}
+    for record in complete:
+        counts[protocol(record)] = counts.get(protocol(record), 0) + 1
+    most = max(counts, key=lambda key: counts[key], default="")
+    return [record for record in complete if protocol(record) == most]
+
+
+def _reference_point(table: np.ndarray) -> np.ndarray:
+    return table.max(axis=0) * _REFERENCE_MARGIN if len(table) else np.array([])

@@ -1,0 +1,80 @@
+"""The front as a picture: quality against measured latency, baselines marked."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+
+from flexsearch.files import replacing  # noqa: E402
+from flexsearch.report.claims import dense_curve  # noqa: E402
+from flexsearch.report.front import Front  # noqa: E402
+from flexsearch.study.store import TrialRecord  # noqa: E402
+
+_FRONT, _DENSE, _PAPER, _OTHER = "#0b6e99", "#444444", "#d1495b", "#b8c4cc"
+
+
+def plot_front(front: Front, path: Path) -> None:
+    """Writes a picture; the suffix decides the format (.png, .svg, .pdf)."""
+    figure, axes = plt.subplots(figsize=(8, 5), dpi=150)
+    quality, latency = front.objectives
+    _scatter(axes, front, list(front.others), color=_OTHER, label="other trials", size=26, zorder=2)
+    curve = dense_curve(front)
+    _line(axes, front, curve, color=_DENSE, style="--", marker="s", label="dense base at fewer steps")
+    for record in curve:
+        x, y = _point(front, record)
+        axes.annotate(f"{record.candidate.sampler_steps} steps", (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=_DENSE)
+    searched = [record for record in front.points if record.baseline is None]
+    _line(axes, front, searched, color=_FRONT, style="-", marker="o", label="searched schedules on the front")
+    for record in searched:
+        axes.annotate(
+            str(record.number), _point(front, record), xytext=(-4, -12), textcoords="offset points", fontsize=8, color=_FRONT
+        )
+    paper = [record for record in front.baselines if not record.candidate.schedule.is_dense]
+    _scatter(axes, front, paper, color=_PAPER, label="FlexDiT paper's schedule", size=90, zorder=5, marker="*")
+    if front.noise is not None and searched:
+        x, y = zip(*(_point(front, record) for record in searched), strict=True)
+        axes.errorbar(x, y, yerr=front.noise.paired, fmt="none", ecolor=_FRONT, alpha=0.5, capsize=2, zorder=3)
+    axes.set_xlabel(f"{latency.name.removesuffix('_ms')} ({latency.unit}), measured on {latency.protocol.get('device', '')}")
+    images = quality.protocol.get("images")
+    axes.set_ylabel(f"{quality.name} ({images} images, lower is better)")
+    axes.set_title(f"{front.study}: hypervolume {front.hypervolume:.4g}", loc="left", fontsize=11)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=9)
+    figure.tight_layout()
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+    plt.close(figure)
+
+
+def _point(front: Front, record: TrialRecord) -> tuple[float, float]:
+    quality, latency = front.values(record)
+    return latency, quality
+
+
+def _scatter(
+    axes: Axes,
+    front: Front,
+    records: list[TrialRecord],
+    *,
+    color: str,
+    label: str,
+    size: float,
+    zorder: int,
+    marker: str = "o",
+) -> None:
+    if records:
+        x, y = zip(*(_point(front, record) for record in records), strict=True)
+        axes.scatter(x, y, s=size, color=color, label=label, zorder=zorder, marker=marker)
+
+
+def _line(
+    axes: Axes, front: Front, records: list[TrialRecord], *, color: str, style: str, marker: str, label: str
+) -> None:
+    if records:
+        x, y = zip(*sorted(_point(front, record) for record in records), strict=True)
+        axes.plot(x, y, style, color=color, marker=marker, markersize=5, label=label, zorder=4, linewidth=1.4)

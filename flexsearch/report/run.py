@@ -1,0 +1,33 @@
+"""A run on disk, opened to be read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flexsearch.errors import UserError
+from flexsearch.study.settings import SearchSettings
+from flexsearch.study.store import Store, TrialRecord
+from flexsearch.trial.settings import TrialSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run directory with its settings and evidence; `url` is its study's."""
+
+    folder: Path
+    name: str
+    settings: TrialSettings
+    search: SearchSettings
+    store: Store
+    url: str
+
+    def trial(self, number: int) -> TrialRecord:
+        """One trial.
+
+        Raises:
+            UserError: the run has no such trial.
+        """
+        records = {record.number: record for record in self.store.trials()}
+        if number not in records:
+            nearest = min(records, key=lambda known: abs(known - number)) if records else None
+            raise UserError(f"{self.folder} has no trial {number}", field="TRIAL", nearest=nearest)
+        return records[number]

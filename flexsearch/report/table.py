@@ -1,0 +1,92 @@
+"""The front as text and as a data frame."""
+
+import pandas as pd
+from rich.table import Table
+
+from flexsearch.report.claims import compare
+from flexsearch.report.front import Front
+from flexsearch.study.store import TrialRecord
+
+
+def front_table(front: Front) -> Table:
+    """The front, fastest first, then the baselines that are not on it."""
+    quality, latency = front.objectives
+    table = Table(title=f"Pareto front of {front.study}", title_justify="left", header_style="bold")
+    table.add_column("trial", justify="right")
+    table.add_column("schedule")
+    table.add_column("steps", justify="right")
+    table.add_column(quality.name, justify="right")
+    table.add_column(latency.unit or latency.name, justify="right")
+    table.add_column("MACs", justify="right")
+    table.add_column("faster than dense\nat same steps", justify="right")
+    table.add_column("better than fewer\nsteps of dense by", justify="right")
+    for record in front.points:
+        table.add_row(*_cells(front, record))
+    table.add_section()
+    for record in front.baselines:
+        if record not in front.points:
+            table.add_row(*_cells(front, record), style="dim")
+    return table
+
+
+def _cells(front: Front, record: TrialRecord) -> list[str]:
+    quality, latency = (record.measurements[objective.name] for objective in front.objectives)
+    compared = compare(front, record)
+    spread = "" if latency.spread is None else f" ± {latency.spread:.2g}"
+    is_dense = record.candidate.schedule.is_dense
+    ratio = record.measurements["macs"].value / front.dense_macs if front.dense_macs else float("nan")
+    return [
+        str(record.number),
+        str(record.candidate.schedule) + (f"  ({record.baseline})" if record.baseline else ""),
+        str(record.candidate.sampler_steps),
+        f"{quality.value:.2f}",
+        f"{latency.value:.3g}{spread}",
+        f"{ratio:.0%}",
+        "" if compared.speedup is None or is_dense else f"{compared.speedup:.2f}x",
+        "faster than any" if compared.gain is None else "" if is_dense else f"{compared.gain:+.2f}",
+    ]
+
+
+def front_frame(front: Front) -> pd.DataFrame:
+    """Every complete trial, one row each, with `on_front`."""
+    rows = []
+    complete = {record.number: record for record in (*front.points, *front.baselines, *front.others)}
+    for _, record in sorted(complete.items()):
+        row = front.row(record)
+        compared = compare(front, record)
+        rows.append(
+            {
+                "trial": row["trial"],
+                "on_front": record in front.points,
+                "baseline": row["baseline"],
+                "schedule": str(record.candidate.schedule),
+                "sampler_steps": record.candidate.sampler_steps,
+                **row["values"],
+                "latency_spread": record.measurements[front.objectives[-1].name].spread,
+                "macs": row["macs"],
+                "macs_ratio": row["macs_ratio"],
+                "speedup_at_same_steps": compared.speedup,
+                "gain_over_fewer_steps": compared.gain,
+                "digest": row["digest"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def summary_lines(front: Front) -> list[str]:
+    """Counts, hypervolume, noise beside the spread of the front, and cost."""
+    counts = ", ".join(f"{num} {state}" for state, num in front.counts.items() if num)
+    lines = [f"Trials: {counts or 'none'}. Hypervolume {front.hypervolume:.4g}."]
+    quality = front.objectives[0]
+    values = [front.values(record)[0] for record in front.points]
+    if front.noise is not None and values:
+        lines.append(
+            f"Noise of {quality.name}: {front.noise.paired:.2g} paired, {front.noise.unpaired:.2g} unpaired (sd over "
+            f"{front.noise.num_seeds} seeds, {front.noise.num_schedules} schedules); "
+            f"the front spans {min(values):.4g} to {max(values):.4g}."
+        )
+    if front.costs:
+        total = sum(cost.seconds for cost in front.costs)
+        shared = sum(cost.seconds for cost in front.costs if ":" not in cost.what)
+        lines.append(f"Cost: {total / 60:.1f} device minutes, {shared / 60:.1f} of them for what trials share.")
+    return lines

@@ -1,0 +1,87 @@
+"""One trial as text: its schedule drawn, its measurements with their protocol, its training curve."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flexsearch.report.run import Run
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.grid import TokenGrid
+
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+def trial_page(run: Run, number: int) -> dict[str, Any]:
+    """Everything known of a trial, as JSON values."""
+    record = run.trial(number)
+    schedule, shape = record.candidate.schedule, run.settings.shape
+    plan = run.settings.search_space.plan(schedule)
+    folder = run.folder / "trials" / str(number)
+    return {
+        "trial": number,
+        "state": record.state,
+        "reason": record.reason,
+        "baseline": record.baseline,
+        "digest": record.digest,
+        "schedule": record.candidate.to_dict(),
+        "drawn": draw_schedule(schedule, shape.grid),
+        "plan": [
+            {
+                "times": [plan.timetable.edges[stage], plan.timetable.edges[stage + 1]],
+                "operations": [
+                    {"block": o.block, "kind": o.kind, "queries": str(o.queries), "keys": str(o.keys)} for o in operations
+                ],
+            }
+            for stage, operations in enumerate(plan.stages)
+        ],
+        "measurements": [found.to_dict() for found in record.measurements.values()],
+        "curve": [list(point) for point in record.curve],
+        "attempts": record.attempts,
+        "started": record.started,
+        "ended": record.ended,
+        "files": sorted(str(path) for path in folder.rglob("*") if path.is_file() and path.name != "lock"),
+    }
+
+
+def draw_schedule(schedule: DensitySchedule, grid: TokenGrid) -> list[str]:
+    """One line per stage of diffusion time: the tokens on which each block works."""
+    lines = ["block     " + " ".join(f"{block:>4}" for block in range(schedule.num_blocks))]
+    lines.append("role      " + " ".join(f"{role[:4]:>4}" for role in schedule.roles))
+    for stage, side in enumerate(schedule.timetable.grids):
+        low, high = schedule.timetable.edges[stage : stage + 2]
+        sparse = grid.pooled(side).num_tokens
+        tokens = [sparse if role in ("merge", "sparse") else grid.num_tokens for role in schedule.roles]
+        lines.append(f"{low:.2f}-{high:.2f} ".ljust(10) + " ".join(f"{count:>4}" for count in tokens))
+    return lines
+
+
+def print_trial(page: dict[str, Any], console: Console) -> None:
+    """The page on a terminal."""
+    title = f"trial {page['trial']}" + (f" ({page['baseline']})" if page["baseline"] else "")
+    console.print(f"[bold]{title}[/]: {page['state']}" + (f", {page['reason']}" if page["reason"] else ""))
+    console.print(f"digest {page['digest']}, {page['schedule']['sampler_steps']} sampler steps", highlight=False)
+    for line in page["drawn"]:
+        console.print(line, highlight=False, soft_wrap=True)
+    table = Table(header_style="bold")
+    for column in ("measurement", "value", "unit", "protocol"):
+        table.add_column(column)
+    for found in page["measurements"]:
+        spread = "" if found["spread"] is None else f" ± {found['spread']:.2g}"
+        protocol = ", ".join(f"{key} {value}" for key, value in found["protocol"].items())
+        table.add_row(found["name"], f"{found['value']:.4g}{spread}", found["unit"], protocol)
+    console.print(table)
+    if page["curve"]:
+        losses = [loss for _, loss in page["curve"]]
+        console.print(f"loss {losses[0]:.4g} {sparkline(losses)} {losses[-1]:.4g}", highlight=False)
+    for path in page["files"]:
+        console.print(path, highlight=False, soft_wrap=True)
+
+
+def sparkline(values: list[float], width: int = 60) -> str:
+    """Values as a row of bars, averaged down to at most `width`."""
+    size = max(1, -(-len(values) // width))
+    means = [sum(values[start : start + size]) / len(values[start : start + size]) for start in range(0, len(values), size)]
+    low, high = min(means), max(means)
+    scale = (len(_BARS) - 2) / (high - low) if high > low else 0.0
+    return "".join(_BARS[1 + round((value - low) * scale)] for value in means)

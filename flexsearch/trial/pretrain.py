@@ -1,0 +1,75 @@
+"""A dense base from scratch, for those who have none: the folder that `load_base` reads."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from flexsearch.data.loading import load_data
+from flexsearch.data.settings import DataSettings
+from flexsearch.diffusion.batches import BatchStream
+from flexsearch.diffusion.optimisation import Optimisation
+from flexsearch.diffusion.process import process_of
+from flexsearch.diffusion.training import Step, Training
+from flexsearch.errors import UserError
+from flexsearch.files import replacing
+from flexsearch.models.backbones.dit import new_base, untied
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.settings import BaseSettings
+
+_SAVE_EVERY = 250
+
+
+def pretrain(
+    settings: BaseSettings,
+    data: DataSettings,
+    optimisation: Optimisation,
+    *,
+    out: Path,
+    seed: int,
+    device: torch.device,
+    report: Callable[[Step], None],
+) -> None:
+    """Trains a dense base by flow matching and writes it in diffusers' pipeline layout. Resumes from its checkpoint.
+
+    Args:
+        settings: gives the transformer's configuration.
+        data: what to train on.
+        optimisation: how; the averaged weights are written.
+        out: folder to write.
+        seed: of initialisation and batches.
+        device: where to train.
+        report: called after every update.
+
+    Raises:
+        UserError: there is no configuration, or the data do not fit it.
+    """
+    if settings.config is None:
+        raise UserError("is missing: the diffusers configuration of the transformer to train", field="base.config")
+    images = load_data(data)
+    base, scheduler = new_base(dict(settings.config), seed=seed), FlowMatchEulerDiscreteScheduler()
+    model = FlexDiT.from_base(base).to(device)
+    shape, found = model.shape, tuple(images.clean(torch.tensor([0])).shape[1:])
+    wanted = (shape.in_channels, shape.grid.height * shape.patch_size, shape.grid.width * shape.patch_size)
+    if found != wanted or images.num_classes != shape.num_classes:
+        raise UserError(
+            f"describes data of shape {wanted} and {shape.num_classes} classes, but the data have {found} and "
+            f"{images.num_classes}",
+            field="base.config",
+        )
+    stream = BatchStream(data=images, batch=optimisation.batch, seed=seed)
+    training = Training(model, process=process_of(scheduler), stream=stream, optimisation=optimisation)
+    checkpoint = out / "training.checkpoint"
+    if checkpoint.exists():
+        training.load_state_dict(torch.load(checkpoint, weights_only=True))
+    for step in training.run():
+        report(step)
+        if step.update % _SAVE_EVERY == 0:
+            with replacing(checkpoint) as temporary:
+                torch.save(training.state_dict(), temporary)
+    averaged = training.averaged
+    assert isinstance(averaged, FlexDiT)
+    untied(averaged.base).cpu().save_pretrained(out / "transformer", safe_serialization=True)
+    scheduler.save_pretrained(out / "scheduler")
+    checkpoint.unlink(missing_ok=True)
