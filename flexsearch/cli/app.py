@@ -3,6 +3,7 @@
 import json
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on s
 
 def main() -> None:
     """Runs a command and turns its end into an exit status: 0, 2 (the user can mend it), 1 (our fault), 130."""
+    warnings.simplefilter("ignore")  # other libraries' news is not the user's; errors are
     try:
         code = app(standalone_mode=False)
     except UserError as error:

@@ -10,6 +10,8 @@ from typing import Any
 
 import diffusers
 import torch
+from huggingface_hub import logging as hub_logging
+from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 
 from flexsearch.data.embedded_path import PREFIX, resolve_path
@@ -18,6 +20,9 @@ from flexsearch.models.flexdit import BACKBONES, FlexDiT
 from flexsearch.models.settings import BaseSettings
 
 _TRUSTED_SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
+
+hub_logging.set_verbosity_error()
+diffusers.utils.logging.set_verbosity_error()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +69,14 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
         raise UserError(f"{where} does not fit a {settings.backbone} backbone: {counts}", field="base.checkpoint")
     flexdit = FlexDiT.from_base(model, backbone=settings.backbone).to(device).eval()
     return Base(model=flexdit, scheduler=scheduler)
+
+
+def is_here(settings: BaseSettings) -> bool:
+    """Whether the base can be loaded without the network: a folder, or in the hub's cache."""
+    where = settings.checkpoint
+    if where.startswith((PREFIX, ".", "/", "~")) or resolve_path(where).is_dir():
+        return True
+    return isinstance(try_to_load_from_cache(where, "transformer/config.json", revision=settings.revision), str)
 
 
 def load_scheduler(source: str, **hub: Any) -> Any:

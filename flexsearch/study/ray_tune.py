@@ -71,6 +71,10 @@ def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int)
         tune.report({"result": result.to_dict()})
 
 
+def _nothing() -> None:
+    """What Tune finds when it restores our searcher: a search is resumed from the study."""
+
+
 def _searcher(search: TrialSource) -> Any:
     """A Ray `Searcher` that hands everything to `search`."""
     from ray.tune.search import Searcher
@@ -109,6 +113,12 @@ def _searcher(search: TrialSource) -> Any:
             else:
                 search.finished(number, TrialResult.from_dict(result["result"]))
 
+        def __reduce__(self) -> Any:
+            return _nothing, ()  # Tune stores its searcher beside its other junk
+
+        def __deepcopy__(self, _: Any) -> Any:
+            return self
+
         def save(self, checkpoint_path: str) -> None:
             """Nothing: the study is the only truth."""
 
@@ -119,7 +129,7 @@ def _searcher(search: TrialSource) -> Any:
 
 
 @contextmanager
-def _ray(address: str | None) -> Iterator[None]:
+def ray_session(address: str | None) -> Iterator[None]:
     """A running Ray; one that the caller started is left running."""
     os.environ.update(_QUIET)
     import ray
@@ -156,7 +166,7 @@ def run_on_ray(
     Raises:
         UserError: Ray cannot be reached, or a trial met something that the user can mend.
     """
-    with _ray(address):
+    with ray_session(address):
         import ray
         from ray import tune
 

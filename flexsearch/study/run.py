@@ -1,6 +1,7 @@
 """A whole search: check, prepare, search, measure the noise. The same call resumes, and returns at once when all is done."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,11 +100,14 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         search = _search(plan, store)
         if search.num_finished < plan.search.trials or search.has_unfinished:
             _prepare(plan, store, console)
-            watcher = console.searching(search, choice)
-            if watcher is not None:
-                search.watch(watcher)
-            console.message(_execute(search, choice, plan))
-        _measure_noise(plan, store, choice, console)
+        with _executor(choice, plan) as execute:
+            if search.num_finished < plan.search.trials or search.has_unfinished:
+                _watch(search, console.searching(search, choice))
+                console.message(execute(search))
+            repetitions = _repetitions(plan, store)
+            if len(repetitions):
+                _watch(repetitions, console.measuring_noise(repetitions))
+                console.message(execute(repetitions))
     return store
 
 
@@ -148,29 +152,37 @@ def _search(plan: RunPlan, store: Store) -> Search:
     )
 
 
-def _execute(source: TrialSource, choice: Choice, plan: RunPlan) -> str:
-    from flexsearch.trial.life import run_trial
+@contextmanager
+def _executor(choice: Choice, plan: RunPlan) -> Iterator[Callable[[TrialSource], str]]:
+    """A function that runs a source to its end; Ray, if it is used, starts with the first and serves all."""
+    with ExitStack() as stack:
 
-    if choice.name == "local":
-        return run_locally(source, run_trial)
-    from flexsearch.study.ray_tune import run_on_ray
+        def execute(source: TrialSource) -> str:
+            from flexsearch.trial.life import run_trial
 
-    return run_on_ray(source, run_trial, resources=plan.resources, slots=choice.slots, address=plan.ray_address)
+            if choice.name == "local":
+                return run_locally(source, run_trial)
+            from flexsearch.study.ray_tune import ray_session, run_on_ray
+
+            stack.enter_context(ray_session(plan.ray_address))
+            return run_on_ray(source, run_trial, resources=plan.resources, slots=choice.slots, address=plan.ray_address)
+
+        yield execute
 
 
-def _measure_noise(plan: RunPlan, store: Store, choice: Choice, console: Console) -> None:
+def _watch(source: Search | Repetitions, watcher: Watcher | None) -> None:
+    if watcher is not None:
+        source.watch(watcher)
+
+
+def _repetitions(plan: RunPlan, store: Store) -> Repetitions:
+    """What is still to be measured for the noise, once per study."""
     objective = plan.settings.objectives.names[0]
     chosen = schedules_to_repeat(store.trials(), objective=objective, num=plan.search.noise_schedules)
-    known = store.repetitions(objective)
-    if plan.search.noise_schedules < 2 or len(known) >= plan.search.noise_schedules or len(chosen) < 2:
-        return
+    if plan.search.noise_schedules < 2 or len(store.repetitions(objective)) >= plan.search.noise_schedules:
+        chosen = []
     seeds = [plan.search.seed + 1 + index for index in range(plan.search.noise_seeds)]
-    repetitions = Repetitions(store=store, records=chosen, seeds=seeds, run_dir=plan.run_dir, objective=objective)
-    if len(repetitions):
-        watcher = console.measuring_noise(repetitions)
-        if watcher is not None:
-            repetitions.watch(watcher)
-        console.message(_execute(repetitions, choice, plan))
+    return Repetitions(store=store, records=chosen, seeds=seeds, run_dir=plan.run_dir, objective=objective)
 
 
 def _check_unchanged(plan: RunPlan, store: Store) -> None:

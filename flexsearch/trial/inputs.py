@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from pydantic import TypeAdapter
@@ -17,10 +18,12 @@ from flexsearch.data.loading import load_data
 from flexsearch.diffusion.batches import DataSource
 from flexsearch.diffusion.process import DiffusionProcess, process_of
 from flexsearch.errors import UserError
-from flexsearch.models.loading import Base, load_base, load_decoder
+from flexsearch.models.loading import Base, is_here, load_base, load_decoder
 from flexsearch.objectives.extractors import create_extractor
 from flexsearch.objectives.fid import ReferenceStatistics, load_reference
 from flexsearch.trial.settings import TrialSettings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +57,21 @@ def load_inputs(settings: TrialSettings) -> Inputs:
 def _load(settings_json: str) -> Inputs:
     settings = TypeAdapter(TrialSettings).validate_python(json.loads(settings_json))
     device, fid = trial_device(), settings.objectives.fid
-    reference = load_reference(_reference_path(settings))
-    extractor = create_extractor(fid.extractor, device=device, weights=fid.weights)
-    data = load_data(settings.data)
-    base = load_base(settings.base, device=device)
+    missing: list[UserError] = []
+    reference = _try(lambda: load_reference(_reference_path(settings)), missing)
+    data = _try(lambda: load_data(settings.data), missing)
+    if missing and not is_here(settings.base):  # no download for a run that cannot start
+        missing.append(
+            UserError(
+                f"{settings.base.checkpoint} is not on this machine: hf download {settings.base.checkpoint}",
+                field="base.checkpoint",
+            )
+        )
+        raise UserError("; ".join(map(str, missing)))
+    base = _try(lambda: load_base(settings.base, device=device), missing)
+    extractor = _try(lambda: create_extractor(fid.extractor, device=device, weights=fid.weights), missing)
+    if reference is None or data is None or base is None or extractor is None:
+        raise UserError("; ".join(map(str, missing)))
     if data.num_classes != base.model.shape.num_classes:
         raise UserError(
             f"has {data.num_classes} classes, but the base was made for {base.model.shape.num_classes}", field="data"
@@ -71,6 +85,15 @@ def _load(settings_json: str) -> Inputs:
         reference=reference,
         device=device,
     )
+
+
+def _try(load: Callable[[], T], missing: list[UserError]) -> T | None:
+    """What `load` gives; what it lacks is noted, so that the user learns of everything at once."""
+    try:
+        return load()
+    except UserError as error:
+        missing.append(error)
+        return None
 
 
 def _as_it_is(data: Tensor) -> Tensor:
