@@ -1,0 +1,25 @@
+"""From settings to data."""
+
+from pathlib import Path
+
+from flexsearch.data.embedded import load_quickstart
+from flexsearch.data.fashion_mnist import load_fashion_mnist
+from flexsearch.data.latents import LatentSet
+from flexsearch.data.settings import DataSettings
+from flexsearch.diffusion.batches import DataSource
+
+
+def load_data(settings: DataSettings) -> DataSource:
+    """The training data.
+
+    Raises:
+        UserError: they are missing or damaged; says how to get them.
+    """
+    root = Path(settings.root).expanduser()
+    match settings.name:
+        case "quickstart":
+            return load_quickstart()
+        case "fashion_mnist":
+            return load_fashion_mnist(root, split=settings.split, size=settings.size)
+        case "imagenet_latents":
+            return LatentSet(root)

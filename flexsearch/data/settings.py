@@ -1,0 +1,22 @@
+"""What trials are fine-tuned on. Needs no torch."""
+
+from typing import Literal
+
+from flexsearch.settings import PositiveCount, settings
+
+
+@settings
+class DataSettings:
+    """The training data.
+
+    Attributes:
+        name: "quickstart" (embedded), "fashion_mnist" (downloaded to `root`), or "imagenet_latents" (a feature folder).
+        root: folder of the data; not used by "quickstart".
+        split: "train" or "test", of "fashion_mnist".
+        size: pixels per side, of "fashion_mnist".
+    """
+
+    name: Literal["quickstart", "fashion_mnist", "imagenet_latents"]
+    root: str = "data"
+    split: Literal["train", "test"] = "train"
+    size: PositiveCount = 32
