@@ -1,6 +1,6 @@
 """Packs Fashion-MNIST's 10,000 test images at 16x16 as package data.
 
-    uv run python experiments/quickstart_assets/make_images.py --fashion-mnist DIR
+uv run python experiments/quickstart_assets/make_images.py --fashion-mnist DIR
 """
 
 import argparse

@@ -5,7 +5,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ from flexsearch.errors import UserError
 
 app = typer.Typer(
     name="flexsearch",
-    help="Find the token-density schedule of a diffusion transformer, for your model, your GPU and your latency budget.",
+    help="Find the token-density schedule of a diffusion transformer, for your model, GPU and latency budget.",
     epilog="Start with: flexsearch run search_spaces/quickstart.yaml",
     no_args_is_help=True,
     add_completion=False,
@@ -89,7 +89,7 @@ def run(
     run_dir: Annotated[Path | None, typer.Option(help="run directory; default runs/<name>")] = None,
     trials: Annotated[int | None, typer.Option(help="finished trials to reach")] = None,
     seed: Annotated[int | None, typer.Option(help="of sampler, training and noise")] = None,
-    executor: Annotated[str, typer.Option(help="auto, local or ray")] = "auto",
+    executor: Annotated[Literal["auto", "local", "ray"], typer.Option(help="where trials run")] = "auto",
     storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL; default RUN/study.db")] = None,
     ray_address: Annotated[str | None, typer.Option(help="of a running Ray cluster")] = None,
     overrides: Overrides = None,
@@ -101,8 +101,6 @@ def run(
     options = {"search.trials": trials, "search.seed": seed, "storage": storage}
     given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     config = load_config(space, [*(overrides or ()), *given])
-    if executor not in ("auto", "local", "ray"):
-        raise UserError(f"must be auto, local or ray, but got {executor!r}", field="--executor", nearest="auto")
     search(config, run_dir=run_dir or Path("runs") / config.name, executor=executor, ray_address=ray_address)
 
 
@@ -160,7 +158,9 @@ def export(
 
 @app.command(epilog="Example: flexsearch sample exported --out samples.png --steps 10")
 def sample(
-    model: Annotated[str, typer.Argument(help="exported folder, or a base such as embedded:quickstart", metavar="MODEL")],
+    model: Annotated[
+        str, typer.Argument(help="exported folder, or a base such as embedded:quickstart", metavar="MODEL")
+    ],
     out: Annotated[Path, typer.Option(help="picture to write")],
     num: Annotated[int, typer.Option(help="images")] = 40,
     steps: Annotated[int | None, typer.Option(help="sampler steps; default those of the export, else 50")] = None,

@@ -71,7 +71,9 @@ def print_plan(found: dict[str, Any]) -> None:
     dense, space = found["dense"], found["space"]
     size = "infinite" if space["size"] is None else f"{space['size']:,}"
     low, high = found["macs_ratio_range"]
-    console.print(f"[bold]{found['name']}[/] ({found['backbone']}): {size} choices of {len(space['parameters'])} parameters")
+    console.print(
+        f"[bold]{found['name']}[/] ({found['backbone']}): {size} choices of {len(space['parameters'])} parameters"
+    )
     console.print(f"dense: {_macs(dense['macs'])}, {dense['params']:,} parameters, {dense['tokens']} tokens")
     console.print(f"the space spans {low:.0%} to {high:.0%} of the dense MACs (per forward pass, averaged over time)")
     parameters = Table(header_style="bold")

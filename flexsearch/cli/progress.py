@@ -96,7 +96,9 @@ class SearchProgress(Console):
         if not repetition and event.state == "complete" and all(name in found for name in self._objectives):
             self._values.append(tuple(found[name].value for name in self._objectives))
         count = "" if self._search is None else f"[{self._search.num_finished}/{self._search.num_wanted}] "
-        self.message(f"{count}trial {event.number}{name}{repetition}: {event.state} {shown or event.reason or ''}".rstrip())
+        self.message(
+            f"{count}trial {event.number}{name}{repetition}: {event.state} {shown or event.reason or ''}".rstrip()
+        )
 
     def _draw(self) -> Group:
         lines = [Text(self._preparation)] if self._preparation else []

@@ -24,11 +24,15 @@ def open_run(run_dir: Path) -> Run:
     """
     path = run_dir / "config.yaml"
     if not path.exists():
-        raise UserError("is not a run directory: it holds no config.yaml", field=str(run_dir), nearest="runs/quickstart")
+        raise UserError(
+            "is not a run directory: it holds no config.yaml", field=str(run_dir), nearest="runs/quickstart"
+        )
     config = parse_config(yaml.safe_load(path.read_text()))
     url = storage_url(run_dir, config.storage)
     store = Store(connect(url), study=config.name, seed=config.search.seed)
-    return Run(folder=run_dir, name=config.name, settings=config.trial_settings, search=config.search, store=store, url=url)
+    return Run(
+        folder=run_dir, name=config.name, settings=config.trial_settings, search=config.search, store=store, url=url
+    )
 
 
 def front_of_run(run: Run) -> Front:
@@ -61,7 +65,9 @@ def write_front(front: Front, *, csv: Path | None, plot: Path | None) -> None:
         front_frame(front).to_csv(csv, index=False)
     if plot is not None:
         if plot.suffix not in (".png", ".svg", ".pdf"):
-            raise UserError(f"must end in .png, .svg or .pdf, but got {plot.name!r}", field="--plot", nearest="front.png")
+            raise UserError(
+                f"must end in .png, .svg or .pdf, but got {plot.name!r}", field="--plot", nearest="front.png"
+            )
         from flexsearch.report.plot import plot_front
 
         plot.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from flexsearch.config import RunConfig
 from flexsearch.data.embedded_path import PREFIX
 from flexsearch.diffusion.training import Step
 from flexsearch.errors import UserError
+from flexsearch.models.flexdit import FlexDiT
 from flexsearch.trial.inputs import trial_device
 from flexsearch.trial.pretrain import pretrain
 
@@ -26,7 +27,7 @@ def pretrain_base(config: RunConfig) -> None:
         task = progress.add_task("pretraining", total=config.pretrain.updates)
         losses: list[float] = []
 
-        def report(step: Step) -> None:
+        def report(step: Step, _: FlexDiT) -> None:
             losses.append(step.loss)
             progress.update(task, completed=step.update)
             if step.update % _REPORT_EVERY == 0:

@@ -29,8 +29,8 @@ def load_fashion_mnist(root: Path, *, split: str, size: int) -> ImageSet:
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{root} has no Fashion-MNIST and it could not be downloaded ({reason}); put its four unpacked *-ubyte files "
-            f"into {root / 'FashionMNIST' / 'raw'}",
+            f"{root} has no Fashion-MNIST and it could not be downloaded ({reason}); put its four unpacked *-ubyte "
+            f"files into {root / 'FashionMNIST' / 'raw'}",
             field="data.root",
         ) from None
     images = dataset.data[:, None]

@@ -17,7 +17,9 @@ from flexsearch.diffusion.timesteps import stage_homogeneous_times
 class DataSource(Protocol):
     """What training reads: (N, C, H, W) clean data in model units with class labels."""
 
-    num_classes: int
+    @property
+    def num_classes(self) -> int:
+        """Labels are below this."""
 
     def __len__(self) -> int: ...
 

@@ -3,7 +3,7 @@
 What differs between them is passed in: the batches, the schedule that is active at an update, the teacher.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from flexsearch.diffusion.batches import Batch, BatchStream
 from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.diffusion.process import DiffusionProcess
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
@@ -62,7 +63,7 @@ class Training:
         self.average = AveragedModel(model, multi_avg_fn=self._blend)
         self.average.requires_grad_(False)
 
-    def _blend(self, averages: list[Tensor], weights: list[Tensor], _: Tensor | int) -> None:
+    def _blend(self, averages: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | int) -> None:
         decay = min(self.optimisation.ema_decay, (1 + self.num_done) / (10 + self.num_done))
         get_ema_multi_avg_fn(decay)(averages, weights, self.num_done)
 

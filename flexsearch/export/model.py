@@ -1,4 +1,4 @@
-"""Exporting a trial: a folder that `FlexDiT.from_pretrained` and diffusers' pipelines read, with its schedule and recipe.
+"""Exporting a trial: a folder that `FlexDiT.from_pretrained` and diffusers' pipelines read, with schedule and recipe.
 
 The folder is written beside its place, read back, and compared with the trial's model before it gets its name.
 """
@@ -69,7 +69,9 @@ def _verify(model: FlexDiT, folder: Path, record: TrialRecord) -> None:
             timestep = torch.full((2,), low * 1000)
             expected, found = (one(noisy, timestep, labels, stage=stage).sample for one in (model, rebuilt))
             if not torch.equal(expected, found):
-                raise FlexsearchError(f"the exported model differs by {(expected - found).abs().max():.3g} in stage {stage}")
+                raise FlexsearchError(
+                    f"the exported model differs by {(expected - found).abs().max():.3g} in stage {stage}"
+                )
 
 
 def _recipe(run: Run, record: TrialRecord) -> dict[str, Any]:

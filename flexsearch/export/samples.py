@@ -62,5 +62,5 @@ def draw(name: str, out: Path, *, num: int, steps: int | None, seed: int, guidan
     images = torch.cat([to_uint8(batch if decode is None else decode(batch)).cpu() for batch in batches])
     with replacing(out) as temporary:
         save_image(images.float() / 255, temporary, nrow=10, padding=1)
-    sampler = type(loaded.scheduler).__name__
-    return f"{out}: {num} images, {loaded.model.schedule}, {steps} steps of {sampler}, seed {seed}, diffusers {diffusers.__version__}"
+    sampler = f"{steps} steps of {type(loaded.scheduler).__name__}"
+    return f"{out}: {num} images, {loaded.model.schedule}, {sampler}, seed {seed}, diffusers {diffusers.__version__}"

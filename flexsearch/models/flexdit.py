@@ -39,9 +39,10 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     ignore_for_config = ["base"]  # noqa: RUF012 - diffusers reads it from the class
     _supports_gradient_checkpointing = True
+    _keep_in_fp32_modules = None
     _no_split_modules = ["BasicTransformerBlock"]  # noqa: RUF012
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         backbone: str = "dit",
@@ -61,7 +62,8 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.gradient_checkpointing = False
         self._register_state_dict_hook(_drop_tied_copies)
         self.register_load_state_dict_pre_hook(_restore_tied_copies)
-        self.register_to_config(base_config=_plain_config(self.base.config), tied=self._parts.tied)
+        base_options: Any = self.base.config
+        self.register_to_config(base_config=_plain_config(base_options), tied=self._parts.tied)
         dense = DensitySchedule.all_dense(self.shape.num_blocks)
         self.set_schedule(dense if schedule is None else DensitySchedule.from_dict(schedule))
         self.add_merges(merge_blocks or ())
@@ -217,7 +219,9 @@ def _drop_tied_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, _: 
 
 
 def _restore_tied_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    originals = {key: value for key, value in state.items() if key.startswith(f"{prefix}base.transformer_blocks.0.norm1.emb.")}
+    originals = {
+        key: value for key, value in state.items() if key.startswith(f"{prefix}base.transformer_blocks.0.norm1.emb.")
+    }
     for tied, first in _tied_copies(model):
         for key, value in originals.items():
             state[prefix + tied + key.removeprefix(prefix + first)] = value

@@ -1,7 +1,7 @@
 """Loading a dense base: a folder in diffusers' pipeline layout, on disk, embedded, or on the Hugging Face hub.
 
-`CHECKPOINT/transformer` holds configuration and safetensors weights, `CHECKPOINT/scheduler` the scheduler's configuration,
-which also says with which objective the base was trained.
+`CHECKPOINT/transformer` holds configuration and safetensors weights, `CHECKPOINT/scheduler` the scheduler's
+configuration, which also says with which objective the base was trained.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,15 @@ from flexsearch.errors import UserError
 from flexsearch.models.flexdit import BACKBONES, FlexDiT
 from flexsearch.models.settings import BaseSettings
 
-_TRUSTED_SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
+_TRUSTED_SCHEDULERS = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "DPMSolverMultistepScheduler",
+    "FlowMatchEulerDiscreteScheduler",
+)
 
 hub_logging.set_verbosity_error()
-diffusers.utils.logging.set_verbosity_error()
+diffusers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a block does in each role. Source: FlexDiT (arXiv 2412.06028), section 3.2; equations as in docs/architecture.md.
+"""What a block does in each role. Source: FlexDiT (arXiv 2412.06028), section 3.2; equations in docs/architecture.md.
 
 Letters: B batch, N dense tokens, M sparse tokens, C width.
 """
@@ -29,7 +29,8 @@ class Merge(nn.Module):
             self.dense.bias.zero_()
 
     def forward(self, sparse: Tensor, dense: Tensor, *, sparse_grid: TokenGrid, grid: TokenGrid) -> Tensor:
-        return upsample(self.sparse(sparse), sparse_grid, grid) + self.dense(dense)  # (B, N, C)
+        merged: Tensor = upsample(self.sparse(sparse), sparse_grid, grid) + self.dense(dense)  # (B, N, C)
+        return merged
 
 
 def downsample(tokens: Tensor, grid: TokenGrid, sparse_grid: TokenGrid) -> Tensor:

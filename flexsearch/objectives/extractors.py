@@ -94,7 +94,9 @@ def create_extractor(name: str, *, device: torch.device, weights: str | None = N
         UserError: an unknown name, or weights that cannot be had; says how to get them.
     """
     if name not in _TORCH_FIDELITY_NAMES:
-        raise UserError(f"must be one of {sorted(_TORCH_FIDELITY_NAMES)}, but got {name!r}", field="objectives.fid.extractor")
+        raise UserError(
+            f"must be one of {sorted(_TORCH_FIDELITY_NAMES)}, but got {name!r}", field="objectives.fid.extractor"
+        )
     options: dict[str, Any] = {}
     if weights is not None:
         path = Path(weights).expanduser()

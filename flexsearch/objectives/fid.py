@@ -46,7 +46,7 @@ def load_reference(path: Path) -> ReferenceStatistics:
             mean, covariance = (np.asarray(arrays[key], dtype=np.float64) for key in ("mu", "sigma"))
     except FileNotFoundError:
         raise UserError(
-            "does not exist; it holds `mu` and `sigma` of the real images, such as ADM's VIRTUAL_imagenet256_labeled.npz",
+            "does not exist; it holds mu and sigma of the real images, such as ADM's VIRTUAL_imagenet256_labeled.npz",
             field=f"objectives.fid.reference: {path}",
         ) from None
     except (OSError, ValueError, KeyError, EOFError) as error:

@@ -40,6 +40,4 @@ def compare(front: Front, record: TrialRecord) -> Comparison:
     if curve and latency >= front.values(curve[0])[-1]:
         qualities, latencies = zip(*(front.values(dense) for dense in curve), strict=True)
         gain = float(np.interp(latency, latencies, qualities)) - quality
-    return Comparison(
-        record=record, speedup=None if same is None else front.values(same)[-1] / latency, gain=gain
-    )
+    return Comparison(record=record, speedup=None if same is None else front.values(same)[-1] / latency, gain=gain)

@@ -88,7 +88,9 @@ def front_figure(front: Front) -> go.Figure:
         ]
     )
     figure.update_layout(
-        xaxis_title=f"{latency.name} ({latency.unit})", yaxis_title=quality.name, title=f"{front.study}: quality and latency"
+        xaxis_title=f"{latency.name} ({latency.unit})",
+        yaxis_title=quality.name,
+        title=f"{front.study}: quality and latency",
     )
     return figure
 
@@ -111,7 +113,9 @@ def serve(run: Run, *, port: int) -> None:
     (run.folder / "artifacts").mkdir(exist_ok=True)
     print(f"serving {run.folder} at http://{HOST}:{port}/ (Ctrl-C ends it)", flush=True)
     try:
-        run_server(decisions.study._storage, host=HOST, port=port, artifact_store=decisions.artifacts(run.folder / "artifacts"))
+        run_server(
+            decisions.study._storage, host=HOST, port=port, artifact_store=decisions.artifacts(run.folder / "artifacts")
+        )
     except OSError as error:
         raise UserError(f"cannot be used ({error.strerror})", field=f"--port {port}", nearest=port + 1) from None
     finally:

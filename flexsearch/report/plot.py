@@ -5,13 +5,13 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
-from flexsearch.files import replacing  # noqa: E402
-from flexsearch.report.claims import dense_curve  # noqa: E402
-from flexsearch.report.front import Front  # noqa: E402
-from flexsearch.study.store import TrialRecord  # noqa: E402
+from flexsearch.files import replacing
+from flexsearch.report.claims import dense_curve
+from flexsearch.report.front import Front
+from flexsearch.study.store import TrialRecord
 
 _FRONT, _DENSE, _PAPER, _OTHER = "#0b6e99", "#444444", "#d1495b", "#b8c4cc"
 
@@ -25,19 +25,33 @@ def plot_front(front: Front, path: Path) -> None:
     _line(axes, front, curve, color=_DENSE, style="--", marker="s", label="dense base at fewer steps")
     for record in curve:
         x, y = _point(front, record)
-        axes.annotate(f"{record.candidate.sampler_steps} steps", (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=_DENSE)
+        axes.annotate(
+            f"{record.candidate.sampler_steps} steps",
+            (x, y),
+            xytext=(5, 5),
+            textcoords="offset points",
+            fontsize=8,
+            color=_DENSE,
+        )
     searched = [record for record in front.points if record.baseline is None]
     _line(axes, front, searched, color=_FRONT, style="-", marker="o", label="searched schedules on the front")
     for record in searched:
         axes.annotate(
-            str(record.number), _point(front, record), xytext=(-4, -12), textcoords="offset points", fontsize=8, color=_FRONT
+            str(record.number),
+            _point(front, record),
+            xytext=(-4, -12),
+            textcoords="offset points",
+            fontsize=8,
+            color=_FRONT,
         )
     paper = [record for record in front.baselines if not record.candidate.schedule.is_dense]
     _scatter(axes, front, paper, color=_PAPER, label="FlexDiT paper's schedule", size=90, zorder=5, marker="*")
     if front.noise is not None and searched:
-        x, y = zip(*(_point(front, record) for record in searched), strict=True)
-        axes.errorbar(x, y, yerr=front.noise.paired, fmt="none", ecolor=_FRONT, alpha=0.5, capsize=2, zorder=3)
-    axes.set_xlabel(f"{latency.name.removesuffix('_ms')} ({latency.unit}), measured on {latency.protocol.get('device', '')}")
+        points = [_point(front, record) for record in searched]
+        axes.errorbar([x for x, _ in points], [y for _, y in points], yerr=front.noise.paired, fmt="none", ecolor=_FRONT, alpha=0.5, capsize=2, zorder=3)
+    axes.set_xlabel(
+        f"{latency.name.removesuffix('_ms')} ({latency.unit}), measured on {latency.protocol.get('device', '')}"
+    )
     images = quality.protocol.get("images")
     axes.set_ylabel(f"{quality.name} ({images} images, lower is better)")
     axes.set_title(f"{front.study}: hypervolume {front.hypervolume:.4g}", loc="left", fontsize=11)

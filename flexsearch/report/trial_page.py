@@ -30,7 +30,8 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
             {
                 "times": [plan.timetable.edges[stage], plan.timetable.edges[stage + 1]],
                 "operations": [
-                    {"block": o.block, "kind": o.kind, "queries": str(o.queries), "keys": str(o.keys)} for o in operations
+                    {"block": o.block, "kind": o.kind, "queries": str(o.queries), "keys": str(o.keys)}
+                    for o in operations
                 ],
             }
             for stage, operations in enumerate(plan.stages)
@@ -81,7 +82,9 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
 def sparkline(values: list[float], width: int = 60) -> str:
     """Values as a row of bars, averaged down to at most `width`."""
     size = max(1, -(-len(values) // width))
-    means = [sum(values[start : start + size]) / len(values[start : start + size]) for start in range(0, len(values), size)]
+    means = [
+        sum(values[start : start + size]) / len(values[start : start + size]) for start in range(0, len(values), size)
+    ]
     low, high = min(means), max(means)
     scale = (len(_BARS) - 2) / (high - low) if high > low else 0.0
     return "".join(_BARS[1 + round((value - low) * scale)] for value in means)

@@ -1,4 +1,4 @@
-"""The paper's schedules (arXiv 2412.06028), exact where it states them, and the rule that scales them to other models."""
+"""The paper's schedules (arXiv 2412.06028), exact where it states them, and the rule that scales them elsewhere."""
 
 from dataclasses import dataclass
 
@@ -77,8 +77,8 @@ PRESETS: dict[str, Preset] = {
 def paper_schedule(*, num_blocks: int, grid: TokenGrid) -> DensitySchedule:
     """FlexDiT's r in [0.61, 0.86] schedule scaled to another model.
 
-    Exact for 28 and 12 blocks on a 16x16 grid and for 28 blocks on 32x32. Elsewhere the modules (one in seven blocks), the
-    ends (one block in fourteen each) and the grids (10, 8, 7, 6 of 16) keep their proportions.
+    Exact for 28 and 12 blocks on a 16x16 grid and for 28 blocks on 32x32. Elsewhere the modules (one in seven blocks),
+    the ends (one block in fourteen each) and the grids (10, 8, 7, 6 of 16) keep their proportions.
 
     Raises:
         UserError: fewer than 5 blocks.

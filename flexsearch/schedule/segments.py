@@ -23,6 +23,10 @@ class Segment(Protocol):
         """One role per block, bottom to top."""
 
 
+def _runs(*runs: tuple[Role, int]) -> tuple[Role, ...]:
+    return tuple(role for role, depth in runs for _ in range(depth))
+
+
 def _at_least(segment: object, **least: int) -> None:
     for name, low in least.items():
         value = getattr(segment, name)
@@ -42,7 +46,7 @@ class Pooling:
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        return ("pool",) * self.depth
+        return _runs(("pool", self.depth))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +61,7 @@ class Dense:
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        return ("dense",) * self.depth
+        return _runs(("dense", self.depth))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +79,7 @@ class Sdtm:
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        return ("merge",) * self.merge + ("sparse",) * self.sparse + ("recover",) + ("dense",) * self.dense
+        return _runs(("merge", self.merge), ("sparse", self.sparse), ("recover", 1), ("dense", self.dense))
 
 
 FAMILIES: dict[str, type[Pooling] | type[Dense] | type[Sdtm]] = {kind.family: kind for kind in (Pooling, Sdtm, Dense)}

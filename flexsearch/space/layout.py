@@ -116,7 +116,9 @@ def build_segments(
     if left < 0 or (left > 0 and not has_rest):
         total, chosen = num_blocks - left, {name: parameters[name] for name in sorted(parameters) if "." in name}
         rule = "at most" if has_rest else "exactly"
-        raise UserError(f"depths must add up to {rule} {num_blocks} blocks, but got {total} with {chosen or 'constants'}")
+        raise UserError(
+            f"depths must add up to {rule} {num_blocks} blocks, but got {total} with {chosen or 'constants'}"
+        )
     return tuple(segment for space, fields in resolved for segment in _segments(space, fields, rest=left))
 
 

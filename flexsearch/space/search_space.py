@@ -117,9 +117,7 @@ def parse_space(entries: Any, *, num_blocks: int, grid: TokenGrid, field: str = 
         raise UserError(f"must be a mapping, but got {entries!r}", field=field)
     unknown = sorted(set(entries) - {"segments", "timetable", "sampler_steps"})
     if unknown:
-        raise UserError(
-            "unknown field, a space has segments, timetable, sampler_steps", field=f"{field}.{unknown[0]}"
-        )
+        raise UserError("unknown field, a space has segments, timetable, sampler_steps", field=f"{field}.{unknown[0]}")
     segments = parse_segments(entries.get("segments"), field=f"{field}.segments")
     parsed = dict(_parse_timetable(entries.get("timetable"), grid=grid, field=f"{field}.timetable"))
     if any(segment.family == "sdtm" for segment in segments) and "timetable.clean_grid" not in parsed:

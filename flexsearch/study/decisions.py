@@ -191,7 +191,10 @@ class Decisions:
         frozen = self.study.get_trials(deepcopy=False)[number]
         if not get_all_artifact_meta(study_or_trial=frozen, storage=self.study._storage):
             upload_artifact(
-                artifact_store=self.artifacts(folder), file_path=str(image), study_or_trial=frozen, storage=self.study._storage
+                artifact_store=self.artifacts(folder),
+                file_path=str(image),
+                study_or_trial=frozen,
+                storage=self.study._storage,
             )
 
     def running(self) -> list[Decision]:

@@ -26,7 +26,9 @@ def one_driver(run_dir: Path, engine: Engine, study_name: str) -> Iterator[None]
         except BlockingIOError:
             lock.seek(0)
             holder = lock.read().strip() or "unknown"
-            raise UserError(f"is being searched by process {holder}; wait for it or stop it", field=str(run_dir)) from None
+            raise UserError(
+                f"is being searched by process {holder}; wait for it or stop it", field=str(run_dir)
+            ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

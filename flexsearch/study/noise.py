@@ -1,7 +1,7 @@
 """How far a search's quality values can be trusted: a few of its schedules, measured again under other seeds.
 
-All trials of a study share one seed, so most of the seed's effect is common to them and cancels in a comparison. What is
-left is the paired noise: the standard deviation of values after each seed's mean over the schedules is taken off.
+All trials of a study share one seed, so most of the seed's effect is common to them and cancels in a comparison. What
+is left is the paired noise: the standard deviation of values after each seed's mean over the schedules is taken off.
 """
 
 import math
@@ -81,9 +81,7 @@ class Repetitions:
         self._watchers: list[Watcher] = []
         self._live: dict[int, TrialOrder] = {}
         self._waiting = deque(
-            TrialOrder(
-                number=record.number, candidate=record.candidate, run_dir=run_dir, seed=seed, is_repetition=True
-            )
+            TrialOrder(number=record.number, candidate=record.candidate, run_dir=run_dir, seed=seed, is_repetition=True)
             for seed in seeds
             for record in records
             if seed not in done.get(record.number, {})

@@ -1,4 +1,4 @@
-"""A whole search: check, prepare, search, measure the noise. The same call resumes, and returns at once when all is done."""
+"""A whole search: check, prepare, search, measure the noise. The same call resumes; when all is done it returns."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -22,7 +22,14 @@ from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Cost, Store
 from flexsearch.trial.settings import TrialSettings
 
-_FREE_TO_CHANGE = ("storage", "search.trials", "search.max_retries", "search.noise_schedules", "search.noise_seeds", "resources")
+_FREE_TO_CHANGE = (
+    "storage",
+    "search.trials",
+    "search.max_retries",
+    "search.noise_schedules",
+    "search.noise_seeds",
+    "resources",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,7 +133,9 @@ class Search:
         if self._infeasible >= INFEASIBLE_IN_A_ROW:
             found = [record.measurements.get("latency_ms") for record in self._store.trials()]
             least = min(latency.value for latency in found if latency is not None)
-            self._stopped = f"{self._infeasible} schedules in a row broke a limit; the fastest took {least:.3g} ms/image"
+            self._stopped = (
+                f"{self._infeasible} schedules in a row broke a limit; the fastest took {least:.3g} ms/image"
+            )
         self._tell_watchers(Ended(number=number, state=result.state, result=result, reason=result.reason))
 
     def crashed(self, number: int, reason: str) -> None:

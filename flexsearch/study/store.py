@@ -9,8 +9,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import Column, Engine, Float, ForeignKeyConstraint, Integer, MetaData, String, Table, Text
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    Engine,
+    Float,
+    ForeignKeyConstraint,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.density import Candidate
@@ -205,7 +219,9 @@ class Store:
     def trials(self) -> list[TrialRecord]:
         """Every trial, by number."""
         with self.engine.connect() as connection:
-            rows = list(connection.execute(select(_TRIAL).where(_TRIAL.c.study == self.study).order_by(_TRIAL.c.number)))
+            rows = list(
+                connection.execute(select(_TRIAL).where(_TRIAL.c.study == self.study).order_by(_TRIAL.c.number))
+            )
             measured: dict[int, dict[str, Measurement]] = {}
             own = (_MEASUREMENT.c.study == self.study) & (_MEASUREMENT.c.seed == self.seed)
             for row in connection.execute(select(_MEASUREMENT).where(own)):

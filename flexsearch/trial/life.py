@@ -188,8 +188,7 @@ def _fine_tune(
             step = next(steps)
         curve.append((step.update, step.loss))
         report(Progress(phase="fine-tune", done=step.update, total=settings.updates))
-    averaged = training.averaged
-    assert isinstance(averaged, FlexDiT)
+    averaged: FlexDiT = training.averaged  # type: ignore[assignment]  # of the model's own class
     return averaged
 
 
@@ -239,4 +238,3 @@ def _keep(model: FlexDiT, images: Tensor, order: TrialOrder) -> None:
     model.save_pretrained(order.trial_dir / CHECKPOINT, safe_serialization=True)
     with replacing(order.trial_dir / "samples.png") as path:
         save_image(images[:SHOWN_IMAGES].float() / 255, path, nrow=10, padding=1)
-

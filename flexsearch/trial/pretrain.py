@@ -29,7 +29,7 @@ def pretrain(
     out: Path,
     seed: int,
     device: torch.device,
-    report: Callable[[Step], None],
+    report: Callable[[Step, FlexDiT], None],
 ) -> None:
     """Trains a dense base by flow matching and writes it in diffusers' pipeline layout. Resumes from its checkpoint.
 
@@ -40,7 +40,7 @@ def pretrain(
         out: folder to write.
         seed: of initialisation and batches.
         device: where to train.
-        report: called after every update.
+        report: called after every update, with the averaged model.
 
     Raises:
         UserError: there is no configuration, or the data do not fit it.
@@ -60,16 +60,16 @@ def pretrain(
         )
     stream = BatchStream(data=images, batch=optimisation.batch, seed=seed)
     training = Training(model, process=process_of(scheduler), stream=stream, optimisation=optimisation)
+    averaged = training.averaged
+    assert isinstance(averaged, FlexDiT)
     checkpoint = out / "training.checkpoint"
     if checkpoint.exists():
         training.load_state_dict(torch.load(checkpoint, weights_only=True))
     for step in training.run():
-        report(step)
+        report(step, averaged)
         if step.update % _SAVE_EVERY == 0:
             with replacing(checkpoint) as temporary:
                 torch.save(training.state_dict(), temporary)
-    averaged = training.averaged
-    assert isinstance(averaged, FlexDiT)
     untied(averaged.base).cpu().save_pretrained(out / "transformer", safe_serialization=True)
     scheduler.save_pretrained(out / "scheduler")
     checkpoint.unlink(missing_ok=True)

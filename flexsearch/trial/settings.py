@@ -16,8 +16,8 @@ from flexsearch.files import write_atomically
 from flexsearch.models.settings import BaseSettings, base_shape
 from flexsearch.objectives.settings import ObjectiveSettings
 from flexsearch.schedule.macs import TransformerShape
-from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.settings import settings
+from flexsearch.space.search_space import SearchSpace, parse_space
 
 _FILE = "trial.json"
 

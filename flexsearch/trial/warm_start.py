@@ -1,7 +1,7 @@
 """The shared elastic warm start: one fine-tune of the base in which every update draws another schedule.
 
 A short trial that starts from the base ranks schedules by how fast they adapt; one that starts here measures how good
-they are. Schedules are drawn uniformly from the space: a fixed sparsest one in every update would become the best trained.
+they are. Schedules are drawn uniformly from the space: a fixed sparsest one in every update would be trained best.
 """
 
 import random
@@ -24,9 +24,7 @@ from flexsearch.trial.teacher import live_teacher
 _SAVE_EVERY = 200
 
 
-def elastic_training(
-    base: Base, *, space: SearchSpace, data: DataSource, settings: FineTune, seed: int
-) -> Training:
+def elastic_training(base: Base, *, space: SearchSpace, data: DataSource, settings: FineTune, seed: int) -> Training:
     """The training run of a warm start. The base stays as it is: a copy is trained, taught by the original."""
     student = base.model.clone()
     student.add_merges(space.recover_blocks())
@@ -72,4 +70,5 @@ def load_warm_start(path: Path, *, base: Base, space: SearchSpace) -> FlexDiT:
     model = base.model.clone()
     model.add_merges(space.recover_blocks())
     model.load_state_dict(load_file(path))
-    return model.eval()
+    model.eval()
+    return model
