@@ -14,14 +14,13 @@ from pathlib import Path
 import torch
 
 from flexsearch.config import load_config
-from flexsearch.cpu_memory import keep_freed_memory
-from flexsearch.data.embedded_path import embedded_path
 from flexsearch.data.images import to_uint8
 from flexsearch.diffusion.sampling import generate
 from flexsearch.diffusion.training import Step
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.objectives.extractors import create_extractor
 from flexsearch.objectives.fid import load_reference, measure_fid
+from flexsearch.paths import embedded_path
 from flexsearch.trial.pretrain import pretrain
 
 HERE = Path(__file__).parent
@@ -53,7 +52,6 @@ if __name__ == "__main__":
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in `flexsearch run`")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    keep_freed_memory()
     config = load_config(HERE / "base.yaml", arguments.set)
     assert config.pretrain is not None
     if not CURVE.exists():

@@ -5,10 +5,10 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flexsearch.config import RunConfig
-from flexsearch.data.embedded_path import PREFIX
 from flexsearch.diffusion.training import Step
 from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.paths import PREFIX
 from flexsearch.trial.inputs import trial_device
 from flexsearch.trial.pretrain import pretrain
 

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from flexsearch.data.embedded_path import embedded_path
 from flexsearch.data.fashion_mnist import NUM_CLASSES
 from flexsearch.data.images import ImageSet
+from flexsearch.paths import embedded_path
 
 
 def load_quickstart() -> ImageSet:

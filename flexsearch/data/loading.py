@@ -6,7 +6,7 @@ from flexsearch.data.embedded import load_quickstart
 from flexsearch.data.fashion_mnist import load_fashion_mnist
 from flexsearch.data.latents import LatentSet
 from flexsearch.data.settings import DataSettings
-from flexsearch.diffusion.batches import DataSource
+from flexsearch.data.source import DataSource
 
 
 def load_data(settings: DataSettings) -> DataSource:

@@ -6,29 +6,12 @@ a run that resumes at update `u` goes on with the very batch that it would have 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from flexsearch.data.source import DataSource
 from flexsearch.diffusion.timesteps import stage_homogeneous_times
-
-
-class DataSource(Protocol):
-    """What training reads: (N, C, H, W) clean data in model units with class labels."""
-
-    @property
-    def num_classes(self) -> int:
-        """Labels are below this."""
-
-    def __len__(self) -> int: ...
-
-    def clean(self, indices: Tensor) -> Tensor:
-        """(B, C, H, W) float32 data at `indices` (B,)."""
-
-    @property
-    def labels(self) -> Tensor:
-        """(N,) int64 class labels."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ from huggingface_hub import logging as hub_logging
 from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 
-from flexsearch.data.embedded_path import PREFIX, resolve_path
 from flexsearch.errors import UserError
 from flexsearch.models.flexdit import BACKBONES, FlexDiT
 from flexsearch.models.settings import BaseSettings
+from flexsearch.paths import PREFIX, resolve_path
 
 _TRUSTED_SCHEDULERS = (
     "DDIMScheduler",
@@ -26,8 +26,8 @@ _TRUSTED_SCHEDULERS = (
     "FlowMatchEulerDiscreteScheduler",
 )
 
-hub_logging.set_verbosity_error()
-diffusers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+diffusers.utils.logging.set_verbosity_error()
 
 
 @dataclass(frozen=True, kw_only=True)

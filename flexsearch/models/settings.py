@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from flexsearch.data.embedded_path import PREFIX, resolve_path
 from flexsearch.errors import UserError
 from flexsearch.models.shapes import KNOWN_CONFIGS, dit_shape_of
+from flexsearch.paths import PREFIX, resolve_path
 from flexsearch.schedule.macs import TransformerShape
 from flexsearch.settings import settings
 

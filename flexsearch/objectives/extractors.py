@@ -17,9 +17,9 @@ from torch_fidelity import register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.utils import create_feature_extractor
 
-from flexsearch.data.embedded_path import embedded_path
 from flexsearch.data.fashion_mnist import resized
 from flexsearch.errors import UserError
+from flexsearch.paths import embedded_path
 
 FASHION_FEATURES = 128
 _TORCH_FIDELITY_NAMES = {"inception": "inception-v3-compat", "fashion-cnn": "flexsearch-fashion-cnn"}

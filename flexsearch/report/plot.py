@@ -48,7 +48,8 @@ def plot_front(front: Front, path: Path) -> None:
     _scatter(axes, front, paper, color=_PAPER, label="FlexDiT paper's schedule", size=90, zorder=5, marker="*")
     if front.noise is not None and searched:
         points = [_point(front, record) for record in searched]
-        axes.errorbar([x for x, _ in points], [y for _, y in points], yerr=front.noise.paired, fmt="none", ecolor=_FRONT, alpha=0.5, capsize=2, zorder=3)
+        latencies, qualities = zip(*points, strict=True)
+        axes.errorbar(latencies, qualities, yerr=front.noise.paired, fmt="none", ecolor=_FRONT, alpha=0.5, capsize=2, zorder=3)
     axes.set_xlabel(
         f"{latency.name.removesuffix('_ms')} ({latency.unit}), measured on {latency.protocol.get('device', '')}"
     )

@@ -12,15 +12,16 @@ from pydantic import TypeAdapter
 from torch import Tensor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
-from flexsearch.data.embedded_path import PREFIX, resolve_path
+from flexsearch.cpu_memory import keep_freed_memory
 from flexsearch.data.latents import LatentSet
 from flexsearch.data.loading import load_data
-from flexsearch.diffusion.batches import DataSource
+from flexsearch.data.source import DataSource
 from flexsearch.diffusion.process import DiffusionProcess, process_of
 from flexsearch.errors import UserError
 from flexsearch.models.loading import Base, is_here, load_base, load_decoder
 from flexsearch.objectives.extractors import create_extractor
 from flexsearch.objectives.fid import ReferenceStatistics, load_reference
+from flexsearch.paths import PREFIX, resolve_path
 from flexsearch.trial.settings import TrialSettings
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ def trial_device() -> torch.device:
 
 
 def load_inputs(settings: TrialSettings) -> Inputs:
-    """Loads everything, once per process.
+    """Loads everything, once per process, and prepares the process for training.
 
     Raises:
         UserError: something is missing or does not fit; says what, and how to get it.
@@ -56,6 +57,7 @@ def load_inputs(settings: TrialSettings) -> Inputs:
 @lru_cache(maxsize=1)
 def _load(settings_json: str) -> Inputs:
     settings = TypeAdapter(TrialSettings).validate_python(json.loads(settings_json))
+    keep_freed_memory()
     device, fid = trial_device(), settings.objectives.fid
     missing: list[UserError] = []
     reference = _try(lambda: load_reference(_reference_path(settings)), missing)

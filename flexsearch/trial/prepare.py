@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flexsearch.data.embedded_path import embedded_path
 from flexsearch.files import write_atomically
 from flexsearch.objectives.latency import device_name
+from flexsearch.paths import embedded_path
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.settings import TrialSettings
 from flexsearch.trial.shared_files import WARM_START_SEED, SharedFiles

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
+from flexsearch.cpu_memory import keep_freed_memory
 from flexsearch.data.loading import load_data
 from flexsearch.data.settings import DataSettings
 from flexsearch.diffusion.batches import BatchStream
@@ -47,6 +48,7 @@ def pretrain(
     """
     if settings.config is None:
         raise UserError("is missing: the diffusers configuration of the transformer to train", field="base.config")
+    keep_freed_memory()
     images = load_data(data)
     base, scheduler = new_base(dict(settings.config), seed=seed), FlowMatchEulerDiscreteScheduler()
     model = FlexDiT.from_base(base).to(device)

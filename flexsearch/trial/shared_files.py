@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flexsearch.data.embedded_path import PREFIX, resolve_path
 from flexsearch.measurement import short_digest
+from flexsearch.paths import PREFIX, resolve_path
 from flexsearch.trial.settings import TrialSettings
 
 WARM_START_SEED = 0

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from flexsearch.diffusion.batches import Batch, BatchStream, DataSource
+from flexsearch.data.source import DataSource
+from flexsearch.diffusion.batches import Batch, BatchStream
 from flexsearch.diffusion.optimisation import FineTune
 from flexsearch.diffusion.process import process_of
 from flexsearch.diffusion.training import Step, Training

@@ -1,10 +1,10 @@
-"""Where the package's own files lie. Needs no torch."""
+"""Where files lie that a configuration names: on disk, or embedded in the package."""
 
 from pathlib import Path
 
 PREFIX = "embedded:"
 
-_ASSETS = Path(__file__).resolve().parents[1] / "assets"
+_ASSETS = Path(__file__).resolve().parent / "assets"
 
 
 def embedded_path(name: str) -> Path:
