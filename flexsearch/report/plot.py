@@ -49,7 +49,9 @@ def plot_front(front: Front, path: Path) -> None:
     if front.noise is not None and searched:
         points = [_point(front, record) for record in searched]
         latencies, qualities = zip(*points, strict=True)
-        axes.errorbar(latencies, qualities, yerr=front.noise.paired, fmt="none", ecolor=_FRONT, alpha=0.5, capsize=2, zorder=3)
+        axes.errorbar(
+            latencies, qualities, yerr=front.noise.paired, fmt="none", ecolor=_FRONT, alpha=0.5, capsize=2, zorder=3
+        )
     axes.set_xlabel(
         f"{latency.name.removesuffix('_ms')} ({latency.unit}), measured on {latency.protocol.get('device', '')}"
     )

@@ -1,0 +1,117 @@
+"""Small models that run in milliseconds, and a run directory whose trials take a second."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
+from torch import nn
+
+from flexsearch.models.backbones.dit import new_base, untied
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.segments import Dense, Pooling, Sdtm
+from flexsearch.schedule.timetable import Timetable, equal_edges
+
+TINY = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 8,
+    "num_layers": 6,
+    "in_channels": 1,
+    "out_channels": 1,
+    "sample_size": 16,
+    "patch_size": 2,
+    "num_embeds_ada_norm": 10,
+    "norm_type": "ada_norm_zero",
+    "activation_fn": "gelu-approximate",
+}
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def randomised(model: nn.Module) -> nn.Module:
+    """Every weight at random, so that no gate is closed and no branch is invisible."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.2)
+    return model
+
+
+@pytest.fixture
+def tiny_base() -> DiTTransformer2DModel:
+    """6 blocks of width 16 on 8x8 tokens, with random weights; every block has an embedder of its own."""
+    base = DiTTransformer2DModel(**TINY)
+    for block in base.transformer_blocks:
+        block.norm1.emb.class_embedder.dropout_prob = 0.0
+    return randomised(base).eval()
+
+
+@pytest.fixture
+def sparse_schedule() -> DensitySchedule:
+    """Every role once or more, two stages."""
+    return DensitySchedule(
+        segments=(Pooling(depth=1), Sdtm(sparse=1, dense=0), Dense(depth=2)),
+        timetable=Timetable(edges=equal_edges(2), grids=(5, 3)),
+    )
+
+
+@pytest.fixture
+def tiny_model(tiny_base: DiTTransformer2DModel, sparse_schedule: DensitySchedule) -> FlexDiT:
+    """A FlexDiT with random weights, merges included."""
+    model = FlexDiT.from_base(tiny_base, schedule=sparse_schedule)
+    return randomised(model).eval()
+
+
+@pytest.fixture(scope="session")
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dense base on disk, in diffusers' layout, shared by every tiny search."""
+    folder = tmp_path_factory.mktemp("base")
+    base = randomised(untied(new_base(TINY, seed=0)))
+    base.save_pretrained(folder / "transformer", safe_serialization=True)
+    FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler")
+    return folder
+
+
+def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            _merged(values[key], value)
+        else:
+            values[key] = value
+    return values
+
+
+@pytest.fixture(scope="session")
+def tiny_config(base_folder: Path) -> Callable[..., dict[str, Any]]:
+    """The configuration of a search whose trials take about a second; keywords replace parts of it."""
+
+    def config(**changes: Any) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            "name": "tiny",
+            "base": {"checkpoint": str(base_folder)},
+            "data": {"name": "quickstart"},
+            "space": {
+                "segments": [
+                    {"family": "pooling", "depth": {"int": [0, 1]}},
+                    {"family": "sdtm", "sparse": "rest", "dense": {"choice": [0, 1]}},
+                    {"family": "dense", "depth": {"int": [1, 2]}},
+                ],
+                "timetable": {"stages": 2, "clean_grid": {"choice": [3, 4]}, "noise_grid": 2},
+                "sampler_steps": {"choice": [1, 2]},
+            },
+            "objectives": {
+                "fid": {"images": 20, "extractor": "fashion-cnn", "reference": "embedded:quickstart", "batch": 10},
+                "latency": {"batch": 2, "repeats": 2, "threads": 1},
+            },
+            "trial": {"updates": 2, "batch": 4, "learning_rate": 1e-3, "ema_decay": 0.5},
+            "search": {"trials": 6, "startup": 3, "noise_schedules": 0},
+        }
+        return _merged(values, changes)
+
+    return config
