@@ -22,6 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_INTERRUPTED = 130
+
 Space = Annotated[Path, typer.Argument(help="search space, a YAML file", metavar="SPACE")]
 RunDir = Annotated[Path, typer.Argument(help="run directory", metavar="RUN")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="override a field, e.g. search.trials=20")]
@@ -32,19 +34,17 @@ def main() -> None:
     """Runs a command and turns its end into an exit status: 0, 2 (the user can mend it), 1 (our fault), 130."""
     warnings.simplefilter("ignore")  # other libraries' news is not the user's; errors are
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False)  # typer turns an interrupt into this status
     except UserError as error:
         _stop(f"error: {error}", 2)
-    except KeyboardInterrupt:
-        _stop("interrupted: nothing is lost, the same command goes on", 130)
     except Exception as error:
         if hasattr(error, "format_message"):  # what typer raises for wrong usage
             _stop(f"error: {error.format_message()}", 2)
-        if type(error).__name__ == "Abort":
-            _stop("interrupted: nothing is lost, the same command goes on", 130)
         log = _log_path()
         log.write_text(traceback.format_exc())
         _stop(f"internal error: {type(error).__name__}: {error}\nthe traceback is in {log}", 1)
+    if code == _INTERRUPTED:
+        _stop("interrupted: nothing is lost, the same command goes on", _INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

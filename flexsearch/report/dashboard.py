@@ -10,7 +10,7 @@ from flexsearch.report.claims import dense_curve
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.run import Run
 from flexsearch.report.trial_page import draw_schedule
-from flexsearch.study.decisions import Decisions
+from flexsearch.study.decisions import ARTIFACTS, Decisions
 from flexsearch.study.store import TrialRecord
 
 HOST = "127.0.0.1"  # its page can delete studies
@@ -30,12 +30,9 @@ def decisions_of(run: Run) -> Decisions:
 
 
 def publish(run: Run, decisions: Decisions) -> None:
-    """Brings images, notes and the plot in the dashboard up to date with the evidence."""
+    """Brings notes and the plot in the dashboard up to date with the evidence."""
     front = front_of(run.store, run.settings.objectives.names)
     for record in run.store.trials():
-        image = run.folder / "trials" / str(record.number) / "samples.png"
-        if image.exists():
-            decisions.attach_image(record.number, image, folder=run.folder / "artifacts")
         if record.measurements:
             save_note(decisions.trial(record.number), note(run, record))
     save_note(decisions.study, study_note(front))
@@ -110,11 +107,11 @@ def serve(run: Run, *, port: int) -> None:
             publish(run, decisions)
 
     threading.Thread(target=refresh, daemon=True).start()
-    (run.folder / "artifacts").mkdir(exist_ok=True)
+    (run.folder / ARTIFACTS).mkdir(exist_ok=True)
     print(f"serving {run.folder} at http://{HOST}:{port}/ (Ctrl-C ends it)", flush=True)
     try:
         run_server(
-            decisions.study._storage, host=HOST, port=port, artifact_store=decisions.artifacts(run.folder / "artifacts")
+            decisions.study._storage, host=HOST, port=port, artifact_store=decisions.artifacts(run.folder / ARTIFACTS)
         )
     except OSError as error:
         raise UserError(f"cannot be used ({error.strerror})", field=f"--port {port}", nearest=port + 1) from None

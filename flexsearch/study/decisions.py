@@ -22,6 +22,9 @@ from flexsearch.study.storage import engine_options
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+ARTIFACTS = "artifacts"
+"""Folder of a run directory with the images that the dashboard shows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
@@ -96,7 +99,9 @@ def _sampler(settings: SearchSettings, *, seed: int) -> BaseSampler:
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
         case "qmc":
-            return optuna.samplers.QMCSampler(seed=settings.seed, scramble=True, warn_independent_sampling=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.samplers.QMCSampler(seed=settings.seed, scramble=True, warn_independent_sampling=False)
 
 
 class Decisions:
@@ -187,14 +192,12 @@ class Decisions:
         return FileSystemArtifactStore(str(folder))
 
     def attach_image(self, number: int, image: Path, *, folder: Path) -> None:
-        """Makes `image` an artifact of the trial, stored in `folder`, where the dashboard shows it."""
-        frozen = self.study.get_trials(deepcopy=False)[number]
-        if not get_all_artifact_meta(study_or_trial=frozen, storage=self.study._storage):
+        """Makes `image` an artifact of a running trial, stored in `folder`, where the dashboard shows it; once."""
+        trial, storage = self.study.get_trials(deepcopy=False)[number], self.study._storage
+        known = get_all_artifact_meta(study_or_trial=trial, storage=storage)
+        if not trial.state.is_finished() and not any((folder / meta.artifact_id).exists() for meta in known):
             upload_artifact(
-                artifact_store=self.artifacts(folder),
-                file_path=str(image),
-                study_or_trial=frozen,
-                storage=self.study._storage,
+                artifact_store=self.artifacts(folder), file_path=str(image), study_or_trial=trial, storage=storage
             )
 
     def running(self) -> list[Decision]:

@@ -110,8 +110,6 @@ class Repetitions:
     def finished(self, number: int, result: TrialResult) -> None:
         order = self._live.pop(number)
         self._store.record(number, result, seed=order.seed)
-        for phase, seconds in result.seconds.items():
-            self._store.add_cost(f"noise: {phase}", seconds)
         for watcher in self._watchers:
             watcher(Ended(number=number, state=result.state, result=result))
 

@@ -96,6 +96,8 @@ def run_search(plan: RunPlan, console: Console) -> Store:
     is_new = not (plan.run_dir / "config.yaml").exists()
     choice = choose_executor(plan.executor, plan.resources, address=plan.ray_address)
     if is_new:
+        if plan.storage is not None:
+            connect(plan.storage).dispose()
         console.message("loading base, data and extractor")
         _load_inputs(plan.settings)
     engine = connect(storage_url(_made(plan.run_dir), plan.storage))

@@ -14,7 +14,7 @@ from pathlib import Path
 from flexsearch.schedule.density import Candidate
 from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
-from flexsearch.study.decisions import Decisions
+from flexsearch.study.decisions import ARTIFACTS, Decisions
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.source import Finished, Wait
@@ -71,7 +71,7 @@ class Search:
         self._live: dict[int, TrialOrder] = {}
         self._stopped: str | None = None
         records = store.trials()
-        self._num_counted = sum(record.state in ("complete", "pruned") for record in records)
+        self._counted = {record.number for record in records if record.state in ("complete", "pruned")}
         self._seen = {record.digest for record in records if record.state not in ("failed", "duplicate")}
         self._missing = deque(name for name in self._baselines if name not in {record.baseline for record in records})
         self._orphans = deque(decision.number for decision in decisions.running())
@@ -81,7 +81,7 @@ class Search:
     @property
     def num_finished(self) -> int:
         """Trials that count towards `settings.trials`."""
-        return self._num_counted
+        return len(self._counted)
 
     @property
     def has_unfinished(self) -> bool:
@@ -106,8 +106,8 @@ class Search:
             return self._start(self._order_baseline(self._missing.popleft()))
         if self._stopped is not None:
             return Wait() if self._live else Finished(self._stopped)
-        if self._num_counted + len(self._live) >= self._settings.trials:
-            return Wait() if self._live else Finished(f"{self._num_counted} trials are finished")
+        if self.num_finished + len(self._live) >= self._settings.trials:
+            return Wait() if self._live else Finished(f"{self.num_finished} trials are finished")
         order = self._propose()
         if order is None:
             return Wait() if self._live else Finished(self._stopped or "every schedule of the space has been evaluated")
@@ -121,13 +121,15 @@ class Search:
         """Records a result and tells Optuna."""
         self._live.pop(number, None)
         self._store.record(number, result)
-        for phase, seconds in result.seconds.items():
-            self._store.add_cost(f"trials: {phase}", seconds)
+        image = self._run_dir / "trials" / str(number) / "samples.png"
+        if image.exists():
+            self._decisions.attach_image(number, image, folder=self._run_dir / ARTIFACTS)
         values = None
         if result.state == "complete":
             values = [result.measurements[name].value for name in self._objectives]
         self._decisions.tell(number, values, result.constraints)
-        self._num_counted += result.state in ("complete", "pruned")
+        if result.state in ("complete", "pruned"):
+            self._counted.add(number)
         self._infeasible = self._infeasible + 1 if result.state == "infeasible" else 0
         self._failures = 0
         if self._infeasible >= INFEASIBLE_IN_A_ROW:

@@ -1,6 +1,7 @@
 """The evidence, in tables beside Optuna's in the same database: what was measured, how, and what it cost.
 
-Only the driver writes. Recording a trial replaces what was recorded of it before, in one transaction.
+Only the driver writes. Recording a trial replaces what was recorded of it before, its cost included, in one
+transaction.
 """
 
 import json
@@ -31,6 +32,8 @@ from flexsearch.schedule.density import Candidate
 from flexsearch.trial.contract import TrialResult
 
 RecordState = Literal["running", "complete", "pruned", "infeasible", "duplicate", "failed"]
+
+_SHARED = -1  # the trial number of what all trials share
 
 _tables = MetaData()
 _RUN = Table(
@@ -88,6 +91,8 @@ _COST = Table(
     _tables,
     Column("study", String(200), primary_key=True),
     Column("what", String(100), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("seed", Integer, primary_key=True, autoincrement=False),
     Column("seconds", Float(53), nullable=False),
     Column("device", String(200), nullable=False),
 )
@@ -188,6 +193,15 @@ class Store:
             connection.execute(delete(_MEASUREMENT).where(where & (_MEASUREMENT.c.seed == seed)))
             if measured:
                 connection.execute(insert(_MEASUREMENT), measured)
+            where = (_COST.c.study == self.study) & (_COST.c.number == number) & (_COST.c.seed == seed)
+            connection.execute(delete(_COST).where(where))
+            kind = "trials" if seed == self.seed else "noise"
+            costs = [
+                {**own, "seed": seed, "what": f"{kind}: {phase}", "seconds": seconds, "device": ""}
+                for phase, seconds in result.seconds.items()
+            ]
+            if costs:
+                connection.execute(insert(_COST), costs)
             if seed != self.seed:
                 return
             where = (_CURVE.c.study == self.study) & (_CURVE.c.number == number)
@@ -201,20 +215,20 @@ class Store:
 
     def record_cost(self, cost: Cost) -> None:
         """Records what something shared cost; the same thing is counted once."""
+        own = {"study": self.study, "what": cost.what, "number": _SHARED, "seed": self.seed}
         with self.engine.begin() as connection:
-            connection.execute(delete(_COST).where((_COST.c.study == self.study) & (_COST.c.what == cost.what)))
-            row = {"what": cost.what, "seconds": cost.seconds, "device": cost.device}
-            connection.execute(insert(_COST).values(study=self.study, **row))
-
-    def add_cost(self, what: str, seconds: float, *, device: str = "") -> None:
-        """Adds to what something cost over all trials."""
-        known = {cost.what: cost.seconds for cost in self.costs()}
-        self.record_cost(Cost(what=what, seconds=known.get(what, 0.0) + seconds, device=device))
+            where = (_COST.c.study == self.study) & (_COST.c.what == cost.what) & (_COST.c.number == _SHARED)
+            connection.execute(delete(_COST).where(where))
+            connection.execute(insert(_COST).values(**own, seconds=cost.seconds, device=cost.device))
 
     def costs(self) -> list[Cost]:
+        """What was spent: on each shared thing, and on each phase over all trials."""
+        totals = select(
+            _COST.c.what, func.sum(_COST.c.seconds).label("seconds"), func.max(_COST.c.device).label("device")
+        )
+        totals = totals.where(_COST.c.study == self.study).group_by(_COST.c.what).order_by(_COST.c.what)
         with self.engine.connect() as connection:
-            rows = connection.execute(select(_COST).where(_COST.c.study == self.study).order_by(_COST.c.what))
-            return [Cost(what=row.what, seconds=row.seconds, device=row.device) for row in rows]
+            return [Cost(what=row.what, seconds=row.seconds, device=row.device) for row in connection.execute(totals)]
 
     def trials(self) -> list[TrialRecord]:
         """Every trial, by number."""
@@ -254,11 +268,6 @@ class Store:
             for row in connection.execute(select(_MEASUREMENT).where(where)):
                 found.setdefault(row.number, {})[row.seed] = row.value
         return {number: values for number, values in found.items() if len(values) > 1}
-
-    def num_trials(self) -> int:
-        with self.engine.connect() as connection:
-            count = select(func.count()).select_from(_TRIAL).where(_TRIAL.c.study == self.study)
-            return int(connection.execute(count).scalar() or 0)
 
 
 def _measurement_row(found: Measurement) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The training stream: paired, resumable, stage-homogeneous, and uniform in time."""
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def test_time_stays_uniform_over_the_run(edges: tuple[float, ...]) -> None:
         time, band = stage_homogeneous_times(update, 50, edges=edges, generator=generator)
         times.append(time)
         bands[band] += 1
-    for band, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for band, (low, high) in enumerate(pairwise(edges)):
         assert bands[band] / 300 == pytest.approx(high - low, abs=0.02)
     quantiles = torch.cat(times).quantile(torch.linspace(0.1, 0.9, 9))
     torch.testing.assert_close(quantiles, torch.linspace(0.1, 0.9, 9), atol=0.02, rtol=0)

@@ -61,7 +61,7 @@ def test_distillation_pulls_towards_the_teacher(tiny_base: DiTTransformer2DModel
     run = training(tiny_base, updates=1, distillation=2.0)
     batch = run.stream.at(0)
     plain = float(run.loss(0, batch).detach())
-    run.teacher = lambda update, batch, noisy, model_time: torch.zeros_like(noisy)
+    run.teacher = lambda _update, _batch, noisy, _time: torch.zeros_like(noisy)
     noisy, time = run.process.noisy(batch.clean, batch.noise, batch.time), run.process.model_time(batch.time)
     output = run.model(noisy, time, batch.labels).sample
     assert float(run.loss(0, batch).detach()) == pytest.approx(

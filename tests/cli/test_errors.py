@@ -1,0 +1,139 @@
+"""Bad input gets one clear line and exit status 2: field, rule, value, nearest legal one. Never a traceback."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+Call = Callable[..., Any]
+SPACES = Path(__file__).parents[2] / "search_spaces"
+
+BAD_FIELDS = [
+    ("space.segments.0.depth={int: [3, 1]}", "space.segments[0].depth.int: low <= high must hold, but got [3, 1]"),
+    ("space.segments.1.sparse=40", "depths must add up to exactly 12 blocks"),
+    ("space.timetable.clean_grid=9", "space.timetable.clean_grid: must be in [1, 8], but got 9; nearest legal: 8"),
+    ("space.sampler_steps={choice: []}", "space.sampler_steps.choice: choice must list at least one value"),
+    ("space.segmnets=1", "space.segmnets: unknown field"),
+    ("search.trials=0", "search.trials: Input"),
+    ("search.sampler=bayes", "search.sampler"),
+    ("search.trails=3", "search.trails: is not a known field; nearest legal: trials"),
+    ("trial.learning_rate=-1", "trial.learning_rate"),
+    ("trial.dtype=fp8", "trial.dtype"),
+    ("objectives.fid.extractor=clip", "objectives.fid.extractor"),
+    ("objectives.fid.images=1", "objectives.fid.images"),
+    ("objectives.latency.max_ms=0", "objectives.latency.max_ms"),
+    ("base.backbone=unet", "base.backbone"),
+    ("data.name=cifar", "data.name"),
+    ("nonsense", "--set: must be key=value, but got 'nonsense'"),
+    ("name.x=1", "--set name.x"),
+    ("base.checkpoint=./nowhere", "base.checkpoint"),
+    ("base.checkpoint=someone/unknown", "someone/unknown is not on this machine"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), BAD_FIELDS, ids=[field for field, _ in BAD_FIELDS])
+def test_bad_fields(flexsearch: Call, override: str, message: str) -> None:
+    for command in ("plan", "run"):
+        outcome = flexsearch(command, SPACES / "quickstart.yaml", "--set", override)
+        assert outcome.code == 2
+        assert outcome.out == ""
+        assert outcome.err.count("\n") == 1
+        assert message.replace("Input", "must be") in outcome.err
+
+
+def test_bad_files(flexsearch: Call, tmp_path: Path) -> None:
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    (tmp_path / "code.yaml").write_text("a: !!python/object/apply:os.system ['touch hacked']\n")
+    (tmp_path / "empty.yaml").write_text("")
+    for name, message in (
+        ("missing", "cannot be read (No such file or directory)"),
+        ("list", "must be a mapping, but got list"),
+        ("broken", "is not YAML"),
+        ("code", "is not YAML"),
+        ("empty", "must be a mapping, but got NoneType"),
+    ):
+        outcome = flexsearch("plan", tmp_path / f"{name}.yaml")
+        assert (outcome.code, outcome.out) == (2, "")
+        assert message in outcome.err
+        assert outcome.err.count("\n") == 1
+    assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["front", "nowhere"], "nowhere: is not a run directory"),
+        (["show", "nowhere", "1"], "nowhere: is not a run directory"),
+        (["export", "nowhere", "1", "out"], "nowhere: is not a run directory"),
+        (["dashboard", "nowhere"], "nowhere: is not a run directory"),
+        (["sample", "./nowhere", "--out", "x.png"], "base.checkpoint"),
+        (["sample", "embedded:quickstart", "--out", "x.bmp"], "--out: must end in .png or .jpg, but got 'x.bmp'"),
+        (["sample", "embedded:quickstart", "--out", "x.png", "--num", "0"], "--num: must be at least 1, but got 0"),
+        (["run"], "Missing argument"),
+        (["rnu"], "No such command"),
+        (["plan", "x.yaml", "--jsn"], "No such option"),
+        (["run", str(SPACES / "quickstart.yaml"), "--executor", "cluster"], "--executor"),
+        (["run", str(SPACES / "quickstart.yaml"), "--storage", "nonsense"], "--storage"),
+        (["pretrain", str(SPACES / "quickstart.yaml")], "pretrain: is missing"),
+    ],
+    ids=lambda value: " ".join(value[:1]) if isinstance(value, list) else None,
+)
+def test_bad_arguments(
+    flexsearch: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = flexsearch(*arguments)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_what_a_large_model_lacks_is_said_in_one_line(
+    flexsearch: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    outcome = flexsearch("run", SPACES / "dit_xl.yaml")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1].startswith("error: ")
+    for part in (
+        "VIRTUAL_imagenet256_labeled.npz",
+        "data.root",
+        "extract_features.py",
+        "hf download facebook/DiT-XL-2-256",
+    ):
+        assert part in outcome.err.splitlines()[-1]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_data_that_do_not_fit_the_base_are_refused(flexsearch: Call, tiny_space: Call, base_folder: Path) -> None:
+    config = yaml.safe_load(tiny_space().read_text())
+    assert config["base"]["checkpoint"] == str(base_folder)
+    weights = base_folder / "transformer" / "config.json"
+    before = weights.read_text()
+    try:
+        weights.write_text(before.replace('"num_layers": 8', '"num_layers": 9'))
+        outcome = flexsearch("run", tiny_space(), "--run-dir", tiny_space().parent / "run")
+    finally:
+        weights.write_text(before)
+    assert outcome.code == 2
+    assert "does not fit a dit backbone" in outcome.err
+
+
+def test_our_own_fault_is_exit_status_1_with_a_log(
+    flexsearch: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def breaks(*_: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("flexsearch.config.load_config", breaks)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    outcome = flexsearch("plan", SPACES / "quickstart.yaml")
+    assert outcome.code == 1
+    assert "internal error: ZeroDivisionError: ours" in outcome.err
+    log = Path(outcome.err.strip().rsplit(" ", 1)[1])
+    assert "Traceback" in log.read_text()

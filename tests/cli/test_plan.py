@@ -1,0 +1,100 @@
+"""`plan`, `--help` and what documentation promises."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Call = Callable[..., Any]
+
+
+def test_the_contract_of_plan_json(flexsearch: Call) -> None:
+    outcome = flexsearch("plan", ROOT / "search_spaces" / "dit_xl.yaml", "--json")
+    found = json.loads(outcome.out)
+    assert outcome.code == 0
+    assert set(found) == {"name", "backbone", "dense", "space", "macs_ratio_range", "baselines"}
+    assert found["dense"]["macs"] / 1e9 == pytest.approx(118.6, abs=0.05)
+    assert found["dense"]["tokens"] == 256
+    assert found["space"]["size"] == 3 * 3 * 3 * 4 * 3 * 3 * 3
+    assert {"name", "macs", "macs_ratio", "params", "digest"} <= set(found["baselines"][0])
+    baselines = {row["name"]: row for row in found["baselines"]}
+    paper = baselines["flexdit_xl_256_r61_86"]
+    assert paper["macs_in_authors_code"] / 1e9 == pytest.approx(68.05, rel=0.005)
+    assert baselines["FlexDiT paper"]["digest"] == paper["digest"]
+    assert baselines["dense"]["macs"] == found["dense"]["macs"]
+    low, high = found["macs_ratio_range"]
+    assert 0.2 < low < high < 1
+
+
+@pytest.mark.parametrize("space", sorted(path.name for path in (ROOT / "search_spaces").glob("*.yaml")))
+@pytest.mark.parametrize("columns", ["80", "160"])
+def test_every_space_that_ships_can_be_planned(
+    flexsearch: Call, monkeypatch: pytest.MonkeyPatch, space: str, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    outcome = flexsearch("plan", ROOT / "search_spaces" / space)
+    assert outcome.code == 0
+    assert "dense:" in outcome.out
+    assert all(len(line) <= int(columns) for line in outcome.out.splitlines())
+
+
+def test_help_is_quick_and_needs_no_torch() -> None:
+    code = (
+        "import sys, time; begun = time.perf_counter(); sys.argv = ['flexsearch', '--help']\n"
+        "from flexsearch.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'optuna', 'ray', 'diffusers', 'pandas', 'numpy'} & set(sys.modules)\n"
+        "print(sorted(heavy), time.perf_counter() - begun, file=sys.stderr)"
+    )
+    took = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        took.append(time.perf_counter() - begun)
+        assert found.stderr.startswith("[] ")
+        assert "run" in found.stdout
+    if os.environ.get("CI") is None:  # a shared machine may be busy; the imports above are checked everywhere
+        assert min(took) < 1.0
+
+
+def commands() -> list[str]:
+    from typer.main import get_command
+
+    from flexsearch.cli.app import app
+
+    return sorted(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_has_help_with_an_example(flexsearch: Call, command: str) -> None:
+    outcome = flexsearch(command, "--help")
+    assert outcome.code == 0
+    assert f"Example: flexsearch {command} " in " ".join(outcome.out.split())
+
+
+def documented() -> list[str]:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    lines = [line for page in pages for line in page.read_text().splitlines()]
+    return sorted({m.group(1) for line in lines for m in re.finditer(r"(?:^|`|run )flexsearch ([a-z]+)\b", line)})
+
+
+def test_every_documented_command_exists_and_every_command_is_documented() -> None:
+    assert set(documented()) == set(commands())
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])
+def test_every_file_that_documentation_names_exists(name: str) -> None:
+    text = (ROOT / name).read_text()
+    folders = "flexsearch|search_spaces|experiments|tests|docs"
+    named = set(re.findall(rf"(?<![\w/.])((?:{folders})/[\w./-]*\w/?)", text))
+    missing = [path for path in sorted(named) if not (ROOT / path).exists() and "." in Path(path).name]
+    assert not missing

@@ -1,0 +1,227 @@
+"""The main job from the command line, on real images with a tiny base: run, resume, look, export, sample."""
+
+import json
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from flexsearch.models.flexdit import FlexDiT
+
+Call = Callable[..., Any]
+
+
+def front(flexsearch: Call, run_dir: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(flexsearch("front", run_dir, "--json").out)
+    return found
+
+
+def evaluated(found: dict[str, Any]) -> list[tuple[int, str, float]]:
+    """What a seed decides; latency varies from run to run."""
+    rows = {row["trial"]: row for row in found["front"] + found["baselines"]}
+    return [(number, row["digest"], row["values"]["fid_fashion_cnn"]) for number, row in sorted(rows.items())]
+
+
+def numbers_and_digests(run_dir: Path) -> list[tuple[int, str]]:
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{run_dir / 'study.db'}")
+    return [(trial.number, trial.user_attrs["digest"]) for trial in study.trials]
+
+
+@pytest.fixture
+def run_dir(flexsearch: Call, tiny_space: Call, tmp_path: Path) -> Path:
+    outcome = flexsearch("run", tiny_space(), "--run-dir", tmp_path / "run", "--executor", "local")
+    assert outcome.code == 0, outcome.err
+    return tmp_path / "run"
+
+
+def test_the_run_directory_is_as_promised(run_dir: Path) -> None:
+    names = {path.name for path in run_dir.iterdir()}
+    assert {"config.yaml", "study.db", "trials", "base", "front.png", "front.csv", "run.log"} <= names
+    assert Image.open(run_dir / "front.png").size[0] > 800
+    frame = pd.read_csv(run_dir / "front.csv")
+    assert {"trial", "schedule", "fid_fashion_cnn", "latency_ms", "on_front", "digest"} <= set(frame.columns)
+    assert len(frame) == 6
+    assert "6 trials are finished" in (run_dir / "run.log").read_text()
+
+
+def test_the_same_command_again_returns_at_once(flexsearch: Call, tiny_space: Call, run_dir: Path) -> None:
+    before = front(flexsearch, run_dir)
+    database = (run_dir / "study.db").stat().st_size
+    begun = time.monotonic()
+    outcome = flexsearch("run", tiny_space(), "--run-dir", run_dir, "--executor", "local")
+    assert time.monotonic() - begun < 5
+    assert outcome.code == 0
+    assert front(flexsearch, run_dir) == before
+    assert (run_dir / "study.db").stat().st_size == database
+
+
+def test_more_trials_prolong_a_run(flexsearch: Call, tiny_space: Call, run_dir: Path) -> None:
+    before = numbers_and_digests(run_dir)
+    outcome = flexsearch("run", tiny_space(), "--run-dir", run_dir, "--trials", 8, "--executor", "local")
+    assert outcome.code == 0
+    after = numbers_and_digests(run_dir)
+    assert after[: len(before)] == before
+    assert sum(front(flexsearch, run_dir)["counts"].values()) >= 8
+
+
+@pytest.mark.parametrize("change", [["--seed", 1], ["--set", "trial.updates=3"], ["--set", "space.sampler_steps=2"]])
+def test_what_decides_results_cannot_change(flexsearch: Call, tiny_space: Call, run_dir: Path, change: list) -> None:
+    outcome = flexsearch("run", tiny_space(), "--run-dir", run_dir, *change)
+    assert outcome.code == 2
+    assert "when this run was started" in outcome.err
+    assert "use another --run-dir" in outcome.err
+
+
+def test_another_seed_gives_other_trials(flexsearch: Call, tiny_space: Call, run_dir: Path, tmp_path: Path) -> None:
+    for name, seed in (("same", 0), ("other", 1)):
+        outcome = flexsearch("run", tiny_space(), "--run-dir", tmp_path / name, "--seed", seed, "--executor", "local")
+        assert outcome.code == 0
+    assert numbers_and_digests(tmp_path / "same") == numbers_and_digests(run_dir)
+    assert numbers_and_digests(tmp_path / "other") != numbers_and_digests(run_dir)
+    by_number = {number: quality for number, _, quality in evaluated(front(flexsearch, run_dir))}
+    for number, _, quality in evaluated(front(flexsearch, tmp_path / "same")):
+        assert by_number.get(number, quality) == quality
+
+
+def test_show_and_front(flexsearch: Call, run_dir: Path, tmp_path: Path) -> None:
+    page = flexsearch("show", run_dir, 3)
+    assert page.code == 0
+    for part in ("trial 3", "role", "fid_fashion_cnn", "loss", "samples.png"):
+        assert part in page.out
+    found = json.loads(flexsearch("show", run_dir, 3, "--json").out)
+    assert found["state"] == "complete"
+    assert {"macs", "latency_ms", "fid_fashion_cnn"} == {one["name"] for one in found["measurements"]}
+    protocol = next(one for one in found["measurements"] if one["name"] == "latency_ms")["protocol"]
+    assert {"device", "batch", "repeats", "dtype", "sampler", "guidance", "torch", "compile"} <= set(protocol)
+    unknown = flexsearch("show", run_dir, 99)
+    assert (unknown.code, "has no trial 99" in unknown.err) == (2, True)
+    shown = flexsearch("front", run_dir, "--csv", tmp_path / "x" / "f.csv", "--plot", tmp_path / "x" / "f.svg")
+    assert "Pareto front of tiny" in shown.out
+    assert {path.name for path in (tmp_path / "x").iterdir()} == {"f.csv", "f.svg"}
+    wrong = flexsearch("front", run_dir, "--plot", tmp_path / "f.bmp")
+    assert (wrong.code, "--plot: must end in" in wrong.err) == (2, True)
+
+
+def test_export_and_sample(flexsearch: Call, run_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "exported"
+    assert flexsearch("export", run_dir, 3, out).code == 0
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert {"transformer/config.json", "scheduler/scheduler_config.json", "candidate.json", "README.md"} <= files
+    assert not [name for name in files if name.endswith((".bin", ".pt", ".pkl"))]
+    model = FlexDiT.from_pretrained(out / "transformer").eval()
+    kept = FlexDiT.from_pretrained(run_dir / "trials" / "3" / "model").eval()
+    noisy, time_, labels = torch.randn(2, 1, 16, 16), torch.tensor([300.0, 300.0]), torch.tensor([0, 10])
+    with torch.inference_mode():
+        assert torch.equal(model(noisy, time_, labels).sample, kept(noisy, time_, labels).sample)
+    again = flexsearch("export", run_dir, 3, out)
+    assert (again.code, "exists already" in again.err) == (2, True)
+    assert flexsearch("sample", out, "--out", tmp_path / "drawn.png", "--num", 20).code == 0
+    assert Image.open(tmp_path / "drawn.png").size == (10 * 17 + 1, 2 * 17 + 1)
+
+
+def test_the_dashboard_serves_the_run(flexsearch: Call, start_program: Call, run_dir: Path) -> None:
+    program = start_program("dashboard", run_dir, "--port", 18765)
+    try:
+        for _ in range(120):
+            try:
+                with urllib.request.urlopen("http://127.0.0.1:18765/api/studies", timeout=5) as answer:
+                    studies = json.load(answer)["study_summaries"]
+                break
+            except OSError:
+                assert program.poll() is None, program.stderr.read()
+                time.sleep(0.5)
+        assert [study["study_name"] for study in studies] == ["tiny"]
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:18765/api/studies/{studies[0]['study_id']}", timeout=10
+        ) as answer:
+            study = json.load(answer)
+        assert study["artifacts"] is not None
+        trial = next(trial for trial in study["trials"] if trial["number"] == 3)
+        assert trial["artifacts"]
+        assert "samples.png" in json.dumps(trial["artifacts"])
+        assert "block" in trial["note"]["body"]
+        assert study["plotly_graph_objects"]
+    finally:
+        program.send_signal(signal.SIGINT)
+        program.communicate(timeout=30)
+    assert program.returncode in (0, 130)
+
+
+def wait_for_trial(run_dir: Path, number: int, program: Any) -> None:
+    for _ in range(1200):
+        if (run_dir / "trials" / str(number) / "result.json").exists():
+            return
+        assert program.poll() is None, program.stderr.read()
+        time.sleep(0.05)
+    raise AssertionError(f"trial {number} never ended")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on(
+    flexsearch: Call, start_program: Call, tiny_space: Call, run_dir: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    """Killed in the middle of trial 4: the same command ends with what an uninterrupted run ends with."""
+    killed = tmp_path / "killed"
+    program = start_program("run", tiny_space(), "--run-dir", killed, "--executor", "local")
+    wait_for_trial(killed, 3, program)
+    os.kill(program.pid, how)
+    _, err = program.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert program.returncode == 130
+        assert "the same command goes on" in err
+        assert "Traceback" not in err
+    assert not (killed / "front.csv").exists()
+    outcome = flexsearch("run", tiny_space(), "--run-dir", killed, "--executor", "local")
+    assert outcome.code == 0
+    assert numbers_and_digests(killed) == numbers_and_digests(run_dir)
+    whole, resumed = (pd.read_csv(folder / "front.csv") for folder in (run_dir, killed))
+    assert list(whole["fid_fashion_cnn"]) == list(resumed["fid_fashion_cnn"])
+
+
+def test_two_drivers_do_not_meet(flexsearch: Call, start_program: Call, tiny_space: Call, tmp_path: Path) -> None:
+    program = start_program("run", tiny_space(), "--run-dir", tmp_path / "run", "--trials", 40, "--executor", "local")
+    try:
+        wait_for_trial(tmp_path / "run", 0, program)
+        outcome = flexsearch("run", tiny_space(), "--run-dir", tmp_path / "run", "--trials", 40)
+        assert outcome.code == 2
+        assert f"is being searched by process {program.pid}" in outcome.err
+    finally:
+        program.kill()
+        program.communicate()
+
+
+def test_pretrain_makes_a_base_that_a_search_takes(
+    flexsearch: Call, tiny_space: Call, tiny_transformer: dict[str, Any], tmp_path: Path
+) -> None:
+    base = {"checkpoint": str(tmp_path / "new_base"), "config": tiny_transformer}
+    space = tiny_space(base=base, pretrain={"updates": 3, "batch": 4}, search={"trials": 3})
+    missing = flexsearch("run", space, "--run-dir", tmp_path / "r")
+    assert (missing.code, "flexsearch pretrain" in missing.err) == (2, True)
+    outcome = flexsearch("pretrain", space)
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "new_base" / "transformer" / "diffusion_pytorch_model.safetensors").exists()
+    again = flexsearch("pretrain", space)
+    assert (again.code, "is there already" in again.err) == (2, True)
+    assert flexsearch("run", space, "--run-dir", tmp_path / "r", "--executor", "local").code == 0
+
+
+def test_noise_is_measured_once_and_shown(flexsearch: Call, tiny_space: Call, tmp_path: Path) -> None:
+    space = tiny_space(search={"noise_schedules": 2, "noise_seeds": 1})
+    outcome = flexsearch("run", space, "--run-dir", tmp_path / "noise", "--executor", "local")
+    assert outcome.code == 0
+    assert "Noise of fid_fashion_cnn:" in outcome.out
+    found = front(flexsearch, tmp_path / "noise")
+    assert found["noise"]["num_schedules"] == 2
+    assert found["noise"]["num_seeds"] == 2
+    log = (tmp_path / "noise" / "run.log").read_text()
+    assert flexsearch("run", space, "--run-dir", tmp_path / "noise", "--executor", "local").code == 0
+    assert (tmp_path / "noise" / "run.log").read_text().count("measuring the noise") == log.count("measuring the noise")

@@ -1,0 +1,92 @@
+"""A search whose trials are a formula: fast, deterministic, and able to fail as told."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flexsearch.measurement import Measurement
+from flexsearch.schedule.grid import TokenGrid
+from flexsearch.space.search_space import SearchSpace, parse_space
+from flexsearch.study.baselines import baselines_of
+from flexsearch.study.decisions import Decisions
+from flexsearch.study.search import Search
+from flexsearch.study.settings import SearchSettings
+from flexsearch.study.storage import connect, storage_url
+from flexsearch.study.store import Store
+from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
+
+OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
+
+
+def formula(order: TrialOrder, report: Report = lambda _: None) -> TrialResult:
+    """More dense blocks and steps are better and slower."""
+    report(Progress(phase="fine-tune", done=1, total=2))
+    roles, steps = order.candidate.schedule.roles, order.candidate.sampler_steps
+    dense = sum(role in ("dense", "recover") for role in roles)
+    quality = 40 / (1 + dense) + 30 / steps + 0.01 * order.seed
+    latency = steps * (1 + dense)
+    measurements = {
+        name: Measurement(name=name, value=float(value), unit=unit, spread=0.1, protocol={"by": "formula"})
+        for name, value, unit in (
+            (OBJECTIVES[0], quality, "1"),
+            (OBJECTIVES[1], latency, "ms/image"),
+            ("macs", 1000 * dense, "MACs/forward"),
+        )
+    }
+    return TrialResult(
+        state="complete",
+        measurements=measurements,
+        constraints={"latency_limit_ms": -1.0, "slower_than_dense": 0.0},
+        curve=((1, 0.5), (2, 0.25)) if order.fine_tuned else (),
+        seconds={"fine-tune": 2.0, "sample": 1.0},
+    )
+
+
+@pytest.fixture
+def space() -> SearchSpace:
+    return parse_space(
+        {
+            "segments": [
+                {"family": "pooling", "depth": {"int": [0, 2]}},
+                {"family": "sdtm", "sparse": "rest", "dense": {"choice": [0, 1]}},
+                {"family": "dense", "depth": {"int": [1, 3]}},
+            ],
+            "timetable": {"stages": 2, "clean_grid": {"choice": [3, 4]}, "noise_grid": 2},
+            "sampler_steps": {"choice": [2, 4]},
+        },
+        num_blocks=8,
+        grid=TokenGrid(height=8, width=8),
+    )
+
+
+@pytest.fixture
+def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
+    """Opens the same study again and again, as a driver does that was killed."""
+
+    def open_(**changes: Any) -> Search:
+        run_dir = changes.pop("run_dir", tmp_path)
+        searched = changes.pop("space", space)
+        settings = SearchSettings(**{"trials": 12, "startup": 4, "seed": 0, **changes})
+        url = storage_url(run_dir, None)
+        store = Store(connect(url), study="test", seed=settings.seed)
+        decisions = Decisions(url, name="test", objectives=OBJECTIVES, domains=searched.domains, settings=settings)
+        search = Search(
+            decisions=decisions,
+            store=store,
+            space=searched,
+            baselines=baselines_of(searched, settings),
+            settings=settings,
+            run_dir=run_dir,
+            objectives=OBJECTIVES,
+        )
+        search.store, search.decisions = store, decisions  # type: ignore[attr-defined]  # for the tests to look at
+        return search
+
+    return open_
+
+
+@pytest.fixture
+def run_trial() -> Callable[..., TrialResult]:
+    return formula

@@ -1,0 +1,56 @@
+"""One driver per study, and no lock left behind by a dead one."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flexsearch.errors import UserError
+from flexsearch.study.lock import one_driver
+from flexsearch.study.storage import connect, storage_url
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from flexsearch.study.lock import one_driver
+from flexsearch.study.storage import connect, storage_url
+run_dir = Path(sys.argv[1])
+with one_driver(run_dir, connect(storage_url(run_dir, None)), "s"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_driver_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        engine = connect(storage_url(tmp_path, None))
+        with (
+            pytest.raises(UserError, match=f"is being searched by process {holder.pid}"),
+            one_driver(tmp_path, engine, "s"),
+        ):
+            pass
+    finally:
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+    with one_driver(tmp_path, engine, "s"):
+        assert (tmp_path / "driver.lock").read_text() == str(os.getpid())
+
+
+@pytest.mark.postgres
+@pytest.mark.skipif("FLEXSEARCH_TEST_POSTGRES" not in os.environ, reason="FLEXSEARCH_TEST_POSTGRES is not set")
+def test_drivers_on_two_machines_are_kept_apart_by_the_server(tmp_path: Path) -> None:
+    engine = connect(os.environ["FLEXSEARCH_TEST_POSTGRES"])
+    with (
+        one_driver(tmp_path / "a", engine, "s"),
+        pytest.raises(UserError, match="another machine"),
+        one_driver(tmp_path / "b", engine, "s"),
+    ):
+        pass
+    with one_driver(tmp_path / "b", engine, "s"), one_driver(tmp_path / "c", engine, "other"):
+        pass

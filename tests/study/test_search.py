@@ -1,0 +1,258 @@
+"""Who is tried next, and what becomes of it: baselines, duplicates, failures, limits, and every way to resume."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from flexsearch.files import write_atomically
+from flexsearch.schedule.grid import TokenGrid
+from flexsearch.space.search_space import parse_space
+from flexsearch.study.events import Ended, Started
+from flexsearch.study.local import run_locally
+from flexsearch.study.search import FAILURES_IN_A_ROW, INFEASIBLE_IN_A_ROW, Search
+from flexsearch.study.source import Finished, Wait
+from flexsearch.trial.contract import Report, TrialOrder, TrialResult
+
+Open = Callable[..., Any]
+Run = Callable[..., TrialResult]
+
+
+def table(search: Any) -> list[tuple[int, str, str, str | None]]:
+    return [(record.number, record.digest, record.state, record.baseline) for record in search.store.trials()]
+
+
+def test_baselines_come_first(open_search: Open, run_trial: Run) -> None:
+    search = open_search()
+    assert run_locally(search, run_trial) == "12 trials are finished"
+    records = search.store.trials()
+    assert [record.baseline for record in records[:3]] == ["dense", "dense, 2 steps", "FlexDiT paper"]
+    assert all(record.baseline is None for record in records[3:])
+    assert not records[0].curve
+    assert records[2].curve == ((1, 0.5), (2, 0.25))
+
+
+def test_no_schedule_is_evaluated_twice(open_search: Open, run_trial: Run) -> None:
+    search = open_search(trials=30)
+    run_locally(search, run_trial)
+    finished = [digest for _, digest, state, _ in table(search) if state == "complete"]
+    assert len(finished) == len(set(finished)) == 30
+
+
+def test_a_space_that_is_used_up_ends_the_search(open_search: Open, run_trial: Run) -> None:
+    small = parse_space(
+        {
+            "segments": [{"family": "pooling", "depth": {"int": [1, 3]}}, {"family": "dense", "depth": "rest"}],
+            "sampler_steps": 2,
+        },
+        num_blocks=8,
+        grid=TokenGrid(height=8, width=8),
+    )
+    search = open_search(space=small, trials=50)
+    assert run_locally(search, run_trial) == "every schedule of the space has been evaluated"
+    complete = [row for row in table(search) if row[2] == "complete"]
+    assert len(complete) == 3 + 2  # the space, and two baselines outside it
+
+
+def test_the_same_seed_proposes_the_same_trials_and_another_does_not(
+    open_search: Open, run_trial: Run, tmp_path: Any
+) -> None:
+    tables = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        (tmp_path / name).mkdir()
+        search = open_search(run_dir=tmp_path / name, seed=seed)
+        run_locally(search, run_trial)
+        tables.append(table(search))
+    assert tables[0] == tables[1]
+    assert tables[0][3:] != tables[2][3:]
+
+
+class Killed(BaseException):
+    """kill -9: nothing after it runs."""
+
+
+@pytest.mark.parametrize("killed_at", [0, 2, 3, 5, 11])
+@pytest.mark.parametrize("has_result", [False, True])
+def test_a_killed_search_ends_as_an_uninterrupted_one(
+    open_search: Open, run_trial: Run, tmp_path: Any, killed_at: int, has_result: bool
+) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = open_search(run_dir=tmp_path / "whole")
+    run_locally(whole, run_trial)
+
+    def dies(order: TrialOrder, report: Report) -> TrialResult:
+        if order.number == killed_at:
+            if has_result:  # the worker had finished, the driver did not hear of it
+                write_atomically(order.trial_dir / "result.json", json.dumps(run_trial(order, report).to_dict()))
+            raise Killed
+        return run_trial(order, report)
+
+    (tmp_path / "killed").mkdir()
+    with pytest.raises(Killed):
+        run_locally(open_search(run_dir=tmp_path / "killed"), dies)
+    ran: list[int] = []
+
+    def counts(order: TrialOrder, report: Report) -> TrialResult:
+        ran.append(order.number)
+        return run_trial(order, report)
+
+    resumed = open_search(run_dir=tmp_path / "killed")
+    run_locally(resumed, counts)
+    assert table(resumed) == table(whole)
+    assert (killed_at in ran) is not has_result
+    assert min(ran, default=99) >= killed_at
+    attempts = {record.number: record.attempts for record in resumed.store.trials()}
+    assert attempts[killed_at] == (1 if has_result else 2)
+
+
+def test_a_driver_killed_between_ask_and_note_leaves_no_trial_behind(open_search: Open, run_trial: Run) -> None:
+    search = open_search()
+    run_locally(open_search(trials=4), run_trial)
+    search = open_search()
+    lost = search.decisions.ask().number
+    resumed = open_search()
+    run_locally(resumed, run_trial)
+    assert resumed.decisions.study.trials[lost].state == TrialState.FAIL
+    assert lost not in {record.number for record in resumed.store.trials()}
+    assert resumed.num_finished == 12
+
+
+def test_a_trial_that_kills_its_worker_is_given_up(open_search: Open, run_trial: Run) -> None:
+    search = open_search(max_retries=2)
+    while not isinstance(order := search.next(), Finished):
+        assert isinstance(order, TrialOrder)
+        if order.number == 5:
+            search.interrupted(5)
+        else:
+            search.finished(order.number, run_trial(order))
+    record = search.store.trials()[5]
+    assert (record.state, record.attempts) == ("failed", 3)
+    assert record.reason == "was interrupted 3 times"
+    assert search.num_finished == 12
+
+
+def test_an_error_fails_its_trial_alone(open_search: Open, run_trial: Run, tmp_path: Any) -> None:
+    def breaks(order: TrialOrder, report: Report) -> TrialResult:
+        if order.number == 6:
+            raise ZeroDivisionError("one over zero")
+        return run_trial(order, report)
+
+    search = open_search()
+    run_locally(search, breaks)
+    record = search.store.trials()[6]
+    assert record.state == "failed"
+    assert record.reason is not None
+    assert "ZeroDivisionError: one over zero" in record.reason
+    assert "Traceback" in (tmp_path / "trials" / "6" / "error.log").read_text()
+    assert search.decisions.study.trials[6].state == TrialState.FAIL
+    assert search.num_finished == 12
+
+
+def test_errors_in_a_row_stop_the_search(open_search: Open) -> None:
+    def breaks(order: TrialOrder, report: Report) -> TrialResult:
+        raise RuntimeError("no disk")
+
+    search = open_search()
+    reason = run_locally(search, breaks)
+    assert reason == f"{FAILURES_IN_A_ROW} trials in a row failed, the last with: {reason.split('with: ')[1]}"
+    assert "no disk" in reason
+
+
+def infeasible(order: TrialOrder, run_trial: Run) -> TrialResult:
+    result = run_trial(order)
+    measurements = {name: found for name, found in result.measurements.items() if name != "fid_fashion_cnn"}
+    return replace(
+        result,
+        state="infeasible",
+        measurements=measurements,
+        constraints={"latency_limit_ms": 3.0, "slower_than_dense": -0.5},
+        reason="too slow",
+    )
+
+
+def test_infeasible_trials_are_told_pruned_with_their_constraints(open_search: Open, run_trial: Run) -> None:
+    def gate(order: TrialOrder, report: Report) -> TrialResult:
+        return infeasible(order, run_trial) if order.number in (4, 6) else run_trial(order)
+
+    search = open_search()
+    run_locally(search, gate)
+    told = search.decisions.study.trials[4]
+    assert told.state == TrialState.PRUNED
+    assert told.values is None
+    assert told.constraints == {"latency_limit_ms": 3.0, "slower_than_dense": -0.5}
+    record = search.store.trials()[4]
+    assert (record.state, record.reason) == ("infeasible", "too slow")
+    assert search.num_finished == 12
+    assert len(search.store.trials()) >= 14
+
+
+def test_an_infeasible_budget_is_reported_with_the_least_latency(open_search: Open, run_trial: Run) -> None:
+    def gate(order: TrialOrder, report: Report) -> TrialResult:
+        return run_trial(order) if order.baseline else infeasible(order, run_trial)
+
+    reason = run_locally(open_search(trials=100), gate)
+    assert reason.startswith(f"{INFEASIBLE_IN_A_ROW} schedules in a row broke a limit; the fastest took")
+
+
+def test_several_at_once(open_search: Open, run_trial: Run) -> None:
+    """Four workers, results in another order than orders."""
+    search: Search = open_search(trials=11)
+    live: list[TrialOrder] = []
+    while True:
+        order = search.next() if len(live) < 4 else Wait()
+        if isinstance(order, Finished):
+            break
+        if isinstance(order, Wait):
+            done = live.pop(len(live) // 2)
+            search.finished(done.number, run_trial(done))
+            continue
+        live.append(order)
+    assert not live
+    assert search.num_finished == 11
+
+
+def test_watchers_see_every_trial_begin_and_end(open_search: Open, run_trial: Run) -> None:
+    events: list[Any] = []
+    search = open_search(trials=5)
+    search.watch(events.append)
+    run_locally(search, run_trial)
+    started = [event.order.number for event in events if isinstance(event, Started)]
+    ended = [event.number for event in events if isinstance(event, Ended)]
+    assert started == ended == list(range(5))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "random", "qmc"])
+def test_every_sampler(open_search: Open, run_trial: Run, sampler: str) -> None:
+    search = open_search(sampler=sampler, trials=14)
+    run_locally(search, run_trial)
+    assert search.num_finished == 14
+
+
+def test_costs_add_up(open_search: Open, run_trial: Run) -> None:
+    search = open_search(trials=5)
+    run_locally(search, run_trial)
+    assert {cost.what: cost.seconds for cost in search.store.costs()} == {
+        "trials: fine-tune": 10.0,
+        "trials: sample": 5.0,
+    }
+
+
+@pytest.mark.parametrize("number", [0, 4])
+def test_a_driver_killed_between_record_and_tell_counts_the_trial_once(
+    open_search: Open, run_trial: Run, number: int
+) -> None:
+    search = open_search()
+    while (order := search.next()).number < number:
+        search.finished(order.number, run_trial(order))
+    write_atomically(order.trial_dir / "result.json", json.dumps(run_trial(order).to_dict()))
+    search.store.record(number, run_trial(order))  # and dies
+    resumed = open_search()
+    run_locally(resumed, run_trial)
+    assert sum(record.state == "complete" for record in resumed.store.trials()) == 12
+    assert {cost.what: cost.seconds for cost in resumed.store.costs()} == {
+        "trials: fine-tune": 24.0,
+        "trials: sample": 12.0,
+    }

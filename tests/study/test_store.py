@@ -1,0 +1,136 @@
+"""The evidence: complete, replaced and never doubled, and together with Optuna's tables in one database."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from sqlalchemy import create_engine, inspect, text
+
+from flexsearch.errors import UserError
+from flexsearch.study.local import run_locally
+from flexsearch.study.storage import connect, storage_url
+from flexsearch.study.store import Cost, Store
+from flexsearch.trial.contract import TrialOrder, TrialResult
+
+Run = Callable[..., TrialResult]
+
+
+def urls() -> list[Any]:
+    postgres = pytest.mark.skipif(
+        "FLEXSEARCH_TEST_POSTGRES" not in os.environ, reason="FLEXSEARCH_TEST_POSTGRES is not set"
+    )
+    return ["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, postgres])]
+
+
+@pytest.fixture(params=urls())
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    url = storage_url(tmp_path, None) if request.param == "sqlite" else os.environ["FLEXSEARCH_TEST_POSTGRES"]
+    engine = connect(url)
+    if request.param == "postgres":
+        with engine.begin() as connection:
+            for table in ("measurement", "curve", "cost", "trial", "run"):
+                connection.execute(text(f"DROP TABLE IF EXISTS flexsearch_{table}"))
+    yield Store(engine, study="s", seed=0)
+    engine.dispose()
+
+
+@pytest.fixture
+def order(open_search: Callable[..., Any]) -> TrialOrder:
+    return open_search().next()
+
+
+def test_a_trial_is_kept_whole(store: Store, order: TrialOrder, run_trial: Run) -> None:
+    result = replace(run_trial(order), curve=((1, 0.5), (2, 0.125)))
+    assert store.start(0, order.candidate, baseline="dense") == 1
+    store.record(0, result)
+    (record,) = store.trials()
+    assert record.candidate == order.candidate
+    assert record.measurements == result.measurements
+    assert record.curve == result.curve
+    assert (record.state, record.baseline, record.attempts) == ("complete", "dense", 1)
+    assert record.ended is not None
+
+
+def test_recording_again_replaces(store: Store, order: TrialOrder, run_trial: Run) -> None:
+    store.start(0, order.candidate, baseline=None)
+    store.record(0, replace(run_trial(order), curve=((1, 0.5), (2, 0.25), (3, 0.1))))
+    assert store.start(0, order.candidate, baseline=None) == 2
+    assert store.trials()[0].state == "running"
+    shorter = replace(run_trial(order), curve=((1, 0.4),))
+    store.record(0, shorter)
+    store.record(0, shorter)
+    (record,) = store.trials()
+    assert record.curve == ((1, 0.4),)
+    assert len(record.measurements) == 3
+    assert record.attempts == 2
+
+
+def test_repetitions_are_kept_apart(store: Store, order: TrialOrder, run_trial: Run) -> None:
+    store.start(0, order.candidate, baseline=None)
+    store.record(0, run_trial(order))
+    own = store.trials()[0]
+    store.record(0, run_trial(replace(order, seed=7)), seed=7)
+    assert store.trials()[0] == own
+    values = store.repetitions("fid_fashion_cnn")[0]
+    assert set(values) == {0, 7}
+    assert values[7] == pytest.approx(values[0] + 0.07)
+
+
+def test_costs_count_once_however_often_they_are_recorded(store: Store, order: TrialOrder, run_trial: Run) -> None:
+    for _ in range(2):
+        store.record_cost(Cost(what="warm start", seconds=100.0, device="cpu"))
+        for number in (0, 1):
+            store.start(number, order.candidate, baseline=None)
+            store.record(number, run_trial(order))
+        store.record(0, run_trial(order), seed=9)
+    assert {cost.what: cost.seconds for cost in store.costs()} == {
+        "noise: fine-tune": 2.0,
+        "noise: sample": 1.0,
+        "trials: fine-tune": 4.0,
+        "trials: sample": 2.0,
+        "warm start": 100.0,
+    }
+
+
+def test_studies_share_a_database_without_meeting(store: Store, order: TrialOrder, run_trial: Run) -> None:
+    other = Store(store.engine, study="other", seed=0)
+    for one, config in ((store, {"a": 1}), (other, {"a": 2})):
+        one.start(0, order.candidate, baseline=None)
+        one.record(0, run_trial(order))
+        one.save_config(config, version="1")
+    other.end(0, "failed", reason="why")
+    assert store.trials()[0].state == "complete"
+    assert (other.trials()[0].state, other.trials()[0].reason) == ("failed", "why")
+    assert (store.config(), other.config()) == ({"a": 1}, {"a": 2})
+
+
+def test_optunas_tables_lie_beside_ours(open_search: Callable[..., Any], run_trial: Run, tmp_path: Path) -> None:
+    search = open_search(trials=4)
+    run_locally(search, run_trial)
+    tables = inspect(create_engine(storage_url(tmp_path, None))).get_table_names()
+    assert {"trials", "flexsearch_trial", "flexsearch_measurement", "flexsearch_curve", "flexsearch_cost"} <= set(
+        tables
+    )
+    study = optuna.load_study(study_name="test", storage=storage_url(tmp_path, None))
+    assert study.metric_names == ["fid_fashion_cnn", "latency_ms"]
+    for trial, record in zip(study.trials, search.store.trials(), strict=True):
+        assert trial.values == [record.measurements[name].value for name in study.metric_names]
+        assert trial.user_attrs["digest"] == record.digest
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nonsense", "--storage: cannot be used"),
+        ("oracle9://x", "--storage: cannot be used"),
+        ("postgresql+psycopg://nobody@127.0.0.1:9/x", "--storage: cannot be reached"),
+        ("sqlite:////nowhere/at/all.db", "--storage: cannot be reached"),
+    ],
+)
+def test_databases_that_cannot_be_had(url: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        connect(url)

@@ -1,0 +1,213 @@
+"""One real trial: real images, training, sampling and distance, on a tiny base."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from flexsearch.config import RunConfig, parse_config
+from flexsearch.data.images import to_uint8
+from flexsearch.diffusion.sampling import generate
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.macs import plan_macs
+from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
+from flexsearch.trial.life import run_trial
+from flexsearch.trial.prepare import prepare
+from flexsearch.trial.teacher import live_teacher, stored_teacher
+from flexsearch.trial.workbench import workbench
+
+Config = Callable[..., dict[str, Any]]
+
+
+def nothing(*_: object) -> None:
+    """Reports to nobody."""
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def start(tmp_path: Path, tiny_config: Config) -> Callable[..., TrialOrder]:
+    """A run directory with its shared files; gives the order for a trial of it."""
+
+    def start_(parameters: dict[str, Any] | None = None, **changes: Any) -> TrialOrder:
+        config: RunConfig = parse_config(tiny_config(**changes))
+        run_dir = tmp_path / "run"
+        config.save(run_dir)
+        prepare(run_dir, config.trial_settings, seed=0, report=nothing)
+        space = config.search_space
+        chosen = parameters or next(iter(space.choices()))
+        return TrialOrder(number=3, candidate=space.build(chosen), run_dir=run_dir, seed=0)
+
+    return start_
+
+
+def test_a_trial_measures_everything_and_leaves_its_files(start: Callable[..., TrialOrder]) -> None:
+    order, seen = start(), []
+    result = run_trial(order, seen.append)
+    assert result.state == "complete"
+    assert set(result.measurements) == {"macs", "latency_ms", "fid_fashion_cnn"}
+    assert result.measurements["latency_ms"].value > 0
+    assert result.measurements["fid_fashion_cnn"].value > 1
+    assert result.constraints["latency_limit_ms"] < 0
+    assert [update for update, _ in result.curve] == [1, 2]
+    assert set(result.seconds) == {"prepare", "latency", "fine-tune", "sample", "score"}
+    phases = list(dict.fromkeys(progress.phase for progress in seen if isinstance(progress, Progress)))
+    assert phases == ["prepare", "latency", "fine-tune", "sample", "score"]
+    saved = TrialResult.from_dict(json.loads((order.trial_dir / "result.json").read_text()))
+    assert saved == result
+    assert {"model", "samples.png", "result.json"} <= {path.name for path in order.trial_dir.iterdir()}
+
+
+def test_quality_is_reproducible_to_the_bit(start: Callable[..., TrialOrder]) -> None:
+    order = start()
+    first, second = (run_trial(replace(order, number=number), nothing) for number in (3, 4))
+    assert first.measurements["fid_fashion_cnn"] == second.measurements["fid_fashion_cnn"]
+    assert first.curve == second.curve
+
+
+def test_the_kept_model_draws_the_images_that_were_scored(start: Callable[..., TrialOrder]) -> None:
+    order = start()
+    run_trial(order, nothing)
+    model = FlexDiT.from_pretrained(order.trial_dir / "model").eval()
+    assert model.schedule == order.candidate.schedule
+    assert set(model.merges) == {str(block) for block in model.plan().blocks("recover")}
+    bench = workbench(order.run_dir)
+    (images,) = generate(
+        model,
+        bench.inputs.base.scheduler,
+        num_images=10,
+        batch=10,
+        sampler_steps=order.candidate.sampler_steps,
+        seed=0,
+        settings=bench.settings.sampling,
+    )
+    picture = torch.from_numpy(np.array(Image.open(order.trial_dir / "samples.png").convert("L")))
+    first_row = torch.stack([picture[None, 1:17, 1 + 17 * column : 17 + 17 * column] for column in range(10)])
+    assert torch.equal(first_row, to_uint8(images))
+
+
+def test_macs_are_those_of_the_samplers_steps(start: Callable[..., TrialOrder]) -> None:
+    order = start()
+    bench = workbench(order.run_dir)
+    model = bench.inputs.base.model.clone()
+    model.set_schedule(order.candidate.schedule)
+    assert order.candidate.sampler_steps == 1  # one step, at pure noise
+    expected = plan_macs(model.plan(), model.shape, [1.0])
+    assert run_trial(order, nothing).measurements["macs"].value == expected
+
+
+def test_a_schedule_over_the_limit_is_not_trained(start: Callable[..., TrialOrder]) -> None:
+    order = start(objectives={"latency": {"max_ms": 1e-6}})
+    result = run_trial(order, nothing)
+    assert result.state == "infeasible"
+    assert result.reason is not None
+    assert "above the limit" in result.reason
+    assert result.constraints["latency_limit_ms"] > 0
+    assert "fid_fashion_cnn" not in result.measurements
+    assert result.curve == ()
+    assert not (order.trial_dir / "model").exists()
+    baseline = run_trial(replace(order, number=4, baseline="FlexDiT paper"), nothing)
+    assert baseline.state == "complete"
+    assert set(baseline.constraints.values()) == {0.0}
+
+
+def test_the_dense_baseline_is_the_base_as_it_is(start: Callable[..., TrialOrder]) -> None:
+    order = start()
+    dense = Candidate(schedule=DensitySchedule.all_dense(8), sampler_steps=2)
+    order = replace(order, candidate=dense, baseline="dense", fine_tuned=False)
+    assert run_trial(order, nothing).curve == ()
+    kept = load_file(order.trial_dir / "model" / "diffusion_pytorch_model.safetensors")
+    base = workbench(order.run_dir).inputs.base.model.state_dict()
+    assert kept.keys() == base.keys()
+    assert all(torch.equal(kept[key], value) for key, value in base.items())
+
+
+def test_a_repetition_measures_quality_alone(start: Callable[..., TrialOrder]) -> None:
+    order = start()
+    own = run_trial(order, nothing)
+    again = run_trial(replace(order, seed=5, is_repetition=True), nothing)
+    assert set(again.measurements) == {"macs", "fid_fashion_cnn"}
+    assert again.measurements["fid_fashion_cnn"].value != own.measurements["fid_fashion_cnn"].value
+    saved = json.loads((order.trial_dir / "result.json").read_text())
+    assert TrialResult.from_dict(saved) == own
+    assert (order.trial_dir / "seed-5" / "result.json").exists()
+
+
+def test_shared_files_are_made_once_and_their_cost_is_kept(
+    start: Callable[..., TrialOrder], tiny_config: Config, tmp_path: Path
+) -> None:
+    warm = {"warm_start": {"updates": 3, "batch": 4, "learning_rate": 1e-3}}
+    order = start(**warm)
+    settings = parse_config(tiny_config(**warm)).trial_settings
+    again = prepare(order.run_dir, settings, seed=0, report=nothing)
+    assert [(one.what, one.found) for one in again] == [("warm start", True), ("teacher", True)]
+    elsewhere = tmp_path / "elsewhere"
+    parse_config(tiny_config(**warm)).save(elsewhere)
+    found = prepare(elsewhere, settings, seed=0, report=nothing)
+    assert [(one.what, one.found) for one in found] == [("warm start", True), ("teacher", False)]
+    assert found[0].seconds == again[0].seconds > 0
+    other = parse_config(tiny_config(warm_start={"updates": 4, "batch": 4})).trial_settings
+    assert [one.found for one in prepare(order.run_dir, other, seed=0, report=nothing)] == [False, True]
+
+
+def test_trials_start_from_the_warm_start(start: Callable[..., TrialOrder]) -> None:
+    order = start(warm_start={"updates": 3, "batch": 4, "learning_rate": 1e-2, "ema_decay": 0.0}, trial={"updates": 0})
+    run_trial(order, nothing)
+    bench = workbench(order.run_dir)
+    kept = load_file(order.trial_dir / "model" / "diffusion_pytorch_model.safetensors")
+    warm, base = bench.start.state_dict(), bench.inputs.base.model.state_dict()
+    assert all(torch.equal(value, warm[key]) for key, value in kept.items())
+    assert any(not torch.equal(value, base[key]) for key, value in kept.items() if key in base)
+
+
+def test_an_interrupted_warm_start_goes_on(start: Callable[..., TrialOrder], monkeypatch: pytest.MonkeyPatch) -> None:
+    from flexsearch.trial import warm_start
+
+    settings = {"warm_start": {"updates": 6, "batch": 4, "learning_rate": 1e-3}}
+    whole = load_file(workbench(start(**settings).run_dir).shared.warm_start)
+    folder = workbench(start(**settings).run_dir)
+    path = folder.shared.warm_start.with_name("again.safetensors")
+    monkeypatch.setattr(warm_start, "_SAVE_EVERY", 2)
+
+    def training() -> Any:
+        return warm_start.elastic_training(
+            folder.inputs.base,
+            space=folder.space,
+            data=folder.inputs.data,
+            settings=folder.settings.warm_start,
+            seed=0,
+        )
+
+    def dies(step: Any) -> None:
+        if step.update == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        warm_start.make_warm_start(path, training(), report=dies)
+    assert not path.exists()
+    updates: list[int] = []
+    warm_start.make_warm_start(path, training(), report=lambda step: updates.append(step.update))
+    assert updates == [5, 6]
+    again = load_file(path)
+    assert all(torch.equal(value, again[key]) for key, value in whole.items())
+
+
+def test_stored_lessons_are_the_teachers_outputs(start: Callable[..., TrialOrder]) -> None:
+    bench = workbench(start().run_dir)
+    stored = stored_teacher(bench.shared.lessons(bench.settings, seed=0))
+    live, process = live_teacher(bench.inputs.base.model), bench.inputs.process
+    for update in range(2):
+        batch = bench.stream(0).at(update)
+        noisy, time = process.noisy(batch.clean, batch.noise, batch.time), process.model_time(batch.time)
+        assert torch.equal(stored(update, batch, noisy, time), live(update, batch, noisy, time))

@@ -1,0 +1,79 @@
+"""Turns on a device: workers side by side, whoever measures alone, and nobody starves or is forgotten."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from flexsearch.trial.turn import DeviceTurn
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from flexsearch.trial.turn import DeviceTurn
+turn = DeviceTurn(Path(sys.argv[1]))
+mode, hold, log = sys.argv[2], float(sys.argv[3]), Path(sys.argv[4])
+with (turn.alone() if mode == "alone" else turn.shared()):
+    with log.open("a") as lines:
+        lines.write(f"{mode} begins {time.time()}\\n")
+    time.sleep(hold)
+    with log.open("a") as lines:
+        lines.write(f"{mode} ends {time.time()}\\n")
+"""
+
+
+def start(path: Path, mode: str, hold: float, log: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", WORKER, str(path), mode, str(hold), str(log)])
+
+
+def wait_for(log: Path, text: str, times: int = 1) -> None:
+    for _ in range(400):
+        if log.exists() and log.read_text().count(text) >= times:
+            return
+        time.sleep(0.025)
+    raise AssertionError(f"{text} never came")
+
+
+def events(log: Path) -> list[str]:
+    return [" ".join(line.split()[:2]) for line in log.read_text().splitlines()]
+
+
+def test_workers_share_and_a_measurement_waits_for_them(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    workers = [start(tmp_path / "turn", "shared", 4, log)]
+    wait_for(log, "shared begins")
+    workers.append(start(tmp_path / "turn", "shared", 0.6, log))
+    wait_for(log, "shared begins", times=2)
+    workers.append(start(tmp_path / "turn", "alone", 0.05, log))
+    for worker in workers:
+        assert worker.wait(20) == 0
+    found = events(log)
+    alone = found.index("alone begins")
+    assert found[alone + 1] == "alone ends"
+    assert found[:alone].count("shared begins") == found[:alone].count("shared ends")
+
+
+def test_who_waits_to_measure_closes_the_door(tmp_path: Path) -> None:
+    """A worker that comes later does not slip in before the measurement."""
+    log = tmp_path / "log"
+    first = start(tmp_path / "turn", "shared", 1.5, log)
+    wait_for(log, "shared begins")
+    measuring = start(tmp_path / "turn", "alone", 0.1, log)
+    time.sleep(0.7)
+    late = start(tmp_path / "turn", "shared", 0.0, log)
+    for process in (first, measuring, late):
+        assert process.wait(20) == 0
+    found = events(log)
+    assert found == ["shared begins", "shared ends", "alone begins", "alone ends", "shared begins", "shared ends"]
+
+
+def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    holder = start(tmp_path / "turn", "alone", 60, log)
+    wait_for(log, "alone begins")
+    holder.kill()
+    holder.wait()
+    with DeviceTurn(tmp_path / "turn").alone():
+        pass
+    with DeviceTurn(tmp_path / "turn").shared(), DeviceTurn(tmp_path / "turn").shared():
+        pass
