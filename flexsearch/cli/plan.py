@@ -4,6 +4,7 @@ import random
 from dataclasses import asdict
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +16,11 @@ from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.baselines import baselines_of
 
 _ENUMERATE_UP_TO = 20_000
+_LEGEND = (
+    "MACs of one forward pass of one sample. The paper's code pools through an N x N matrix and merges after "
+    "upsampling: more work for the same numbers. P pool, M merge, s sparse, R recover, D dense; @ sparse grids from "
+    "data to noise."
+)
 
 
 def plan_of(config: RunConfig) -> dict[str, Any]:
@@ -76,27 +82,30 @@ def print_plan(found: dict[str, Any]) -> None:
     )
     console.print(f"dense: {_macs(dense['macs'])}, {dense['params']:,} parameters, {dense['tokens']} tokens")
     console.print(f"the space spans {low:.0%} to {high:.0%} of the dense MACs (per forward pass, averaged over time)")
-    parameters = Table(header_style="bold")
+    parameters = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
     for column in ("parameter", "values"):
         parameters.add_column(column)
     for row in space["parameters"]:
         values = row.get("values") or f"{row['low']} to {row['high']}"
         parameters.add_row(row["name"], ", ".join(map(str, values)) if isinstance(values, list | tuple) else values)
-    console.print(parameters)
-    table = Table(header_style="bold")
-    for column in ("baseline", "schedule", "MACs", "of dense", "MACs in the authors' code", "parameters", "digest"):
-        table.add_column(column, justify="left" if column in ("baseline", "schedule", "digest") else "right")
-    for row in found["baselines"]:
+    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
+    for column in ("baseline", "MACs", "of dense", "as the\npaper counts", "parameters"):
+        table.add_column(column, justify="left" if column == "baseline" else "right", no_wrap=True)
+    table.add_column("schedule", overflow="fold")
+    unique = {row["digest"]: row for row in reversed(found["baselines"])}  # sampler steps do not change a forward pass
+    for row in reversed(unique.values()):
         table.add_row(
             row["name"],
-            row["schedule"],
             _macs(row["macs"]),
             f"{row['macs_ratio']:.1%}",
             _macs(row["macs_in_authors_code"]),
-            f"{row['params']:,}",
-            row["digest"],
+            f"{row['params'] / 1e6:.2f} M",
+            row["schedule"],
         )
-    console.print(table)
+    for one in (parameters, table):
+        console.print(one)
+        console.print()
+    console.print(_LEGEND, highlight=False)
 
 
 def _macs(macs: float) -> str:

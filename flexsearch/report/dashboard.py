@@ -1,5 +1,6 @@
 """optuna-dashboard on a run: sample images and notes per trial, and the front with its baselines."""
 
+import sys
 import threading
 
 import plotly.graph_objects as go
@@ -100,20 +101,20 @@ def serve(run: Run, *, port: int) -> None:
     """
     decisions = decisions_of(run)
     publish(run, decisions)
-    stop = threading.Event()
+    images = decisions.artifacts(run.folder / ARTIFACTS)
+    ended, failures = threading.Event(), list[OSError]()
 
-    def refresh() -> None:
-        while not stop.wait(_REFRESH_S):
-            publish(run, decisions)
+    def answer_requests() -> None:
+        try:
+            run_server(decisions.study._storage, host=HOST, port=port, artifact_store=images)
+        except OSError as error:
+            failures.append(error)
+        finally:
+            ended.set()
 
-    threading.Thread(target=refresh, daemon=True).start()
-    (run.folder / ARTIFACTS).mkdir(exist_ok=True)
-    print(f"serving {run.folder} at http://{HOST}:{port}/ (Ctrl-C ends it)", flush=True)
-    try:
-        run_server(
-            decisions.study._storage, host=HOST, port=port, artifact_store=decisions.artifacts(run.folder / ARTIFACTS)
-        )
-    except OSError as error:
-        raise UserError(f"cannot be used ({error.strerror})", field=f"--port {port}", nearest=port + 1) from None
-    finally:
-        stop.set()
+    threading.Thread(target=answer_requests, daemon=True).start()  # so that an interrupt never meets a request
+    print(f"serving {run.folder} at http://{HOST}:{port}/ (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    while not ended.wait(_REFRESH_S):
+        publish(run, decisions)
+    for error in failures:
+        raise UserError(f"cannot be used ({error.strerror})", field=f"--port {port}", nearest=port + 1)

@@ -46,4 +46,8 @@ def _advisory_lock(engine: Engine, study_name: str) -> Iterator[None]:
         if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar():
             raise UserError(f"study {study_name!r} is being searched by another machine", field="--storage")
         connection.commit()
-        yield
+        try:
+            yield
+        finally:  # a pooled connection outlives this block, and its lock with it
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+            connection.commit()

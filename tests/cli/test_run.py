@@ -150,10 +150,12 @@ def test_the_dashboard_serves_the_run(flexsearch: Call, start_program: Call, run
         assert "samples.png" in json.dumps(trial["artifacts"])
         assert "block" in trial["note"]["body"]
         assert study["plotly_graph_objects"]
+        taken = flexsearch("dashboard", run_dir, "--port", 18765)
+        assert (taken.code, "--port 18765: cannot be used" in taken.err) == (2, True)
     finally:
         program.send_signal(signal.SIGINT)
         program.communicate(timeout=30)
-    assert program.returncode in (0, 130)
+    assert program.returncode == 130
 
 
 def wait_for_trial(run_dir: Path, number: int, program: Any) -> None:
@@ -225,3 +227,23 @@ def test_noise_is_measured_once_and_shown(flexsearch: Call, tiny_space: Call, tm
     log = (tmp_path / "noise" / "run.log").read_text()
     assert flexsearch("run", space, "--run-dir", tmp_path / "noise", "--executor", "local").code == 0
     assert (tmp_path / "noise" / "run.log").read_text().count("measuring the noise") == log.count("measuring the noise")
+
+
+@pytest.mark.postgres
+@pytest.mark.skipif("FLEXSEARCH_TEST_POSTGRES" not in os.environ, reason="FLEXSEARCH_TEST_POSTGRES is not set")
+def test_a_killed_run_on_postgres_goes_on(
+    flexsearch: Call, start_program: Call, tiny_space: Call, tmp_path: Path
+) -> None:
+    url = os.environ["FLEXSEARCH_TEST_POSTGRES"]
+    space = tiny_space(name=f"tiny-{time.time()}")
+    arguments = ("run", space, "--run-dir", tmp_path / "run", "--storage", url, "--executor", "local")
+    program = start_program(*arguments)
+    wait_for_trial(tmp_path / "run", 3, program)
+    program.kill()
+    program.communicate()
+    assert flexsearch(*arguments).code == 0
+    assert not (tmp_path / "run" / "study.db").exists()
+    found = front(flexsearch, tmp_path / "run")
+    assert found["counts"]["complete"] == 6
+    assert found["counts"]["running"] == 0
+    assert len(found["front"]) >= 1
