@@ -8,6 +8,11 @@ from flexsearch.report.claims import compare
 from flexsearch.report.front import Front
 from flexsearch.study.store import TrialRecord
 
+_LEGEND = (
+    "P pool, M merge, s sparse, R recover, D dense; @ sparse grids from data to noise. Speed-up: over the dense base "
+    "at the same steps. Gain: over the dense base at fewer steps and equal latency (fastest: none of these is as fast)."
+)
+
 
 def front_table(front: Front) -> Table:
     """The front, fastest first, then the baselines that are not on it.
@@ -16,20 +21,12 @@ def front_table(front: Front) -> Table:
     is than the dense base's at fewer steps and equal latency.
     """
     quality, latency = front.objectives
-    title = f"Pareto front of {front.study}, fastest first; below it the baselines that are not on it"
-    table = Table(box=SIMPLE_HEAD, show_edge=False, title=title, title_justify="left", header_style="bold")
-    table.add_column("trial", justify="right")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, title=f"Pareto front of {front.study}", title_justify="left")
+    table.add_column("trial", justify="right", no_wrap=True)
     table.add_column("schedule", overflow="fold")
-    columns = (
-        "steps",
-        quality.name,
-        latency.unit or latency.name,
-        "MACs",
-        "speed-up\nat same\nsteps",
-        "gain over\nfewer steps",
-    )
-    for column in columns:
-        table.add_column(column, justify="right")
+    name = quality.name.replace("_", "\n")
+    for column in ("steps", name, latency.unit.replace("/", "/\n"), "MACs", "speed-up", "gain"):
+        table.add_column(column, justify="right", no_wrap=True)
     for record in front.points:
         table.add_row(*_cells(front, record))
     table.add_section()
@@ -42,18 +39,18 @@ def front_table(front: Front) -> Table:
 def _cells(front: Front, record: TrialRecord) -> list[str]:
     quality, latency = (record.measurements[objective.name] for objective in front.objectives)
     compared = compare(front, record)
-    spread = "" if latency.spread is None else f" ± {latency.spread:.2g}"
+    spread = "" if latency.spread is None else f" ±{latency.spread:.1g}"
     is_dense = record.candidate.schedule.is_dense
     ratio = record.measurements["macs"].value / front.dense_macs if front.dense_macs else float("nan")
     return [
         str(record.number),
-        str(record.candidate.schedule) + (f"  ({record.baseline})" if record.baseline else ""),
+        str(record.candidate.schedule) + (f"\n{record.baseline}" if record.baseline else ""),
         str(record.candidate.sampler_steps),
         f"{quality.value:.2f}",
         f"{latency.value:.3g}{spread}",
         f"{ratio:.0%}",
         "" if compared.speedup is None or is_dense else f"{compared.speedup:.2f}x",
-        "faster than all" if compared.gain is None else "" if is_dense else f"{compared.gain:+.2f}",
+        "fastest" if compared.gain is None else "" if is_dense else f"{compared.gain:+.2f}",
     ]
 
 
@@ -84,9 +81,11 @@ def front_frame(front: Front) -> pd.DataFrame:
 
 
 def summary_lines(front: Front) -> list[str]:
-    """Counts, hypervolume, noise beside the spread of the front, and cost."""
+    """What the columns mean, counts, hypervolume, noise beside the spread of the front, and cost."""
     counts = ", ".join(f"{num} {state}" for state, num in front.counts.items() if num)
     lines = [f"Trials: {counts or 'none'}. Hypervolume {front.hypervolume:.4g}."]
+    if front.points:
+        lines.insert(0, _LEGEND)
     quality = front.objectives[0]
     values = [front.values(record)[0] for record in front.points]
     if front.noise is not None and values:

@@ -159,7 +159,7 @@ def test_the_dashboard_serves_the_run(flexsearch: Call, start_program: Call, run
 
 
 def wait_for_trial(run_dir: Path, number: int, program: Any) -> None:
-    for _ in range(1200):
+    for _ in range(3600):
         if (run_dir / "trials" / str(number) / "result.json").exists():
             return
         assert program.poll() is None, program.stderr.read()
