@@ -5,6 +5,7 @@ The only file that imports ray. Ray's own Optuna searcher and `Tuner.restore` ar
 """
 
 import fcntl
+import json
 import os
 import shutil
 import tempfile
@@ -32,6 +33,7 @@ _QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 _REPORT_EVERY_S = 1.0
+_NEWS = "news"
 
 
 @contextmanager
@@ -56,19 +58,29 @@ def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int)
         nonlocal last
         if time.monotonic() - last >= _REPORT_EVERY_S:
             last = time.monotonic()
-            tune.report({"progress": asdict(progress)})
+            tune.report(_news(progress=asdict(progress)))
 
     try:
         with _fence(order):
             result = run_trial(order, report)
     except UserError as error:
-        tune.report({"user_error": [error.message, error.field]})
+        tune.report(_news(user_error=[error.message, error.field]))
     except Exception as error:
         log = order.trial_dir / "error.log"
         write_atomically(log, traceback.format_exc())
-        tune.report({"crash": f"{type(error).__name__}: {error} (see {log})"})
+        tune.report(_news(crash=f"{type(error).__name__}: {error} (see {log})"))
     else:
-        tune.report({"result": result.to_dict()})
+        tune.report(_news(result=result.to_dict()))
+
+
+def _news(**content: Any) -> dict[str, str]:
+    """What a worker reports: one JSON text, because Ray takes nested dictionaries apart."""
+    return {_NEWS: json.dumps(content)}
+
+
+def _read(result: dict[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(result.get(_NEWS, "{}"))
+    return content
 
 
 def _nothing() -> None:
@@ -97,21 +109,22 @@ def _searcher(search: TrialSource) -> Any:
             return {"order": order.to_dict()}
 
         def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-            if "progress" in result:
-                search.progressed(self.numbers[trial_id], Progress(**result["progress"]))
+            news = _read(result)
+            if "progress" in news:
+                search.progressed(self.numbers[trial_id], Progress(**news["progress"]))
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-            number, result = self.numbers.pop(trial_id), result or {}
-            if "user_error" in result:
-                message, field = result["user_error"]
+            number, news = self.numbers.pop(trial_id), _read(result or {})
+            if "user_error" in news:
+                message, field = news["user_error"]
                 self.error = UserError(message, field=field)
                 search.interrupted(number)
-            elif "crash" in result:
-                search.crashed(number, result["crash"])
-            elif error or "result" not in result:
+            elif "crash" in news:
+                search.crashed(number, news["crash"])
+            elif error or "result" not in news:
                 search.interrupted(number)
             else:
-                search.finished(number, TrialResult.from_dict(result["result"]))
+                search.finished(number, TrialResult.from_dict(news["result"]))
 
         def __reduce__(self) -> Any:
             return _nothing, ()  # Tune stores its searcher beside its other junk
