@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -13,6 +16,7 @@ import optuna
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from flexsearch.models.flexdit import FlexDiT
@@ -36,11 +40,20 @@ def numbers_and_digests(run_dir: Path) -> list[tuple[int, str]]:
     return [(trial.number, trial.user_attrs["digest"]) for trial in study.trials]
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_config: Call) -> Path:
+    """A finished run, made once by the program itself."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config()))
+    command = ["-m", "flexsearch", "run", "tiny.yaml", "--run-dir", "run", "--executor", "local"]
+    subprocess.run([sys.executable, *command], cwd=folder, check=True)
+    return folder / "run"
+
+
 @pytest.fixture
-def run_dir(flexsearch: Call, tiny_space: Call, tmp_path: Path) -> Path:
-    outcome = flexsearch("run", tiny_space(), "--run-dir", tmp_path / "run", "--executor", "local")
-    assert outcome.code == 0, outcome.err
-    return tmp_path / "run"
+def run_dir(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, for one test."""
+    return shutil.copytree(finished, tmp_path / "run")
 
 
 def test_the_run_directory_is_as_promised(run_dir: Path) -> None:
@@ -247,3 +260,24 @@ def test_a_killed_run_on_postgres_goes_on(
     assert found["counts"]["complete"] == 6
     assert found["counts"]["running"] == 0
     assert len(found["front"]) >= 1
+
+
+@pytest.mark.slow
+def test_a_killed_run_on_ray_goes_on(
+    flexsearch: Call, start_program: Call, tiny_space: Call, finished: Path, tmp_path: Path
+) -> None:
+    """The driver is killed while Ray's workers run; their processes go with it, and nothing is run or counted twice."""
+    arguments = ("run", tiny_space(), "--run-dir", tmp_path / "killed", "--executor", "ray")
+    program = start_program(*arguments)
+    wait_for_trial(tmp_path / "killed", 2, program)
+    program.kill()
+    program.communicate()
+    resumed = start_program(*arguments)
+    _, err = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, err
+    assert numbers_and_digests(tmp_path / "killed") == numbers_and_digests(finished)
+    found = front(flexsearch, tmp_path / "killed")
+    assert found["counts"]["complete"] == 6
+    assert found["counts"]["running"] == 0
+    whole, again = (pd.read_csv(folder / "front.csv") for folder in (finished, tmp_path / "killed"))
+    assert list(whole["fid_fashion_cnn"]) == pytest.approx(list(again["fid_fashion_cnn"]), rel=1e-3)

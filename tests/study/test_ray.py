@@ -1,17 +1,19 @@
 """Trials on a real Ray, one session for the whole file: side by side, killed, broken, refused."""
 
+import itertools
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flexsearch.errors import UserError
+from flexsearch.study.events import Moved
 from flexsearch.study.noise import Repetitions
 from flexsearch.study.ray_tune import ray_session, run_on_ray
 from flexsearch.study.settings import Resources
@@ -48,106 +50,86 @@ def on_ray(_ray: None) -> Callable[..., str]:
 
 @dataclass
 class Misbehaving:
-    """Runs trials by the formula, apart from one that dies, breaks or refuses."""
+    """Runs trials by the formula, apart from those that it is told to end in another way."""
 
     inner: Run
-    number: int
-    how: str
     log: Path
+    ends: Mapping[int, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def __call__(self, order: TrialOrder, report: Report) -> TrialResult:
-        with self.log.open("a") as lines:
-            lines.write(f"{order.number} {os.getpid()} {time.time()}\n")
-        if order.number == self.number:
-            if self.how == "dies once" and not (order.run_dir / "died").exists():
+        self._note(order, "begins")
+        match self.ends.get(order.number):
+            case "dies once" if not (order.run_dir / "died").exists():
                 (order.run_dir / "died").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            if self.how == "always dies":
+            case "always dies":
                 os.kill(os.getpid(), signal.SIGKILL)
-            if self.how == "breaks":
+            case "breaks":
                 raise ZeroDivisionError("one over zero")
-            if self.how == "refuses":
+            case "refuses":
                 raise UserError("is empty", field="data.root")
-        time.sleep(0.5 if self.how == "slowly" else 0)
+        time.sleep(self.seconds)
         result = self.inner(order, report)
-        with self.log.open("a") as lines:
-            lines.write(f"{order.number} {os.getpid()} {time.time()}\n")
+        self._note(order, "ends")
         return result
 
-
-def table(search: Any) -> list[tuple[int, str]]:
-    return [(record.number, record.state) for record in search.store.trials()]
+    def _note(self, order: TrialOrder, what: str) -> None:
+        with self.log.open("a") as lines:
+            lines.write(f"{order.number} {what} {os.getpid()} {time.time()}\n")
 
 
 def test_two_at_once_and_nothing_twice(
     open_search: Callable[..., Any], on_ray: Callable[..., str], run_trial: Run, tmp_path: Path
 ) -> None:
     search = open_search(sampler="random")
-    slowly = Misbehaving(inner=run_trial, number=-1, how="slowly", log=tmp_path / "log")
+    slowly = Misbehaving(inner=run_trial, log=tmp_path / "log", seconds=0.5)
+    events: list[Any] = []
+    search.watch(events.append)
     assert on_ray(search, slowly) == "12 trials are finished"
     complete = [record for record in search.store.trials() if record.state == "complete"]
     assert len(complete) == len({record.digest for record in complete}) == 12
     assert all(record.attempts == 1 for record in complete)
-    rows = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
-    spans = [
-        (float(begin[2]), float(end[2]))
-        for n in {row[0] for row in rows}
-        for begin, end in [[r for r in rows if r[0] == n]]
-    ]
-    overlaps = sum(a < d and c < b for i, (a, b) in enumerate(spans) for c, d in spans[:i])
-    assert overlaps >= 4
-    assert len({row[1] for row in rows}) >= 2
+    assert any(isinstance(event, Moved) for event in events)
+    begins, ends = (
+        {
+            n: float(at)
+            for n, found, _, at in map(str.split, (tmp_path / "log").read_text().splitlines())
+            if found == what
+        }
+        for what in ("begins", "ends")
+    )
+    pairs = itertools.combinations(begins, 2)
+    assert sum(begins[a] < ends[b] and begins[b] < ends[a] for a, b in pairs) >= 4
 
 
-def test_a_killed_worker_costs_one_attempt(
+def test_one_search_with_every_accident(
     open_search: Callable[..., Any], on_ray: Callable[..., str], run_trial: Run, tmp_path: Path
 ) -> None:
-    search = open_search(trials=8)
-    on_ray(search, Misbehaving(inner=run_trial, number=4, how="dies once", log=tmp_path / "log"))
-    record = search.store.trials()[4]
-    assert (record.state, record.attempts) == ("complete", 2)
-    assert search.num_finished == 8
-
-
-def test_a_trial_that_kills_its_worker_is_given_up(
-    open_search: Callable[..., Any], on_ray: Callable[..., str], run_trial: Run, tmp_path: Path
-) -> None:
-    search = open_search(trials=8, max_retries=1)
-    on_ray(search, Misbehaving(inner=run_trial, number=5, how="always dies", log=tmp_path / "log"))
-    record = search.store.trials()[5]
-    assert (record.state, record.attempts, record.reason) == ("failed", 2, "was interrupted 2 times")
-    assert search.num_finished == 8
-
-
-def test_an_error_fails_its_trial_alone(
-    open_search: Callable[..., Any], on_ray: Callable[..., str], run_trial: Run, tmp_path: Path
-) -> None:
-    search = open_search(trials=8)
-    on_ray(search, Misbehaving(inner=run_trial, number=5, how="breaks", log=tmp_path / "log"))
-    record = search.store.trials()[5]
-    assert record.state == "failed"
-    assert "ZeroDivisionError: one over zero" in (record.reason or "")
+    """A worker that dies costs an attempt, one that always dies its trial, an error its trial; the search goes on."""
+    search = open_search(trials=9, max_retries=1)
+    ends = {4: "dies once", 5: "breaks", 6: "always dies"}
+    on_ray(search, Misbehaving(inner=run_trial, log=tmp_path / "log", ends=ends))
+    records = {record.number: record for record in search.store.trials()}
+    assert (records[4].state, records[4].attempts) == ("complete", 2)
+    assert records[5].state == "failed"
+    assert "ZeroDivisionError: one over zero" in (records[5].reason or "")
     assert "Traceback" in (tmp_path / "trials" / "5" / "error.log").read_text()
-    assert search.num_finished == 8
+    assert (records[6].state, records[6].attempts) == ("failed", 2)
+    assert records[6].reason == "was interrupted 2 times"
+    assert search.num_finished == 9
 
 
-def test_what_the_user_can_mend_ends_the_search(
+def test_what_the_user_can_mend_ends_the_search_and_the_noise_follows_in_one_session(
     open_search: Callable[..., Any], on_ray: Callable[..., str], run_trial: Run, tmp_path: Path
 ) -> None:
-    search = open_search(trials=8)
+    search = open_search(trials=6)
     with pytest.raises(UserError, match=r"data\.root: is empty"):
-        on_ray(search, Misbehaving(inner=run_trial, number=4, how="refuses", log=tmp_path / "log"))
-    resumed = open_search(trials=8)
-    on_ray(resumed, Misbehaving(inner=run_trial, number=-1, how="", log=tmp_path / "log"))
-    assert resumed.num_finished == 8
-    assert resumed.store.trials()[4].state == "complete"
-
-
-def test_the_noise_is_measured_in_the_same_session(
-    open_search: Callable[..., Any], on_ray: Callable[..., str], run_trial: Run, tmp_path: Path
-) -> None:
-    search = open_search(trials=5)
+        on_ray(search, Misbehaving(inner=run_trial, log=tmp_path / "log", ends={4: "refuses"}))
+    search = open_search(trials=6)
     on_ray(search, run_trial)
+    assert search.num_finished == 6
+    assert search.store.trials()[4].state == "complete"
     records = [record for record in search.store.trials() if record.curve][:2]
     repetitions = Repetitions(
         store=search.store, records=records, seeds=[1, 2], run_dir=tmp_path, objective="fid_fashion_cnn"
