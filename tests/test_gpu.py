@@ -1,0 +1,73 @@
+"""What only a CUDA device can show. Run with `uv run pytest -m gpu`."""
+
+import copy
+import time
+
+import pytest
+import torch
+from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
+
+from flexsearch.diffusion.sampling import generate
+from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.objectives.latency import seconds_of
+from flexsearch.schedule.density import DensitySchedule
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+CUDA = torch.device("cuda")
+
+
+def test_all_dense_equals_the_base_to_the_bit(tiny_base: DiTTransformer2DModel) -> None:
+    base = copy.deepcopy(tiny_base).to(CUDA)
+    model = FlexDiT.from_base(copy.deepcopy(base)).eval()
+    noisy, labels = torch.randn(3, 1, 16, 16, device=CUDA), torch.tensor([1, 10, 4], device=CUDA)
+    timestep = torch.full((3,), 500.0, device=CUDA)
+    with torch.inference_mode():
+        assert torch.equal(model(noisy, timestep, labels).sample, base(noisy, timestep, labels).sample)
+
+
+def test_a_sparse_model_agrees_with_the_cpu(tiny_model: FlexDiT) -> None:
+    def drawn(model: FlexDiT) -> torch.Tensor:
+        settings = SamplingSettings()
+        scheduler = FlowMatchEulerDiscreteScheduler()
+        batches = generate(model, scheduler, num_images=4, batch=4, sampler_steps=2, seed=0, settings=settings)
+        return torch.cat(list(batches)).cpu()
+
+    expected = drawn(tiny_model)
+    torch.testing.assert_close(drawn(copy.deepcopy(tiny_model).to(CUDA)), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_events_time_the_device_and_not_the_launch() -> None:
+    matrix = torch.randn(4096, 4096, device=CUDA)
+
+    def workload() -> None:
+        for _ in range(50):
+            matrix @ matrix
+
+    seconds_of(workload, CUDA)
+    begun = time.perf_counter()
+    by_events = seconds_of(workload, CUDA)
+    assert by_events == pytest.approx(time.perf_counter() - begun, rel=0.2)
+
+
+def test_bf16_sampling_stays_close(tiny_model: FlexDiT) -> None:
+    model = tiny_model.to(CUDA)
+    model.set_schedule(DensitySchedule.all_dense(6))
+    images = [
+        torch.cat(
+            list(
+                generate(
+                    model,
+                    FlowMatchEulerDiscreteScheduler(),
+                    num_images=4,
+                    batch=4,
+                    sampler_steps=2,
+                    seed=0,
+                    settings=SamplingSettings(dtype=dtype),
+                )
+            )
+        )
+        for dtype in ("fp32", "bf16")
+    ]
+    assert images[1].dtype == torch.float32
+    assert float((images[0] - images[1]).abs().mean()) < 0.1 * float(images[0].abs().mean())
