@@ -18,6 +18,7 @@ from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import load_base
 from flexsearch.report.run import Run
+from flexsearch.report.trial_page import measurements_markdown
 from flexsearch.study.store import TrialRecord
 from flexsearch.trial.life import CHECKPOINT
 
@@ -96,17 +97,12 @@ def _recipe(run: Run, record: TrialRecord) -> dict[str, Any]:
 
 
 def _card(run: Run, record: TrialRecord) -> str:
-    rows = []
-    for found in record.measurements.values():
-        spread = "" if found.spread is None else f" ± {found.spread:.2g}"
-        protocol = ", ".join(f"{key} {value}" for key, value in found.protocol.items())
-        rows.append(f"| {found.name} | {found.value:.4g}{spread} | {found.unit} | {protocol} |")
-    table = "\n".join(["| measurement | value | unit | protocol |", "|---|---|---|---|", *rows])
     return (
         f"# {record.candidate.schedule}\n\n"
         f"A density schedule of `{run.settings.base.checkpoint}`, found by flexsearch {__version__} "
         f"(study `{run.name}`, trial {record.number}, digest `{record.digest}`), after a short fine-tune.\n\n"
         "```python\nfrom flexsearch.models.flexdit import FlexDiT\n\n"
         'model = FlexDiT.from_pretrained("transformer")\n```\n\n'
-        f"{table}\n\nThe weights are derived from the base's and are under the base's licence.\n"
+        f"{measurements_markdown(record)}\n\n"
+        "The weights are derived from the base's and are under the base's licence.\n"
     )

@@ -25,7 +25,8 @@ def device_name(device: torch.device) -> str:
     """The hardware's name, for protocols."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_cpu_model()} ({torch.get_num_threads()} threads)"
+    num = torch.get_num_threads()
+    return f"{_cpu_model()} ({num} thread{'s' if num > 1 else ''})"
 
 
 def _cpu_model() -> str:

@@ -10,7 +10,7 @@ from flexsearch.errors import UserError
 from flexsearch.report.claims import dense_curve
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.run import Run
-from flexsearch.report.trial_page import draw_schedule
+from flexsearch.report.trial_page import draw_schedule, measurements_markdown
 from flexsearch.study.decisions import ARTIFACTS, Decisions
 from flexsearch.study.store import TrialRecord
 
@@ -44,14 +44,8 @@ def publish(run: Run, decisions: Decisions) -> None:
 def note(run: Run, record: TrialRecord) -> str:
     """A trial in Markdown: schedule drawn, measurements with protocol."""
     drawn = "\n".join(draw_schedule(record.candidate.schedule, run.settings.shape.grid))
-    rows = []
-    for found in record.measurements.values():
-        spread = "" if found.spread is None else f" ± {found.spread:.2g}"
-        protocol = ", ".join(f"{key} {value}" for key, value in found.protocol.items())
-        rows.append(f"| {found.name} | {found.value:.4g}{spread} {found.unit} | {protocol} |")
-    table = "\n".join(["| measurement | value | protocol |", "|---|---|---|", *rows])
     title = record.baseline or str(record.candidate)
-    return f"### {title}\n\n```\n{drawn}\n```\n\n{table}\n"
+    return f"### {title}\n\n```\n{drawn}\n```\n\n{measurements_markdown(record)}\n"
 
 
 def study_note(front: Front) -> str:

@@ -39,8 +39,9 @@ def plot_front(front: Front, path: Path) -> None:
         axes.annotate(
             str(record.number),
             _point(front, record),
-            xytext=(-4, -12),
+            xytext=(-6, -4),
             textcoords="offset points",
+            ha="right",
             fontsize=8,
             color=_FRONT,
         )

@@ -4,7 +4,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from flexsearch.report.claims import compare
+from flexsearch.report.claims import compare, largest_gain
 from flexsearch.report.front import Front
 from flexsearch.study.store import TrialRecord
 
@@ -87,6 +87,12 @@ def summary_lines(front: Front) -> list[str]:
     if front.points:
         lines.insert(0, _LEGEND)
     quality = front.objectives[0]
+    if (best := largest_gain(front)) is not None and best.speedup is not None:
+        lines.append(
+            f"Largest gain: trial {best.record.number}, {best.speedup:.2f}x faster than the dense base at its "
+            f"{best.record.candidate.sampler_steps} steps, {quality.name} {best.gain:+.3g} better than the dense "
+            "base at fewer steps and equal latency."
+        )
     values = [front.values(record)[0] for record in front.points]
     if front.noise is not None and values:
         lines.append(

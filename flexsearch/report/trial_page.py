@@ -8,6 +8,7 @@ from rich.table import Table
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
+from flexsearch.study.store import TrialRecord
 
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -55,6 +56,16 @@ def draw_schedule(schedule: DensitySchedule, grid: TokenGrid) -> list[str]:
         tokens = [sparse if role in ("merge", "sparse") else grid.num_tokens for role in schedule.roles]
         lines.append(f"{low:.2f}-{high:.2f} ".ljust(10) + " ".join(f"{count:>4}" for count in tokens))
     return lines
+
+
+def measurements_markdown(record: TrialRecord) -> str:
+    """What was measured and how, as a Markdown table."""
+    rows = []
+    for found in record.measurements.values():
+        spread = "" if found.spread is None else f" ± {found.spread:.2g}"
+        protocol = ", ".join(f"{key} {value}" for key, value in found.protocol.items())
+        rows.append(f"| {found.name} | {found.value:.4g}{spread} | {found.unit} | {protocol} |")
+    return "\n".join(["| measurement | value | unit | protocol |", "|---|---|---|---|", *rows])
 
 
 def print_trial(page: dict[str, Any], console: Console) -> None:

@@ -48,7 +48,7 @@ def test_latency_is_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.spread == pytest.approx(0)
     assert found.protocol["batch"] == 4
     assert found.protocol["guidance"] == 1.0
-    assert "1 threads" in found.protocol["device"]
+    assert "1 thread" in found.protocol["device"]
 
 
 def test_a_machine_that_slows_down_does_not_change_it(monkeypatch: pytest.MonkeyPatch) -> None:

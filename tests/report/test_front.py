@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from flexsearch.measurement import Measurement
-from flexsearch.report.claims import compare, dense_curve
+from flexsearch.report.claims import compare, dense_curve, largest_gain
 from flexsearch.report.front import front_of
 from flexsearch.report.plot import plot_front
 from flexsearch.report.table import front_frame, front_table, summary_lines
@@ -116,6 +116,10 @@ def test_comparison_with_the_dense_base(fill: Callable[..., Store]) -> None:
     assert good.speedup == pytest.approx(20 / 7.5)
     assert good.gain == pytest.approx(20.0 - 12.0)
     assert fast.gain is None
+    assert largest_gain(front) == good
+    assert any(
+        line.startswith("Largest gain: trial 3, 2.67x faster") and "+8 better" in line for line in summary_lines(front)
+    )
 
 
 def test_the_contract_of_front_json(fill: Callable[..., Store]) -> None:
