@@ -12,6 +12,13 @@ import yaml
 
 from flexsearch.cli.app import main
 
+_PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore interrupts
+from flexsearch.cli.app import main
+main()
+"""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -40,7 +47,7 @@ def start_program(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Starts a command as a program, which a test can kill."""
 
     def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "flexsearch", *map(str, arguments)]
+        command = [sys.executable, "-c", _PROGRAM, *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(command, **{**pipes, "cwd": tmp_path, **options})
 

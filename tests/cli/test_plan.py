@@ -84,7 +84,7 @@ def test_every_command_has_help_with_an_example(flexsearch: Call, command: str) 
 def documented() -> list[str]:
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     lines = [line for page in pages for line in page.read_text().splitlines()]
-    return sorted({m.group(1) for line in lines for m in re.finditer(r"(?:^|`|run )flexsearch ([a-z]+)\b", line)})
+    return sorted({m.group(1) for line in lines for m in re.finditer(r"(?:`|uv run )flexsearch ([a-z]+)\b", line)})
 
 
 def test_every_documented_command_exists_and_every_command_is_documented() -> None:

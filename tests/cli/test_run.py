@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -142,20 +143,21 @@ def test_export_and_sample(flexsearch: Call, run_dir: Path, tmp_path: Path) -> N
 
 
 def test_the_dashboard_serves_the_run(flexsearch: Call, start_program: Call, run_dir: Path) -> None:
-    program = start_program("dashboard", run_dir, "--port", 18765)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program, url = start_program("dashboard", run_dir, "--port", port), f"http://127.0.0.1:{port}/api/studies"
     try:
         for _ in range(120):
             try:
-                with urllib.request.urlopen("http://127.0.0.1:18765/api/studies", timeout=5) as answer:
+                with urllib.request.urlopen(url, timeout=5) as answer:
                     studies = json.load(answer)["study_summaries"]
                 break
             except OSError:
                 assert program.poll() is None, program.stderr.read()
                 time.sleep(0.5)
         assert [study["study_name"] for study in studies] == ["tiny"]
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:18765/api/studies/{studies[0]['study_id']}", timeout=10
-        ) as answer:
+        with urllib.request.urlopen(f"{url}/{studies[0]['study_id']}", timeout=10) as answer:
             study = json.load(answer)
         assert study["artifacts"] is not None
         trial = next(trial for trial in study["trials"] if trial["number"] == 3)
@@ -163,11 +165,14 @@ def test_the_dashboard_serves_the_run(flexsearch: Call, start_program: Call, run
         assert "samples.png" in json.dumps(trial["artifacts"])
         assert "block" in trial["note"]["body"]
         assert study["plotly_graph_objects"]
-        taken = flexsearch("dashboard", run_dir, "--port", 18765)
-        assert (taken.code, "--port 18765: cannot be used" in taken.err) == (2, True)
+        taken = flexsearch("dashboard", run_dir, "--port", port)
+        assert (taken.code, f"--port {port}: cannot be used" in taken.err) == (2, True)
     finally:
         program.send_signal(signal.SIGINT)
-        program.communicate(timeout=30)
+        try:
+            program.communicate(timeout=30)
+        finally:
+            program.kill()
     assert program.returncode == 130
 
 
