@@ -107,7 +107,8 @@ class SearchProgress(Console):
             for number, (order, progress) in sorted(self._running.items())
         ]
         if self._search is not None:
-            lines.append(Text(f"{self._count()}   {self._best()}   {self._time_left()}", style="bold"))
+            lines.append(Text(f"{self._count()}, {self._time_left()}", style="bold"))
+            lines.append(Text(self._best(), overflow="ellipsis", no_wrap=True))
         return Group(*lines)
 
     def _count(self) -> str:
