@@ -139,13 +139,28 @@ class Decisions:
 
     def ask(self, fixed: Mapping[str, Value] | None = None) -> Decision:
         """A new trial: parameters from the sampler, or `fixed` ones."""
-        number = len(self.study.get_trials(deepcopy=False))
-        inner = _sampler(self._settings, seed=(self._settings.seed * 1_000_003 + number) % 2**32)
-        self.study.sampler = _ProposedOnly(inner, self._space)
+        self._seed_sampler(len(self.study.get_trials(deepcopy=False)))
         if fixed is not None:
             self.study.enqueue_trial(dict(fixed))
         trial = self.study.ask(self._space)
         return Decision(number=trial.number, parameters=trial.params, notes={})
+
+    def ask_again(self, number: int) -> Decision:
+        """What a driver that died while it asked would have got: stored parameters as they are, the others anew."""
+        self._seed_sampler(number)
+        trial = self.trial(number)
+        for name, kind in self._space.items():
+            if isinstance(kind, CategoricalDistribution):
+                trial.suggest_categorical(name, kind.choices)
+            elif isinstance(kind, IntDistribution):
+                trial.suggest_int(name, kind.low, kind.high, step=kind.step)
+            elif isinstance(kind, FloatDistribution):
+                trial.suggest_float(name, kind.low, kind.high)
+        return Decision(number=number, parameters=trial.params, notes={})
+
+    def _seed_sampler(self, number: int) -> None:
+        inner = _sampler(self._settings, seed=(self._settings.seed * 1_000_003 + number) % 2**32)
+        self.study.sampler = _ProposedOnly(inner, self._space)
 
     def add_baseline(self, name: str, notes: Mapping[str, Any]) -> Decision:
         """A running trial without parameters, which no sampler looks at."""
@@ -202,7 +217,7 @@ class Decisions:
 
     def running(self) -> list[Decision]:
         """Trials that have not ended: after a crash, those of the driver that died."""
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [Decision(number=trial.number, parameters=trial.params, notes=trial.user_attrs) for trial in trials]
 
     def _state(self, number: int) -> TrialState:

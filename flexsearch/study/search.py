@@ -14,7 +14,7 @@ from pathlib import Path
 from flexsearch.schedule.density import Candidate
 from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
-from flexsearch.study.decisions import ARTIFACTS, Decisions
+from flexsearch.study.decisions import ARTIFACTS, Decision, Decisions
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.source import Finished, Wait
@@ -173,9 +173,8 @@ class Search:
     def _adopt(self, number: int) -> TrialOrder | None:
         """An interrupted trial: told from its result if it left one, else ordered again."""
         decision = self._orphan_notes[number]
-        if "candidate" not in decision.notes:  # the driver died between ask and note
-            self._decisions.discard(number)
-            return None
+        if "digest" not in decision.notes:  # the last that is noted: the driver died while it asked
+            return self._settle(self._decisions.ask_again(number))
         baseline = decision.notes.get("baseline")
         order = self._order(number, Candidate.from_dict(json.loads(decision.notes["candidate"])), baseline)
         known = {record.number: record for record in self._store.trials()}
@@ -214,16 +213,22 @@ class Search:
             fixed = self._draw_unseen() if drawing else None
             if drawing and fixed is None:
                 return None
-            decision = self._decisions.ask(fixed)
-            candidate = self._space.build(decision.parameters)
-            self._decisions.note(decision.number, _notes(candidate))
-            if candidate.digest not in self._seen:
-                self._duplicates = 0
-                return self._order(decision.number, candidate, None)
-            self._duplicates += 1
-            self._store.start(decision.number, candidate, baseline=None)
-            self._store.end(decision.number, "duplicate", reason="the same schedule was evaluated before")
-            self._decisions.discard(decision.number)
+            order = self._settle(self._decisions.ask(fixed))
+            if order is not None:
+                return order
+
+    def _settle(self, decision: Decision) -> TrialOrder | None:
+        """The order for a proposal, or None for a schedule that was evaluated before."""
+        candidate = self._space.build(decision.parameters)
+        self._decisions.note(decision.number, _notes(candidate))
+        if candidate.digest not in self._seen:
+            self._duplicates = 0
+            return self._order(decision.number, candidate, None)
+        self._duplicates += 1
+        self._store.start(decision.number, candidate, baseline=None)
+        self._store.end(decision.number, "duplicate", reason="the same schedule was evaluated before")
+        self._decisions.discard(decision.number)
+        return None
 
     def _draw_unseen(self) -> Mapping[str, Value] | None:
         generator = random.Random(f"{self._settings.seed}:{len(self._seen)}")

@@ -108,16 +108,23 @@ def test_a_killed_search_ends_as_an_uninterrupted_one(
     assert attempts[killed_at] == (1 if has_result else 2)
 
 
-def test_a_driver_killed_between_ask_and_note_leaves_no_trial_behind(open_search: Open, run_trial: Run) -> None:
-    search = open_search()
-    run_locally(open_search(trials=4), run_trial)
-    search = open_search()
-    lost = search.decisions.ask().number
-    resumed = open_search()
+@pytest.mark.parametrize("num_stored", [0, 1, 5])
+def test_a_driver_killed_while_it_asks_gets_the_same_answer(
+    open_search: Open, run_trial: Run, tmp_path: Any, num_stored: int
+) -> None:
+    """Some of the parameters are in the database, notes are not."""
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole = open_search(run_dir=tmp_path / "whole", trials=9)
+    run_locally(whole, run_trial)
+    run_locally(open_search(run_dir=tmp_path / "killed", trials=7), run_trial)
+    decisions = open_search(run_dir=tmp_path / "killed").decisions
+    asked = len(decisions.study.trials)
+    decisions._seed_sampler(asked)
+    decisions.study.ask(dict(list(decisions._space.items())[:num_stored]))
+    resumed = open_search(run_dir=tmp_path / "killed", trials=9)
     run_locally(resumed, run_trial)
-    assert resumed.decisions.study.trials[lost].state == TrialState.FAIL
-    assert lost not in {record.number for record in resumed.store.trials()}
-    assert resumed.num_finished == 12
+    assert table(resumed) == table(whole)
 
 
 def test_a_trial_that_kills_its_worker_is_given_up(open_search: Open, run_trial: Run) -> None:
