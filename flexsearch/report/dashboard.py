@@ -96,12 +96,12 @@ def serve(run: Run, *, port: int) -> None:
     decisions = decisions_of(run)
     publish(run, decisions)
     images = decisions.artifacts(run.folder / ARTIFACTS)
-    ended, failures = threading.Event(), list[OSError]()
+    ended, failures = threading.Event(), list[Exception]()
 
     def answer_requests() -> None:
         try:
             run_server(decisions.study._storage, host=HOST, port=port, artifact_store=images)
-        except OSError as error:
+        except Exception as error:
             failures.append(error)
         finally:
             ended.set()
@@ -111,4 +111,6 @@ def serve(run: Run, *, port: int) -> None:
     while not ended.wait(_REFRESH_S):
         publish(run, decisions)
     for error in failures:
-        raise UserError(f"cannot be used ({error.strerror})", field=f"--port {port}", nearest=port + 1)
+        if isinstance(error, OSError):
+            raise UserError(f"cannot be used ({error.strerror})", field=f"--port {port}", nearest=port + 1)
+        raise error

@@ -187,9 +187,13 @@ def _watch(source: Search | Repetitions, watcher: Watcher | None) -> None:
 def _repetitions(plan: RunPlan, store: Store) -> Repetitions:
     """What is still to be measured for the noise, once per study."""
     objective = plan.settings.objectives.names[0]
-    chosen = schedules_to_repeat(store.trials(), objective=objective, num=plan.search.noise_schedules)
-    if plan.search.noise_schedules < 2 or len(store.repetitions(objective)) >= plan.search.noise_schedules:
+    num, known, records = plan.search.noise_schedules, store.repetitions(objective), store.trials()
+    if num < 2:
         chosen = []
+    elif len(known) >= num:  # chosen before; an interruption may have left seeds to do
+        chosen = [record for record in records if record.number in known]
+    else:
+        chosen = schedules_to_repeat(records, objective=objective, num=num)
     seeds = [plan.search.seed + 1 + index for index in range(plan.search.noise_seeds)]
     return Repetitions(store=store, records=chosen, seeds=seeds, run_dir=plan.run_dir, objective=objective)
 

@@ -71,7 +71,7 @@ def commands() -> list[str]:
 
     from flexsearch.cli.app import app
 
-    return sorted(get_command(app).commands)  # type: ignore[attr-defined]
+    return sorted(get_command(app).commands)
 
 
 @pytest.mark.parametrize("command", commands())

@@ -33,7 +33,7 @@ def result(quality: float, latency: float, *, images: int = 500) -> TrialResult:
 
 @pytest.fixture
 def fill(tmp_path: Path) -> Callable[..., Store]:
-    def fill_(points: list[tuple[float, float]], *, baselines: list[tuple[float, float, int]] = ()) -> Store:  # type: ignore[assignment]
+    def fill_(points: list[tuple[float, float]], *, baselines: list[tuple[float, float, int]] = ()) -> Store:
         store = Store(connect(storage_url(tmp_path, None)), study="s", seed=0)
         number = 0
         for index, (quality, latency, steps) in enumerate(baselines):
@@ -170,7 +170,7 @@ def test_states_are_counted(fill: Callable[..., Store]) -> None:
     candidate: Any = store.trials()[0].candidate
     for number, state in enumerate(["failed", "duplicate", "infeasible"], start=1):
         store.start(number, candidate, baseline=None)
-        store.end(number, state)  # type: ignore[arg-type]
+        store.end(number, state)
     store.start(4, candidate, baseline=None)
     store.record(4, replace(result(1.0, 1.0), state="pruned"))
     store.start(5, candidate, baseline=None)

@@ -81,7 +81,7 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
             run_dir=run_dir,
             objectives=OBJECTIVES,
         )
-        search.store, search.decisions = store, decisions  # type: ignore[attr-defined]  # for the tests to look at
+        search.store, search.decisions = store, decisions  # for the tests to look at
         return search
 
     return open_

@@ -32,17 +32,17 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> object:
     ],
 )
 def test_auto(machine: object, cpus: int, gpus: int, ray: bool, resources: Resources, name: str, slots: int) -> None:
-    machine(cpus=cpus, gpus=gpus, ray=ray)  # type: ignore[operator]
+    machine(cpus=cpus, gpus=gpus, ray=ray)
     choice = choose_executor("auto", resources)
     assert (choice.name, choice.slots) == (name, slots)
     assert choice.reason
 
 
 def test_what_is_asked_for_is_taken_or_refused(machine: object) -> None:
-    machine(cpus=2)  # type: ignore[operator]
+    machine(cpus=2)
     assert choose_executor("ray", Resources(cpu=1)).name == "ray"
     assert choose_executor("auto", Resources(cpu=1), address="1.2.3.4:6379").name == "ray"
     assert choose_executor("local", Resources(cpu=1)).name == "local"
-    machine(cpus=2, ray=False)  # type: ignore[operator]
+    machine(cpus=2, ray=False)
     with pytest.raises(UserError, match="ray is not installed"):
         choose_executor("ray", Resources(cpu=1))
