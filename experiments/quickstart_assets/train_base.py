@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from flexsearch.config import load_config
+from flexsearch.config import RunConfig, load_config
 from flexsearch.data.images import to_uint8
 from flexsearch.diffusion.sampling import generate
 from flexsearch.diffusion.training import Step
@@ -29,7 +29,7 @@ EVALUATE_EVERY = 1000
 SAMPLER_STEPS = (10, 5)
 
 
-def distances(model: FlexDiT, scheduler: object, num_images: int) -> list[float]:
+def distances(model: FlexDiT, scheduler: object, config: RunConfig) -> list[float]:
     """The distance at each of SAMPLER_STEPS."""
     extractor = create_extractor("fashion-cnn", device=torch.device("cpu"))
     reference = load_reference(embedded_path("quickstart/reference.npz"))
@@ -37,7 +37,13 @@ def distances(model: FlexDiT, scheduler: object, num_images: int) -> list[float]
     found = []
     for steps in SAMPLER_STEPS:
         drawn = generate(
-            model, scheduler, num_images=num_images, batch=50, sampler_steps=steps, seed=0, settings=config.sampling
+            model,
+            scheduler,
+            num_images=config.objectives.fid.images,
+            batch=50,
+            sampler_steps=steps,
+            seed=0,
+            settings=config.sampling,
         )
         images = torch.cat([to_uint8(batch) for batch in drawn])
         found.append(measure_fid(images, reference=reference, extractor=extractor, name="fashion-cnn", batch=500).value)
@@ -66,7 +72,7 @@ if __name__ == "__main__":
         if step.update % 100 == 0:
             print(f"update {step.update}: loss {sum(losses[-100:]) / len(losses[-100:]):.4f}", flush=True)
         if step.update % EVALUATE_EVERY == 0 or step.update == config.pretrain.updates:
-            found = distances(averaged, FlowMatchEulerDiscreteScheduler(), config.objectives.fid.images)
+            found = distances(averaged, FlowMatchEulerDiscreteScheduler(), config)
             row = [
                 step.update,
                 f"{sum(losses[-1000:]) / len(losses[-1000:]):.4f}",

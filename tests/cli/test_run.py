@@ -245,6 +245,9 @@ def test_noise_is_measured_once_and_shown(flexsearch: Call, tiny_space: Call, tm
     log = (tmp_path / "noise" / "run.log").read_text()
     assert flexsearch("run", space, "--run-dir", tmp_path / "noise", "--executor", "local").code == 0
     assert (tmp_path / "noise" / "run.log").read_text().count("measuring the noise") == log.count("measuring the noise")
+    more = ("--run-dir", tmp_path / "noise", "--executor", "local", "--set", "search.noise_seeds=2")
+    assert flexsearch("run", space, *more).code == 0
+    assert front(flexsearch, tmp_path / "noise")["noise"]["num_seeds"] == 3
 
 
 @pytest.mark.postgres
