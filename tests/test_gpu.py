@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
 
+from flexsearch.data.conditions import ClassConditions
 from flexsearch.diffusion.sampling import generate
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.models.flexdit import FlexDiT
@@ -15,6 +16,7 @@ from flexsearch.schedule.density import DensitySchedule
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 CUDA = torch.device("cuda")
+CLASSES = ClassConditions(num_classes=10)
 
 
 def test_all_dense_equals_the_base_to_the_bit(tiny_base: DiTTransformer2DModel) -> None:
@@ -23,14 +25,14 @@ def test_all_dense_equals_the_base_to_the_bit(tiny_base: DiTTransformer2DModel) 
     noisy, labels = torch.randn(3, 1, 16, 16, device=CUDA), torch.tensor([1, 10, 4], device=CUDA)
     timestep = torch.full((3,), 500.0, device=CUDA)
     with torch.inference_mode():
-        assert torch.equal(model(noisy, timestep, labels).sample, base(noisy, timestep, labels).sample)
+        assert torch.equal(model(noisy, timestep, class_labels=labels).sample, base(noisy, timestep, labels).sample)
 
 
 def test_a_sparse_model_agrees_with_the_cpu(tiny_model: FlexDiT) -> None:
     def drawn(model: FlexDiT) -> torch.Tensor:
         settings = SamplingSettings()
         scheduler = FlowMatchEulerDiscreteScheduler()
-        batches = generate(model, scheduler, num_images=4, batch=4, sampler_steps=2, seed=0, settings=settings)
+        batches = generate(model, scheduler, conditions=CLASSES, num_images=4, batch=4, sampler_steps=2, seed=0, settings=settings)
         return torch.cat(list(batches)).cpu()
 
     expected = drawn(tiny_model)
@@ -59,6 +61,7 @@ def test_bf16_sampling_stays_close(tiny_model: FlexDiT) -> None:
                 generate(
                     model,
                     FlowMatchEulerDiscreteScheduler(),
+                    conditions=CLASSES,
                     num_images=4,
                     batch=4,
                     sampler_steps=2,

@@ -39,6 +39,7 @@ def distances(model: FlexDiT, scheduler: object, config: RunConfig) -> list[floa
         drawn = generate(
             model,
             scheduler,
+            conditions=ClassConditions(num_classes=NUM_CLASSES),
             num_images=config.objectives.fid.images,
             batch=50,
             sampler_steps=steps,

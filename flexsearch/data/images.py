@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flexsearch.data.conditions import ClassConditions, Condition
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
@@ -23,9 +25,25 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def conditions(self) -> ClassConditions:
+        return ClassConditions(num_classes=self.num_classes)
+
+    def condition(self, indices: Tensor) -> Condition:
+        return self.conditions.of_labels(self.labels[indices])
+
     def clean(self, indices: Tensor) -> Tensor:
         """(B, C, H, W) float32 in [-1, 1]."""
         return self.images[indices].float() / 127.5 - 1
+
+
+def tiles(samples: Tensor) -> Tensor:
+    """What a grid of ten to a row shows of samples: images (N, C, H, W) as they are; of videos (N, C, F, H, W) ten
+    frames each, evenly spaced, one video to a row."""
+    if samples.ndim == 4:
+        return samples
+    shown = torch.linspace(0, samples.shape[2] - 1, 10).round().long()
+    return samples[: max(1, len(samples) // 10), :, shown].transpose(1, 2).flatten(0, 1)
 
 
 def to_uint8(data: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flexsearch.data.conditions import ClassConditions, Condition
 from flexsearch.errors import UserError
 
 _FIELD = "data.root"
@@ -40,6 +41,13 @@ class LatentSet:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def conditions(self) -> ClassConditions:
+        return ClassConditions(num_classes=self.num_classes)
+
+    def condition(self, indices: Tensor) -> Condition:
+        return self.conditions.of_labels(self.labels[indices])
 
     def clean(self, indices: Tensor) -> Tensor:
         """(B, C, H, W) float32 latents."""

@@ -4,19 +4,20 @@ from typing import Protocol
 
 from torch import Tensor
 
+from flexsearch.data.conditions import Condition, Conditions
+
 
 class DataSource(Protocol):
-    """What training reads: (N, C, H, W) clean data in model units with class labels."""
+    """What training reads: clean data in model units with what they are conditioned on."""
 
     @property
-    def num_classes(self) -> int:
-        """Labels are below this."""
+    def conditions(self) -> Conditions:
+        """The conditions of generated images, and "no condition"."""
 
     def __len__(self) -> int: ...
 
     def clean(self, indices: Tensor) -> Tensor:
-        """(B, C, H, W) float32 data at `indices` (B,)."""
+        """(B, C, H, W), or (B, C, F, H, W) of videos, float32 data at `indices` (B,)."""
 
-    @property
-    def labels(self) -> Tensor:
-        """(N,) int64 class labels."""
+    def condition(self, indices: Tensor) -> Condition:
+        """What the data at `indices` (B,) are conditioned on."""

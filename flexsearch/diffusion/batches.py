@@ -1,6 +1,6 @@
 """The training stream: batch `u` is a function of the seed and `u` alone.
 
-Two runs with one seed see the same images, labels, times and noise in the same order, whatever schedule they train;
+Two runs with one seed see the same images, conditions, times and noise in the same order, whatever schedule they train;
 a run that resumes at update `u` goes on with the very batch that it would have seen.
 """
 
@@ -10,21 +10,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flexsearch.data.conditions import Condition
 from flexsearch.data.source import DataSource
 from flexsearch.diffusion.timesteps import stage_homogeneous_times
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One training batch. `labels` equal to `num_classes` stand for "no label" (classifier-free guidance)."""
+    """One training batch. Some rows of the condition are "no condition" (classifier-free guidance)."""
 
-    clean: Tensor  # (B, C, H, W)
-    labels: Tensor  # (B,)
-    noise: Tensor  # (B, C, H, W)
+    clean: Tensor  # (B, C, H, W), or (B, C, F, H, W) of videos
+    condition: Condition
+    noise: Tensor  # like `clean`
     time: Tensor  # (B,) in [0, 1)
 
     def to(self, device: torch.device | str) -> "Batch":
-        return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+        return Batch(
+            clean=self.clean.to(device, non_blocking=True),
+            condition={name: value.to(device, non_blocking=True) for name, value in self.condition.items()},
+            noise=self.noise.to(device, non_blocking=True),
+            time=self.time.to(device, non_blocking=True),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +42,7 @@ class BatchStream:
         batch: examples per batch.
         seed: of order, times, noise and label dropout.
         edges: time bands; every batch stays inside one.
-        label_dropout: fraction of labels replaced by "no label".
+        label_dropout: fraction of conditions replaced by "no condition".
         mirror: flip images left-right with probability one half.
     """
 
@@ -54,9 +60,13 @@ class BatchStream:
         clean = self.data.clean(indices)
         if self.mirror:
             flipped = torch.rand(self.batch, generator=generator) < 0.5
-            clean = torch.where(flipped.view(-1, 1, 1, 1), clean.flip(-1), clean)
+            clean = torch.where(flipped.view(-1, *[1] * (clean.ndim - 1)), clean.flip(-1), clean)
         times, _ = stage_homogeneous_times(update, self.batch, edges=self.edges, generator=generator)
         dropped = torch.rand(self.batch, generator=generator) < self.label_dropout
-        labels = torch.where(dropped, self.data.num_classes, self.data.labels[indices])
         noise = torch.randn(clean.shape, generator=generator)
-        return Batch(clean=clean, labels=labels, noise=noise, time=times)
+        return Batch(clean=clean, condition=self._condition(indices, dropped), noise=noise, time=times)
+
+    def _condition(self, indices: Tensor, dropped: Tensor) -> Condition:
+        given, none = self.data.condition(indices), self.data.conditions.none(self.batch)
+        rows = {name: dropped.view(-1, *[1] * (value.ndim - 1)) for name, value in given.items()}
+        return {name: torch.where(rows[name], none[name], value) for name, value in given.items()}

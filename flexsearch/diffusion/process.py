@@ -1,7 +1,7 @@
 """Training objectives: how clean data become a training pair, and what the model is asked to predict.
 
 Diffusion time is a fraction in [0, 1]: 0 is data, 1 is noise. The base's scheduler says which objective it was trained
-with (`process_of`). Shapes: B batch, C data channels, H x W data or latent pixels.
+with (`process_of`). Shapes: B batch, C data channels, H x W data or latent pixels; videos have frames between C and H.
 """
 
 from typing import Any, Protocol
@@ -34,6 +34,11 @@ def _per_pixel_mean(values: Tensor) -> Tensor:
     return values.flatten(1).mean(dim=1)
 
 
+def _per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """(B,) -> (B, 1, ..., 1), to be combined with `like` (B, ...)."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
 class FlowMatching:
     """Straight paths from data to noise; the model predicts the velocity `noise - clean`.
 
@@ -46,7 +51,7 @@ class FlowMatching:
         self.num_train_timesteps = num_train_timesteps
 
     def noisy(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-        weight = time.view(-1, 1, 1, 1).to(clean.dtype)
+        weight = _per_sample(time, clean).to(clean.dtype)
         return (1 - weight) * clean + weight * noise
 
     def model_time(self, time: Tensor) -> Tensor:
@@ -81,11 +86,11 @@ class NoisePrediction:
     def _index(self, time: Tensor) -> Tensor:
         return (time * self.num_train_timesteps).long().clamp(0, self.num_train_timesteps - 1)
 
-    def _at(self, table: Tensor, index: Tensor) -> Tensor:
-        return table.to(index.device)[index].float().view(-1, 1, 1, 1)
+    def _at(self, table: Tensor, index: Tensor, like: Tensor) -> Tensor:
+        return _per_sample(table.to(index.device)[index].float(), like)
 
     def noisy(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-        abar = self._at(self._abar, self._index(time))
+        abar = self._at(self._abar, self._index(time), clean)
         return (abar.sqrt() * clean + (1 - abar).sqrt() * noise).to(clean.dtype)
 
     def model_time(self, time: Tensor) -> Tensor:
@@ -105,18 +110,19 @@ class NoisePrediction:
     ) -> Tensor:
         index = self._index(time)
         noisy = self.noisy(clean, noise, time).float()
-        abar = self._at(self._abar, index)
+        abar = self._at(self._abar, index, clean)
         predicted_clean = (noisy - (1 - abar).sqrt() * predicted_noise) / abar.sqrt()
-        from_clean, from_noisy = self._at(self._mean_from_clean, index), self._at(self._mean_from_noisy, index)
+        from_clean = self._at(self._mean_from_clean, index, clean)
+        from_noisy = self._at(self._mean_from_noisy, index, clean)
         true_mean = from_clean * clean.float() + from_noisy * noisy
         mean = from_clean * predicted_clean + from_noisy * noisy
-        low, high = self._at(self._log_posterior_variance, index), self._at(self._log_beta, index)
+        low, high = (self._at(table, index, clean) for table in (self._log_posterior_variance, self._log_beta))
         log_variance = low + (variance + 1) / 2 * (high - low)
         divergence = 0.5 * (
             log_variance - low - 1 + (low - log_variance).exp() + (true_mean - mean) ** 2 * (-log_variance).exp()
         )
         likelihood = _discretized_gaussian_nll(clean.float(), mean, log_variance)
-        first = (index == 0).view(-1, 1, 1, 1)
+        first = _per_sample(index == 0, clean)
         return _per_pixel_mean(torch.where(first, likelihood, divergence)) / torch.log(torch.tensor(2.0))
 
 

@@ -28,7 +28,7 @@ class Training:
     """The mutable state of one training run: weights, optimiser, average, and how far it is.
 
     Args:
-        model: called as `model(noisy, model_time, labels)`, gives an object with `.sample`.
+        model: called as `model(noisy, model_time, **condition)`, gives an object with `.sample`.
         process: the training objective.
         stream: the batches; batch `u` is used by update `u`.
         optimisation: how weights are updated.
@@ -78,7 +78,7 @@ class Training:
         noisy = self.process.noisy(batch.clean, batch.noise, batch.time)
         model_time = self.process.model_time(batch.time)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.optimisation.dtype == "bf16"):
-            output = self.model(noisy, model_time, batch.labels).sample
+            output = self.model(noisy, model_time, **batch.condition).sample
         loss = self.process.loss(output, clean=batch.clean, noise=batch.noise, time=batch.time)
         if self.optimisation.distillation and self.teacher is not None:
             target = self.teacher(update, batch, noisy, model_time)

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from flexsearch import __version__
+from flexsearch.data.conditions import random_condition
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import load_base
@@ -60,15 +61,13 @@ def _verify(model: FlexDiT, folder: Path, record: TrialRecord) -> None:
     rebuilt = FlexDiT.from_pretrained(folder).eval()
     if rebuilt.schedule.digest != record.candidate.schedule.digest:
         raise FlexsearchError(f"the exported schedule is {rebuilt.schedule}, not {record.candidate.schedule}")
-    shape = model.shape
     generator = torch.Generator().manual_seed(0)
-    side = (shape.grid.height * shape.patch_size, shape.grid.width * shape.patch_size)
-    noisy = torch.randn(2, shape.in_channels, *side, generator=generator)
-    labels = torch.tensor([0, shape.num_classes])
+    noisy = torch.randn(2, *model.shape.sample_size, generator=generator)
+    condition = random_condition(model.shape, batch=2, generator=generator)
     with torch.inference_mode():
         for stage, low in enumerate(model.plan().timetable.edges[:-1]):
             timestep = torch.full((2,), low * 1000)
-            expected, found = (one(noisy, timestep, labels, stage=stage).sample for one in (model, rebuilt))
+            expected, found = (one(noisy, timestep, stage=stage, **condition).sample for one in (model, rebuilt))
             if not torch.equal(expected, found):
                 raise FlexsearchError(
                     f"the exported model differs by {(expected - found).abs().max():.3g} in stage {stage}"

@@ -1,11 +1,13 @@
 """FlexDiT: a small interpreter of plans over one base model (arXiv 2412.06028).
 
 A schedule re-routes the base's blocks and never changes their weights. With an all-dense schedule the output equals the
-base's to the bit in fp32. Letters: B batch, N dense tokens, M sparse tokens, C width, H x W latent pixels.
+base's to the bit in fp32. Letters: B batch, N dense tokens, M sparse tokens, C width, F frames (of a video), H x W
+latent pixels.
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,12 +19,16 @@ from torch import Tensor, nn
 from flexsearch.errors import UserError
 from flexsearch.models import operations
 from flexsearch.models.backbones.dit import DiTBackbone
+from flexsearch.models.backbones.latte import LatteBackbone
+from flexsearch.models.backbones.modulation import Modulation, Text
+from flexsearch.models.backbones.pixart import PixArtBackbone
+from flexsearch.models.backbones.protocol import Backbone
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.macs import TransformerShape
 from flexsearch.schedule.plan import Operation, Plan, lower
 
-BACKBONES = {"dit": DiTBackbone}
+BACKBONES: dict[str, Callable[..., Backbone]] = {"dit": DiTBackbone, "pixart": PixArtBackbone, "latte": LatteBackbone}
 
 
 class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -33,7 +39,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         base_config: the base's own diffusers configuration.
         schedule: `DensitySchedule.to_dict()`; None is all-dense.
         merge_blocks: blocks that hold merge weights; None holds those that the schedule recovers at.
-        tied: whether one embedder serves all blocks; None finds out.
+        tied: whether one embedder serves all blocks of a DiT; None finds out.
         base: the base model itself, which FlexDiT then owns; None builds one from `base_config`.
     """
 
@@ -55,11 +61,12 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().__init__()
         if backbone not in BACKBONES:
             raise UserError(f"must be one of {sorted(BACKBONES)}, but got {backbone!r}", field="backbone")
-        adapter = BACKBONES[backbone]
+        adapter: Any = BACKBONES[backbone]
         self.base = base if base is not None else adapter.base_class(**dict(base_config or {}))
         self._parts = adapter(self.base, tied=tied)
         self.merges = nn.ModuleDict()
         self.gradient_checkpointing = False
+        self._compile_options: dict[str, Any] | None = None
         self._register_state_dict_hook(_drop_tied_copies)
         self.register_load_state_dict_pre_hook(_restore_tied_copies)
         base_options: Any = self.base.config
@@ -100,6 +107,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         plan = lower(schedule, num_blocks=self.shape.num_blocks, grid=self.shape.grid)
         self._schedule = schedule
         self._plans: dict[TokenGrid, Plan] = {self.shape.grid: plan}
+        self._compiled: dict[tuple[TokenGrid, int], Callable[..., Tensor]] = {}
         self.add_merges(plan.blocks("recover"))
         self.register_to_config(schedule=schedule.to_dict())
 
@@ -119,7 +127,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.register_to_config(merge_blocks=sorted(int(block) for block in self.merges))
 
     def grid_of(self, sample: Tensor) -> TokenGrid:
-        """The dense token grid of an input (B, C, H, W)."""
+        """The dense token grid of an input (B, C, H, W), or (B, C, F, H, W) of a video."""
         return self._parts.grid_of(sample)
 
     def plan(self, grid: TokenGrid | None = None) -> Plan:
@@ -129,67 +137,91 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             self._plans[grid] = lower(self._schedule, num_blocks=self.shape.num_blocks, grid=grid)
         return self._plans[grid]
 
+    def fuse(self) -> None:
+        """Copies matrices that multiply one input (queries, keys and values; adaLN of all blocks) into one, for
+        inference. Call it on the final device; training afterwards would train copies. Outputs change by rounding."""
+        self._parts.fuse()
+
+    def compile_stages(self, **options: Any) -> None:
+        """From now on every stage runs as one compiled graph, made when it first runs.
+
+        Args:
+            options: of `torch.compile`, e.g. `mode="max-autotune"`. Shapes are static.
+        """
+        self._compile_options = {"fullgraph": True, "dynamic": False, **options}
+        self._compiled.clear()
+
     def forward(
         self,
         hidden_states: Tensor,
         timestep: Tensor,
-        class_labels: Tensor,
-        cross_attention_kwargs: Mapping[str, Any] | None = None,
         return_dict: bool = True,
         *,
         stage: int | None = None,
+        **condition: Any,
     ) -> Transformer2DModelOutput | tuple[Tensor]:
-        """One forward pass, with the base's signature.
+        """One forward pass, with the base's keyword arguments.
 
         Args:
-            hidden_states: (B, in_channels, H, W) noisy data.
+            hidden_states: (B, in_channels, H, W) noisy data; (B, in_channels, F, H, W) of a video.
             timestep: (B,) diffusion time as the base reads it.
-            class_labels: (B,) class indices.
-            cross_attention_kwargs: not supported; diffusers' pipelines pass None.
             return_dict: give a `Transformer2DModelOutput`, else a tuple.
             stage: stage of the timetable; None finds it from `timestep`, which waits for the device.
+            condition: what the base is conditioned on: `class_labels` (B,) of a DiT; `encoder_hidden_states` (B, S, D)
+                and `encoder_attention_mask` (B, S) of the others; `resolution` (B, 2) and `aspect_ratio` (B, 1), also
+                inside `added_cond_kwargs`, of PixArt-alpha at 1024 px.
 
         Raises:
-            UserError: the batch mixes timesteps of several stages.
+            UserError: an argument that the base does not read, or a batch that mixes timesteps of several stages.
         """
-        if cross_attention_kwargs:
-            raise UserError(f"must be empty, but got {sorted(cross_attention_kwargs)}", field="cross_attention_kwargs")
         grid = self.grid_of(hidden_states)
         plan = self.plan(grid)
+        stage = self._stage_of(timestep, plan) if stage is None else stage
+        run = partial(self._forward_stage, grid=grid, stage=stage)
+        if self._compile_options is not None:
+            if (grid, stage) not in self._compiled:
+                self._compiled[grid, stage] = torch.compile(run, **self._compile_options)
+            run = self._compiled[grid, stage]  # type: ignore[assignment]
+        output = run(hidden_states, timestep, self._read(condition))
+        return Transformer2DModelOutput(sample=output) if return_dict else (output,)
+
+    def _read(self, condition: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The arguments that condition the base, without those that diffusers' pipelines leave at their defaults."""
+        given = {**condition, **(condition.get("added_cond_kwargs") or {})}
+        if given.pop("enable_temporal_attentions", True) is not True:
+            raise UserError("must be True, but got False", field="enable_temporal_attentions")
+        given = {name: value for name, value in given.items() if name != "added_cond_kwargs" and value is not None}
+        unknown = sorted(set(given) - set(self._parts.reads))
+        if unknown:
+            raise UserError(f"a {self.config['backbone']} base reads {list(self._parts.reads)}", field=unknown[0])
+        return given
+
+    def _forward_stage(
+        self, hidden_states: Tensor, timestep: Tensor, condition: Mapping[str, Tensor], *, grid: TokenGrid, stage: int
+    ) -> Tensor:
+        """The whole pass at one stage: what is compiled."""
         tokens = self._parts.embed(hidden_states)  # (B, N, C)
-        conditioning = self._parts.conditioning(timestep, class_labels, tokens)
+        conditioning = self._parts.conditioning(timestep, condition, tokens.dtype)
         sparse: Tensor | None = None
-        for operation in plan.stages[self._stage_of(timestep, plan) if stage is None else stage]:
-            arguments = (operation, tokens, sparse, conditioning[operation.block], grid)
+        for operation in self.plan(grid).stages[stage]:
+            arguments = (operation, tokens, sparse, conditioning.modulations[operation.block], conditioning.text)
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 tokens, sparse = self._gradient_checkpointing_func(self._run, *arguments)
             else:
                 tokens, sparse = self._run(*arguments)
-        output = self._parts.head(tokens, conditioning[0], grid)
-        return Transformer2DModelOutput(sample=output) if return_dict else (output,)
+        return self._parts.head(tokens, conditioning, grid)
 
     def _run(
-        self, operation: Operation, tokens: Tensor, sparse: Tensor | None, conditioning: Tensor, grid: TokenGrid
+        self,
+        operation: Operation,
+        tokens: Tensor,
+        sparse: Tensor | None,
+        modulations: tuple[Modulation, ...],
+        text: Text | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """One operation on (dense tokens, sparse tokens). Between a merge and its recover, dense tokens are frozen."""
-        block = self._parts.blocks[operation.block]
-        match operation.kind:
-            case "dense":
-                return operations.dense(block, tokens, conditioning), None
-            case "pool":
-                return operations.pool(block, tokens, conditioning), None
-            case "merge":
-                if sparse is None:
-                    sparse = operations.downsample(tokens, grid, operation.queries)
-                return tokens, operations.merge(block, sparse, tokens, conditioning)
-            case "sparse":
-                assert sparse is not None, "a sparse block follows a merge"
-                return tokens, operations.dense(block, sparse, conditioning)
-            case "recover":
-                assert sparse is not None, "a recover block follows a merge"
-                merge: Any = self.merges[str(operation.block)]
-                merged = merge(sparse, tokens, sparse_grid=operation.keys, grid=grid)
-                return operations.recover(block, merged, sparse, conditioning), None
+        merge = self.merges[str(operation.block)] if operation.kind == "recover" else None
+        blocks = self._parts.blocks[operation.block]
+        return operations.run(operation, blocks, tokens, sparse, modulations, text, merge)
 
     def _stage_of(self, timestep: Tensor, plan: Plan) -> int:
         if len(plan.stages) == 1:
@@ -206,10 +238,7 @@ def _plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tied_copies(model: FlexDiT) -> list[tuple[str, str]]:
-    """(prefix of a tied copy, prefix of the original) for every block after the first."""
-    first = "base.transformer_blocks.0.norm1.emb."
-    num = model.shape.num_blocks if model._parts.tied else 1
-    return [(f"base.transformer_blocks.{block}.norm1.emb.", first) for block in range(1, num)]
+    return [(f"base.{copy}", f"base.{original}") for copy, original in model._parts.tied_copies]
 
 
 def _drop_tied_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, _: Any) -> None:
@@ -219,9 +248,6 @@ def _drop_tied_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, _: 
 
 
 def _restore_tied_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    originals = {
-        key: value for key, value in state.items() if key.startswith(f"{prefix}base.transformer_blocks.0.norm1.emb.")
-    }
     for tied, first in _tied_copies(model):
-        for key, value in originals.items():
-            state[prefix + tied + key.removeprefix(prefix + first)] = value
+        for key in [key for key in state if key.startswith(prefix + first)]:
+            state[prefix + tied + key.removeprefix(prefix + first)] = state[key]

@@ -3,12 +3,16 @@
 Letters: B batch, N dense tokens, M sparse tokens, C width.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flexsearch.models.backbones.protocol import BackboneBlock
+from flexsearch.models.backbones.block import TransformerBlock
+from flexsearch.models.backbones.modulation import Modulation, Text
 from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.plan import Operation
 
 
 class Merge(nn.Module):
@@ -34,15 +38,23 @@ class Merge(nn.Module):
 
 
 def downsample(tokens: Tensor, grid: TokenGrid, sparse_grid: TokenGrid) -> Tensor:
-    """(B, N, C) -> (B, M, C): adaptive average pooling in space; M's sides need not divide N's."""
+    """(B, N, C) -> (B, M, C): adaptive average pooling in space (M's sides need not divide N's), then the mean of the
+    frames that each sparse frame stands for."""
     pooled = F.adaptive_avg_pool2d(_as_maps(tokens, grid), (sparse_grid.height, sparse_grid.width))
-    return _as_tokens(pooled, grid.frames)
+    sparse = _as_tokens(pooled, grid.frames)
+    if sparse_grid.frames == grid.frames:
+        return sparse
+    return sparse.unflatten(1, (sparse_grid.frames, grid.frames // sparse_grid.frames, -1)).mean(dim=2).flatten(1, 2)
 
 
 def upsample(tokens: Tensor, sparse_grid: TokenGrid, grid: TokenGrid) -> Tensor:
-    """(B, M, C) -> (B, N, C): nearest neighbour in space."""
+    """(B, M, C) -> (B, N, C): nearest neighbour in space and time."""
     maps = F.interpolate(_as_maps(tokens, sparse_grid), size=(grid.height, grid.width), mode="nearest")
-    return _as_tokens(maps, grid.frames)
+    dense = _as_tokens(maps, sparse_grid.frames)
+    if sparse_grid.frames == grid.frames:
+        return dense
+    frames = dense.unflatten(1, (sparse_grid.frames, -1))
+    return frames.repeat_interleave(grid.frames // sparse_grid.frames, dim=1).flatten(1, 2)
 
 
 def _as_maps(tokens: Tensor, grid: TokenGrid) -> Tensor:
@@ -55,30 +67,87 @@ def _as_tokens(maps: Tensor, frames: int) -> Tensor:
     return maps.permute(0, 2, 3, 1).reshape(rows // frames, frames * height * columns, width)
 
 
-def dense(block: BackboneBlock, tokens: Tensor, conditioning: Tensor) -> Tensor:
-    """The base's own block, on however many tokens it is given."""
-    modulation = block.modulation(conditioning)
+def dense(
+    block: TransformerBlock, tokens: Tensor, modulation: Modulation, text: Text | None, operation: Operation
+) -> Tensor:
+    """The base's own block, on the tokens that leave the operation, however many they are."""
+    tokens, grid = block.enter(tokens, operation), operation.queries
     normed = block.normed(tokens, modulation)
-    tokens = modulation.gate_mixer * block.attend(normed, normed) + tokens
-    return block.after_mixer(tokens, modulation)
+    mixed = block.attend(normed, normed, query_grid=grid, key_grid=grid)
+    return block.finish(modulation.gate_mixer * mixed + tokens, modulation, text)
 
 
-def pool(block: BackboneBlock, tokens: Tensor, conditioning: Tensor) -> Tensor:
+def pool(
+    block: TransformerBlock, tokens: Tensor, modulation: Modulation, text: Text | None, operation: Operation
+) -> Tensor:
     """Attention with uniform weights, so queries and keys drop out: every token receives the projected mean value."""
-    modulation = block.modulation(conditioning)
-    mixed = block.pool(block.normed(tokens, modulation))  # (B, 1, C)
-    return block.after_mixer(modulation.gate_mixer * mixed + tokens, modulation)
+    tokens = block.enter(tokens, operation)
+    mixed = block.pool(block.normed(tokens, modulation), operation.queries)
+    return block.finish(modulation.gate_mixer * mixed + tokens, modulation, text)
 
 
-def merge(block: BackboneBlock, sparse: Tensor, tokens: Tensor, conditioning: Tensor) -> Tensor:
-    """Sparse token generation: the sparse tokens attend to the dense ones; one adaLN modulates both."""
-    modulation = block.modulation(conditioning)
-    mixed = block.attend(block.normed(sparse, modulation), block.normed(tokens, modulation))
-    return block.after_mixer(modulation.gate_mixer * mixed + sparse, modulation)
+def attend(
+    block: TransformerBlock,
+    tokens: Tensor,
+    others: Tensor,
+    modulation: Modulation,
+    text: Text | None,
+    operation: Operation,
+) -> Tensor:
+    """Tokens on the operation's `queries` attend to `others` on its `keys`; one adaLN modulates both.
+
+    Sparse tokens that attend to dense ones are the paper's sparse token generation, merged dense tokens that attend to
+    sparse ones its dense token recovery.
+    """
+    mixed = block.attend(
+        block.normed(tokens, modulation),
+        block.normed(others, modulation),
+        query_grid=operation.queries,
+        key_grid=operation.keys,
+    )
+    return block.finish(modulation.gate_mixer * mixed + tokens, modulation, text)
 
 
-def recover(block: BackboneBlock, merged: Tensor, sparse: Tensor, conditioning: Tensor) -> Tensor:
-    """Dense token recovery: the merged dense tokens attend to the sparse ones."""
-    modulation = block.modulation(conditioning)
-    mixed = block.attend(block.normed(merged, modulation), block.normed(sparse, modulation))
-    return block.after_mixer(modulation.gate_mixer * mixed + merged, modulation)
+def run(
+    operation: Operation,
+    blocks: tuple[TransformerBlock, ...],
+    tokens: Tensor,
+    sparse: Tensor | None,
+    modulations: tuple[Modulation, ...],
+    text: Text | None,
+    merge: Any = None,
+) -> tuple[Tensor, Tensor | None]:
+    """One operation on (dense tokens, sparse tokens).
+
+    Between a merge and its recover, dense tokens are frozen. The first of `blocks` plays the role; the others follow
+    at the density that it leaves.
+
+    Args:
+        operation: what to do.
+        blocks: the block of the plan, one or more transformer blocks.
+        tokens: (B, N, C) dense tokens.
+        sparse: (B, M, C) sparse tokens; None outside a sparse-dense module.
+        modulations: one per transformer block.
+        text: the caption, where the base reads text.
+        merge: the `Merge` of a recover block.
+    """
+    (first, *others), (modulation, *rest) = blocks, modulations
+    follow = pool if operation.kind == "pool" else dense
+    match operation.kind:
+        case "dense":
+            moved = dense(first, tokens, modulation, text, operation)
+        case "pool":
+            moved = pool(first, tokens, modulation, text, operation)
+        case "merge":
+            sparse = downsample(tokens, operation.keys, operation.queries) if sparse is None else sparse
+            moved = attend(first, sparse, tokens, modulation, text, operation)
+        case "sparse":
+            assert sparse is not None, "a sparse block follows a merge"
+            moved = dense(first, sparse, modulation, text, operation)
+        case "recover":
+            assert sparse is not None, "a recover block follows a merge"
+            merged = merge(sparse, tokens, sparse_grid=operation.keys, grid=operation.queries)
+            moved = attend(first, merged, sparse, modulation, text, operation)
+    for block, own in zip(others, rest, strict=True):
+        moved = follow(block, moved, own, None, operation)
+    return (tokens, moved) if operation.kind in ("merge", "sparse") else (moved, None)

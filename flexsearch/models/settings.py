@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from flexsearch.errors import UserError
-from flexsearch.models.shapes import KNOWN_CONFIGS, dit_shape_of
+from flexsearch.models.shapes import KNOWN_CONFIGS, SHAPES
 from flexsearch.paths import PREFIX, resolve_path
 from flexsearch.schedule.macs import TransformerShape
 from flexsearch.settings import settings
@@ -23,7 +23,7 @@ class BaseSettings:
     """
 
     checkpoint: str
-    backbone: Literal["dit"] = "dit"
+    backbone: Literal["dit", "pixart", "latte"] = "dit"
     revision: str | None = None
     config: Mapping[str, Any] | None = None
 
@@ -34,14 +34,15 @@ def base_shape(settings: BaseSettings) -> TransformerShape:
     Raises:
         UserError: none of the three knows them.
     """
+    shape_of = SHAPES[settings.backbone]
     if settings.config is not None:
-        return dit_shape_of(settings.config)
+        return shape_of(settings.config)
     inside = "base" if settings.checkpoint.startswith(PREFIX) else ""
     path = resolve_path(settings.checkpoint, inside=inside) / "transformer" / "config.json"
     if path.exists():
-        return dit_shape_of(json.loads(path.read_text()))
+        return shape_of(json.loads(path.read_text()))
     if settings.checkpoint in KNOWN_CONFIGS:
-        return dit_shape_of(KNOWN_CONFIGS[settings.checkpoint])
+        return shape_of(KNOWN_CONFIGS[settings.checkpoint])
     raise UserError(
         f"{settings.checkpoint} is not on this machine and not one of {sorted(KNOWN_CONFIGS)}; "
         "download it, or give its diffusers configuration as base.config",

@@ -1,133 +1,125 @@
-"""Feature extractors for the Frechet distance, under torch-fidelity's interface.
+"""Feature extractors: networks whose features of images are compared, under torch-fidelity's interface.
 
 `inception` is torch-fidelity's Inception v3: only a distance of its features is called FID. `fashion-cnn` is a small
-classifier of Fashion-MNIST that ships with the package; its distance is called `fid_fashion_cnn`.
+classifier of Fashion-MNIST that ships with the package. `dinov2` is DINOv2's ViT-L/14. `video` is a TorchScript network
+of videos. Published weights are fetched on first use and checked by their SHA-256.
 """
 
 import hashlib
+import io
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch_fidelity import register_feature_extractor
+from torch import nn
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
-from torch_fidelity.utils import create_feature_extractor
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
-from flexsearch.data.fashion_mnist import resized
 from flexsearch.errors import UserError
-from flexsearch.paths import embedded_path
+from flexsearch.objectives.dinov2 import DINOV2_FEATURES, DINOV2_WEIGHTS, Dinov2, Dinov2Features
+from flexsearch.objectives.fashion_cnn import FASHION_FEATURES, FashionFeatures
+from flexsearch.objectives.video import WHERE, VideoFeatures
+from flexsearch.objectives.weights import FIELD, PublishedWeights, check_sha256, existing, file_sha256, load_tensors, published
 
-FASHION_FEATURES = 128
-_TORCH_FIDELITY_NAMES = {"inception": "inception-v3-compat", "fashion-cnn": "flexsearch-fashion-cnn"}
-_FEATURES = {"inception": "2048", "fashion-cnn": "features"}
-
-
-class FashionClassifier(nn.Module):
-    """A small convolutional classifier of 16x16 grey images; (B, 1, 16, 16) in [-1, 1]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for inputs, outputs, stride in ((1, 32, 1), (32, 64, 2), (64, 96, 1), (96, 128, 2)):
-            layers += [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.GroupNorm(8, outputs), nn.SiLU()]
-        self.body = nn.Sequential(*layers)
-        self.project = nn.Linear(128 * 4 * 4, FASHION_FEATURES)
-        self.classify = nn.Linear(FASHION_FEATURES, 10)
-
-    def features(self, images: Tensor) -> Tensor:
-        """(B, 128) features."""
-        return F.silu(self.project(self.body(images).flatten(1)))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 10) logits."""
-        logits: Tensor = self.classify(self.features(images))
-        return logits
+INCEPTION_WEIGHTS = PublishedWeights(url=URL_INCEPTION_V3, sha256="6726825d")
 
 
-class FashionFeatures(FeatureExtractorBase):  # type: ignore[misc]
-    """`FashionClassifier`'s features of uint8 images (B, 1, H, W).
+@dataclass(frozen=True, kw_only=True)
+class Extractor:
+    """A feature network, on its device.
 
-    28x28 and 32x32 images (28 with a black border of 2) are brought to 16x16 exactly as the 16x16 data set is made.
+    Attributes:
+        name: one of `objectives.fid.extractor`'s.
+        network: uint8 images (B, C, H, W), or videos (B, C, F, H, W), to a tuple of features (B, D).
+        device: where the network is.
+        digest: identifies its weights.
+        channels: C.
+        num_features: D; None if only running it tells.
+        reads_videos: whether it reads videos instead of images.
     """
 
-    def __init__(self, name: str, features_list: list[str], weights: Path | None = None, **_: Any) -> None:
-        super().__init__(name, features_list)
-        self.classifier = FashionClassifier()
-        self.classifier.load_state_dict(load_file(weights or embedded_path("quickstart/extractor.safetensors")))
-        self.requires_grad_(False).eval()
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return ("features",)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return True
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        return torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
-
-    def forward(self, images: Tensor) -> tuple[Tensor]:
-        if images.shape[-1] == 32:
-            images = images[..., 2:-2, 2:-2]
-        if images.shape[-1] == 28:
-            images = resized(images, 16)
-        return (self.classifier.features(images.float() / 127.5 - 1),)
+    name: str
+    network: FeatureExtractorBase
+    device: torch.device
+    digest: str
+    channels: int
+    num_features: int | None = None
+    reads_videos: bool = False
 
 
-register_feature_extractor(_TORCH_FIDELITY_NAMES["fashion-cnn"], FashionFeatures)
-
-
-def create_extractor(name: str, *, device: torch.device, weights: str | None = None) -> FeatureExtractorBase:
+def create_extractor(
+    name: str, *, device: torch.device, weights: str | None = None, weights_sha256: str | None = None
+) -> Extractor:
     """The extractor `name`, on `device`.
 
+    Args:
+        name: "inception", "fashion-cnn", "dinov2" or "video".
+        device: where it runs.
+        weights: file with its weights; None takes the shipped or published ones.
+        weights_sha256: the SHA-256 of that file, or its beginning; None does not check.
+
     Raises:
-        UserError: an unknown name, or weights that cannot be had; says how to get them.
+        UserError: an unknown name, or weights that cannot be had or are not those expected; says how to get them.
     """
-    if name not in _TORCH_FIDELITY_NAMES:
-        raise UserError(
-            f"must be one of {sorted(_TORCH_FIDELITY_NAMES)}, but got {name!r}", field="objectives.fid.extractor"
-        )
-    options: dict[str, Any] = {}
-    if weights is not None:
-        path = Path(weights).expanduser()
-        if not path.exists():
-            raise UserError("does not exist", field=f"objectives.fid.weights: {path}")
-        options["weights" if name == "fashion-cnn" else "feature_extractor_weights_path"] = str(path)
+    path = None if weights is None else existing(weights)
+    if path is not None and weights_sha256 is not None:
+        check_sha256(path, weights_sha256)
+    match name:
+        case "inception":
+            network, channels, num_features = _inception(path), 3, 2048
+        case "fashion-cnn":
+            network, channels, num_features = _fashion_cnn(path), 1, FASHION_FEATURES
+        case "dinov2":
+            network, channels, num_features = _dinov2(path), 3, DINOV2_FEATURES
+        case "video":
+            network, channels, num_features = _video(path), 3, None
+        case _:
+            known = ["dinov2", "fashion-cnn", "inception", "video"]
+            raise UserError(f"must be one of {known}, but got {name!r}", field="objectives.fid.extractor")
+    return Extractor(
+        name=name,
+        network=network.to(device),
+        device=device,
+        digest=weights_digest(network) if name != "video" or path is None else file_sha256(path)[:12],
+        channels=channels,
+        num_features=num_features,
+        reads_videos=name == "video",
+    )
+
+
+def _inception(path: Path | None) -> FeatureExtractorBase:
+    path = published(INCEPTION_WEIGHTS, path=path)
+    tensors = io.BytesIO()  # torch-fidelity unpickles what it is given: let that be tensors and nothing else
+    torch.save(load_tensors(path), tensors)
+    tensors.seek(0)
+    return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=tensors)
+
+
+def _dinov2(path: Path | None) -> FeatureExtractorBase:
+    network = Dinov2()
+    network.load_state_dict(load_tensors(published(DINOV2_WEIGHTS, path=path)))
+    return Dinov2Features("dinov2-vit-l-14", network)
+
+
+def _fashion_cnn(path: Path | None) -> FeatureExtractorBase:
     try:
-        if name == "fashion-cnn":
-            extractor = FashionFeatures(_TORCH_FIDELITY_NAMES[name], [_FEATURES[name]], **options)
-        else:
-            extractor = create_feature_extractor(
-                _TORCH_FIDELITY_NAMES[name], [_FEATURES[name]], cuda=False, verbose=False, **options
-            )
-    except (OSError, SafetensorError) as error:
+        return FashionFeatures("flexsearch-fashion-cnn", ["features"], weights=path)
+    except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"the weights of {name} could not be read or downloaded ({reason}); give them as objectives.fid.weights",
-            field="objectives.fid.extractor",
-        ) from None
-    return extractor.to(device)
+        raise UserError(f"{FIELD} {path} could not be read ({reason})", field="objectives.fid.extractor") from None
 
 
-def feature_layer(name: str) -> str:
-    """The layer of extractor `name` whose features are compared."""
-    return _FEATURES[name]
+def _video(path: Path | None) -> FeatureExtractorBase:
+    if path is None:
+        raise UserError(f"is missing: the extractor video needs a TorchScript network, such as {WHERE}", field=FIELD)
+    return VideoFeatures("flexsearch-video", path)
 
 
-def weights_digest(extractor: nn.Module) -> str:
-    """Identifies an extractor's weights."""
+def weights_digest(network: nn.Module) -> str:
+    """Identifies a network's weights."""
     content = hashlib.sha256()
-    for key, value in sorted(extractor.state_dict().items()):
+    for key, value in sorted(network.state_dict().items()):
         content.update(key.encode())
         content.update(value.detach().cpu().contiguous().numpy().tobytes())
     return content.hexdigest()[:12]

@@ -5,26 +5,66 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
 
+from flexsearch.errors import UserError
 from flexsearch.settings import PositiveCount, settings
+
+ExtractorName = Literal["inception", "fashion-cnn", "dinov2", "video"]
+Metric = Literal["frechet", "kernel", "precision", "recall"]
+
+_REPORTED: dict[str, Metric] = {"fid": "frechet", "kid": "kernel", "precision": "precision", "recall": "recall"}
 
 
 @settings
 class FidSettings:
-    """Frechet distance between samples and reference statistics.
+    """Distance between samples and real images, in the feature space of a network.
 
     Attributes:
         images: samples to draw; distances are comparable only at equal numbers.
-        extractor: "inception" (the Frechet Inception Distance proper) or "fashion-cnn" (Fashion-MNIST).
-        reference: statistics of the real images: a `.npz` file with `mu` and `sigma`, or "embedded:quickstart".
-        weights: file with the extractor's weights; None lets it use its own.
+        extractor: the network whose features are compared: "inception" (its Frechet distance is the Frechet Inception
+            Distance proper), "fashion-cnn" (Fashion-MNIST), "dinov2" (FD-DINOv2), or "video" (Frechet Video Distance;
+            a TorchScript network given as `weights`).
+        distance: what the search minimises: "frechet" compares mean and covariance, "kernel" is the maximum mean
+            discrepancy with a cubic kernel (KID on Inception's features): without bias at small numbers of images.
+        reference: the real images: a `.npz` file with `mu` and `sigma`, images as `arr_0`, or both, such as ADM's; a
+            folder of images; "data", the training data of the run; or "embedded:quickstart".
+        reference_images: how many of the training data are the reference, where that is "data".
+        report: measured beside the objective on the same samples, and not searched for: "fid", "kid", "precision" and
+            "recall" on the objective's features, "fd_dinov2" on those of DINOv2. Precision and recall are better the
+            higher they are, and a search minimises: they are never objectives. All but "fid" need real images, not
+            only their `mu` and `sigma`.
+        weights: file with the objective's extractor's weights; None lets it use its own.
+        weights_sha256: the SHA-256 of that file, or its beginning; None does not check files of networks without
+            published weights.
         batch: images per sampling and feature batch.
     """
 
     images: Annotated[int, Ge(2)] = 5000
-    extractor: Literal["inception", "fashion-cnn"] = "inception"
+    extractor: ExtractorName = "inception"
+    distance: Literal["frechet", "kernel"] = "frechet"
     reference: str | None = None
+    reference_images: Annotated[int, Ge(2)] = 10_000
+    report: tuple[Literal["fid", "kid", "precision", "recall", "fd_dinov2"], ...] = ()
     weights: str | None = None
+    weights_sha256: str | None = None
     batch: PositiveCount = 100
+
+    def __post_init__(self) -> None:
+        if self.weights_sha256 is not None and self.weights is None:
+            raise UserError(
+                f"has no objectives.fid.weights to check, but got {self.weights_sha256!r}",
+                field="objectives.fid.weights_sha256",
+            )
+
+    @property
+    def metrics(self) -> dict[ExtractorName, tuple[Metric, ...]]:
+        """What is measured, by extractor; the objective is the first of the first."""
+        found: dict[ExtractorName, list[Metric]] = {self.extractor: [self.distance]}
+        for name in self.report:
+            extractor, metric = ("dinov2", "frechet") if name == "fd_dinov2" else (self.extractor, _REPORTED[name])
+            of_extractor = found.setdefault(extractor, [])
+            if metric not in of_extractor:
+                of_extractor.append(metric)
+        return {extractor: tuple(metrics) for extractor, metrics in found.items()}
 
 
 @settings
@@ -54,9 +94,23 @@ class ObjectiveSettings:
     @property
     def names(self) -> tuple[str, str]:
         """The measurements that the search minimises, in the study's order."""
-        return (fid_name(self.fid.extractor), "latency_ms")
+        return (fid_name(self.fid.extractor, self.fid.distance), "latency_ms")
 
 
-def fid_name(extractor: str) -> str:
-    """The objective's name: plain `fid` is Inception's alone."""
-    return "fid" if extractor == "inception" else f"fid_{extractor.replace('-', '_')}"
+_NAMES = {
+    ("frechet", "inception"): "fid",
+    ("kernel", "inception"): "kid",
+    ("frechet", "dinov2"): "fd_dinov2",
+    ("frechet", "video"): "fvd",
+}
+
+
+def fid_name(extractor: str, metric: Metric = "frechet") -> str:
+    """The measurement's name: plain `fid` and `kid` are Inception's alone, `fid_EXTRACTOR` is another's.
+
+    Precision and recall bear the same name on all features; their protocol says on which.
+    """
+    if metric in ("precision", "recall"):
+        return metric
+    prefix = "fid" if metric == "frechet" else "kid"
+    return _NAMES.get((metric, extractor), f"{prefix}_{extractor.replace('-', '_')}")

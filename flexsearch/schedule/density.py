@@ -1,7 +1,7 @@
 """The density schedule: which role each block plays, on how many tokens, at which diffusion time."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from flexsearch.errors import UserError
@@ -51,13 +51,13 @@ class DensitySchedule:
     @property
     def digest(self) -> str:
         """Identifies what the schedule does: two spellings of the same roles and grids share it."""
-        return short_digest({"roles": self.roles, "timetable": asdict(self.timetable)})
+        return short_digest({"roles": self.roles, "timetable": self.timetable.to_dict()})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; `from_dict` is the inverse."""
         return {
             "segments": [{"family": segment.family, **vars(segment)} for segment in self.segments],
-            "timetable": {"edges": list(self.timetable.edges), "grids": list(self.timetable.grids)},
+            "timetable": self.timetable.to_dict(),
         }
 
     @classmethod
@@ -81,7 +81,9 @@ class DensitySchedule:
                 raise UserError(f"has unknown or missing fields ({error})", field=path) from None
         timetable = values.get("timetable", {})
         try:
-            built = Timetable(**{key: tuple(value) for key, value in timetable.items()})
+            built = Timetable(
+                **{key: tuple(value) if isinstance(value, list) else value for key, value in timetable.items()}
+            )
         except UserError as error:
             raise error.under("timetable") from None
         except TypeError as error:
@@ -94,6 +96,8 @@ class DensitySchedule:
         text = "".join(letters[role] for role in self.roles)
         if self.has_sparse_tokens:
             text += " @" + ",".join(str(grid) for grid in self.timetable.grids)
+            if self.timetable.frames is not None:
+                text += f" {self.timetable.frames}f"
         return text
 
 

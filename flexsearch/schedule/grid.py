@@ -22,18 +22,27 @@ class TokenGrid:
     def num_tokens(self) -> int:
         return self.frames * self.height * self.width
 
-    def pooled(self, side: int) -> "TokenGrid":
+    def pooled(self, side: int, frames: int | None = None) -> "TokenGrid":
         """The sparse grid whose shorter side has `side` tokens; the longer side keeps the aspect ratio, rounded.
 
+        Args:
+            side: tokens along the shorter side.
+            frames: frames of the sparse grid; None keeps all.
+
         Raises:
-            UserError: `side` is not in [1, shorter side of this grid].
+            UserError: `side` is not in [1, shorter side of this grid], or `frames` does not divide this grid's.
         """
+        frames = self.frames if frames is None else frames
+        if frames < 1 or self.frames % frames:
+            legal = [number for number in range(1, self.frames + 1) if self.frames % number == 0]
+            nearest = min(legal, key=lambda number: abs(number - frames))
+            raise UserError(f"frames must divide {self.frames}, but got {frames}", nearest=nearest)
         shorter = min(self.height, self.width)
         if not 1 <= side <= shorter:
             nearest = min(max(side, 1), shorter)
             raise UserError(f"grid must be in [1, {shorter}], but got {side}", nearest=nearest)
         return TokenGrid(
-            frames=self.frames,
+            frames=frames,
             height=max(1, round(self.height * side / shorter)),
             width=max(1, round(self.width * side / shorter)),
         )

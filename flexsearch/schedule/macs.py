@@ -2,7 +2,7 @@
 
 The rule: every product inside a matrix multiplication or convolution counts once, for one sample and one forward pass
 (without guidance). Element-wise work, norms, softmax, means and pooling count nothing. This equals half of what
-`torch.utils.flop_counter` reports. Letters: n tokens, C width; `A = 6 C^2` is a block's adaLN.
+`torch.utils.flop_counter` reports. Letters: n tokens, C width, S text tokens.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,18 +17,23 @@ TIME_FREQUENCIES = 256  # sinusoidal features of the timestep
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerShape:
-    """The sizes of a DiT that decide its cost.
+    """The sizes of a diffusion transformer that decide its cost.
 
     Attributes:
-        num_blocks: transformer blocks.
+        num_blocks: transformer blocks; for video, pairs of a spatial and a temporal block.
         width: channels of a token.
         grid: dense tokens.
         patch_size: pixels or latents along a patch's side.
         in_channels: channels of the data.
         out_channels: channels of the output (twice the data's with learned variance).
-        num_classes: class labels, the "no label" not counted.
+        num_classes: class labels, the "no label" not counted; 0 for a model that reads text.
         mlp_ratio: hidden width of the MLP over `width`.
         num_embedders: timestep and class embedders that are computed; 1 where all blocks share one.
+        text_tokens: tokens of a caption, padding included; 0 for a model that reads class labels.
+        text_channels: channels of a caption's embedding.
+        shares_modulation: adaLN-single, one modulation for all blocks and a table per block (PixArt-alpha, Latte).
+        has_temporal_blocks: every spatial block is followed by a temporal one (Latte).
+        reads_size: the image's size and aspect ratio are embedded beside the timestep (PixArt-alpha at 1024 px).
     """
 
     num_blocks: int
@@ -40,23 +45,54 @@ class TransformerShape:
     num_classes: int
     mlp_ratio: int = 4
     num_embedders: int = 1
+    text_tokens: int = 0
+    text_channels: int = 0
+    shares_modulation: bool = False
+    has_temporal_blocks: bool = False
+    reads_size: bool = False
+
+    @property
+    def sample_size(self) -> tuple[int, ...]:
+        """Shape of one sample: (C, H, W), or (C, F, H, W) of a video."""
+        frames = (self.grid.frames,) if self.has_temporal_blocks else ()
+        return (self.in_channels, *frames, self.grid.height * self.patch_size, self.grid.width * self.patch_size)
 
 
 def operation_macs(operation: Operation, shape: TransformerShape) -> int:
-    """MACs of one block playing one role."""
-    queries, keys, c = operation.queries.num_tokens, operation.keys.num_tokens, shape.width
-    modulation = 6 * c * c
-    mlp = 2 * shape.mlp_ratio * queries * c * c
-    if operation.kind == "pool":  # value and output projection of one mean token
-        return 2 * c * c + mlp + modulation
-    attention = 2 * queries * c * c + 2 * keys * c * c + 2 * queries * keys * c
+    """MACs of one block (of one pair, for video) playing one role."""
+    queries, keys, c = operation.queries, operation.keys, shape.width
+    groups = min(queries.frames, keys.frames)  # attention in space stays inside a frame, or a window of frames
+    n, m = queries.num_tokens, keys.num_tokens
+    macs = _rest_macs(n, shape) + _text_macs(n, shape)
+    if operation.kind == "pool":  # value and output projection of one mean token per frame
+        macs += 2 * queries.frames * c * c
+    else:
+        macs += 2 * n * c * c + 2 * m * c * c + 2 * n * m * c // groups
     if operation.kind == "recover":  # W1 on the sparse tokens (before upsampling), W2 on the dense ones
-        attention += keys * c * c + queries * c * c
-    return attention + mlp + modulation
+        macs += m * c * c + n * c * c
+    if not shape.has_temporal_blocks:
+        return macs
+    if operation.kind == "pool":  # one mean token per place
+        return macs + _rest_macs(n, shape) + 2 * n // queries.frames * c * c
+    return macs + _rest_macs(n, shape) + 4 * n * c * c + 2 * n * queries.frames * c
+
+
+def _rest_macs(tokens: int, shape: TransformerShape) -> int:
+    """MLP and modulation of one block."""
+    squared = shape.width**2
+    return 2 * shape.mlp_ratio * tokens * squared + (0 if shape.shares_modulation else 6 * squared)
+
+
+def _text_macs(tokens: int, shape: TransformerShape) -> int:
+    """Cross-attention of `tokens` to the caption; keys and values are projected once per sample."""
+    if not shape.text_tokens:
+        return 0
+    c, text = shape.width, shape.text_tokens
+    return 2 * tokens * c * c + 2 * text * c * c + 2 * tokens * text * c
 
 
 def authors_operation_macs(operation: Operation, shape: TransformerShape) -> int:
-    """MACs of one block as the authors' code runs it, to compare with the paper's table.
+    """MACs of one block of an image model as the authors' code runs it, to compare with the paper's table.
 
     Their pool block projects every token and multiplies with an N x N matrix of ones; their recovery merges after
     upsampling. Both give the same numbers as ours for more work.
@@ -71,10 +107,15 @@ def authors_operation_macs(operation: Operation, shape: TransformerShape) -> int
 
 
 def ends_macs(shape: TransformerShape) -> int:
-    """MACs outside the blocks: patch embedding, timestep embedding, final modulation and projection."""
+    """MACs outside the blocks: patch embedding, embedding of the conditions, final modulation and projection."""
     n, c, area = shape.grid.num_tokens, shape.width, shape.patch_size**2
-    embedder = TIME_FREQUENCIES * c + c * c
-    return n * c * area * (shape.in_channels + shape.out_channels) + shape.num_embedders * embedder + 2 * c * c
+    macs = n * c * area * (shape.in_channels + shape.out_channels)
+    macs += shape.num_embedders * (TIME_FREQUENCIES * c + c * c)
+    macs += shape.text_tokens * (shape.text_channels * c + c * c)
+    macs += 6 * c * c if shape.shares_modulation else 2 * c * c
+    if shape.reads_size:  # height, width and aspect ratio, a third of the width each
+        macs += 3 * (TIME_FREQUENCIES * (c // 3) + (c // 3) ** 2)
+    return macs
 
 
 def plan_macs(
@@ -102,11 +143,21 @@ def plan_params(plan: Plan, shape: TransformerShape) -> int:
     The convention of the FlexDiT logs: one embedder, the fixed position embedding counted, queries and keys of pool
     blocks left out, two `C x C` linear maps with bias for every recover block.
     """
-    n, c, area = shape.grid.num_tokens, shape.width, shape.patch_size**2
+    n, c, area = shape.grid.height * shape.grid.width, shape.width, shape.patch_size**2
     linear = c * c + c
-    block = 4 * linear + (2 * shape.mlp_ratio * c * c + (shape.mlp_ratio + 1) * c) + 6 * linear
-    embedders = shape.num_embedders * (TIME_FREQUENCIES * c + c + linear + (shape.num_classes + 1) * c)
+    blocks_in_one = 2 if shape.has_temporal_blocks else 1
+    modulation = 6 * c if shape.shares_modulation else 6 * linear
+    block = blocks_in_one * (4 * linear + 2 * shape.mlp_ratio * c * c + (shape.mlp_ratio + 1) * c + modulation)
+    block += 4 * linear if shape.text_tokens else 0
+    classes = (shape.num_classes + 1) * c if shape.num_classes else 0
+    embedders = shape.num_embedders * (TIME_FREQUENCIES * c + c + linear + classes)
+    if shape.text_tokens:
+        embedders += shape.text_channels * c + c + linear
+    if shape.reads_size:
+        third = c // 3
+        embedders += 2 * (TIME_FREQUENCIES * third + third + third * third + third)
     patches = area * shape.in_channels * c + c + n * c
-    head = 2 * linear + (c + 1) * area * shape.out_channels
-    changed = 2 * linear * (len(plan.blocks("recover")) - len(plan.blocks("pool")))
+    final = 6 * linear + 2 * c if shape.shares_modulation else 2 * linear
+    head = final + (c + 1) * area * shape.out_channels
+    changed = 2 * linear * (len(plan.blocks("recover")) - blocks_in_one * len(plan.blocks("pool")))
     return shape.num_blocks * block + embedders + patches + head + changed

@@ -45,7 +45,7 @@ def lower(schedule: DensitySchedule, *, num_blocks: int, grid: TokenGrid) -> Pla
     stages = []
     for stage, side in enumerate(schedule.timetable.grids):
         try:
-            sparse = grid.pooled(side)
+            sparse = grid.pooled(side, schedule.timetable.frames)
         except UserError as error:
             raise error.under(f"timetable.grids[{stage}]") from None
         tokens = {

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isqrt
+from typing import Any
 
 from flexsearch.errors import UserError
 
@@ -18,10 +19,12 @@ class Timetable:
     Attributes:
         edges: rising, from 0 to 1; stage j covers `[edges[j], edges[j+1])`, the last one 1 as well.
         grids: per stage, the tokens along the shorter side of the sparse grid.
+        frames: frames of the sparse grids of a video; None keeps all.
     """
 
     edges: tuple[float, ...] = (0.0, 1.0)
     grids: tuple[int, ...] = (1,)
+    frames: int | None = None
 
     def __post_init__(self) -> None:
         edges, grids = tuple(float(edge) for edge in self.edges), tuple(self.grids)
@@ -31,6 +34,8 @@ class Timetable:
             raise UserError(f"must rise from 0 to 1, but got {list(edges)}", field="edges")
         if any(isinstance(grid, bool) or not isinstance(grid, int) or grid < 1 for grid in grids):
             raise UserError(f"must be whole numbers of at least 1, but got {list(grids)}", field="grids", nearest=1)
+        if self.frames is not None and (isinstance(self.frames, bool) or self.frames < 1):
+            raise UserError(f"must be at least 1, but got {self.frames}", field="frames", nearest=1)
         kept = [stage for stage in range(len(grids)) if stage == 0 or grids[stage] != grids[stage - 1]]
         object.__setattr__(self, "edges", (*(edges[stage] for stage in kept), 1.0))
         object.__setattr__(self, "grids", tuple(grids[stage] for stage in kept))
@@ -38,6 +43,11 @@ class Timetable:
     @property
     def num_stages(self) -> int:
         return len(self.grids)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; what is not set is left out."""
+        values: dict[str, Any] = {"edges": list(self.edges), "grids": list(self.grids)}
+        return values if self.frames is None else {**values, "frames": self.frames}
 
     def stage_of(self, time: float) -> int:
         """The stage that covers `time` in [0, 1]."""
@@ -49,7 +59,7 @@ def equal_edges(num_stages: int) -> tuple[float, ...]:
     return tuple(stage / num_stages for stage in range(num_stages + 1))
 
 
-def linear_timetable(*, stages: int, clean_grid: int, noise_grid: int) -> Timetable:
+def linear_timetable(*, stages: int, clean_grid: int, noise_grid: int, frames: int | None = None) -> Timetable:
     """Equal stages whose pruning rate goes linearly from the clean grid's to the noise grid's, grids rounded down.
 
     With four stages and grids 10 to 6 this is the paper's r in [0.61, 0.86] on 256 tokens: 10, 8, 7, 6. One stage
@@ -57,4 +67,4 @@ def linear_timetable(*, stages: int, clean_grid: int, noise_grid: int) -> Timeta
     """
     clean, noise = clean_grid**2, noise_grid**2
     tokens = [clean + (noise - clean) * stage / max(stages - 1, 1) for stage in range(stages)]
-    return Timetable(edges=equal_edges(stages), grids=tuple(isqrt(round(count)) for count in tokens))
+    return Timetable(edges=equal_edges(stages), grids=tuple(isqrt(round(count)) for count in tokens), frames=frames)

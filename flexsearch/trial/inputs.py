@@ -22,6 +22,7 @@ from flexsearch.models.loading import Base, is_here, load_base, load_decoder
 from flexsearch.objectives.extractors import create_extractor
 from flexsearch.objectives.fid import ReferenceStatistics, load_reference
 from flexsearch.paths import PREFIX, resolve_path
+from flexsearch.trial.fit import check_fit
 from flexsearch.trial.settings import TrialSettings
 
 T = TypeVar("T")
@@ -74,10 +75,7 @@ def _load(settings_json: str) -> Inputs:
     extractor = _try(lambda: create_extractor(fid.extractor, device=device, weights=fid.weights), missing)
     if reference is None or data is None or base is None or extractor is None:
         raise UserError("; ".join(map(str, missing)))
-    if data.num_classes != base.model.shape.num_classes:
-        raise UserError(
-            f"has {data.num_classes} classes, but the base was made for {base.model.shape.num_classes}", field="data"
-        )
+    check_fit(data, base.model.shape)
     return Inputs(
         base=base,
         data=data,

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torchvision.utils import save_image
 
-from flexsearch.data.images import to_uint8
-from flexsearch.diffusion.sampling import denoise, generate, initial_noise, sampler_times
+from flexsearch.data.images import tiles, to_uint8
+from flexsearch.diffusion.sampling import denoise, generate, initial_noise, on, sampler_times
 from flexsearch.diffusion.training import Training
 from flexsearch.files import replacing, write_atomically
 from flexsearch.measurement import Measurement
@@ -109,17 +109,18 @@ def _macs(model: FlexDiT, order: TrialOrder, bench: Workbench) -> Measurement:
 
 def _batch_of(model: FlexDiT, sampler_steps: int, bench: Workbench) -> Workload:
     """Generating one batch of images."""
-    shape, batch = model.shape, bench.settings.objectives.latency.batch
-    size = (shape.in_channels, shape.grid.height * shape.patch_size, shape.grid.width * shape.patch_size)
-    noise = initial_noise(range(batch), shape=size, seed=0).to(bench.inputs.device)
-    labels = torch.tensor([index % shape.num_classes for index in range(batch)], device=bench.inputs.device)
+    inputs, batch = bench.inputs, bench.settings.objectives.latency.batch
+    noise = initial_noise(range(batch), shape=model.shape.sample_size, seed=0).to(inputs.device)
+    condition = on(inputs.device, inputs.data.conditions.of_samples(range(batch)))
+    none = on(inputs.device, inputs.data.conditions.none(batch))
 
     def run() -> Tensor:
         return denoise(
             model.eval(),
-            bench.inputs.base.scheduler,
+            inputs.base.scheduler,
             noise=noise,
-            labels=labels,
+            condition=condition,
+            none=none,
             sampler_steps=sampler_steps,
             settings=bench.settings.sampling,
         )
@@ -194,11 +195,12 @@ def _fine_tune(
 
 
 def _sample(model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report) -> Tensor:
-    """(N, C, H, W) uint8 images."""
+    """(N, C, H, W) uint8 images, or (N, C, F, H, W) videos."""
     fid, batches, done = bench.settings.objectives.fid, [], 0
     drawn = generate(
         model.eval(),
         bench.inputs.base.scheduler,
+        conditions=bench.inputs.data.conditions,
         num_images=fid.images,
         batch=fid.batch,
         sampler_steps=order.candidate.sampler_steps,
@@ -238,4 +240,4 @@ def _keep(model: FlexDiT, images: Tensor, order: TrialOrder) -> None:
     """Writes the averaged weights with their schedule, and a grid of the first images."""
     model.save_pretrained(order.trial_dir / CHECKPOINT, safe_serialization=True)
     with replacing(order.trial_dir / "samples.png") as path:
-        save_image(images[:SHOWN_IMAGES].float() / 255, path, nrow=10, padding=1)
+        save_image(tiles(images[:SHOWN_IMAGES]).float() / 255, path, nrow=10, padding=1)

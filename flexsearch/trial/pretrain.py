@@ -18,6 +18,7 @@ from flexsearch.files import replacing
 from flexsearch.models.backbones.dit import new_base, untied
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.settings import BaseSettings
+from flexsearch.trial.fit import check_fit
 
 _SAVE_EVERY = 250
 
@@ -52,14 +53,7 @@ def pretrain(
     images = load_data(data)
     base, scheduler = new_base(dict(settings.config), seed=seed), FlowMatchEulerDiscreteScheduler()
     model = FlexDiT.from_base(base).to(device)
-    shape, found = model.shape, tuple(images.clean(torch.tensor([0])).shape[1:])
-    wanted = (shape.in_channels, shape.grid.height * shape.patch_size, shape.grid.width * shape.patch_size)
-    if found != wanted or images.num_classes != shape.num_classes:
-        raise UserError(
-            f"describes data of shape {wanted} and {shape.num_classes} classes, but the data have {found} and "
-            f"{images.num_classes}",
-            field="base.config",
-        )
+    check_fit(images, model.shape)
     stream = BatchStream(data=images, batch=optimisation.batch, seed=seed)
     training = Training(model, process=process_of(scheduler), stream=stream, optimisation=optimisation)
     averaged = training.averaged

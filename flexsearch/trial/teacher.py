@@ -22,7 +22,7 @@ def live_teacher(base: FlexDiT) -> Teacher:
     def teach(update: int, batch: Batch, noisy: Tensor, model_time: Tensor) -> Tensor:
         del update
         with torch.no_grad():
-            output: Tensor = base(noisy, model_time, batch.labels, stage=0).sample
+            output: Tensor = base(noisy, model_time, stage=0, **batch.condition).sample
         return output
 
     return teach
@@ -40,7 +40,7 @@ def write_lessons(
     """Computes and stores the base's output for every batch of a run.
 
     Args:
-        path: safetensors file; one (B, C, H, W) tensor per update.
+        path: safetensors file; one tensor per update, shaped like the model's output.
         base: all-dense, in eval mode.
         process: the training objective.
         stream: the batches that every trial will see.

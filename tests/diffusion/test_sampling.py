@@ -8,10 +8,12 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from flexsearch.data.conditions import ClassConditions
 from flexsearch.diffusion.sampling import denoise, generate, initial_noise, sampler_times
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.models.flexdit import FlexDiT
 
+CLASSES = ClassConditions(num_classes=10)
 SCHEDULERS = [FlowMatchEulerDiscreteScheduler, DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler]
 
 
@@ -19,6 +21,7 @@ def drawn(model: FlexDiT, *, batch: int, num: int = 6, seed: int = 0, **settings
     batches = generate(
         model,
         FlowMatchEulerDiscreteScheduler(),
+        conditions=CLASSES,
         num_images=num,
         batch=batch,
         sampler_steps=3,
@@ -59,7 +62,7 @@ class Oracle(torch.nn.Module):
     def plan(self, _: None) -> SimpleNamespace:
         return SimpleNamespace(stage_of=lambda time: self.seen.append(time) or 0)
 
-    def forward(self, noisy: Tensor, timestep: Tensor, labels: Tensor, *, stage: int) -> SimpleNamespace:
+    def forward(self, noisy: Tensor, timestep: Tensor, *, stage: int, class_labels: Tensor) -> SimpleNamespace:
         if isinstance(self.scheduler, FlowMatchEulerDiscreteScheduler):
             return SimpleNamespace(sample=(noisy - self.clean) / (timestep[0] / 1000))
         abar = self.scheduler.alphas_cumprod[timestep[0].long()]
@@ -71,8 +74,16 @@ def test_an_oracle_arrives_at_the_data(scheduler_class: Any) -> None:
     scheduler = scheduler_class()
     clean = torch.linspace(-0.9, 0.9, 64).reshape(1, 1, 8, 8)
     oracle = Oracle(clean, scheduler)
-    noise, labels = initial_noise([0], shape=(1, 8, 8), seed=0), torch.tensor([3])
-    found = denoise(oracle, scheduler, noise=noise, labels=labels, sampler_steps=20, settings=SamplingSettings())
+    noise, condition = initial_noise([0], shape=(1, 8, 8), seed=0), CLASSES.of_samples([3])
+    found = denoise(
+        oracle,
+        scheduler,
+        noise=noise,
+        condition=condition,
+        none=CLASSES.none(1),
+        sampler_steps=20,
+        settings=SamplingSettings(),
+    )
     torch.testing.assert_close(found, clean, atol=0.06, rtol=0)
     assert oracle.seen == sampler_times(scheduler, 20)
     assert oracle.seen == sorted(oracle.seen, reverse=True)
@@ -90,11 +101,18 @@ def test_guidance_moves_away_from_the_unlabelled_output(tiny_model: FlexDiT) -> 
 def test_guidance_is_classifier_free_guidance(tiny_model: FlexDiT) -> None:
     """One Euler step, written out."""
     scheduler = FlowMatchEulerDiscreteScheduler()
-    noise, labels = initial_noise([0, 1], shape=(1, 16, 16), seed=0), torch.tensor([2, 5])
-    settings = SamplingSettings(guidance=2.5)
-    found = denoise(tiny_model, scheduler, noise=noise, labels=labels, sampler_steps=1, settings=settings)
+    noise, condition = initial_noise([0, 1], shape=(1, 16, 16), seed=0), {"class_labels": torch.tensor([2, 5])}
+    found = denoise(
+        tiny_model,
+        scheduler,
+        noise=noise,
+        condition=condition,
+        none=CLASSES.none(2),
+        sampler_steps=1,
+        settings=SamplingSettings(guidance=2.5),
+    )
     time = torch.tensor([1000.0, 1000.0])
     with torch.inference_mode():
-        labelled = tiny_model(noise, time, labels).sample
-        free = tiny_model(noise, time, torch.tensor([10, 10])).sample
+        labelled = tiny_model(noise, time, **condition).sample
+        free = tiny_model(noise, time, class_labels=torch.tensor([10, 10])).sample
     torch.testing.assert_close(found, noise - (free + 2.5 * (labelled - free)), rtol=1e-4, atol=1e-4)

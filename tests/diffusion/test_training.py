@@ -63,7 +63,7 @@ def test_distillation_pulls_towards_the_teacher(tiny_base: DiTTransformer2DModel
     plain = float(run.loss(0, batch).detach())
     run.teacher = lambda _update, _batch, noisy, _time: torch.zeros_like(noisy)
     noisy, time = run.process.noisy(batch.clean, batch.noise, batch.time), run.process.model_time(batch.time)
-    output = run.model(noisy, time, batch.labels).sample
+    output = run.model(noisy, time, **batch.condition).sample
     assert float(run.loss(0, batch).detach()) == pytest.approx(
         plain + 2.0 * float((output**2).mean().detach()), rel=1e-5
     )

@@ -86,6 +86,7 @@ def test_the_kept_model_draws_the_images_that_were_scored(start: Callable[..., T
     (images,) = generate(
         model,
         bench.inputs.base.scheduler,
+        conditions=bench.inputs.data.conditions,
         num_images=10,
         batch=10,
         sampler_steps=order.candidate.sampler_steps,

@@ -1,65 +1,45 @@
 """Adapter of diffusers' `DiTTransformer2DModel` (Peebles & Xie 2023, arXiv 2212.09748)."""
 
 import copy
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from diffusers import DiTTransformer2DModel
 from torch import Tensor, nn
 
-from flexsearch.models.backbones.protocol import BackboneBlock, Modulation
+from flexsearch.errors import UserError
+from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
+from flexsearch.models.backbones.modulation import Conditioning, Modulation
+from flexsearch.models.backbones.patches import unpatchify
 from flexsearch.models.shapes import dit_shape_of
 from flexsearch.schedule.grid import TokenGrid
 
-
-class DiTBlock:
-    """One `BasicTransformerBlock` with adaLN-Zero. Holds no weights of its own."""
-
-    def __init__(self, block: nn.Module) -> None:
-        self.block = block
-
-    def modulation(self, conditioning: Tensor) -> Modulation:
-        norm: Any = self.block.norm1
-        vectors = norm.linear(norm.silu(conditioning))  # (B, 6C)
-        return Modulation(*(vector[:, None] for vector in vectors.chunk(6, dim=1)))
-
-    def normed(self, tokens: Tensor, modulation: Modulation) -> Tensor:
-        norm: Any = self.block.norm1
-        normed: Tensor = norm.norm(tokens) * (1 + modulation.scale_mixer) + modulation.shift_mixer
-        return normed
-
-    def attend(self, queries: Tensor, keys: Tensor) -> Tensor:
-        attention: Any = self.block.attn1
-        output: Tensor = attention(queries, encoder_hidden_states=None if keys is queries else keys)
-        return output
-
-    def pool(self, tokens: Tensor) -> Tensor:
-        attention: Any = self.block.attn1
-        output: Tensor = attention.to_out[0](attention.to_v(tokens.mean(dim=1, keepdim=True)))
-        return output
-
-    def after_mixer(self, tokens: Tensor, modulation: Modulation) -> Tensor:
-        block: Any = self.block
-        normed = block.norm3(tokens) * (1 + modulation.scale_mlp) + modulation.shift_mlp
-        output: Tensor = modulation.gate_mlp * block.ff(normed) + tokens
-        return output
+_EMBEDDER = "transformer_blocks.{}.norm1.emb."
 
 
 class DiTBackbone:
     """A `DiTTransformer2DModel`, taken apart.
 
-    Takes ownership of `base`: equal embedders become one shared module, and label dropout is left to the batches.
+    Equal embedders become one shared module, and label dropout is left to the batches.
     """
 
-    base_class = DiTTransformer2DModel
+    base_class: ClassVar[Any] = DiTTransformer2DModel
+    reads = ("class_labels",)
 
     def __init__(self, base: DiTTransformer2DModel, *, tied: bool | None = None) -> None:
         self.base = base
         self.tied = tie_embedders(base, known=tied)
         leave_label_dropout_to_the_batches(base)
-        self.shape = dit_shape_of(base.config, num_embedders=1 if self.tied else len(base.transformer_blocks))
-        self.blocks: list[BackboneBlock] = [DiTBlock(block) for block in base.transformer_blocks]
+        num = len(base.transformer_blocks)
+        self.tied_copies = [(_EMBEDDER.format(block), _EMBEDDER.format(0)) for block in range(1, num)] if self.tied else []
+        self.shape = dit_shape_of(base.config, num_embedders=1 if self.tied else num)
+        self.blocks = [
+            (TransformerBlock(block, norm_mixer=block.norm1.norm, norm_mlp=block.norm3),)
+            for block in base.transformer_blocks
+        ]
+        self._fused_modulation: tuple[Tensor, Tensor] | None = None
 
     def grid_of(self, sample: Tensor) -> TokenGrid:
         height, width = sample.shape[-2:]
@@ -69,20 +49,32 @@ class DiTBackbone:
         tokens: Tensor = self.base.pos_embed(sample)
         return tokens
 
-    def conditioning(self, timestep: Tensor, class_labels: Tensor, tokens: Tensor) -> list[Tensor]:
-        blocks = self.base.transformer_blocks
-        if self.tied:
-            return [blocks[0].norm1.emb(timestep, class_labels, hidden_dtype=tokens.dtype)] * len(blocks)
-        return [block.norm1.emb(timestep, class_labels, hidden_dtype=tokens.dtype) for block in blocks]
+    def conditioning(self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Conditioning:
+        if "class_labels" not in condition:
+            raise UserError("is missing: this base reads class labels", field="class_labels")
+        norms = [block.norm1 for block in self.base.transformer_blocks]
+        embedders = [norms[0].emb] if self.tied else [norm.emb for norm in norms]
+        embeddings = [emb(timestep, condition["class_labels"], hidden_dtype=dtype) for emb in embedders]
+        if self._fused_modulation is not None:
+            rows = F.linear(F.silu(embeddings[0]), *self._fused_modulation).chunk(len(norms), dim=1)
+        else:
+            each = embeddings * len(norms) if self.tied else embeddings
+            rows = tuple(norm.linear(norm.silu(row)) for norm, row in zip(norms, each, strict=True))  # (B, 6C) each
+        modulations = [(Modulation(*(vector[:, None] for vector in row.chunk(6, dim=1))),) for row in rows]
+        return Conditioning(embedding=embeddings[0], modulations=modulations)
 
-    def head(self, tokens: Tensor, conditioning: Tensor, grid: TokenGrid) -> Tensor:
-        base, patch, channels = self.base, self.shape.patch_size, self.shape.out_channels
-        shift, scale = base.proj_out_1(F.silu(conditioning)).chunk(2, dim=1)
-        tokens = base.norm_out(tokens) * (1 + scale[:, None]) + shift[:, None]
-        pixels = base.proj_out_2(tokens).reshape(-1, grid.height, grid.width, patch, patch, channels)
-        pixels = torch.einsum("nhwpqc->nchpwq", pixels)
-        output: Tensor = pixels.reshape(-1, channels, grid.height * patch, grid.width * patch)
-        return output
+    def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
+        base = self.base
+        shift, scale = base.proj_out_1(F.silu(conditioning.embedding)).chunk(2, dim=1)
+        projected = base.proj_out_2(base.norm_out(tokens) * (1 + scale[:, None]) + shift[:, None])
+        return unpatchify(projected, height=grid.height, width=grid.width, patch_size=self.shape.patch_size)
+
+    def fuse(self) -> None:
+        fuse_projections(self.blocks)
+        if self.tied:  # one embedding for all blocks: their adaLN is one matrix product
+            linears = [block.norm1.linear for block in self.base.transformer_blocks]
+            weight = torch.cat([linear.weight.detach() for linear in linears])  # (blocks * 6C, C)
+            self._fused_modulation = (weight, torch.cat([linear.bias.detach() for linear in linears]))
 
 
 def tie_embedders(base: DiTTransformer2DModel, *, known: bool | None = None) -> bool:

@@ -1,62 +1,50 @@
 """What FlexDiT asks of a base model: an adapter that names its parts.
 
-Letters: B batch, n tokens, C width. A new architecture is one file that implements `Backbone` and `BackboneBlock`.
+A new architecture is one file that implements `Backbone` out of `TransformerBlock`s. Letters: B batch, N dense tokens,
+C width, H x W latent pixels, F frames (of a video).
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
+from flexsearch.models.backbones.block import TransformerBlock
+from flexsearch.models.backbones.modulation import Conditioning
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.macs import TransformerShape
 
 
-@dataclass(frozen=True)
-class Modulation:
-    """adaLN-Zero's six vectors for one block, each (B, 1, C)."""
-
-    shift_mixer: Tensor
-    scale_mixer: Tensor
-    gate_mixer: Tensor
-    shift_mlp: Tensor
-    scale_mlp: Tensor
-    gate_mlp: Tensor
-
-
-class BackboneBlock(Protocol):
-    """One block of the base, taken apart. The same weights serve every role."""
-
-    def modulation(self, conditioning: Tensor) -> Modulation:
-        """adaLN of this block; the same at every density."""
-
-    def normed(self, tokens: Tensor, modulation: Modulation) -> Tensor:
-        """(B, n, C) normalised and modulated tokens, ready for the token mixer."""
-
-    def attend(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """(B, n, C) attention of normed `queries` to normed `keys` (B, m, C), output projection included."""
-
-    def pool(self, tokens: Tensor) -> Tensor:
-        """(B, 1, C) attention with uniform weights: what every normed token would receive."""
-
-    def after_mixer(self, tokens: Tensor, modulation: Modulation) -> Tensor:
-        """(B, n, C) the rest of the block: the gated MLP, and text attention where the base has it."""
-
-
 class Backbone(Protocol):
-    """A base model, taken apart."""
+    """A base model, taken apart. Takes ownership of it.
 
+    Attributes:
+        base_class: diffusers' class.
+        reads: keyword arguments of the base's forward that condition it.
+        shape: the base's sizes.
+        blocks: for every block of the plan, the transformer blocks that it is made of: one, or for video a spatial and
+            a temporal one. The first plays the operation's role; the next follow at the density that it leaves.
+        tied_copies: (prefix of a copy, prefix of the original) of the base's weights that are one module here.
+    """
+
+    base_class: ClassVar[Any]
+    reads: ClassVar[tuple[str, ...]]
     shape: TransformerShape
-    blocks: list[BackboneBlock]
+    blocks: list[tuple[TransformerBlock, ...]]
+    tied_copies: list[tuple[str, str]]
 
     def grid_of(self, sample: Tensor) -> TokenGrid:
         """The dense token grid of an input."""
 
     def embed(self, sample: Tensor) -> Tensor:
-        """(B, N, C) dense tokens, position embedding added."""
+        """(B, N, C) dense tokens, frame after frame, position embedding added."""
 
-    def conditioning(self, timestep: Tensor, class_labels: Tensor, tokens: Tensor) -> list[Tensor]:
-        """Per block, the (B, C) vector that modulates it; computed once where all embedders are equal."""
+    def conditioning(self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Conditioning:
+        """What the blocks read; `condition` holds arguments out of `reads`."""
 
-    def head(self, tokens: Tensor, conditioning: Tensor, grid: TokenGrid) -> Tensor:
-        """(B, out_channels, H, W) the output of the model."""
+    def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
+        """The output of the model, (B, out_channels, H, W) or (B, out_channels, F, H, W)."""
+
+    def fuse(self) -> None:
+        """Copies matrices that multiply one input into one matrix, for inference. Outputs change by rounding only."""

@@ -1,0 +1,103 @@
+"""What a model is conditioned on: class labels, or the stored embeddings of captions.
+
+A condition is the keyword arguments of the model's forward, each with a leading batch dimension. Letters: B batch,
+S tokens of a caption with padding, D channels of its embedding.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from flexsearch.schedule.macs import TransformerShape
+
+LATENT_PIXELS = 8
+"""Pixels of an image along one latent pixel of the autoencoders that these models use."""
+
+Condition = dict[str, Tensor]
+"""`class_labels` (B,) int64; or `encoder_hidden_states` (B, S, D) float32 and `encoder_attention_mask` (B, S) int64 (1
+for a token, 0 for padding), and for PixArt-alpha at 1024 px `resolution` (B, 2) and `aspect_ratio` (B, 1) float32."""
+
+
+class Conditions(Protocol):
+    """Where conditions come from."""
+
+    def of_samples(self, indices: Sequence[int]) -> Condition:
+        """What the generated images with these indices are conditioned on."""
+
+    def none(self, num: int) -> Condition:
+        """`num` rows of "no condition", for guidance and dropout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassConditions:
+    """Class labels in turn: generated image i has label `i % num_classes`. "No label" is `num_classes`."""
+
+    num_classes: int
+
+    def of_samples(self, indices: Sequence[int]) -> Condition:
+        return self.of_labels(torch.tensor([index % self.num_classes for index in indices]))
+
+    def of_labels(self, labels: Tensor) -> Condition:
+        return {"class_labels": labels}
+
+    def none(self, num: int) -> Condition:
+        return {"class_labels": torch.full((num,), self.num_classes)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionConditions:
+    """Embedded captions in turn: generated image i has caption `i % num`.
+
+    Attributes:
+        rows: (sum of lengths, D) embeddings of all captions, one after the other, without padding.
+        ends: (num,) int64, where each caption ends in `rows`.
+        empty: (length, D) the embedding of the empty caption.
+        max_tokens: S; shapes are static.
+        added: further constants, one row each, that the model reads for every image.
+    """
+
+    rows: Tensor
+    ends: Tensor
+    empty: Tensor
+    max_tokens: int = 120
+    added: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def of_samples(self, indices: Sequence[int]) -> Condition:
+        return self.of_captions([index % len(self.ends) for index in indices])
+
+    def of_captions(self, captions: Sequence[int]) -> Condition:
+        """The conditions of these captions."""
+        starts = [0 if index == 0 else int(self.ends[index - 1]) for index in captions]
+        return self._padded(
+            [self.rows[start : int(self.ends[index])] for start, index in zip(starts, captions, strict=True)]
+        )
+
+    def none(self, num: int) -> Condition:
+        return self._padded([self.empty] * num)
+
+    def _padded(self, embeddings: Sequence[Tensor]) -> Condition:
+        states = torch.zeros(len(embeddings), self.max_tokens, self.empty.shape[1])
+        mask = torch.zeros(len(embeddings), self.max_tokens, dtype=torch.int64)
+        for row, embedding in enumerate(embeddings):
+            kept = embedding[: self.max_tokens]
+            states[row, : len(kept)], mask[row, : len(kept)] = kept.float(), 1
+        added = {name: value.expand(len(embeddings), *value.shape[1:]) for name, value in self.added.items()}
+        return {"encoder_hidden_states": states, "encoder_attention_mask": mask, **added}
+
+
+def random_condition(shape: TransformerShape, *, batch: int, generator: torch.Generator) -> Condition:
+    """A condition that a model of `shape` reads, out of thin air: for benchmarks and checks, not for images."""
+    if not shape.text_tokens:
+        return {"class_labels": torch.randint(shape.num_classes + 1, (batch,), generator=generator)}
+    condition = {
+        "encoder_hidden_states": torch.randn(batch, shape.text_tokens, shape.text_channels, generator=generator),
+        "encoder_attention_mask": torch.ones(batch, shape.text_tokens, dtype=torch.int64),
+    }
+    if shape.reads_size:
+        height, width = (side * shape.patch_size * LATENT_PIXELS for side in (shape.grid.height, shape.grid.width))
+        condition["resolution"] = torch.tensor([[height, width]]).float().expand(batch, 2)
+        condition["aspect_ratio"] = torch.tensor([[height / width]]).expand(batch, 1)
+    return condition

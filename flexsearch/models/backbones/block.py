@@ -1,0 +1,73 @@
+"""One transformer block of diffusers, taken apart into the pieces that roles are made of.
+
+Letters: B batch, n and m tokens, C width, F frames.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from flexsearch.models.backbones.attention import attention, uniform_attention
+from flexsearch.models.backbones.modulation import Modulation, Text
+from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.plan import Operation
+
+
+class TransformerBlock:
+    """A `BasicTransformerBlock`: a token mixer, text attention where the base has it, an MLP. Holds no own weights.
+
+    The mixer attends in space: within a frame or, where one side has fewer frames, within the window that a frame of
+    the other stands for. The same weights serve every role.
+
+    Args:
+        block: diffusers' block.
+        norm_mixer: normalisation before the mixer, without modulation.
+        norm_mlp: normalisation before the MLP, without modulation.
+    """
+
+    def __init__(self, block: nn.Module, *, norm_mixer: nn.Module, norm_mlp: nn.Module) -> None:
+        self.block: Any = block
+        self.norm_mixer = norm_mixer
+        self.norm_mlp = norm_mlp
+
+    def enter(self, tokens: Tensor, operation: Operation) -> Tensor:
+        """(B, n, C) tokens as they come into the block."""
+        return tokens
+
+    def normed(self, tokens: Tensor, modulation: Modulation) -> Tensor:
+        """(B, n, C) tokens, normalised and modulated for the mixer."""
+        normed: Tensor = self.norm_mixer(tokens) * (1 + modulation.scale_mixer) + modulation.shift_mixer
+        return normed
+
+    def attend(self, queries: Tensor, keys: Tensor, *, query_grid: TokenGrid, key_grid: TokenGrid) -> Tensor:
+        """(B, n, C) what normed `queries` read from normed `keys` (B, m, C)."""
+        windows = min(query_grid.frames, key_grid.frames)
+        if windows == 1:
+            return attention(self.block.attn1, queries, keys)
+        grouped = queries.unflatten(1, (windows, -1)).flatten(0, 1)  # (B * windows, n / windows, C)
+        of_keys = grouped if keys is queries else keys.unflatten(1, (windows, -1)).flatten(0, 1)
+        return attention(self.block.attn1, grouped, of_keys).unflatten(0, (-1, windows)).flatten(1, 2)
+
+    def pool(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
+        """(B, n or 1, C) what normed tokens read with uniform attention: the projected mean of their frame."""
+        mixed = uniform_attention(self.block.attn1, tokens.unflatten(1, (grid.frames, -1)).mean(dim=2))  # (B, F, C)
+        if grid.frames == 1:
+            return mixed
+        return mixed.repeat_interleave(grid.height * grid.width, dim=1)
+
+    def finish(self, tokens: Tensor, modulation: Modulation, text: Text | None) -> Tensor:
+        """(B, n, C) the rest of the block: attention to the text, the gated MLP."""
+        if self.block.attn2 is not None and text is not None:
+            tokens = attention(self.block.attn2, tokens, text.tokens, text.bias) + tokens
+        normed = self.norm_mlp(tokens) * (1 + modulation.scale_mlp) + modulation.shift_mlp
+        output: Tensor = modulation.gate_mlp * self.block.ff(normed) + tokens
+        return output
+
+
+def fuse_projections(blocks: list[tuple[TransformerBlock, ...]]) -> None:
+    """Gives every attention one matrix for queries, keys and values, as diffusers' own method does."""
+    for group in blocks:
+        for block in group:
+            for module in (block.block.attn1, block.block.attn2):
+                if module is not None and not module.fused_projections:
+                    module.fuse_projections(fuse=True)

@@ -1,0 +1,105 @@
+"""Adapter of diffusers' `LatteTransformer3DModel` (Latte, Ma et al. 2024, arXiv 2401.03048).
+
+A block of the plan is a pair, as the base runs them: a spatial block, which plays the role, and the temporal block
+after it, which mixes frames at every place of the grid that the spatial block leaves. Letters: B batch, F frames,
+n tokens of one frame, C width.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from diffusers import LatteTransformer3DModel
+from torch import Tensor
+
+from flexsearch.models.backbones.attention import attention, uniform_attention
+from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
+from flexsearch.models.backbones.modulation import Conditioning
+from flexsearch.models.backbones.patches import unpatchify
+from flexsearch.models.backbones.single import modulated_output, modulations_of, text_of
+from flexsearch.models.shapes import latte_shape_of
+from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.plan import Operation
+
+
+class TemporalBlock(TransformerBlock):
+    """A block whose mixer attends along time, at every place by itself.
+
+    Args:
+        block: diffusers' block.
+        embedder: the base, whose embedding of the frames the first temporal block adds to the tokens; else None.
+    """
+
+    def __init__(self, block: Any, *, embedder: Any | None) -> None:
+        super().__init__(block, norm_mixer=block.norm1, norm_mlp=block.norm2)
+        self.embedder = embedder
+
+    def enter(self, tokens: Tensor, operation: Operation) -> Tensor:
+        """Adds the frames' embedding; a sparse frame has the mean of the frames that it stands for."""
+        dense, frames = max(operation.queries.frames, operation.keys.frames), operation.queries.frames
+        if self.embedder is None or dense == 1:
+            return tokens
+        table: Tensor = self.embedder.temp_pos_embed[:, :dense]  # (1, F, C)
+        position = table.unflatten(1, (frames, -1)).mean(dim=2)  # (1, frames, C)
+        return tokens + position.to(tokens.dtype).repeat_interleave(operation.queries.num_tokens // frames, dim=1)
+
+    def attend(self, queries: Tensor, keys: Tensor, *, query_grid: TokenGrid, key_grid: TokenGrid) -> Tensor:
+        frames = query_grid.frames
+        assert keys is queries, "a temporal block mixes tokens of one density"
+        places = queries.unflatten(1, (frames, -1)).transpose(1, 2).flatten(0, 1)  # (B * n, F, C)
+        mixed = attention(self.block.attn1, places, places)
+        return mixed.unflatten(0, (len(queries), -1)).transpose(1, 2).flatten(1, 2)  # (B, F * n, C)
+
+    def pool(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
+        mixed = uniform_attention(self.block.attn1, tokens.unflatten(1, (grid.frames, -1)).mean(dim=1))  # (B, n, C)
+        return mixed.repeat(1, grid.frames, 1)
+
+
+class LatteBackbone:
+    """A `LatteTransformer3DModel`, taken apart."""
+
+    base_class: ClassVar[Any] = LatteTransformer3DModel
+    reads = ("encoder_hidden_states", "encoder_attention_mask")
+
+    def __init__(self, base: LatteTransformer3DModel, *, tied: bool | None = None) -> None:
+        self.base = base
+        self.tied = False
+        self.tied_copies: list[tuple[str, str]] = []
+        self.shape = latte_shape_of(base.config)
+        pairs = zip(base.transformer_blocks, base.temporal_transformer_blocks, strict=True)
+        self.blocks: list[tuple[TransformerBlock, ...]] = [
+            (
+                TransformerBlock(spatial, norm_mixer=spatial.norm1, norm_mlp=spatial.norm2),
+                TemporalBlock(temporal, embedder=base if index == 0 else None),
+            )
+            for index, (spatial, temporal) in enumerate(pairs)
+        ]
+
+    def grid_of(self, sample: Tensor) -> TokenGrid:
+        frames, height, width = sample.shape[-3:]
+        patch = self.shape.patch_size
+        return TokenGrid(frames=frames, height=height // patch, width=width // patch)
+
+    def embed(self, sample: Tensor) -> Tensor:
+        frames = sample.shape[2]
+        tokens: Tensor = self.base.pos_embed(sample.transpose(1, 2).flatten(0, 1))  # (B * F, n, C)
+        return tokens.unflatten(0, (-1, frames)).flatten(1, 2)
+
+    def conditioning(self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Conditioning:
+        shared, embedding = self.base.adaln_single(timestep, None, batch_size=len(timestep), hidden_dtype=dtype)
+        spatial = modulations_of(shared, list(self.base.transformer_blocks))
+        temporal = modulations_of(shared, list(self.base.temporal_transformer_blocks))
+        return Conditioning(
+            embedding=embedding,
+            modulations=list(zip(spatial, temporal, strict=True)),
+            text=text_of(self.base.caption_projection, condition, dtype=dtype),
+        )
+
+    def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
+        projected = modulated_output(self.base, tokens, conditioning.embedding)
+        frames = projected.unflatten(1, (grid.frames, -1)).flatten(0, 1)  # (B * F, n, P * P * out_channels)
+        pixels = unpatchify(frames, height=grid.height, width=grid.width, patch_size=self.shape.patch_size)
+        return pixels.unflatten(0, (-1, grid.frames)).transpose(1, 2)
+
+    def fuse(self) -> None:
+        fuse_projections(self.blocks)

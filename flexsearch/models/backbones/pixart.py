@@ -1,0 +1,60 @@
+"""Adapter of diffusers' `PixArtTransformer2DModel` (PixArt-alpha, Chen et al. 2023, arXiv 2310.00426)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from diffusers import PixArtTransformer2DModel
+from torch import Tensor
+
+from flexsearch.errors import UserError
+from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
+from flexsearch.models.backbones.modulation import Conditioning
+from flexsearch.models.backbones.patches import unpatchify
+from flexsearch.models.backbones.single import modulated_output, modulations_of, text_of
+from flexsearch.models.shapes import pixart_shape_of
+from flexsearch.schedule.grid import TokenGrid
+
+
+class PixArtBackbone:
+    """A `PixArtTransformer2DModel`, taken apart. Text is attended to in every block, at the density that it runs at."""
+
+    base_class: ClassVar[Any] = PixArtTransformer2DModel
+    reads = ("encoder_hidden_states", "encoder_attention_mask", "resolution", "aspect_ratio")
+
+    def __init__(self, base: PixArtTransformer2DModel, *, tied: bool | None = None) -> None:
+        self.base = base
+        self.tied = False
+        self.tied_copies: list[tuple[str, str]] = []
+        self.shape = pixart_shape_of(base.config)
+        self.blocks = [
+            (TransformerBlock(block, norm_mixer=block.norm1, norm_mlp=block.norm2),)
+            for block in base.transformer_blocks
+        ]
+
+    def grid_of(self, sample: Tensor) -> TokenGrid:
+        height, width = sample.shape[-2:]
+        return TokenGrid(height=height // self.shape.patch_size, width=width // self.shape.patch_size)
+
+    def embed(self, sample: Tensor) -> Tensor:
+        tokens: Tensor = self.base.pos_embed(sample)
+        return tokens
+
+    def conditioning(self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Conditioning:
+        sizes = {name: condition.get(name) for name in ("resolution", "aspect_ratio")}
+        if self.shape.reads_size and None in sizes.values():
+            raise UserError("is missing: this base reads sizes", field="added_cond_kwargs.resolution, aspect_ratio")
+        shared, embedding = self.base.adaln_single(timestep, sizes, batch_size=len(timestep), hidden_dtype=dtype)
+        modulations = modulations_of(shared, list(self.base.transformer_blocks))
+        return Conditioning(
+            embedding=embedding,
+            modulations=[(modulation,) for modulation in modulations],
+            text=text_of(self.base.caption_projection, condition, dtype=dtype),
+        )
+
+    def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
+        projected = modulated_output(self.base, tokens, conditioning.embedding)
+        return unpatchify(projected, height=grid.height, width=grid.width, patch_size=self.shape.patch_size)
+
+    def fuse(self) -> None:
+        fuse_projections(self.blocks)

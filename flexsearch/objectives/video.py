@@ -1,0 +1,98 @@
+"""A network of videos from a TorchScript file, for the Frechet Video Distance (Unterthiner et al. 2018, 1812.01717).
+
+The distance of the literature takes I3D trained on Kinetics-400. Its TorchScript file is StyleGAN-V's (Skorokhodov et
+al. 2022): https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt (see github.com/universome/stylegan-v).
+
+A TorchScript file is a program in PyTorch's own small language, with its weights. Loading it does not unpickle Python
+objects and runs no Python, but running it runs the file's own operators: take it from where you trust it, and give its
+hash as `objectives.fid.weights_sha256`.
+
+B: videos. C: 3 colours. F: frames. H, W: pixels. D: features.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+from flexsearch.errors import UserError
+
+VIDEO_SIDE = 224
+WHERE = (
+    "StyleGAN-V's i3d_torchscript.pt (https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt, see "
+    "github.com/universome/stylegan-v)"
+)
+
+_VIDEOS_AT_ONCE = 8  # 16 frames of them at 224x224 are 77 MB, and I3D's activations some GB
+_OPTIONS = {"rescale": False, "resize": False, "return_features": True}
+
+
+def resized_videos(videos: Tensor, side: int = VIDEO_SIDE) -> Tensor:
+    """Float videos (B, C, F, H, W), the shorter side resampled bilinearly to `side` and the middle cut out."""
+    batch, _, frames, height, width = videos.shape
+    scale = side / min(height, width)
+    size = (max(side, round(height * scale)), max(side, round(width * scale)))
+    images = F.interpolate(videos.transpose(1, 2).flatten(0, 1), size, mode="bilinear", align_corners=False)
+    top, left = (size[0] - side) // 2, (size[1] - side) // 2
+    cut = images[..., top : top + side, left : left + side]
+    return cut.unflatten(0, (batch, frames)).transpose(1, 2)
+
+
+class VideoFeatures(FeatureExtractorBase):  # type: ignore[misc]
+    """(B, D) features of uint8 videos (B, 3, F, H, W), by a TorchScript network.
+
+    The network is given float32 videos (B, 3, F, 224, 224) in [-1, 1], with `rescale=False, resize=False,
+    return_features=True` where it has these arguments, as I3D's file does.
+
+    Raises:
+        UserError: the file is no TorchScript network.
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        super().__init__(name, ["features"])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch.export is to replace it; I3D is published so
+                self.network = torch.jit.load(str(path), map_location="cpu")
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"must be a TorchScript network, such as {WHERE}, but cannot be read ({reason})",
+                field=f"objectives.fid.weights: {path}",
+            ) from None
+        self.network.eval()
+        known = {argument.name for argument in self.network.forward.schema.arguments}
+        self.options: dict[str, Any] = _OPTIONS if known.issuperset(_OPTIONS) else {}
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        return ("features",)
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        return "features"
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        return False
+
+    @staticmethod
+    def get_dummy_input_for_compile() -> Tensor:
+        return torch.zeros(1, 3, 16, VIDEO_SIDE, VIDEO_SIDE, dtype=torch.uint8)
+
+    def forward(self, videos: Tensor) -> tuple[Tensor]:
+        parts = []
+        for some in videos.split(_VIDEOS_AT_ONCE):
+            found = self.network(resized_videos(some.float() / 127.5 - 1), **self.options)
+            if not isinstance(found, Tensor) or found.ndim != 2:
+                shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+                raise UserError(
+                    f"must give features (B, D) of videos (B, 3, F, H, W), but gave {shape}",
+                    field="objectives.fid.weights",
+                )
+            parts.append(found.float())
+        return (torch.cat(parts),)

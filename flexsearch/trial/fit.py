@@ -1,0 +1,33 @@
+"""Whether data and base belong together, told before anything runs."""
+
+import torch
+
+from flexsearch.data.conditions import CaptionConditions, ClassConditions
+from flexsearch.data.source import DataSource
+from flexsearch.errors import UserError
+from flexsearch.schedule.macs import TransformerShape
+
+
+def check_fit(data: DataSource, shape: TransformerShape) -> None:
+    """Compares the data's shape and conditions with what the base reads.
+
+    Raises:
+        UserError: they differ; says how.
+    """
+    found, wanted = tuple(data.clean(torch.tensor([0])).shape[1:]), shape.sample_size
+    if found != wanted:
+        raise UserError(f"must be of shape {wanted}, which the base reads, but have {found}", field="data")
+    conditions = data.conditions
+    if isinstance(conditions, ClassConditions):
+        if not shape.num_classes:
+            raise UserError("must have captions, which the base reads, but have class labels", field="data")
+        if conditions.num_classes != shape.num_classes:
+            raise UserError(
+                f"has {conditions.num_classes} classes, but the base was made for {shape.num_classes}", field="data"
+            )
+    elif isinstance(conditions, CaptionConditions):
+        if not shape.text_tokens:
+            raise UserError("must have class labels, which the base reads, but have captions", field="data")
+        channels = conditions.empty.shape[1]
+        if channels != shape.text_channels:
+            raise UserError(f"has captions of {channels} channels, but the base reads {shape.text_channels}", field="data")

@@ -1,0 +1,228 @@
+"""What every backbone must do: inherit `BackboneSuite` and say how its base is made."""
+
+import copy
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from diffusers import ModelMixin
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from flexsearch.data.conditions import random_condition
+from flexsearch.errors import UserError
+from flexsearch.models.flexdit import BACKBONES, FlexDiT
+from flexsearch.models.operations import downsample, upsample
+from flexsearch.models.shapes import KNOWN_CONFIGS, SHAPES
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.macs import plan_macs, plan_params
+from flexsearch.schedule.plan import lower
+from flexsearch.schedule.segments import Dense, Pooling, Sdtm
+from flexsearch.schedule.timetable import Timetable, equal_edges
+
+NUM_BLOCKS = 6
+SEGMENTS = (Pooling(depth=1), Sdtm(sparse=1, dense=1), Dense(depth=1))
+TWO_MERGES = (Pooling(depth=1), Sdtm(merge=2, sparse=1, dense=0), Dense(depth=1))
+SPARSE = DensitySchedule(segments=SEGMENTS, timetable=Timetable(edges=equal_edges(2), grids=(5, 3)))
+
+
+def randomised(model: torch.nn.Module, *, seed: int = 1) -> Any:
+    """Every weight drawn anew, so that nothing is zero or the identity."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.1)
+    return model
+
+
+class BackboneSuite:
+    """Properties of one architecture. `config` is a small base of 6 blocks, width 24, whose dense grid is 8 x 8."""
+
+    backbone: ClassVar[str]
+    config: ClassVar[dict[str, Any]]
+    checkpoints: ClassVar[tuple[str, ...]]
+    """Public checkpoints of the architecture."""
+    schedules: ClassVar[tuple[DensitySchedule, ...]] = (
+        DensitySchedule.all_dense(NUM_BLOCKS),
+        DensitySchedule(segments=(Pooling(depth=2), Dense(depth=4))),
+        SPARSE,
+        DensitySchedule(segments=TWO_MERGES, timetable=Timetable(grids=(3,))),
+    )
+
+    @pytest.fixture
+    def base(self) -> ModelMixin:
+        base: ModelMixin = randomised(BACKBONES[self.backbone].base_class(**self.config)).eval()
+        return base
+
+    @pytest.fixture
+    def model(self, base: ModelMixin) -> FlexDiT:
+        model = FlexDiT.from_base(copy.deepcopy(base), backbone=self.backbone, schedule=SPARSE)
+        model.add_merges(range(NUM_BLOCKS))
+        flexdit: FlexDiT = randomised(model).eval()
+        return flexdit
+
+    def inputs(
+        self, *, batch: int = 3, time: float = 700.0, height: int | None = None, width: int | None = None
+    ) -> dict[str, Any]:
+        """Arguments of the base's forward."""
+        shape = SHAPES[self.backbone](self.config)
+        generator = torch.Generator().manual_seed(2)
+        *channels, high, wide = shape.sample_size
+        noisy = torch.randn(batch, *channels, height or high, width or wide, generator=generator)
+        condition = random_condition(shape, batch=batch, generator=generator)
+        return {"hidden_states": noisy, "timestep": torch.full((batch,), time), **condition}
+
+    def of_base(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The same arguments as diffusers spells them."""
+        return inputs
+
+    def test_all_dense_equals_the_base_to_the_bit(self, base: ModelMixin) -> None:
+        model = FlexDiT.from_base(copy.deepcopy(base), backbone=self.backbone).eval()
+        with torch.inference_mode():
+            for time in (0.0, 700.0):
+                expected = base(**self.of_base(self.inputs(time=time))).sample
+                assert torch.equal(model(**self.inputs(time=time)).sample, expected)
+
+    def test_it_takes_diffusers_own_arguments(self, model: FlexDiT) -> None:
+        with torch.inference_mode():
+            as_pipelines_call = model(**self.of_base(self.inputs()), return_dict=False)[0]
+            assert torch.equal(as_pipelines_call, model(**self.inputs()).sample)
+        with pytest.raises(UserError, match="unheard_of"):
+            model(**self.inputs(), unheard_of=torch.zeros(3))
+
+    def test_pooling_equals_attention_with_uniform_weights(self, base: Any) -> None:
+        """Zero queries make every attention weight equal; pooling never looks at queries and keys."""
+        schedule = DensitySchedule(segments=(Pooling(depth=NUM_BLOCKS),))
+        pooled = FlexDiT.from_base(copy.deepcopy(base), backbone=self.backbone, schedule=schedule).eval()
+        uniform = FlexDiT.from_base(base, backbone=self.backbone).eval()
+        for blocks in uniform._parts.blocks:
+            for block in blocks:
+                torch.nn.init.zeros_(block.block.attn1.to_q.weight)
+                torch.nn.init.zeros_(block.block.attn1.to_q.bias)
+        with torch.inference_mode():
+            expected = uniform(**self.inputs()).sample
+            torch.testing.assert_close(pooled(**self.inputs()).sample, expected, rtol=1e-4, atol=1e-4)
+
+    def test_macs_equal_torchs_flop_counter(self, model: FlexDiT) -> None:
+        """Rule: one multiply-accumulate is two of torch's flops; element-wise work and pooling count nothing."""
+        for schedule in self.schedules:
+            model.set_schedule(schedule)
+            for stage in range(len(model.plan().stages)):
+                with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+                    model(**self.inputs(batch=1), stage=stage)
+                low, high = schedule.timetable.edges[stage : stage + 2]
+                assert counter.get_total_flops() == 2 * plan_macs(model.plan(), model.shape, [(low + high) / 2])
+
+    def test_parameters_are_counted(self, base: Any) -> None:
+        model = FlexDiT.from_base(base, backbone=self.backbone, schedule=SPARSE)
+        counted = sum(weight.numel() for weight in model.parameters()) + base.pos_embed.pos_embed.numel()
+        counted -= sum(
+            weight.numel()
+            for block in model.plan().blocks("pool")
+            for one in model._parts.blocks[block]
+            for part in (one.block.attn1.to_q, one.block.attn1.to_k)
+            for weight in part.parameters()
+        )
+        assert plan_params(model.plan(), model.shape) == counted
+
+    def test_gradients_reach_every_weight_that_the_plan_uses(self, model: FlexDiT) -> None:
+        model.drop_unused_merges()
+        model.train()
+        model(**self.inputs()).sample.square().mean().backward()
+        unused = {name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()}
+        names = {module: name for name, module in model.named_modules()}
+        pooled = [one.block.attn1 for block in model.plan().blocks("pool") for one in model._parts.blocks[block]]
+        expected = {
+            f"{names[attention]}.{part}.{kind}"
+            for attention in pooled
+            for part in ("to_q", "to_k")
+            for kind in ("weight", "bias")
+        }
+        key_biases = {name for name in unused if name.endswith("to_k.bias")}  # softmax does not see them
+        assert unused - key_biases == expected - key_biases
+
+    def test_gradient_checkpointing_changes_no_gradient(self, model: FlexDiT) -> None:
+        gradients = []
+        for checkpointing in (False, True):
+            model.zero_grad()
+            model.train()
+            if checkpointing:
+                model.enable_gradient_checkpointing()
+            model(**self.inputs()).sample.square().mean().backward()
+            gradients.append([None if w.grad is None else w.grad.clone() for w in model.parameters()])
+        for plain, checkpointed in zip(*gradients, strict=True):
+            assert (plain is None) == (checkpointed is None)
+            if plain is not None:
+                torch.testing.assert_close(plain, checkpointed)
+
+    def test_save_and_load_carry_the_schedule(self, model: FlexDiT, tmp_path: Path) -> None:
+        model.save_pretrained(tmp_path, safe_serialization=True)
+        assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+        again = FlexDiT.from_pretrained(tmp_path).eval()
+        assert again.schedule == model.schedule
+        with torch.inference_mode():
+            for time in (100.0, 900.0):
+                assert torch.equal(again(**self.inputs(time=time)).sample, model(**self.inputs(time=time)).sample)
+
+    def test_grids_other_than_square_round_trip(self, model: FlexDiT) -> None:
+        inputs = self.inputs(height=16, width=24)
+        grid = model.grid_of(inputs["hidden_states"])
+        assert (grid.height, grid.width, grid.frames) == (8, 12, model.shape.grid.frames)
+        sparse = model.plan(grid).stages[1][1].queries
+        assert (sparse.height, sparse.width) == (3, 4)
+        tokens = torch.randn(2, grid.num_tokens, 24)
+        assert downsample(tokens, grid, sparse).shape == (2, sparse.num_tokens, 24)
+        assert upsample(downsample(tokens, grid, sparse), sparse, grid).shape == tokens.shape
+        assert torch.equal(upsample(tokens, grid, grid), tokens)
+        assert model.plan(TokenGrid(frames=grid.frames, height=16, width=16)) == lower(
+            model.schedule, num_blocks=NUM_BLOCKS, grid=TokenGrid(frames=grid.frames, height=16, width=16)
+        )
+        with torch.inference_mode():
+            output = model(**inputs).sample
+        assert output.shape[2:] == inputs["hidden_states"].shape[2:]
+        assert output.isfinite().all()
+
+    def test_fused_weights_change_rounding_only(self, model: FlexDiT) -> None:
+        with torch.inference_mode():
+            expected = model(**self.inputs()).sample
+            before = sum(weight.numel() for weight in model.parameters())
+            model.fuse()
+            assert sum(weight.numel() for weight in model.parameters()) > before
+            torch.testing.assert_close(model(**self.inputs()).sample, expected, rtol=1e-4, atol=1e-4)
+
+    def test_every_stage_compiles_without_a_graph_break(self, model: FlexDiT) -> None:
+        """`fullgraph` raises on a break; the backend is dynamo's own eager one, which changes no number."""
+        graphs: list[torch.fx.GraphModule] = []
+
+        def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Any:
+            graphs.append(graph)
+            return graph.forward
+
+        times = (100.0, 900.0, 300.0)
+        with torch.inference_mode():
+            expected = [model(**self.inputs(time=time)).sample for time in times]
+            model.compile_stages(backend=backend)
+            for time, plain in zip(times, expected, strict=True):
+                torch.testing.assert_close(model(**self.inputs(time=time)).sample, plain, rtol=1e-4, atol=1e-4)
+        assert len(graphs) == len(model.plan().stages) == 2
+
+    def test_the_layout_of_public_checkpoints_is_accepted(self) -> None:
+        """Nothing missing, nothing left over, no shape changed; and the parameters are as many as counted."""
+        for checkpoint in self.checkpoints:
+            config = KNOWN_CONFIGS[checkpoint]
+            base_class = BACKBONES[self.backbone].base_class
+            with torch.device("meta"):
+                published = base_class.from_config(config)
+                model = FlexDiT(backbone=self.backbone, base_config=config, tied=False)
+            state = {f"base.{key}": value for key, value in published.state_dict().items()}
+            assert {key: value.shape for key, value in model.state_dict().items()} == {
+                key: value.shape for key, value in state.items()
+            }
+            model.load_state_dict(state, strict=True, assign=True)
+            assert model.shape == SHAPES[self.backbone](config) or self.backbone == "dit"
+            counted = sum(weight.numel() for weight in published.parameters())
+            counted += published.pos_embed.pos_embed.numel()
+            assert plan_params(model.plan(), model.shape) == counted
