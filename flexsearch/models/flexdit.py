@@ -8,6 +8,7 @@ latent pixels.
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -29,6 +30,10 @@ from flexsearch.schedule.macs import TransformerShape
 from flexsearch.schedule.plan import Operation, Plan, lower
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {"dit": DiTBackbone, "pixart": PixArtBackbone, "latte": LatteBackbone}
+
+
+_ISOLATED = {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
+"""Stages share code but not graphs; older torch counts them together and stops at `recompile_limit`."""
 
 
 class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -148,7 +153,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Args:
             options: of `torch.compile`, e.g. `mode="max-autotune"`. Shapes are static.
         """
-        self._compile_options = {"fullgraph": True, "dynamic": False, **options}
+        self._compile_options = {"fullgraph": True, "dynamic": False, **_ISOLATED, **options}
         self._compiled.clear()
 
     def forward(

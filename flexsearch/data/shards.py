@@ -1,0 +1,154 @@
+"""How encoded data lie on disk: `index.json` and numbered safetensors files, every one with its checksum.
+
+    OUT/index.json                 what it is, from which settings, and the shards that are done
+    OUT/shard-00000.safetensors    latents (n, C, [F,] h, w) float16 in model units, and for items 0 to n-1
+                                   labels (n,) int64, or
+                                   captions (sum of lengths, D) float16 with caption_ends (n,) int64
+    OUT/unconditional.safetensors  captions (length, D) float16 of the empty caption
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from flexsearch.errors import UserError
+from flexsearch.files import replacing, write_atomically
+
+INDEX = "index.json"
+UNCONDITIONAL = "unconditional.safetensors"
+_FORMAT, _VERSION = "flexsearch latents", 1
+_CHUNK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """A file of the folder.
+
+    Attributes:
+        file: its name.
+        items: images or videos in it.
+        num_bytes: its size.
+        sha256: of its contents.
+    """
+
+    file: str
+    items: int
+    num_bytes: int
+    sha256: str
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether the file is there with the size of the index; reads nothing."""
+        path = folder / self.file
+        return path.is_file() and path.stat().st_size == self.num_bytes
+
+    def is_unchanged(self, folder: Path) -> bool:
+        """Whether its contents have the checksum of the index; reads all of it."""
+        return self.is_whole(folder) and sha256_of(folder / self.file) == self.sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentIndex:
+    """`index.json`.
+
+    Attributes:
+        num_items: images or videos, once all are encoded.
+        settings: what decides the contents; another encoding has others.
+        latent_shape: (C, h, w), or (C, F, h, w) of videos; empty before the first shard.
+        class_names: the classes in the order of their labels; empty of captions.
+        captions: of captions: `channels`, `max_tokens`, and what PixArt-alpha reads at 1024 pixels, the original size
+            `resolution` in pixels and the `aspect_ratio` height/width; None of classes.
+        shards: those that are done, in order; an item is in exactly one.
+        unconditional: the file of the empty caption; None of classes.
+    """
+
+    num_items: int
+    settings: Mapping[str, Any]
+    latent_shape: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
+    captions: Mapping[str, Any] | None = None
+    shards: tuple[StoredFile, ...] = field(default=())
+    unconditional: StoredFile | None = None
+
+    @property
+    def items_done(self) -> int:
+        return sum(shard.items for shard in self.shards)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.items_done == self.num_items
+
+    def with_shard(self, shard: StoredFile, latent_shape: tuple[int, ...]) -> "LatentIndex":
+        return replace(self, shards=(*self.shards, shard), latent_shape=latent_shape)
+
+    def write(self, folder: Path) -> None:
+        write_atomically(folder / INDEX, json.dumps({"format": _FORMAT, "version": _VERSION, **asdict(self)}, indent=1))
+
+
+def is_latent_folder(folder: Path) -> bool:
+    """Whether this is a folder of shards."""
+    return (folder / INDEX).is_file()
+
+
+def read_index(folder: Path) -> LatentIndex:
+    """The index of a folder.
+
+    Raises:
+        UserError: it cannot be read, or is of another format.
+    """
+    path = folder / INDEX
+    try:
+        values = json.loads(path.read_text())
+        kind = (values.pop("format"), values.pop("version"))
+        if kind != (_FORMAT, _VERSION):
+            raise UserError(f"must be {_FORMAT!r}, version {_VERSION}, but is {kind[0]!r}, version {kind[1]}", field=str(path))
+        unconditional = values.pop("unconditional")
+        return LatentIndex(
+            shards=tuple(StoredFile(**shard) for shard in values.pop("shards")),
+            latent_shape=tuple(values.pop("latent_shape")),
+            class_names=tuple(values.pop("class_names")),
+            unconditional=StoredFile(**unconditional) if unconditional else None,
+            **values,
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"cannot be read ({type(error).__name__}: {error})", field=str(path)) from None
+
+
+def shard_name(number: int) -> str:
+    return f"shard-{number:05d}.safetensors"
+
+
+def store(folder: Path, name: str, tensors: Mapping[str, Tensor], *, items: int) -> StoredFile:
+    """Writes tensors to a file that is whole or not there."""
+    path = folder / name
+    with replacing(path) as temporary:
+        safetensors.torch.save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
+    return StoredFile(file=name, items=items, num_bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
+def opened(folder: Path, stored: StoredFile) -> Any:
+    """The file as a memory-mapped `safetensors.safe_open`.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = folder / stored.file
+    try:
+        return safetensors.safe_open(path, framework="pt")  # type: ignore[no-untyped-call]
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"cannot be read ({error})", field=str(path)) from None
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            content.update(chunk)
+    return content.hexdigest()

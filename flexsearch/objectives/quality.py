@@ -1,0 +1,101 @@
+"""How good generated images are: every metric on every extractor's features, each extracted once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from flexsearch.errors import UserError
+from flexsearch.measurement import Measurement
+from flexsearch.objectives.extractors import Extractor
+from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.frechet import feature_statistics, frechet_distance
+from flexsearch.objectives.kernel import kernel_distance
+from flexsearch.objectives.precision_recall import NEIGHBOURHOOD, precision_recall
+from flexsearch.objectives.reference import RealFeatures, Reference
+from flexsearch.objectives.settings import Metric, fid_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """An extractor, the real images as it sees them, and what is measured on its features."""
+
+    extractor: Extractor
+    reference: Reference
+    metrics: tuple[Metric, ...]
+
+
+def measure_quality(images: Tensor, *, judges: Sequence[Judge], batch: int) -> list[Measurement]:
+    """Every judge's metrics of generated images, in the judges' order.
+
+    Args:
+        images: (N, C, H, W) uint8, or videos (N, C, F, H, W).
+        judges: what to measure; the objective first.
+        batch: images per forward pass of the extractors.
+
+    Raises:
+        UserError: too few images, or a reference of another extractor's features.
+    """
+    return [found for judge in judges for found in _judged(images, judge, batch)]
+
+
+def _judged(images: Tensor, judge: Judge, batch: int) -> list[Measurement]:
+    extractor, reference = judge.extractor, judge.reference
+    features = extract_features(images, extractor=extractor, batch=batch)
+    if features.shape[1:] != reference.statistics.mean.shape:
+        raise UserError(
+            f"must hold features of {extractor.name} ({features.shape[1]}), but got {len(reference.statistics.mean)}",
+            field="objectives.fid.reference",
+        )
+    facts = {"images": len(images), "extractor": extractor.name, "extractor_weights": extractor.digest}
+    ratios: tuple[float, float] | None = None
+    measured = []
+    for metric in judge.metrics:
+        if metric == "frechet":
+            found = _frechet(features, reference, facts, extractor.name)
+        elif metric == "kernel":
+            found = _kernel(features, _real(judge), facts, extractor.name)
+        else:
+            ratios = ratios or precision_recall(features, _real(judge).features)
+            value = ratios[0] if metric == "precision" else ratios[1]
+            protocol = {**facts, **_real(judge).protocol, "neighbourhood": NEIGHBOURHOOD}
+            found = Measurement(name=fid_name(extractor.name, metric), value=value, unit="1", protocol=protocol)
+        measured.append(found)
+    return measured
+
+
+def _real(judge: Judge) -> RealFeatures:
+    assert judge.reference.real is not None
+    return judge.reference.real
+
+
+def _frechet(features: Tensor, reference: Reference, facts: Mapping[str, Any], name: str) -> Measurement:
+    try:
+        statistics = feature_statistics(features)
+    except UserError as error:
+        raise error.under("objectives.fid.images") from None
+    return Measurement(
+        name=fid_name(name, "frechet"),
+        value=frechet_distance(statistics, reference.statistics),
+        unit="1",
+        protocol={**facts, **reference.protocol},
+    )
+
+
+def _kernel(features: Tensor, real: RealFeatures, facts: Mapping[str, Any], name: str) -> Measurement:
+    found = kernel_distance(features, real.features)
+    return Measurement(
+        name=fid_name(name, "kernel"),
+        value=found.value,
+        unit="1",
+        spread=found.spread,
+        protocol={
+            **facts,
+            **real.protocol,
+            "kernel": "(x . y / D + 1)^3",
+            "subsets": found.subsets,
+            "subset_size": found.subset_size,
+            "spread": "standard deviation over the subsets",
+        },
+    )

@@ -1,0 +1,181 @@
+"""Real images as references are made of: a folder, an array in a file, or the training data of a run.
+
+C, H, W: channels and pixels of the generated images, to which folders and arrays are brought. Videos have F frames
+between C and H.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from flexsearch.data.images import to_uint8
+from flexsearch.data.source import DataSource
+from flexsearch.errors import UserError
+from flexsearch.objectives.features import Images
+
+FIELD = "objectives.fid.reference"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+PREPARATION = "centre crop and PIL resize (box halving, then bicubic), as ADM"
+
+Shape = tuple[int, ...]
+
+
+class RealImages(Images, Protocol):
+    """Images with an identity: two of equal identity hold the same images."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """JSON values."""
+
+    @property
+    def preparation(self) -> str | None:
+        """What was done to the images, for protocols; None if nothing was."""
+
+
+def centre_crop(image: Image.Image, shape: Shape) -> Tensor:
+    """A picture as (C, H, W) uint8, C 1 or 3: halved while twice as large, resized bicubically, its middle cut out.
+
+    For H = W this is `center_crop_arr` of ADM (Dhariwal & Nichol 2021) and DiT. Other sides are treated alike: the
+    picture is resized until it just covers them.
+    """
+    channels, height, width = shape
+    image = image.convert("RGB" if channels == 3 else "L")
+    while image.width >= 2 * width and image.height >= 2 * height:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = max(width / image.width, height / image.height)
+    size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+    image = image.resize(size, Image.Resampling.BICUBIC)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    pixels = np.array(image)[top : top + height, left : left + width]
+    return torch.from_numpy(pixels.reshape(height, width, channels)).permute(2, 0, 1)
+
+
+def check_is_image(shape: Shape) -> None:
+    """Raises UserError where samples are not images, and pictures cannot be their reference."""
+    if len(shape) != 3:
+        raise UserError(
+            f"pictures cannot be the reference of videos {shape}; give mu and sigma, or the word data", field=FIELD
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderImages:
+    """Pictures in files, read when asked for.
+
+    Attributes:
+        root: their folder.
+        files: their paths below it.
+        shape: (C, H, W) to which they are brought.
+    """
+
+    root: Path
+    files: tuple[Path, ...]
+    shape: Shape
+    preparation: str | None = PREPARATION
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        return torch.stack([self._read(self.root / file) for file in self.files[rows]])
+
+    def _read(self, path: Path) -> Tensor:
+        try:
+            with Image.open(path) as image:
+                return centre_crop(image, self.shape)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(f"cannot be read as an image ({error})", field=f"{FIELD}: {path}") from None
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        listing = hashlib.sha256()
+        for file in self.files:
+            facts = (self.root / file).stat()
+            listing.update(f"{file.as_posix()}\n{facts.st_size}\n{facts.st_mtime_ns}\n".encode())
+        return {"folder": listing.hexdigest(), "shape": list(self.shape)}
+
+
+def list_folder(root: Path) -> tuple[Path, ...]:
+    """The pictures in and below a folder, sorted.
+
+    Raises:
+        UserError: fewer than two.
+    """
+    found = sorted(path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if len(found) < 2:
+        raise UserError(
+            f"must hold at least 2 images ({', '.join(SUFFIXES)}), but has {len(found)}", field=f"{FIELD}: {root}"
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayImages:
+    """Pictures (N, H, W, 3) uint8 of a file, as ADM's `arr_0`.
+
+    Attributes:
+        array: the pictures.
+        file: identifies the file; JSON values.
+        shape: (C, H, W) to which they are brought.
+    """
+
+    array: np.ndarray
+    file: Mapping[str, Any]
+    shape: Shape
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        if self.preparation is None:
+            return torch.from_numpy(self.array[rows]).permute(0, 3, 1, 2)
+        return torch.stack([centre_crop(Image.fromarray(pixels), self.shape) for pixels in self.array[rows]])
+
+    @property
+    def preparation(self) -> str | None:
+        channels, height, width = self.shape
+        return None if self.array.shape[1:] == (height, width, channels) else PREPARATION
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"file": dict(self.file), "shape": list(self.shape)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingImages:
+    """`num` of the training data, evenly spaced over all of them: data sorted by class are all in it.
+
+    Attributes:
+        data: the training data.
+        decode: from data on `device` to images in [-1, 1].
+        device: where decoding runs.
+        num: how many; all if there are fewer.
+        source: identifies data and decoder; JSON values.
+    """
+
+    data: DataSource
+    decode: Callable[[Tensor], Tensor]
+    device: torch.device
+    num: int
+    source: Mapping[str, Any] = field(default_factory=dict)
+    preparation: str | None = None
+
+    def __len__(self) -> int:
+        return min(self.num, len(self.data))
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        chosen = torch.arange(len(self))[rows] * len(self.data) // len(self)
+        return to_uint8(self.decode(self.data.clean(chosen).to(self.device))).cpu()
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        first = self.data.clean(torch.arange(min(4, len(self.data)))).contiguous()
+        content = hashlib.sha256(first.numpy().tobytes()).hexdigest()[:12]
+        return {"source": dict(self.source), "images": len(self), "of": len(self.data), "first": content}
