@@ -180,3 +180,35 @@ def pretrain(space: Space, overrides: Overrides = None) -> None:
     from flexsearch.config import load_config
 
     pretrain_base(load_config(space, overrides or ()))
+
+
+@app.command(epilog="Example: flexsearch encode photos latents --checkpoint facebook/DiT-XL-2-256")
+def encode(
+    images: Annotated[Path, typer.Argument(help="class folders of images, or images with captions", metavar="IMAGES")],
+    out: Annotated[Path, typer.Argument(help="folder to make; data.root of a search", metavar="OUT")],
+    checkpoint: Annotated[str, typer.Option(help="of the base: its autoencoder and text encoder are used")],
+    size: Annotated[int, typer.Option(help="pixels per side of the centre crop")] = 256,
+    frames: Annotated[int | None, typer.Option(help="per video; a video is a folder of frame images")] = None,
+    captions: Annotated[Literal["auto", "none"], typer.Option(help="auto: taken where there are any")] = "auto",
+    batch: Annotated[int, typer.Option(help="images at once")] = 16,
+    shard_size: Annotated[int, typer.Option(help="images or videos per file")] = 1024,
+    seed: Annotated[int, typer.Option(help="of the samples of the autoencoder's posterior")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    dtype: Annotated[Literal["fp32", "bf16"], typer.Option(help="of autoencoder and text encoder")] = "fp32",
+) -> None:
+    """Encode images or videos into latents to train on. The same command goes on where it was interrupted."""
+    from flexsearch.cli.encode import encode_images
+
+    encode_images(
+        images,
+        out,
+        checkpoint=checkpoint,
+        size=size,
+        frames=frames,
+        reads_captions=captions == "auto",
+        batch=batch,
+        shard_size=shard_size,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+    )

@@ -11,7 +11,6 @@ from rich.table import Table
 from flexsearch.config import RunConfig
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import authors_operation_macs, plan_macs, plan_params
-from flexsearch.schedule.presets import PRESETS
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.baselines import baselines_of
 
@@ -28,8 +27,7 @@ def plan_of(config: RunConfig) -> dict[str, Any]:
     shape, space = config.shape, config.search_space
     dense = space.plan(DensitySchedule.all_dense(shape.num_blocks))
     dense_macs = plan_macs(dense, shape)
-    schedules = {baseline.name: baseline.candidate.schedule for baseline in baselines_of(space, config.search)}
-    schedules |= {name: preset.schedule for name, preset in PRESETS.items() if preset.shape == shape}
+    schedules = {one.name: one.candidate.schedule for one in baselines_of(space, config.search, shape)}
     baselines = []
     for name, schedule in schedules.items():
         plan = space.plan(schedule)

@@ -47,6 +47,12 @@ class ClassConditions:
         return {"class_labels": torch.full((num,), self.num_classes)}
 
 
+class Rows(Protocol):
+    """A matrix, or files that hold one: a tensor is one."""
+
+    def __getitem__(self, rows: slice, /) -> Tensor: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class CaptionConditions:
     """Embedded captions in turn: generated image i has caption `i % num`.
@@ -59,7 +65,7 @@ class CaptionConditions:
         added: further constants, one row each, that the model reads for every image.
     """
 
-    rows: Tensor
+    rows: Rows
     ends: Tensor
     empty: Tensor
     max_tokens: int = 120

@@ -21,7 +21,9 @@ def read_cropped(path: Path, size: int) -> Tensor:
             pixels = np.array(_cropped(image.convert("RGB"), size))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"cannot be read as an image ({reason})", field=str(path)) from None
+        raise UserError(
+            f"cannot be read as an image ({reason}); put a whole one in its place", field=str(path)
+        ) from None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
@@ -30,8 +32,6 @@ def _cropped(image: Image.Image, size: int) -> Image.Image:
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), resample=Image.Resampling.BOX)
     scale = size / min(image.size)
-    image = image.resize(
-        (round(image.width * scale), round(image.height * scale)), resample=Image.Resampling.BICUBIC
-    )
+    image = image.resize((round(image.width * scale), round(image.height * scale)), resample=Image.Resampling.BICUBIC)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return image.crop((left, top, left + size, top + size))

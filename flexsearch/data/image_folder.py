@@ -86,13 +86,17 @@ def _kind(frames: int | None) -> str:
 def _items(root: Path, *, videos: bool) -> Iterator[tuple[str, list[str]]]:
     """Names of images, or of folders that have images directly in them, with those images; in `ImageFolder`'s order:
     folders by their path, then files by their name."""
-    for folder, inner, files in sorted(_walk(root), key=lambda entry: (Path(entry[0]).relative_to(root).parts[:1], entry)):
+    for folder, inner, files in sorted(
+        _walk(root), key=lambda entry: (Path(entry[0]).relative_to(root).parts[:1], entry)
+    ):
         images = sorted(name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith("."))
         below = Path(folder).relative_to(root)
         if not videos:
             yield from (((below / name).as_posix(), []) for name in images)
         elif images and below == Path():
-            raise UserError("lies outside of any folder of frames; every video is a folder", field=str(root / images[0]))
+            raise UserError(
+                "lies outside of any folder of frames; every video is a folder", field=str(root / images[0])
+            )
         elif images:
             if any(not name.startswith(".") for name in inner):
                 raise UserError("holds images and folders; a video's folder holds frames alone", field=folder)

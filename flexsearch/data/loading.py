@@ -4,8 +4,9 @@ from pathlib import Path
 
 from flexsearch.data.embedded import load_quickstart
 from flexsearch.data.fashion_mnist import load_fashion_mnist
-from flexsearch.data.latents import LatentSet
+from flexsearch.data.latents import LatentFolder, LatentSet
 from flexsearch.data.settings import DataSettings
+from flexsearch.data.shards import is_latent_folder
 from flexsearch.data.source import DataSource
 
 
@@ -21,5 +22,5 @@ def load_data(settings: DataSettings) -> DataSource:
             return load_quickstart()
         case "fashion_mnist":
             return load_fashion_mnist(root, split=settings.split, size=settings.size)
-        case "imagenet_latents":
-            return LatentSet(root)
+        case "latents" | "imagenet_latents":
+            return LatentFolder(root) if is_latent_folder(root) else LatentSet(root)

@@ -1,15 +1,15 @@
 """How encoded data lie on disk: `index.json` and numbered safetensors files, every one with its checksum.
 
-    OUT/index.json                 what it is, from which settings, and the shards that are done
-    OUT/shard-00000.safetensors    latents (n, C, [F,] h, w) float16 in model units, and for items 0 to n-1
-                                   labels (n,) int64, or
-                                   captions (sum of lengths, D) float16 with caption_ends (n,) int64
-    OUT/unconditional.safetensors  captions (length, D) float16 of the empty caption
+OUT/index.json                 what it is, from which settings, and the shards that are done
+OUT/shard-00000.safetensors    latents (n, C, [F,] h, w) float16 in model units, and for items 0 to n-1
+                               labels (n,) int64, or
+                               captions (sum of lengths, D) float16 with caption_ends (n,) int64
+OUT/unconditional.safetensors  captions (length, D) float16 of the empty caption
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class LatentIndex:
     Attributes:
         num_items: images or videos, once all are encoded.
         settings: what decides the contents; another encoding has others.
+        source: where images and weights came from, for people.
         latent_shape: (C, h, w), or (C, F, h, w) of videos; empty before the first shard.
         class_names: the classes in the order of their labels; empty of captions.
         captions: of captions: `channels`, `max_tokens`, and what PixArt-alpha reads at 1024 pixels, the original size
@@ -70,10 +71,11 @@ class LatentIndex:
 
     num_items: int
     settings: Mapping[str, Any]
+    source: Mapping[str, str] = field(default_factory=dict)
     latent_shape: tuple[int, ...] = ()
     class_names: tuple[str, ...] = ()
     captions: Mapping[str, Any] | None = None
-    shards: tuple[StoredFile, ...] = field(default=())
+    shards: tuple[StoredFile, ...] = ()
     unconditional: StoredFile | None = None
 
     @property
@@ -84,8 +86,15 @@ class LatentIndex:
     def is_complete(self) -> bool:
         return self.items_done == self.num_items
 
-    def with_shard(self, shard: StoredFile, latent_shape: tuple[int, ...]) -> "LatentIndex":
-        return replace(self, shards=(*self.shards, shard), latent_shape=latent_shape)
+    def with_shards(
+        self, shards: Iterable[StoredFile], *, latent_shape: tuple[int, ...] | None = None
+    ) -> "LatentIndex":
+        """The same index with these shards, put in order."""
+        ordered = tuple(sorted(shards, key=lambda shard: (len(shard.file), shard.file)))
+        return replace(self, shards=ordered, latent_shape=latent_shape or self.latent_shape)
+
+    def with_captions(self, captions: Mapping[str, Any], unconditional: StoredFile) -> "LatentIndex":
+        return replace(self, captions=captions, unconditional=unconditional)
 
     def write(self, folder: Path) -> None:
         write_atomically(folder / INDEX, json.dumps({"format": _FORMAT, "version": _VERSION, **asdict(self)}, indent=1))
@@ -107,7 +116,9 @@ def read_index(folder: Path) -> LatentIndex:
         values = json.loads(path.read_text())
         kind = (values.pop("format"), values.pop("version"))
         if kind != (_FORMAT, _VERSION):
-            raise UserError(f"must be {_FORMAT!r}, version {_VERSION}, but is {kind[0]!r}, version {kind[1]}", field=str(path))
+            raise UserError(
+                f"must be {_FORMAT!r}, version {_VERSION}, but is {kind[0]!r}, version {kind[1]}", field=str(path)
+            )
         unconditional = values.pop("unconditional")
         return LatentIndex(
             shards=tuple(StoredFile(**shard) for shard in values.pop("shards")),
@@ -124,12 +135,11 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.safetensors"
 
 
-def store(folder: Path, name: str, tensors: Mapping[str, Tensor], *, items: int) -> StoredFile:
+def store(path: Path, tensors: Mapping[str, Tensor], *, items: int) -> StoredFile:
     """Writes tensors to a file that is whole or not there."""
-    path = folder / name
     with replacing(path) as temporary:
         safetensors.torch.save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
-    return StoredFile(file=name, items=items, num_bytes=path.stat().st_size, sha256=sha256_of(path))
+    return StoredFile(file=path.name, items=items, num_bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def opened(folder: Path, stored: StoredFile) -> Any:

@@ -20,9 +20,18 @@ from flexsearch.errors import UserError
 from flexsearch.objectives.dinov2 import DINOV2_FEATURES, DINOV2_WEIGHTS, Dinov2, Dinov2Features
 from flexsearch.objectives.fashion_cnn import FASHION_FEATURES, FashionFeatures
 from flexsearch.objectives.video import WHERE, VideoFeatures
-from flexsearch.objectives.weights import FIELD, PublishedWeights, check_sha256, existing, file_sha256, load_tensors, published
+from flexsearch.objectives.weights import (
+    FIELD,
+    PublishedWeights,
+    check_sha256,
+    existing,
+    file_sha256,
+    load_tensors,
+    published,
+)
 
 INCEPTION_WEIGHTS = PublishedWeights(url=URL_INCEPTION_V3, sha256="6726825d")
+_FEATURES = {"inception": 2048, "fashion-cnn": FASHION_FEATURES, "dinov2": DINOV2_FEATURES, "video": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,23 +76,22 @@ def create_extractor(
         check_sha256(path, weights_sha256)
     match name:
         case "inception":
-            network, channels, num_features = _inception(path), 3, 2048
+            network = _inception(path)
         case "fashion-cnn":
-            network, channels, num_features = _fashion_cnn(path), 1, FASHION_FEATURES
+            network = _fashion_cnn(path)
         case "dinov2":
-            network, channels, num_features = _dinov2(path), 3, DINOV2_FEATURES
+            network = _dinov2(path)
         case "video":
-            network, channels, num_features = _video(path), 3, None
+            network = _video(path)
         case _:
-            known = ["dinov2", "fashion-cnn", "inception", "video"]
-            raise UserError(f"must be one of {known}, but got {name!r}", field="objectives.fid.extractor")
+            raise UserError(f"must be one of {sorted(_FEATURES)}, but got {name!r}", field="objectives.fid.extractor")
     return Extractor(
         name=name,
         network=network.to(device),
         device=device,
         digest=weights_digest(network) if name != "video" or path is None else file_sha256(path)[:12],
-        channels=channels,
-        num_features=num_features,
+        channels=1 if name == "fashion-cnn" else 3,
+        num_features=_FEATURES[name],
         reads_videos=name == "video",
     )
 

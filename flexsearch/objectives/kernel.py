@@ -27,9 +27,7 @@ class KernelDistance:
     subset_size: int
 
 
-def kernel_distance(
-    a: Tensor, b: Tensor, *, subsets: int = SUBSETS, subset_size: int = SUBSET_SIZE
-) -> KernelDistance:
+def kernel_distance(a: Tensor, b: Tensor, *, subsets: int = SUBSETS, subset_size: int = SUBSET_SIZE) -> KernelDistance:
     """The distance of features (N, D) and (M, D).
 
     Args:

@@ -21,10 +21,6 @@ def precision_recall(generated: Tensor, real: Tensor) -> tuple[float, float]:
     """
     fewest = min(len(generated), len(real))
     if fewest <= NEIGHBOURHOOD:
-        raise UserError(
-            f"needs at least {NEIGHBOURHOOD + 1} images, but got {fewest}", nearest=NEIGHBOURHOOD + 1
-        )
-    found = prc_features_to_metric(
-        generated, real, prc_neighborhood=NEIGHBOURHOOD, save_cpu_ram=True, verbose=False
-    )
+        raise UserError(f"needs at least {NEIGHBOURHOOD + 1} images, but got {fewest}", nearest=NEIGHBOURHOOD + 1)
+    found = prc_features_to_metric(generated, real, prc_neighborhood=NEIGHBOURHOOD, save_cpu_ram=True, verbose=False)
     return float(found[KEY_METRIC_PRECISION]), float(found[KEY_METRIC_RECALL])

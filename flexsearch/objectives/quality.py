@@ -13,7 +13,8 @@ from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.frechet import feature_statistics, frechet_distance
 from flexsearch.objectives.kernel import kernel_distance
 from flexsearch.objectives.precision_recall import NEIGHBOURHOOD, precision_recall
-from flexsearch.objectives.reference import RealFeatures, Reference
+from flexsearch.objectives.real_features import RealFeatures
+from flexsearch.objectives.reference import Reference
 from flexsearch.objectives.settings import Metric, fid_name
 
 
@@ -57,7 +58,9 @@ def _judged(images: Tensor, judge: Judge, batch: int) -> list[Measurement]:
         elif metric == "kernel":
             found = _kernel(features, _real(judge), facts, extractor.name)
         else:
-            ratios = ratios or precision_recall(features, _real(judge).features)
+            ratios = ratios or precision_recall(
+                features.to(extractor.device), _real(judge).features.to(extractor.device)
+            )
             value = ratios[0] if metric == "precision" else ratios[1]
             protocol = {**facts, **_real(judge).protocol, "neighbourhood": NEIGHBOURHOOD}
             found = Measurement(name=fid_name(extractor.name, metric), value=value, unit="1", protocol=protocol)

@@ -18,6 +18,7 @@ from torch import Tensor
 from flexsearch.data.images import to_uint8
 from flexsearch.data.source import DataSource
 from flexsearch.errors import UserError
+from flexsearch.measurement import short_digest
 from flexsearch.objectives.features import Images
 
 FIELD = "objectives.fid.reference"
@@ -28,11 +29,15 @@ Shape = tuple[int, ...]
 
 
 class RealImages(Images, Protocol):
-    """Images with an identity: two of equal identity hold the same images."""
+    """Images that can be told apart without reading them."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """JSON values."""
+        """What names them, on every machine alike, for protocols. JSON values."""
+
+    @property
+    def version(self) -> str:
+        """Changes, on this machine, when the images do."""
 
     @property
     def preparation(self) -> str | None:
@@ -95,11 +100,12 @@ class FolderImages:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        listing = hashlib.sha256()
-        for file in self.files:
-            facts = (self.root / file).stat()
-            listing.update(f"{file.as_posix()}\n{facts.st_size}\n{facts.st_mtime_ns}\n".encode())
-        return {"folder": listing.hexdigest(), "shape": list(self.shape)}
+        sizes = [[file.as_posix(), (self.root / file).stat().st_size] for file in self.files]
+        return {"folder": short_digest(sizes), "shape": list(self.shape)}
+
+    @property
+    def version(self) -> str:
+        return short_digest([(self.root / file).stat().st_mtime_ns for file in self.files])
 
 
 def list_folder(root: Path) -> tuple[Path, ...]:
@@ -122,12 +128,12 @@ class ArrayImages:
 
     Attributes:
         array: the pictures.
-        file: identifies the file; JSON values.
+        path: the file.
         shape: (C, H, W) to which they are brought.
     """
 
     array: np.ndarray
-    file: Mapping[str, Any]
+    path: Path
     shape: Shape
 
     def __len__(self) -> int:
@@ -145,7 +151,11 @@ class ArrayImages:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        return {"file": dict(self.file), "shape": list(self.shape)}
+        return {"file": self.path.name, "bytes": self.path.stat().st_size, "shape": list(self.shape)}
+
+    @property
+    def version(self) -> str:
+        return short_digest(self.path.stat().st_mtime_ns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +186,9 @@ class TrainingImages:
 
     @property
     def identity(self) -> Mapping[str, Any]:
+        return {"source": dict(self.source), "images": len(self), "of": len(self.data)}
+
+    @property
+    def version(self) -> str:
         first = self.data.clean(torch.arange(min(4, len(self.data)))).contiguous()
-        content = hashlib.sha256(first.numpy().tobytes()).hexdigest()[:12]
-        return {"source": dict(self.source), "images": len(self), "of": len(self.data), "first": content}
+        return hashlib.sha256(first.numpy().tobytes()).hexdigest()[:12]

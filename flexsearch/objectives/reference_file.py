@@ -49,9 +49,7 @@ class ReferenceFile:
                 f"arr_0 must be at least 2 images (N, H, W, 3) of uint8, but got {array.shape} of {array.dtype}",
                 field=f"{FIELD}: {self.path}",
             )
-        facts = self.path.stat()
-        file = {"name": self.path.name, "bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns}
-        return ArrayImages(array=array, file=file, shape=shape)
+        return ArrayImages(array=array, path=self.path, shape=shape)
 
 
 def read_arrays(path: Path, names: tuple[str, ...]) -> Mapping[str, Any]:

@@ -8,10 +8,15 @@ from annotated_types import Ge, Gt
 from flexsearch.errors import UserError
 from flexsearch.settings import PositiveCount, settings
 
-ExtractorName = Literal["inception", "fashion-cnn", "dinov2", "video"]
 Metric = Literal["frechet", "kernel", "precision", "recall"]
 
-_REPORTED: dict[str, Metric] = {"fid": "frechet", "kid": "kernel", "precision": "precision", "recall": "recall"}
+_REPORTED: dict[str, Metric] = {
+    "fid": "frechet",
+    "kid": "kernel",
+    "precision": "precision",
+    "recall": "recall",
+    "fd_dinov2": "frechet",
+}
 
 
 @settings
@@ -39,7 +44,7 @@ class FidSettings:
     """
 
     images: Annotated[int, Ge(2)] = 5000
-    extractor: ExtractorName = "inception"
+    extractor: Literal["inception", "fashion-cnn", "dinov2", "video"] = "inception"
     distance: Literal["frechet", "kernel"] = "frechet"
     reference: str | None = None
     reference_images: Annotated[int, Ge(2)] = 10_000
@@ -55,16 +60,22 @@ class FidSettings:
                 field="objectives.fid.weights_sha256",
             )
 
+        if self.images < 4 and {"precision", "recall"} & set(self.report):
+            raise UserError(
+                f"must be at least 4 for precision and recall, but got {self.images}",
+                field="objectives.fid.images",
+                nearest=4,
+            )
+
     @property
-    def metrics(self) -> dict[ExtractorName, tuple[Metric, ...]]:
+    def metrics(self) -> dict[str, tuple[Metric, ...]]:
         """What is measured, by extractor; the objective is the first of the first."""
-        found: dict[ExtractorName, list[Metric]] = {self.extractor: [self.distance]}
+        found: dict[str, tuple[Metric, ...]] = {self.extractor: (self.distance,)}
         for name in self.report:
-            extractor, metric = ("dinov2", "frechet") if name == "fd_dinov2" else (self.extractor, _REPORTED[name])
-            of_extractor = found.setdefault(extractor, [])
-            if metric not in of_extractor:
-                of_extractor.append(metric)
-        return {extractor: tuple(metrics) for extractor, metrics in found.items()}
+            extractor = "dinov2" if name == "fd_dinov2" else self.extractor
+            before = found.get(extractor, ())
+            found[extractor] = before if _REPORTED[name] in before else (*before, _REPORTED[name])
+        return found
 
 
 @settings

@@ -39,7 +39,8 @@ def resized_videos(videos: Tensor, side: int = VIDEO_SIDE) -> Tensor:
     images = F.interpolate(videos.transpose(1, 2).flatten(0, 1), size, mode="bilinear", align_corners=False)
     top, left = (size[0] - side) // 2, (size[1] - side) // 2
     cut = images[..., top : top + side, left : left + side]
-    return cut.unflatten(0, (batch, frames)).transpose(1, 2)
+    out: Tensor = cut.unflatten(0, (batch, frames)).transpose(1, 2)
+    return out
 
 
 class VideoFeatures(FeatureExtractorBase):  # type: ignore[misc]

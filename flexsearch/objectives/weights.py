@@ -61,9 +61,7 @@ def check_sha256(path: Path, expected: str) -> None:
     """
     found = file_sha256(path)
     if not expected or not found.startswith(expected.lower()):
-        raise UserError(
-            f"must have a SHA-256 that starts with {expected!r}, but got {found}", field=f"{FIELD}: {path}"
-        )
+        raise UserError(f"must have a SHA-256 that starts with {expected!r}, but got {found}", field=f"{FIELD}: {path}")
 
 
 def published(weights: PublishedWeights, *, path: Path | None = None) -> Path:

@@ -92,13 +92,15 @@ def _text_macs(tokens: int, shape: TransformerShape) -> int:
 
 
 def authors_operation_macs(operation: Operation, shape: TransformerShape) -> int:
-    """MACs of one block of an image model as the authors' code runs it, to compare with the paper's table.
+    """MACs of one block as the authors' code runs it, to compare with the paper's table.
 
     Their pool block projects every token and multiplies with an N x N matrix of ones; their recovery merges after
-    upsampling. Both give the same numbers as ours for more work.
+    upsampling. Both give the same numbers as ours for more work. There is no such code for video: it counts as ours.
     """
     queries, keys, c = operation.queries.num_tokens, operation.keys.num_tokens, shape.width
     macs = operation_macs(operation, shape)
+    if shape.has_temporal_blocks:
+        return macs
     if operation.kind == "pool":
         macs += 2 * (queries - 1) * c * c + queries * queries * c
     elif operation.kind == "recover":

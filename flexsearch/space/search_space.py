@@ -19,7 +19,7 @@ from flexsearch.space.layout import SegmentSpace, build_segments, parse_segments
 
 Parameters = Mapping[str, Value]
 _CHECK_ALL_UP_TO = 200_000
-_TIMETABLE_FIELDS = ("stages", "clean_grid", "noise_grid")
+_TIMETABLE_FIELDS = ("stages", "clean_grid", "noise_grid", "frames")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,13 @@ class SearchSpace:
             return Timetable()
         stages, clean = values["timetable.stages"], values["timetable.clean_grid"]
         noise = values.get("timetable.noise_grid", clean)
-        return linear_timetable(stages=stages, clean_grid=clean, noise_grid=noise)
+        frames = values.get("timetable.frames", self.grid.frames)
+        return linear_timetable(
+            stages=stages,
+            clean_grid=clean,
+            noise_grid=noise,
+            frames=None if frames == self.grid.frames else frames,
+        )
 
     def plan(self, schedule: DensitySchedule) -> Plan:
         return lower(schedule, num_blocks=self.num_blocks, grid=self.grid)
@@ -164,8 +170,21 @@ def _parse_timetable(entries: Any, *, grid: TokenGrid, field: str) -> Iterator[t
     for name in ("clean_grid", "noise_grid"):
         if name in entries:
             yield f"timetable.{name}", _whole(entries[name], least=1, most=shorter, field=f"{field}.{name}")
+    if "frames" in entries:
+        yield "timetable.frames", _frames(entries["frames"], grid=grid, field=f"{field}.frames")
     if "clean_grid" not in entries:
         raise UserError("is missing", field=f"{field}.clean_grid", nearest=shorter // 2)
+
+
+def _frames(value: Any, *, grid: TokenGrid, field: str) -> Value | Domain:
+    """Frames of the sparse grids: divisors of the video's."""
+    parsed = _whole(value, least=1, field=field, most=grid.frames)
+    for number in parsed.values if isinstance(parsed, Int | Choice) else (parsed,):
+        try:
+            grid.pooled(1, frames=int(number or 0))
+        except UserError as error:
+            raise error.under(field) from None
+    return parsed
 
 
 def _check_layouts(space: SearchSpace, *, field: str) -> None:

@@ -1,8 +1,9 @@
-"""What every search is compared with: the dense base, the dense base at fewer sampler steps, the paper's schedule."""
+"""What every search is compared with: the dense base, the dense base at fewer sampler steps, the paper's schedules."""
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.density import Candidate, DensitySchedule
-from flexsearch.schedule.presets import paper_schedule
+from flexsearch.schedule.macs import TransformerShape
+from flexsearch.schedule.presets import PRESETS, paper_schedule
 from flexsearch.space.domains import Float
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.search import Baseline
@@ -25,8 +26,12 @@ def baseline_steps(space: SearchSpace, settings: SearchSettings) -> list[int]:
     return [steps[round(index * (len(steps) - 1) / (MOST_STEPS - 1))] for index in range(MOST_STEPS)]
 
 
-def baselines_of(space: SearchSpace, settings: SearchSettings) -> list[Baseline]:
-    """The baselines of a search, the dense base first; the paper's schedule runs at the most steps."""
+def baselines_of(space: SearchSpace, settings: SearchSettings, shape: TransformerShape) -> list[Baseline]:
+    """The baselines of a search, the dense base first; the paper's schedules run at the most steps.
+
+    "FlexDiT paper" is its r in [0.61, 0.86] schedule, scaled to this model; where the paper has others for just this
+    model, they follow under their names.
+    """
     steps = baseline_steps(space, settings)
     dense = DensitySchedule.all_dense(space.num_blocks)
     baselines = [
@@ -41,5 +46,11 @@ def baselines_of(space: SearchSpace, settings: SearchSettings) -> list[Baseline]
         paper = paper_schedule(num_blocks=space.num_blocks, grid=space.grid)
     except UserError:  # fewer than five blocks: the paper's layout does not exist
         return baselines
-    candidate = Candidate(schedule=paper, sampler_steps=steps[0])
-    return [*baselines, Baseline(name="FlexDiT paper", candidate=candidate, fine_tuned=True)]
+    schedules = {"FlexDiT paper": paper}
+    schedules |= {
+        name: preset.schedule for name, preset in PRESETS.items() if preset.shape == shape and preset.schedule != paper
+    }
+    return baselines + [
+        Baseline(name=name, candidate=Candidate(schedule=schedule, sampler_steps=steps[0]), fine_tuned=True)
+        for name, schedule in schedules.items()
+    ]

@@ -154,7 +154,7 @@ def _search(plan: RunPlan, store: Store) -> Search:
         decisions=decisions,
         store=store,
         space=space,
-        baselines=baselines_of(space, plan.search),
+        baselines=baselines_of(space, plan.search, plan.settings.shape),
         settings=plan.search,
         run_dir=plan.run_dir,
         objectives=objectives,

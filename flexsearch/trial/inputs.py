@@ -4,13 +4,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from flexsearch.cpu_memory import keep_freed_memory
 from flexsearch.data.latents import LatentSet
@@ -19,10 +17,9 @@ from flexsearch.data.source import DataSource
 from flexsearch.diffusion.process import DiffusionProcess, process_of
 from flexsearch.errors import UserError
 from flexsearch.models.loading import Base, is_here, load_base, load_decoder
-from flexsearch.objectives.extractors import create_extractor
-from flexsearch.objectives.fid import ReferenceStatistics, load_reference
-from flexsearch.paths import PREFIX, resolve_path
+from flexsearch.objectives.quality import Judge
 from flexsearch.trial.fit import check_fit
+from flexsearch.trial.judges import load_extractors, load_judges, open_source
 from flexsearch.trial.settings import TrialSettings
 
 T = TypeVar("T")
@@ -30,14 +27,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Loaded inputs, on `device`. The base is all-dense and never changed; `decode` turns its data into images."""
+    """Loaded inputs, on `device`. The base is all-dense and never changed; `decode` turns its data into images; the
+    first judge measures the objective."""
 
     base: Base
     data: DataSource
     process: DiffusionProcess
     decode: Callable[[Tensor], Tensor]
-    extractor: FeatureExtractorBase
-    reference: ReferenceStatistics
+    judges: tuple[Judge, ...]
     device: torch.device
 
 
@@ -61,7 +58,7 @@ def _load(settings_json: str) -> Inputs:
     keep_freed_memory()
     device, fid = trial_device(), settings.objectives.fid
     missing: list[UserError] = []
-    reference = _try(lambda: load_reference(_reference_path(settings)), missing)
+    source = _try(lambda: open_source(fid), missing)
     data = _try(lambda: load_data(settings.data), missing)
     if missing and not is_here(settings.base):  # no download for a run that cannot start
         missing.append(
@@ -72,17 +69,17 @@ def _load(settings_json: str) -> Inputs:
         )
         raise UserError("; ".join(map(str, missing)))
     base = _try(lambda: load_base(settings.base, device=device), missing)
-    extractor = _try(lambda: create_extractor(fid.extractor, device=device, weights=fid.weights), missing)
-    if reference is None or data is None or base is None or extractor is None:
+    extractors = _try(lambda: load_extractors(fid, device=device), missing)
+    if source is None or data is None or base is None or extractors is None:
         raise UserError("; ".join(map(str, missing)))
     check_fit(data, base.model.shape)
+    decode = load_decoder(settings.base, device=device) if isinstance(data, LatentSet) else _as_it_is
     return Inputs(
         base=base,
         data=data,
         process=process_of(base.scheduler),
-        decode=load_decoder(settings.base, device=device) if isinstance(data, LatentSet) else _as_it_is,
-        extractor=extractor,
-        reference=reference,
+        decode=decode,
+        judges=load_judges(settings, source=source, extractors=extractors, data=data, decode=decode, device=device),
         device=device,
     )
 
@@ -98,14 +95,3 @@ def _try(load: Callable[[], T], missing: list[UserError]) -> T | None:
 
 def _as_it_is(data: Tensor) -> Tensor:
     return data
-
-
-def _reference_path(settings: TrialSettings) -> Path:
-    name = settings.objectives.fid.reference
-    if name is None:
-        raise UserError(
-            "is missing: a .npz file with mu and sigma of the real images, such as ADM's "
-            "VIRTUAL_imagenet256_labeled.npz",
-            field="objectives.fid.reference",
-        )
-    return resolve_path(name, inside="reference.npz" if name.startswith(PREFIX) else "")

@@ -1,13 +1,14 @@
 """The life of a trial, top to bottom, cheapest evidence first.
 
 MACs, then measured latency with the device to itself, then the gate, then a short fine-tune from the warm start, then
-samples, then the Frechet distance. Everything that a trial leaves lies in `trials/<number>/`.
+samples, then their distance to real images. Everything that a trial leaves lies in `trials/<number>/`.
 """
 
 import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,8 +20,8 @@ from flexsearch.diffusion.training import Training
 from flexsearch.files import replacing, write_atomically
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.objectives.fid import measure_fid
 from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, cpu_threads, device_name, measure_latency
+from flexsearch.objectives.quality import measure_quality
 from flexsearch.schedule.macs import plan_macs
 from flexsearch.trial.contract import Phase, Progress, Report, State, TrialOrder, TrialResult
 from flexsearch.trial.workbench import Workbench, workbench
@@ -79,8 +80,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
             images = _sample(model, order, bench, report)
         with clock.phase("score"):
             report(Progress(phase="score"))
-            fid = _fid(images, order, bench)
-            measurements[fid.name] = fid
+            measurements |= {found.name: found for found in _quality(images, order, bench)}
         if not order.is_repetition:
             _keep(model, images, order)
     result = TrialResult(
@@ -216,24 +216,18 @@ def _sample(model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report)
     return torch.cat(batches)
 
 
-def _fid(images: Tensor, order: TrialOrder, bench: Workbench) -> Measurement:
-    fid, sampling = bench.settings.objectives.fid, bench.settings.sampling
+def _quality(images: Tensor, order: TrialOrder, bench: Workbench) -> list[Measurement]:
+    """The objective, then what is reported beside it."""
+    sampling = bench.settings.sampling
     with bench.turn.shared():
-        found = measure_fid(
-            images,
-            reference=bench.inputs.reference,
-            extractor=bench.inputs.extractor,
-            name=fid.extractor,
-            batch=fid.batch,
-        )
-    protocol = {
-        **found.protocol,
+        measured = measure_quality(images, judges=bench.inputs.judges, batch=bench.settings.objectives.fid.batch)
+    facts = {
         "sampler": type(bench.inputs.base.scheduler).__name__,
         "guidance": sampling.guidance,
         "dtype": sampling.dtype,
         "seed": order.seed,
     }
-    return Measurement(name=found.name, value=found.value, unit=found.unit, protocol=protocol)
+    return [replace(found, protocol={**found.protocol, **facts}) for found in measured]
 
 
 def _keep(model: FlexDiT, images: Tensor, order: TrialOrder) -> None:

@@ -121,3 +121,32 @@ def test_recover_blocks_cover_the_space() -> None:
 def test_what_cannot_be_built_is_refused(entries: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_space(entries, num_blocks=12, grid=GRID)
+
+
+VIDEO = TokenGrid(frames=16, height=8, width=8)
+
+
+def test_frames_are_searched_where_there_are_frames() -> None:
+    entries = {**ENTRIES, "timetable": {**ENTRIES["timetable"], "frames": {"choice": [16, 8, 4]}}}
+    space = parse_space(entries, num_blocks=12, grid=VIDEO)
+    for choice in space.choices():
+        schedule = space.build(choice).schedule
+        frames = choice["timetable.frames"]
+        assert schedule.timetable.frames == (None if frames == 16 else frames)
+        merged = next(one for one in space.plan(schedule).stages[0] if one.kind == "merge")
+        assert (merged.queries.frames, merged.keys.frames) == (frames, 16)
+
+
+@pytest.mark.parametrize(
+    ("grid", "frames", "message"),
+    [
+        (VIDEO, {"choice": [16, 5]}, r"timetable\.frames: frames must divide 16, but got 5; nearest legal: 4"),
+        (VIDEO, 32, r"timetable\.frames: must be in \[1, 16\], but got 32; nearest legal: 16"),
+        (GRID, 2, r"timetable\.frames: must be in \[1, 1\], but got 2; nearest legal: 1"),
+    ],
+)
+def test_frames_must_divide_the_videos(grid: TokenGrid, frames: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_space(
+            {**ENTRIES, "timetable": {"clean_grid": 4, "frames": frames}}, num_blocks=12, grid=grid
+        )

@@ -8,6 +8,7 @@ import pytest
 
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.presets import dit_shape
 from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.study.baselines import baselines_of
 from flexsearch.study.decisions import Decisions
@@ -61,6 +62,9 @@ def space() -> SearchSpace:
     )
 
 
+SHAPE = dit_shape(num_blocks=8, width=16, side=8)
+
+
 @pytest.fixture
 def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
     """Opens the same study again and again, as a driver does that was killed."""
@@ -76,7 +80,7 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
             decisions=decisions,
             store=store,
             space=searched,
-            baselines=baselines_of(searched, settings),
+            baselines=baselines_of(searched, settings, SHAPE),
             settings=settings,
             run_dir=run_dir,
             objectives=OBJECTIVES,

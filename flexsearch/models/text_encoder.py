@@ -1,0 +1,103 @@
+"""The text encoder of PixArt and Latte: T5 (Raffel et al. 2020, arXiv 1910.10683), through transformers.
+
+Captions are prepared as PixArt-alpha does without its cleaning of web text: lower case, no space around them, at most
+120 tokens. Letters: D channels.
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flexsearch.errors import UserError
+from flexsearch.models.autoencoder import weights_digest
+from flexsearch.paths import resolve_path
+
+MAX_TOKENS = 120
+"""What PixArt-alpha and Latte were trained with; longer captions are cut."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoder:
+    """A text encoder in eval mode.
+
+    Attributes:
+        embed: from captions to one (tokens, D) float32 embedding each, on the CPU, without padding.
+        max_tokens: the most tokens of a caption, its end included.
+        digest: identifies configuration, weights as loaded, and tokens.
+    """
+
+    embed: Callable[[Sequence[str]], list[Tensor]]
+    max_tokens: int
+    digest: str
+
+
+def load_text_encoder(
+    checkpoint: str,
+    *,
+    revision: str | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    max_tokens: int = MAX_TOKENS,
+) -> TextEncoder:
+    """Loads `CHECKPOINT/tokenizer` and `CHECKPOINT/text_encoder`; safetensors only.
+
+    Args:
+        checkpoint: a folder in diffusers' layout, or the name of a model on the Hugging Face hub.
+        revision: of the model on the hub.
+        device: where it runs.
+        dtype: of its weights and what passes through them. Weights are cast while they are loaded.
+        max_tokens: longer captions are cut.
+
+    Raises:
+        UserError: transformers is not installed, or the checkpoint has no text encoder that can be read.
+    """
+    transformers = _transformers()
+    local = resolve_path(checkpoint)
+    source = str(local) if local.is_dir() else checkpoint
+    hub: dict[str, Any] = {"revision": revision} if revision and not local.is_dir() else {}
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, subfolder="tokenizer", **hub)
+        model = transformers.T5EncoderModel.from_pretrained(
+            source, subfolder="text_encoder", use_safetensors=True, dtype=dtype, **hub
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"could not be loaded ({reason}); captions need a checkpoint with tokenizer/ and a T5 text_encoder/ in "
+            "safetensors",
+            field=f"{checkpoint}/text_encoder",
+        ) from None
+    config = {"model": model.config.to_diff_dict(), "max_tokens": max_tokens, "vocabulary": tokenizer.get_vocab()}
+    digest = weights_digest(model.state_dict(), config=config)
+    model = model.to(device).eval()
+
+    @torch.inference_mode()
+    def embed(captions: Sequence[str]) -> list[Tensor]:
+        tokens = tokenizer(
+            [caption.lower().strip() for caption in captions],
+            max_length=max_tokens,
+            truncation=True,
+            padding="longest",
+            return_tensors="pt",
+        )
+        states = model(tokens.input_ids.to(device), attention_mask=tokens.attention_mask.to(device)).last_hidden_state
+        return [row[mask.bool()] for row, mask in zip(states.float().cpu(), tokens.attention_mask, strict=True)]
+
+    return TextEncoder(embed=embed, max_tokens=max_tokens, digest=digest)
+
+
+def _transformers() -> Any:
+    try:
+        transformers: Any = importlib.import_module("transformers")
+        importlib.import_module("sentencepiece")
+    except ImportError as error:
+        raise UserError(
+            f"captions need a text encoder, and {error.name} is not installed; pip install flexsearch[text]"
+        ) from None
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
