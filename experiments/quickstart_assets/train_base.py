@@ -14,12 +14,16 @@ from pathlib import Path
 import torch
 
 from flexsearch.config import RunConfig, load_config
+from flexsearch.data.conditions import ClassConditions
+from flexsearch.data.fashion_mnist import NUM_CLASSES
 from flexsearch.data.images import to_uint8
 from flexsearch.diffusion.sampling import generate
 from flexsearch.diffusion.training import Step
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.objectives.extractors import create_extractor
-from flexsearch.objectives.fid import load_reference, measure_fid
+from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.frechet import feature_statistics, frechet_distance
+from flexsearch.objectives.reference_file import load_statistics
 from flexsearch.paths import embedded_path
 from flexsearch.trial.pretrain import pretrain
 
@@ -32,7 +36,7 @@ SAMPLER_STEPS = (10, 5)
 def distances(model: FlexDiT, scheduler: object, config: RunConfig) -> list[float]:
     """The distance at each of SAMPLER_STEPS."""
     extractor = create_extractor("fashion-cnn", device=torch.device("cpu"))
-    reference = load_reference(embedded_path("quickstart/reference.npz"))
+    reference = load_statistics(embedded_path("quickstart/reference.npz"))
     model.eval()
     found = []
     for steps in SAMPLER_STEPS:
@@ -47,7 +51,8 @@ def distances(model: FlexDiT, scheduler: object, config: RunConfig) -> list[floa
             settings=config.sampling,
         )
         images = torch.cat([to_uint8(batch) for batch in drawn])
-        found.append(measure_fid(images, reference=reference, extractor=extractor, name="fashion-cnn", batch=500).value)
+        statistics = feature_statistics(extract_features(images, extractor=extractor, batch=500))
+        found.append(frechet_distance(statistics, reference))
     return found
 
 

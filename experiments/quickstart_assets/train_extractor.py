@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from flexsearch.data.fashion_mnist import load_fashion_mnist
-from flexsearch.objectives.extractors import FashionClassifier, create_extractor
-from flexsearch.objectives.fid import frechet_distance, image_statistics
+from flexsearch.objectives.extractors import create_extractor
+from flexsearch.objectives.fashion_cnn import FashionClassifier
+from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.frechet import feature_statistics, frechet_distance
 
 OUT = Path("flexsearch/assets/quickstart")
 
@@ -47,9 +49,9 @@ if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, OUT / "extractor.safetensors")
     extractor = create_extractor("fashion-cnn", device=torch.device("cpu"))
-    reference = image_statistics(train.images, extractor=extractor, name="fashion-cnn", batch=500)
+    reference = feature_statistics(extract_features(train.images, extractor=extractor, batch=500))
     reference.save(OUT / "reference.npz")
     print(f"test accuracy {torch.cat(hits).float().mean():.4f}")
     for num in (500, 1000, 5000, 10000):
-        held_out = image_statistics(test.images[:num], extractor=extractor, name="fashion-cnn", batch=500)
+        held_out = feature_statistics(extract_features(test.images[:num], extractor=extractor, batch=500))
         print(f"{num} held-out images: distance {frechet_distance(held_out, reference):.3f}")

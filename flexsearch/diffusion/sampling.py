@@ -100,10 +100,11 @@ def denoise(
     takes_generator = {"generator": torch.Generator(noise.device).manual_seed(seed)}
     channels = noise.shape[1]
     sample = noise
+    dtype = next(model.parameters(), noise).dtype
     for timestep, row, stage in zip(scheduler.timesteps, on_device, stages, strict=True):
         scaled = scheduler.scale_model_input(sample, timestep) if hasattr(scheduler, "scale_model_input") else sample
         with torch.autocast(noise.device.type, torch.bfloat16, enabled=settings.dtype == "bf16"):
-            output = _guided(model, scaled, row.expand(len(scaled)), condition, stage, settings).float()
+            output = _guided(model, scaled.to(dtype), row.expand(len(scaled)), condition, stage, settings).float()
         if output.shape[1] > channels and not _reads_variance(scheduler):
             output = output[:, :channels]
         sample = scheduler.step(output, timestep, sample, **takes_generator).prev_sample

@@ -25,14 +25,14 @@ def text_of(projection: Any, condition: Mapping[str, Tensor], *, dtype: Any) -> 
         projection: the base's caption projection.
         condition: "encoder_hidden_states" (B, S, D), and "encoder_attention_mask": (B, S) with 1 for a token and 0 for
             padding, or (B, 1, S) to be added to the logits.
-        dtype: of the mask.
+        dtype: of the base.
 
     Raises:
         UserError: there is no caption.
     """
     if "encoder_hidden_states" not in condition:
         raise UserError("is missing: this base reads captions", field="encoder_hidden_states")
-    tokens: Tensor = projection(condition["encoder_hidden_states"])  # (B, S, C)
+    tokens: Tensor = projection(condition["encoder_hidden_states"].to(dtype))  # (B, S, C)
     mask = condition.get("encoder_attention_mask")
     if mask is None:
         return Text(tokens=tokens, bias=None)

@@ -1,0 +1,107 @@
+"""The models of the FlexDiT paper with random weights, at their own sizes or small ones of the same architecture."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import ModelMixin
+
+from flexsearch.models.flexdit import BACKBONES
+from flexsearch.models.shapes import KNOWN_CONFIGS, SHAPES
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.macs import TransformerShape
+from flexsearch.schedule.presets import PRESETS, paper_schedule
+
+
+diffusers.utils.logging.set_verbosity_error()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One model to be timed.
+
+    Attributes:
+        backbone: its architecture.
+        config: of diffusers' class.
+        batch: samples generated together, unless given on the command line.
+        presets: the paper's schedules for it.
+        guidance: the paper's scale; above 1 every sample is two rows.
+    """
+
+    backbone: str
+    config: dict[str, Any]
+    batch: int
+    presets: tuple[str, ...]
+    guidance: float = 1.5
+
+    @property
+    def shape(self) -> TransformerShape:
+        return SHAPES[self.backbone](self.config)
+
+    @property
+    def schedules(self) -> dict[str, DensitySchedule]:
+        """The paper's schedules by name; a small model has the scaled one."""
+        if self.presets:
+            return {name: PRESETS[name].schedule for name in self.presets}
+        return {"flexdit_scaled": paper_schedule(num_blocks=self.shape.num_blocks, grid=self.shape.grid)}
+
+    def base(self, *, device: torch.device, dtype: torch.dtype) -> ModelMixin:
+        """diffusers' own model, random weights. diffusers starts adaLN at random, so nothing is zero."""
+        torch.manual_seed(0)
+        with torch.device(device):
+            model: ModelMixin = BACKBONES[self.backbone].base_class(**self.config)
+        if self.backbone == "dit":  # in the public checkpoints all embedders are equal
+            first = model.transformer_blocks[0].norm1.emb.state_dict()
+            for block in model.transformer_blocks[1:]:
+                block.norm1.emb.load_state_dict(first)
+        return model.to(dtype).eval()
+
+
+_DIT_B = {**KNOWN_CONFIGS["facebook/DiT-XL-2-256"], "num_attention_heads": 12, "attention_head_dim": 64, "num_layers": 12}
+
+SUBJECTS = {
+    "dit_b_256": Subject(backbone="dit", config=_DIT_B, batch=128, presets=("flexdit_b_256_r61_86",)),
+    "dit_xl_256": Subject(
+        backbone="dit",
+        config=KNOWN_CONFIGS["facebook/DiT-XL-2-256"],
+        batch=64,
+        presets=("flexdit_xl_256_r44", "flexdit_xl_256_r61_86"),
+    ),
+    "dit_xl_512": Subject(
+        backbone="dit",
+        config=KNOWN_CONFIGS["facebook/DiT-XL-2-512"],
+        batch=16,
+        presets=("flexdit_xl_512_r61_86", "flexdit_xl_512_r90_96"),
+    ),
+    "pixart_256": Subject(
+        backbone="pixart",
+        config=KNOWN_CONFIGS["PixArt-alpha/PixArt-XL-2-256x256"],
+        batch=64,
+        presets=("flexdit_pixart_256",),
+        guidance=4.5,
+    ),
+    "latte_512": Subject(
+        backbone="latte",
+        config=KNOWN_CONFIGS["maxin-cn/Latte-1"],
+        batch=1,
+        presets=("flexdit_latte_r90_96",),
+        guidance=7.5,
+    ),
+}
+
+
+def small(subject: Subject) -> Subject:
+    """The same architecture with 7 blocks, width 48 and 64 tokens (a frame): runs anywhere in seconds."""
+    changes = {"num_attention_heads": 4, "attention_head_dim": 12, "num_layers": 7, "sample_size": 16}
+    if "caption_channels" in subject.config:
+        changes |= {"caption_channels": 32, "cross_attention_dim": 48}
+    if "video_length" in subject.config:
+        changes |= {"video_length": 4}
+    return Subject(
+        backbone=subject.backbone,
+        config={**subject.config, **changes},
+        batch=2,
+        presets=(),
+        guidance=subject.guidance,
+    )
