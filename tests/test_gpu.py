@@ -32,7 +32,9 @@ def test_a_sparse_model_agrees_with_the_cpu(tiny_model: FlexDiT) -> None:
     def drawn(model: FlexDiT) -> torch.Tensor:
         settings = SamplingSettings()
         scheduler = FlowMatchEulerDiscreteScheduler()
-        batches = generate(model, scheduler, conditions=CLASSES, num_images=4, batch=4, sampler_steps=2, seed=0, settings=settings)
+        batches = generate(
+            model, scheduler, conditions=CLASSES, num_images=4, batch=4, sampler_steps=2, seed=0, settings=settings
+        )
         return torch.cat(list(batches)).cpu()
 
     expected = drawn(tiny_model)

@@ -58,7 +58,12 @@ class Subject:
         return model.to(dtype).eval()
 
 
-_DIT_B = {**KNOWN_CONFIGS["facebook/DiT-XL-2-256"], "num_attention_heads": 12, "attention_head_dim": 64, "num_layers": 12}
+_DIT_B = {
+    **KNOWN_CONFIGS["facebook/DiT-XL-2-256"],
+    "num_attention_heads": 12,
+    "attention_head_dim": 64,
+    "num_layers": 12,
+}
 
 SUBJECTS = {
     "dit_b_256": Subject(backbone="dit", config=_DIT_B, batch=128, presets=("flexdit_b_256_r61_86",)),

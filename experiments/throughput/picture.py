@@ -20,7 +20,9 @@ def draw(rows: list[Row], machine: dict[str, Any], path: Path) -> None:
     for name, group in groups.items():
         first = place
         for row in group:
-            color = "#8a949c" if row.implementation == "diffusers" else "#444444" if row.schedule == "dense" else "#0b6e99"
+            color = (
+                "#8a949c" if row.implementation == "diffusers" else "#444444" if row.schedule == "dense" else "#0b6e99"
+            )
             axes.bar(place, row.speedup, color=color, width=0.8)
             axes.hlines(row.allowed, place - 0.4, place + 0.4, color="#d1495b", linewidth=2)
             axes.text(place, row.speedup, f"{row.speedup:.2f}", ha="center", va="bottom", fontsize=8)

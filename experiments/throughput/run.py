@@ -41,7 +41,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="CPU threads; has no effect on a GPU")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--sampler-steps", type=int, default=250)
-    parser.add_argument("--small", action="store_true", help="7 blocks of width 48: checks the script, measures nothing")
+    parser.add_argument(
+        "--small", action="store_true", help="7 blocks of width 48: checks the script, measures nothing"
+    )
     parser.add_argument("--profile", action="store_true", help="also write where the time goes, by kind of kernel")
     parser.add_argument("--out", type=Path, default=Path("experiments/throughput/results"))
     return parser.parse_args()

@@ -84,9 +84,7 @@ def pixart_shape_of(config: Mapping[str, Any]) -> TransformerShape:
 def latte_shape_of(config: Mapping[str, Any]) -> TransformerShape:
     """The shape of diffusers' `LatteTransformer3DModel` with `config`; absent fields have diffusers' defaults."""
     values = {**LATTE_DEFAULTS, **config}
-    return TransformerShape(
-        **_common(values, frames=values["video_length"]), **_text(values), has_temporal_blocks=True
-    )
+    return TransformerShape(**_common(values, frames=values["video_length"]), **_text(values), has_temporal_blocks=True)
 
 
 SHAPES: dict[str, Callable[[Mapping[str, Any]], TransformerShape]] = {

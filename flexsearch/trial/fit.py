@@ -30,4 +30,6 @@ def check_fit(data: DataSource, shape: TransformerShape) -> None:
             raise UserError("must have class labels, which the base reads, but have captions", field="data")
         channels = conditions.empty.shape[1]
         if channels != shape.text_channels:
-            raise UserError(f"has captions of {channels} channels, but the base reads {shape.text_channels}", field="data")
+            raise UserError(
+                f"has captions of {channels} channels, but the base reads {shape.text_channels}", field="data"
+            )

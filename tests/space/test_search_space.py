@@ -147,6 +147,4 @@ def test_frames_are_searched_where_there_are_frames() -> None:
 )
 def test_frames_must_divide_the_videos(grid: TokenGrid, frames: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        parse_space(
-            {**ENTRIES, "timetable": {"clean_grid": 4, "frames": frames}}, num_blocks=12, grid=grid
-        )
+        parse_space({**ENTRIES, "timetable": {"clean_grid": 4, "frames": frames}}, num_blocks=12, grid=grid)

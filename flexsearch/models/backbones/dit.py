@@ -33,7 +33,9 @@ class DiTBackbone:
         self.tied = tie_embedders(base, known=tied)
         leave_label_dropout_to_the_batches(base)
         num = len(base.transformer_blocks)
-        self.tied_copies = [(_EMBEDDER.format(block), _EMBEDDER.format(0)) for block in range(1, num)] if self.tied else []
+        self.tied_copies = (
+            [(_EMBEDDER.format(block), _EMBEDDER.format(0)) for block in range(1, num)] if self.tied else []
+        )
         self.shape = dit_shape_of(base.config, num_embedders=1 if self.tied else num)
         self.blocks = [
             (TransformerBlock(block, norm_mixer=block.norm1.norm, norm_mlp=block.norm3),)
