@@ -166,11 +166,12 @@ def sample(
     steps: Annotated[int | None, typer.Option(help="sampler steps; default those of the export, else 50")] = None,
     seed: Annotated[int, typer.Option(help="of the noise")] = 0,
     guidance: Annotated[float, typer.Option(help="classifier-free guidance; 1 is none")] = 1.0,
+    prompt: Annotated[list[str] | None, typer.Option(help="what to draw; repeatable, taken in turn")] = None,
 ) -> None:
-    """Draw images from an exported model or a base."""
+    """Draw images or videos from an exported model or a base."""
     from flexsearch.export.samples import draw
 
-    print(draw(model, out, num=num, steps=steps, seed=seed, guidance=guidance), file=sys.stderr)
+    print(draw(model, out, num=num, steps=steps, seed=seed, guidance=guidance, prompts=prompt or ()), file=sys.stderr)
 
 
 @app.command(epilog="Example: flexsearch pretrain search_spaces/fashion_mnist.yaml")

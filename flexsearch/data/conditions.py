@@ -102,8 +102,12 @@ def random_condition(shape: TransformerShape, *, batch: int, generator: torch.Ge
         "encoder_hidden_states": torch.randn(batch, shape.text_tokens, shape.text_channels, generator=generator),
         "encoder_attention_mask": torch.ones(batch, shape.text_tokens, dtype=torch.int64),
     }
-    if shape.reads_size:
-        height, width = (side * shape.patch_size * LATENT_PIXELS for side in (shape.grid.height, shape.grid.width))
-        condition["resolution"] = torch.tensor([[height, width]]).float().expand(batch, 2)
-        condition["aspect_ratio"] = torch.tensor([[height / width]]).expand(batch, 1)
-    return condition
+    return condition | {name: row.expand(batch, -1) for name, row in size_condition(shape).items()}
+
+
+def size_condition(shape: TransformerShape) -> Condition:
+    """One row of the image's size and aspect ratio, where the model reads them."""
+    if not shape.reads_size:
+        return {}
+    height, width = (side * shape.patch_size * LATENT_PIXELS for side in (shape.grid.height, shape.grid.width))
+    return {"resolution": torch.tensor([[height, width]]).float(), "aspect_ratio": torch.tensor([[height / width]])}

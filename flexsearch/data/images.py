@@ -43,7 +43,8 @@ def tiles(samples: Tensor) -> Tensor:
     if samples.ndim == 4:
         return samples
     shown = torch.linspace(0, samples.shape[2] - 1, 10).round().long()
-    return samples[: max(1, len(samples) // 10), :, shown].transpose(1, 2).flatten(0, 1)
+    frames: Tensor = samples[:, :, shown].transpose(1, 2).flatten(0, 1)
+    return frames
 
 
 def to_uint8(data: Tensor) -> Tensor:

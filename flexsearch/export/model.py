@@ -24,6 +24,7 @@ from flexsearch.study.store import TrialRecord
 from flexsearch.trial.life import CHECKPOINT
 
 CANDIDATE = "candidate.json"
+RECIPE = "recipe.yaml"
 
 
 def export_trial(run: Run, number: int, out: Path) -> Iterator[str]:
@@ -45,7 +46,7 @@ def export_trial(run: Run, number: int, out: Path) -> Iterator[str]:
         model.save_pretrained(temporary / "transformer", safe_serialization=True)
         load_base(run.settings.base).scheduler.save_pretrained(temporary / "scheduler")
         (temporary / CANDIDATE).write_text(json.dumps(record.candidate.to_dict(), indent=2))
-        (temporary / "recipe.yaml").write_text(yaml.safe_dump(_recipe(run, record), sort_keys=False))
+        (temporary / RECIPE).write_text(yaml.safe_dump(_recipe(run, record), sort_keys=False))
         (temporary / "README.md").write_text(_card(run, record))
         _verify(model, temporary / "transformer", record)
         temporary.chmod(0o755)

@@ -29,7 +29,11 @@ from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.macs import TransformerShape
 from flexsearch.schedule.plan import Operation, Plan, lower
 
-BACKBONES: dict[str, Callable[..., Backbone]] = {"dit": DiTBackbone, "pixart": PixArtBackbone, "latte": LatteBackbone}
+BACKBONES: dict[str, type[DiTBackbone | PixArtBackbone | LatteBackbone]] = {
+    "dit": DiTBackbone,
+    "pixart": PixArtBackbone,
+    "latte": LatteBackbone,
+}
 
 
 _ISOLATED = {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
@@ -68,7 +72,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise UserError(f"must be one of {sorted(BACKBONES)}, but got {backbone!r}", field="backbone")
         adapter: Any = BACKBONES[backbone]
         self.base = base if base is not None else adapter.base_class(**dict(base_config or {}))
-        self._parts = adapter(self.base, tied=tied)
+        self._parts: Backbone = adapter(self.base, tied=tied)
         self.merges = nn.ModuleDict()
         self.gradient_checkpointing = False
         self._compile_options: dict[str, Any] | None = None

@@ -4,7 +4,6 @@
 configuration, which also says with which objective the base was trained.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,6 @@ import diffusers
 import torch
 from huggingface_hub import logging as hub_logging
 from huggingface_hub import try_to_load_from_cache
-from torch import Tensor
 
 from flexsearch.errors import UserError
 from flexsearch.models.flexdit import BACKBONES, FlexDiT
@@ -95,24 +93,3 @@ def load_scheduler(source: str, **hub: Any) -> Any:
     if name not in _TRUSTED_SCHEDULERS:
         raise UserError(f"must be one of {list(_TRUSTED_SCHEDULERS)}, but got {name!r}", field="base scheduler")
     return getattr(diffusers, name).from_config(config)
-
-
-def load_decoder(settings: BaseSettings, *, device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:
-    """A function from latents (B, 4, H/8, W/8) to images (B, 3, H, W) in [-1, 1]: the checkpoint's own autoencoder.
-
-    Raises:
-        UserError: the checkpoint has none that can be read.
-    """
-    try:
-        vae = diffusers.AutoencoderKL.from_pretrained(settings.checkpoint, subfolder="vae", use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{settings.checkpoint}/vae could not be loaded ({reason})", field="base.checkpoint") from None
-    vae = vae.to(device).eval()
-
-    @torch.inference_mode()
-    def decode(latents: Tensor) -> Tensor:
-        images: Tensor = vae.decode(latents / vae.config.scaling_factor).sample
-        return images
-
-    return decode

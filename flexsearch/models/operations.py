@@ -44,7 +44,9 @@ def downsample(tokens: Tensor, grid: TokenGrid, sparse_grid: TokenGrid) -> Tenso
     sparse = _as_tokens(pooled, grid.frames)
     if sparse_grid.frames == grid.frames:
         return sparse
-    return sparse.unflatten(1, (sparse_grid.frames, grid.frames // sparse_grid.frames, -1)).mean(dim=2).flatten(1, 2)
+    windows = sparse.unflatten(1, (sparse_grid.frames, grid.frames // sparse_grid.frames, -1))
+    averaged: Tensor = windows.mean(dim=2).flatten(1, 2)
+    return averaged
 
 
 def upsample(tokens: Tensor, sparse_grid: TokenGrid, grid: TokenGrid) -> Tensor:
@@ -54,7 +56,8 @@ def upsample(tokens: Tensor, sparse_grid: TokenGrid, grid: TokenGrid) -> Tensor:
     if sparse_grid.frames == grid.frames:
         return dense
     frames = dense.unflatten(1, (sparse_grid.frames, -1))
-    return frames.repeat_interleave(grid.frames // sparse_grid.frames, dim=1).flatten(1, 2)
+    repeated: Tensor = frames.repeat_interleave(grid.frames // sparse_grid.frames, dim=1).flatten(1, 2)
+    return repeated
 
 
 def _as_maps(tokens: Tensor, grid: TokenGrid) -> Tensor:

@@ -28,6 +28,23 @@ class BaseSettings:
     config: Mapping[str, Any] | None = None
 
 
+_BACKBONES = {"PixArtTransformer2DModel": "pixart", "LatteTransformer3DModel": "latte"}
+
+
+def backbone_of(checkpoint: str) -> Literal["dit", "pixart", "latte"]:
+    """The architecture of a checkpoint, from its own configuration or its known name; "dit" where neither says.
+
+    Early checkpoints call every class `Transformer2DModel`; those with captions are PixArt-alpha's.
+    """
+    path = resolve_path(checkpoint, inside="base" if checkpoint.startswith(PREFIX) else "")
+    file = path / "transformer" / "config.json"
+    config = json.loads(file.read_text()) if file.exists() else KNOWN_CONFIGS.get(checkpoint, {})
+    named = _BACKBONES.get(config.get("_class_name", ""))
+    if named == "latte" or "video_length" in config:
+        return "latte"
+    return "pixart" if named == "pixart" or config.get("caption_channels") else "dit"
+
+
 def base_shape(settings: BaseSettings) -> TransformerShape:
     """The base's sizes: from `config`, from its folder, or from the table of public checkpoints.
 

@@ -79,11 +79,9 @@ class DensitySchedule:
                 raise error.under(path) from None
             except TypeError as error:
                 raise UserError(f"has unknown or missing fields ({error})", field=path) from None
-        timetable = values.get("timetable", {})
+        timetable: dict[str, Any] = dict(values.get("timetable", {}))
         try:
-            built = Timetable(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in timetable.items()}
-            )
+            built = Timetable(**timetable)
         except UserError as error:
             raise error.under("timetable") from None
         except TypeError as error:

@@ -180,8 +180,9 @@ def _frames(value: Any, *, grid: TokenGrid, field: str) -> Value | Domain:
     """Frames of the sparse grids: divisors of the video's."""
     parsed = _whole(value, least=1, field=field, most=grid.frames)
     for number in parsed.values if isinstance(parsed, Int | Choice) else (parsed,):
+        assert isinstance(number, int), "checked above"
         try:
-            grid.pooled(1, frames=int(number or 0))
+            grid.pooled(1, frames=number)
         except UserError as error:
             raise error.under(field) from None
     return parsed

@@ -11,12 +11,13 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from flexsearch.cpu_memory import keep_freed_memory
-from flexsearch.data.latents import LatentSet
+from flexsearch.data.latents import LatentFolder, LatentSet
 from flexsearch.data.loading import load_data
 from flexsearch.data.source import DataSource
 from flexsearch.diffusion.process import DiffusionProcess, process_of
 from flexsearch.errors import UserError
-from flexsearch.models.loading import Base, is_here, load_base, load_decoder
+from flexsearch.models.autoencoder import load_autoencoder
+from flexsearch.models.loading import Base, is_here, load_base
 from flexsearch.objectives.quality import Judge
 from flexsearch.trial.fit import check_fit
 from flexsearch.trial.judges import load_extractors, load_judges, open_source
@@ -73,7 +74,11 @@ def _load(settings_json: str) -> Inputs:
     if source is None or data is None or base is None or extractors is None:
         raise UserError("; ".join(map(str, missing)))
     check_fit(data, base.model.shape)
-    decode = load_decoder(settings.base, device=device) if isinstance(data, LatentSet) else _as_it_is
+    decode = (
+        load_autoencoder(settings.base.checkpoint, revision=settings.base.revision, device=device).decode
+        if isinstance(data, LatentSet | LatentFolder)
+        else _as_it_is
+    )
     return Inputs(
         base=base,
         data=data,

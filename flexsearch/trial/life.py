@@ -27,6 +27,7 @@ from flexsearch.trial.contract import Phase, Progress, Report, State, TrialOrder
 from flexsearch.trial.workbench import Workbench, workbench
 
 SHOWN_IMAGES = 40
+SHOWN_VIDEOS = 4
 CHECKPOINT = "model"
 
 
@@ -233,5 +234,6 @@ def _quality(images: Tensor, order: TrialOrder, bench: Workbench) -> list[Measur
 def _keep(model: FlexDiT, images: Tensor, order: TrialOrder) -> None:
     """Writes the averaged weights with their schedule, and a grid of the first images."""
     model.save_pretrained(order.trial_dir / CHECKPOINT, safe_serialization=True)
+    shown = SHOWN_IMAGES if images.ndim == 4 else SHOWN_VIDEOS
     with replacing(order.trial_dir / "samples.png") as path:
-        save_image(tiles(images[:SHOWN_IMAGES]).float() / 255, path, nrow=10, padding=1)
+        save_image(tiles(images[:shown]).float() / 255, path, nrow=10, padding=1)

@@ -49,6 +49,12 @@ def pretrain(
     """
     if settings.config is None:
         raise UserError("is missing: the diffusers configuration of the transformer to train", field="base.config")
+    if settings.backbone != "dit":
+        raise UserError(
+            f"must be dit, but got {settings.backbone}: text bases are not trained from scratch here",
+            field="base.backbone",
+            nearest="dit",
+        )
     keep_freed_memory()
     images = load_data(data)
     base, scheduler = new_base(dict(settings.config), seed=seed), FlowMatchEulerDiscreteScheduler()

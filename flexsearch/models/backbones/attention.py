@@ -15,8 +15,8 @@ def attention(module: Any, queries: Tensor, keys: Tensor, bias: Tensor | None = 
         keys: normed tokens; the very same tensor for self-attention.
         bias: added to the logits, broadcastable to (B, heads, n, m).
     """
-    projected = (_by_head(rows, module.heads) for rows in _projections(module, queries, keys))
-    read = F.scaled_dot_product_attention(*projected, attn_mask=bias)  # (B, heads, n, C / heads)
+    query, key, value = (_by_head(rows, module.heads) for rows in _projections(module, queries, keys))
+    read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)  # (B, heads, n, C / heads)
     output: Tensor = module.to_out[0](read.transpose(1, 2).flatten(2))
     dropped: Tensor = module.to_out[1](output)
     return dropped
@@ -29,7 +29,8 @@ def uniform_attention(module: Any, mean: Tensor) -> Tensor:
 
 
 def _by_head(rows: Tensor, heads: int) -> Tensor:
-    return rows.unflatten(-1, (heads, -1)).transpose(1, 2)
+    by_head: Tensor = rows.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return by_head
 
 
 def _projections(module: Any, queries: Tensor, keys: Tensor) -> tuple[Tensor, ...]:

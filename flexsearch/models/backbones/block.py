@@ -3,6 +3,7 @@
 Letters: B batch, n and m tokens, C width, F frames.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -46,7 +47,8 @@ class TransformerBlock:
             return attention(self.block.attn1, queries, keys)
         grouped = queries.unflatten(1, (windows, -1)).flatten(0, 1)  # (B * windows, n / windows, C)
         of_keys = grouped if keys is queries else keys.unflatten(1, (windows, -1)).flatten(0, 1)
-        return attention(self.block.attn1, grouped, of_keys).unflatten(0, (-1, windows)).flatten(1, 2)
+        mixed: Tensor = attention(self.block.attn1, grouped, of_keys).unflatten(0, (-1, windows)).flatten(1, 2)
+        return mixed
 
     def pool(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
         """(B, n or 1, C) what normed tokens read with uniform attention: the projected mean of their frame."""
@@ -64,7 +66,7 @@ class TransformerBlock:
         return output
 
 
-def fuse_projections(blocks: list[tuple[TransformerBlock, ...]]) -> None:
+def fuse_projections(blocks: Sequence[tuple[TransformerBlock, ...]]) -> None:
     """Gives every attention one matrix for queries, keys and values, as diffusers' own method does."""
     for group in blocks:
         for block in group:

@@ -1,7 +1,7 @@
 """Adapter of diffusers' `DiTTransformer2DModel` (Peebles & Xie 2023, arXiv 2212.09748)."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -37,7 +37,7 @@ class DiTBackbone:
             [(_EMBEDDER.format(block), _EMBEDDER.format(0)) for block in range(1, num)] if self.tied else []
         )
         self.shape = dit_shape_of(base.config, num_embedders=1 if self.tied else num)
-        self.blocks = [
+        self.blocks: Sequence[tuple[TransformerBlock, ...]] = [
             (TransformerBlock(block, norm_mixer=block.norm1.norm, norm_mlp=block.norm3),)
             for block in base.transformer_blocks
         ]

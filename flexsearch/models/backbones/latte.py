@@ -5,7 +5,7 @@ after it, which mixes frames at every place of the grid that the spatial block l
 n tokens of one frame, C width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -41,14 +41,17 @@ class TemporalBlock(TransformerBlock):
             return tokens
         table: Tensor = self.embedder.temp_pos_embed[:, :dense]  # (1, F, C)
         position = table.unflatten(1, (frames, -1)).mean(dim=2)  # (1, frames, C)
-        return tokens + position.to(tokens.dtype).repeat_interleave(operation.queries.num_tokens // frames, dim=1)
+        placed = position.to(tokens.dtype).repeat_interleave(operation.queries.num_tokens // frames, dim=1)
+        positioned: Tensor = tokens + placed
+        return positioned
 
     def attend(self, queries: Tensor, keys: Tensor, *, query_grid: TokenGrid, key_grid: TokenGrid) -> Tensor:
         frames = query_grid.frames
         assert keys is queries, "a temporal block mixes tokens of one density"
         places = queries.unflatten(1, (frames, -1)).transpose(1, 2).flatten(0, 1)  # (B * n, F, C)
         mixed = attention(self.block.attn1, places, places)
-        return mixed.unflatten(0, (len(queries), -1)).transpose(1, 2).flatten(1, 2)  # (B, F * n, C)
+        framed: Tensor = mixed.unflatten(0, (len(queries), -1)).transpose(1, 2).flatten(1, 2)  # (B, F * n, C)
+        return framed
 
     def pool(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
         mixed = uniform_attention(self.block.attn1, tokens.unflatten(1, (grid.frames, -1)).mean(dim=1))  # (B, n, C)
@@ -67,7 +70,7 @@ class LatteBackbone:
         self.tied_copies: list[tuple[str, str]] = []
         self.shape = latte_shape_of(base.config)
         pairs = zip(base.transformer_blocks, base.temporal_transformer_blocks, strict=True)
-        self.blocks: list[tuple[TransformerBlock, ...]] = [
+        self.blocks: Sequence[tuple[TransformerBlock, ...]] = [
             (
                 TransformerBlock(spatial, norm_mixer=spatial.norm1, norm_mlp=spatial.norm2),
                 TemporalBlock(temporal, embedder=base if index == 0 else None),
@@ -82,8 +85,9 @@ class LatteBackbone:
 
     def embed(self, sample: Tensor) -> Tensor:
         frames = sample.shape[2]
-        tokens: Tensor = self.base.pos_embed(sample.transpose(1, 2).flatten(0, 1))  # (B * F, n, C)
-        return tokens.unflatten(0, (-1, frames)).flatten(1, 2)
+        embedded = self.base.pos_embed(sample.transpose(1, 2).flatten(0, 1))  # (B * F, n, C)
+        tokens: Tensor = embedded.unflatten(0, (-1, frames)).flatten(1, 2)
+        return tokens
 
     def conditioning(self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Conditioning:
         shared, embedding = self.base.adaln_single(timestep, None, batch_size=len(timestep), hidden_dtype=dtype)
@@ -99,7 +103,8 @@ class LatteBackbone:
         projected = modulated_output(self.base, tokens, conditioning.embedding)
         frames = projected.unflatten(1, (grid.frames, -1)).flatten(0, 1)  # (B * F, n, P * P * out_channels)
         pixels = unpatchify(frames, height=grid.height, width=grid.width, patch_size=self.shape.patch_size)
-        return pixels.unflatten(0, (-1, grid.frames)).transpose(1, 2)
+        video: Tensor = pixels.unflatten(0, (-1, grid.frames)).transpose(1, 2)
+        return video
 
     def fuse(self) -> None:
         fuse_projections(self.blocks)

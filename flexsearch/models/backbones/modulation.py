@@ -1,5 +1,6 @@
 """What a forward pass is conditioned on, as the blocks read it. Letters: B batch, C width, S text tokens."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -33,5 +34,5 @@ class Conditioning(NamedTuple):
     """
 
     embedding: Tensor
-    modulations: list[tuple[Modulation, ...]]
+    modulations: Sequence[tuple[Modulation, ...]]
     text: Text | None = None

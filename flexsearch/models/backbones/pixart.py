@@ -1,6 +1,6 @@
 """Adapter of diffusers' `PixArtTransformer2DModel` (PixArt-alpha, Chen et al. 2023, arXiv 2310.00426)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -27,7 +27,7 @@ class PixArtBackbone:
         self.tied = False
         self.tied_copies: list[tuple[str, str]] = []
         self.shape = pixart_shape_of(base.config)
-        self.blocks = [
+        self.blocks: Sequence[tuple[TransformerBlock, ...]] = [
             (TransformerBlock(block, norm_mixer=block.norm1, norm_mlp=block.norm2),)
             for block in base.transformer_blocks
         ]

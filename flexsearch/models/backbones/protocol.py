@@ -4,7 +4,7 @@ A new architecture is one file that implements `Backbone` out of `TransformerBlo
 C width, H x W latent pixels, F frames (of a video).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -31,7 +31,7 @@ class Backbone(Protocol):
     base_class: ClassVar[Any]
     reads: ClassVar[tuple[str, ...]]
     shape: TransformerShape
-    blocks: list[tuple[TransformerBlock, ...]]
+    blocks: Sequence[tuple[TransformerBlock, ...]]
     tied_copies: list[tuple[str, str]]
 
     def grid_of(self, sample: Tensor) -> TokenGrid:
