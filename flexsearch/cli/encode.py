@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flexsearch.data.encoding import EncodingSettings, encode_folder
+from flexsearch.data.encoding import Encoders, EncodingSettings, encode_folder
 from flexsearch.data.image_folder import open_image_folder
 from flexsearch.errors import UserError
 from flexsearch.models.autoencoder import load_autoencoder
@@ -44,7 +44,11 @@ def encode_images(
         nearest = max(1, round(size / autoencoder.stride)) * autoencoder.stride
         raise UserError(f"must be a multiple of {autoencoder.stride}, but got {size}", field="--size", nearest=nearest)
     text = load_text_encoder(checkpoint, device=where, dtype=precision) if folder.captions else None
-    made_by = {"dtype": dtype, "autoencoder": autoencoder.digest, "text_encoder": text.digest if text else "none"}
+    encoders = Encoders(
+        posterior=autoencoder.posterior,
+        embed=text.embed if text else None,
+        identity={"dtype": dtype, "autoencoder": autoencoder.digest, "text_encoder": text.digest if text else "none"},
+    )
     terminal = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal) as progress:
@@ -53,9 +57,7 @@ def encode_images(
             folder,
             out,
             settings=settings,
-            posterior=autoencoder.posterior,
-            embed=text.embed if text else None,
-            made_by=made_by,
+            encoders=encoders,
             source={"images": str(images), "checkpoint": checkpoint},
             report=lambda done, _: progress.update(task, completed=done),
         )
@@ -73,7 +75,7 @@ def _device(name: str) -> torch.device:
         return trial_device()
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).item()  # a device without memory, such as meta, has no values
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(

@@ -33,7 +33,7 @@ def read_captions(root: Path, names: Sequence[str]) -> list[str]:
 def _listed(root: Path, names: Sequence[str]) -> list[str]:
     listing, known = root / LISTING, set(names)
     captions: dict[str, str] = {}
-    for number, line in enumerate(_text(listing).splitlines(), start=1):
+    for number, line in enumerate(_text(listing).split("\n"), start=1):
         if not line.strip():
             continue
         where = f"{listing}, line {number}"
@@ -73,6 +73,6 @@ def _sidecar(root: Path, name: str) -> Path:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # without the byte order mark that some editors write
     except (OSError, ValueError) as error:
         raise UserError(f"cannot be read ({error})", field=str(path)) from None

@@ -1,4 +1,7 @@
-"""One image file as square pixels: ADM's centre crop (Dhariwal and Nichol 2021, arXiv 2105.05233), which DiT uses."""
+"""Pictures as pixels of a given shape: ADM's centre crop (Dhariwal and Nichol 2021, arXiv 2105.05233), which DiT uses.
+
+C, H, W: channels, 1 or 3, and pixels of the result.
+"""
 
 from pathlib import Path
 
@@ -9,29 +12,39 @@ from torch import Tensor
 
 from flexsearch.errors import UserError
 
+PREPARATION = "centre crop and PIL resize (box halving, then bicubic), as ADM"
+"""What `centre_crop` does, in words for protocols."""
 
-def read_cropped(path: Path, size: int) -> Tensor:
-    """The middle of an image file, (3, size, size) uint8 RGB.
+
+def read_cropped(path: Path, shape: tuple[int, ...]) -> Tensor:
+    """The middle of an image file, of `shape` (C, H, W), uint8.
 
     Raises:
         UserError: the file is no image, or a damaged one; names it.
     """
     try:
         with Image.open(path) as image:
-            pixels = np.array(_cropped(image.convert("RGB"), size))
+            return centre_crop(image, shape)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"cannot be read as an image ({reason}); put a whole one in its place", field=str(path)
         ) from None
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def _cropped(image: Image.Image, size: int) -> Image.Image:
-    """The shorter side is halved while it stays at least `size`, then resampled to it; the middle square is kept."""
-    while min(image.size) >= 2 * size:
-        image = image.resize((image.width // 2, image.height // 2), resample=Image.Resampling.BOX)
-    scale = size / min(image.size)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), resample=Image.Resampling.BICUBIC)
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return image.crop((left, top, left + size, top + size))
+def centre_crop(image: Image.Image, shape: tuple[int, ...]) -> Tensor:
+    """A picture as (C, H, W) uint8: halved while twice as large, resized bicubically, its middle cut out.
+
+    For H = W this is `center_crop_arr` of ADM and DiT. Other sides are treated alike: the picture is resized until it
+    just covers them.
+    """
+    channels, height, width = shape
+    image = image.convert("RGB" if channels == 3 else "L")
+    while image.width >= 2 * width and image.height >= 2 * height:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = max(width / image.width, height / image.height)
+    size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+    image = image.resize(size, Image.Resampling.BICUBIC)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    pixels = np.array(image.crop((left, top, left + width, top + height)))
+    return torch.from_numpy(pixels.reshape(height, width, channels)).permute(2, 0, 1)

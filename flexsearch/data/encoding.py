@@ -4,8 +4,7 @@ A latent is a sample of the autoencoder's posterior, drawn from a generator that
 neither the batch nor what was done before changes it. The functions that compute are arguments.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import accumulate
 from pathlib import Path
@@ -14,12 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flexsearch.data.crop import read_cropped
 from flexsearch.data.image_folder import ImageFolder
+from flexsearch.data.read_ahead import read_ahead
 from flexsearch.data.shards import (
     UNCONDITIONAL,
     LatentIndex,
-    StoredFile,
     is_latent_folder,
     read_index,
     shard_name,
@@ -68,14 +66,27 @@ class EncodingSettings:
         return {name: value for name, value in asdict(self).items() if name != "batch"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Encoders:
+    """The functions that compute.
+
+    Attributes:
+        posterior: the autoencoder.
+        embed: the text encoder; None where items have labels.
+        identity: what tells them from others, such as digests of their weights.
+    """
+
+    posterior: Posterior
+    embed: Embed | None
+    identity: Mapping[str, str]
+
+
 def encode_folder(
     folder: ImageFolder,
     out: Path,
     *,
     settings: EncodingSettings,
-    posterior: Posterior,
-    embed: Embed | None,
-    made_by: Mapping[str, str],
+    encoders: Encoders,
     source: Mapping[str, str],
     report: EncodingReport,
 ) -> LatentIndex:
@@ -87,9 +98,7 @@ def encode_folder(
         folder: what to encode.
         out: where to; made if need be.
         settings: how.
-        posterior: the autoencoder.
-        embed: the text encoder; None where items have labels.
-        made_by: what identifies the functions, such as digests of their weights.
+        encoders: with what.
         source: names for people, kept in the index and never compared.
         report: told of progress.
 
@@ -99,41 +108,35 @@ def encode_folder(
     Raises:
         UserError: `out` was begun with other settings, functions or images; or an image is damaged.
     """
-    identity = {**settings.identity(), **made_by, "images": folder.digest()}
+    identity = {**settings.identity(), **encoders.identity, "images": folder.digest()}
     index = _begun(out, identity) or LatentIndex(
         num_items=len(folder), settings=identity, source=dict(source), class_names=tuple(folder.class_names)
     )
-    if embed is not None:
-        index = _with_captions(index, out, embed, settings)
-    parts = {
-        shard_name(number): range(start, min(start + settings.shard_size, len(folder)))
-        for number, start in enumerate(range(0, len(folder), settings.shard_size))
-    }
-    kept = tuple(shard for shard in index.shards if shard.is_unchanged(out))
-    index = index.with_shards(kept)
+    if encoders.embed is not None:
+        index = _with_captions(index, out, encoders.embed, settings)
+    index = index.with_shards(shard for shard in index.shards if shard.is_unchanged(out))
     index.write(out)
-    ready = {shard.file for shard in kept}
-    done = index.items_done
-    report(done, len(folder))
-    for name, items in parts.items():
-        if name in ready:
+    report(index.items_done, len(folder))
+    ready = {shard.file for shard in index.shards}
+    for number, items in enumerate(_chunks(range(len(folder)), settings.shard_size)):
+        path = out / shard_name(number)
+        if path.name in ready:
             continue
-        shard, latent_shape = _encode_shard(
-            folder,
-            items,
-            out / name,
-            settings,
-            posterior,
-            embed,
-            lambda more, done=done: report(done + more, len(folder)),
-        )
-        index = index.with_shards((*index.shards, shard), latent_shape=latent_shape)
+        chunks = list(_chunks(items, max(1, settings.batch // (settings.frames or 1))))
+        latents = []
+        for latent in _latents(folder, chunks, settings, encoders.posterior):
+            latents.append(latent)
+            report(index.items_done + sum(map(len, latents)), len(folder))
+        tensors = {"latents": torch.cat(latents), **_conditions(folder, items, settings, encoders.embed)}
+        shard = store(path, tensors, items=len(items))
+        index = index.with_shards((*index.shards, shard), latent_shape=tuple(tensors["latents"].shape[1:]))
         index.write(out)
-        done += len(items)
     return index
 
 
 def _begun(out: Path, identity: Mapping[str, Any]) -> LatentIndex | None:
+    if out.exists() and not out.is_dir():
+        raise UserError("must be a folder, or not there yet, but is a file", field=str(out))
     if not is_latent_folder(out):
         return None
     index = read_index(out)
@@ -163,29 +166,16 @@ def _with_captions(index: LatentIndex, out: Path, embed: Embed, settings: Encodi
     return index.with_captions(captions, store(out / UNCONDITIONAL, {"captions": empty}, items=1))
 
 
-def _encode_shard(
-    folder: ImageFolder,
-    items: range,
-    path: Path,
-    settings: EncodingSettings,
-    posterior: Posterior,
-    embed: Embed | None,
-    report: Callable[[int], None],
-) -> tuple[StoredFile, tuple[int, ...]]:
-    frames = settings.frames or 1
-    chunks = list(_chunks(items, max(1, settings.batch // frames)))
-    latents = torch.cat(list(_latents(folder, chunks, settings, posterior, report)))
-    tensors = {"latents": latents}
+def _conditions(
+    folder: ImageFolder, items: range, settings: EncodingSettings, embed: Embed | None
+) -> dict[str, Tensor]:
+    """The labels, or embedded captions, of these items, as a shard has them."""
     if embed is None:
-        tensors["labels"] = torch.tensor([folder.labels[item] for item in items])
-    else:
-        captions = [folder.captions[item] for item in items]
-        rows = [
-            row for chunk in _chunks(range(len(items)), settings.batch) for row in embed([captions[i] for i in chunk])
-        ]
-        tensors["captions"] = torch.cat(rows).half()
-        tensors["caption_ends"] = torch.tensor(list(accumulate(map(len, rows))))
-    return store(path, tensors, items=len(items)), tuple(latents.shape[1:])
+        return {"labels": torch.tensor([folder.labels[item] for item in items])}
+    rows: list[Tensor] = []
+    for chunk in _chunks(items, settings.batch):
+        rows += embed([folder.captions[item] for item in chunk])
+    return {"captions": torch.cat(rows).half(), "caption_ends": torch.tensor(list(accumulate(map(len, rows))))}
 
 
 def _latents(
@@ -193,23 +183,22 @@ def _latents(
     chunks: Sequence[range],
     settings: EncodingSettings,
     posterior: Posterior,
-    report: Callable[[int], None],
 ) -> Iterator[Tensor]:
     """(b, C, [F,] h, w) float16 of each chunk of items."""
     files = ([folder.root / file for item in chunk for file in folder.files[item]] for chunk in chunks)
-    done = 0
-    for chunk, images in zip(chunks, _read_ahead(files, settings.size), strict=True):
+    for chunk, images in zip(chunks, read_ahead(files, (3, settings.size, settings.size)), strict=True):
         parts = [posterior(part.float() / 127.5 - 1) for part in images.split(settings.batch)]
         mean, std = (torch.cat(values) for values in zip(*parts, strict=True))
         if settings.frames is not None:
             mean, std = (value.unflatten(0, (len(chunk), -1)).transpose(1, 2) for value in (mean, std))
         noise = [torch.randn(mean.shape[1:], generator=_generator(settings.seed, item)) for item in chunk]
         latents = (mean + std * torch.stack(noise)).half()
-        if not torch.isfinite(latents).all():
-            raise UserError("gives latents that are not finite; try --dtype fp32", field=folder.names[chunk[0]])
+        for item, latent in zip(chunk, latents, strict=True):
+            if not torch.isfinite(latent).all():
+                raise UserError(
+                    "gives latents that are not finite; try --dtype fp32", field=str(folder.root / folder.names[item])
+                )
         yield latents
-        done += len(chunk)
-        report(done)
 
 
 def _generator(seed: int, item: int) -> torch.Generator:
@@ -219,15 +208,3 @@ def _generator(seed: int, item: int) -> torch.Generator:
 def _chunks(items: range, num: int) -> Iterator[range]:
     for start in range(0, len(items), num):
         yield items[start : start + num]
-
-
-def _read_ahead(chunks: Iterable[Sequence[Path]], size: int) -> Iterator[Tensor]:
-    """The cropped images (N, 3, size, size) uint8 of each chunk, read while the chunk before is encoded."""
-    with ThreadPoolExecutor() as readers:
-        coming: list[Future[Tensor]] | None = None
-        for chunk in chunks:
-            ready, coming = coming, [readers.submit(read_cropped, path, size) for path in chunk]
-            if ready is not None:
-                yield torch.stack([image.result() for image in ready])
-        if coming is not None:
-            yield torch.stack([image.result() for image in coming])

@@ -150,7 +150,7 @@ def opened(folder: Path, stored: StoredFile) -> Any:
     """
     path = folder / stored.file
     try:
-        return safetensors.safe_open(path, framework="pt")  # type: ignore[no-untyped-call]
+        return safetensors.safe_open(path, framework="pt")
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"cannot be read ({error})", field=str(path)) from None
 

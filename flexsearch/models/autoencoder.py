@@ -5,12 +5,13 @@ B batch, F frames; h and w are H and W over `stride`.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import diffusers
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from flexsearch.errors import UserError
@@ -58,16 +59,21 @@ def load_autoencoder(
     local = resolve_path(checkpoint)
     hub: dict[str, Any] = {"revision": revision} if revision and not local.is_dir() else {}
     try:
-        vae = diffusers.AutoencoderKL.from_pretrained(
-            str(local) if local.is_dir() else checkpoint, subfolder="vae", use_safetensors=True, **hub
+        vae, found = diffusers.AutoencoderKL.from_pretrained(
+            str(local) if local.is_dir() else checkpoint,
+            subfolder="vae",
+            use_safetensors=True,
+            output_loading_info=True,
+            **hub,
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"could not be loaded ({reason}); give a folder in diffusers' layout with vae/ and safetensors, or a model "
             "on the Hugging Face hub",
             field=f"{checkpoint}/vae",
         ) from None
+    check_all_loaded(found["missing_keys"], field=f"{checkpoint}/vae")
     shift, scale = float(vae.config.shift_factor or 0), float(vae.config.scaling_factor)
     architecture = {key: value for key, value in vae.config.items() if not key.startswith("_")}
     digest = weights_digest(vae.state_dict(), config=architecture)
@@ -82,7 +88,8 @@ def load_autoencoder(
     def decode(latents: Tensor) -> Tensor:
         if latents.ndim == 5:
             frames = decode(latents.transpose(1, 2).flatten(0, 1))  # (B*F, 3, H, W)
-            return frames.unflatten(0, (-1, latents.shape[2])).transpose(1, 2)
+            videos: Tensor = frames.unflatten(0, (-1, latents.shape[2])).transpose(1, 2)
+            return videos
         images: Tensor = vae.decode((latents.to(device=device).float() / scale + shift).to(dtype)).sample
         return images.float()
 
@@ -90,10 +97,17 @@ def load_autoencoder(
     return Autoencoder(posterior=posterior, decode=decode, stride=stride, digest=digest)
 
 
+def check_all_loaded(missing: Iterable[str], *, field: str) -> None:
+    """Raises UserError where a checkpoint lacks weights: libraries put random ones in their place."""
+    names = sorted(missing)
+    if names:
+        raise UserError(f"lacks {len(names)} weights of its architecture (first {names[0]})", field=field)
+
+
 def weights_digest(weights: Mapping[str, Tensor], *, config: Mapping[str, Any]) -> str:
     """The SHA-256, in 64 hexadecimal digits, of a configuration (JSON values) and of all weights by name."""
     content = hashlib.sha256(canonical_json(config).encode())
     for name, weight in sorted(weights.items()):
         content.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        content.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        content.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return content.hexdigest()

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from flexsearch.errors import UserError
-from flexsearch.models.autoencoder import weights_digest
+from flexsearch.models.autoencoder import check_all_loaded, weights_digest
 from flexsearch.paths import resolve_path
 
 MAX_TOKENS = 120
@@ -61,17 +62,19 @@ def load_text_encoder(
     hub: dict[str, Any] = {"revision": revision} if revision and not local.is_dir() else {}
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, subfolder="tokenizer", **hub)
-        model = transformers.T5EncoderModel.from_pretrained(
-            source, subfolder="text_encoder", use_safetensors=True, dtype=dtype, **hub
+        model, found = transformers.T5EncoderModel.from_pretrained(
+            source, subfolder="text_encoder", use_safetensors=True, output_loading_info=True, dtype=dtype, **hub
         )
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"could not be loaded ({reason}); captions need a checkpoint with tokenizer/ and a T5 text_encoder/ in "
             "safetensors",
             field=f"{checkpoint}/text_encoder",
         ) from None
-    config = {"model": model.config.to_diff_dict(), "max_tokens": max_tokens, "vocabulary": tokenizer.get_vocab()}
+    check_all_loaded(found["missing_keys"], field=f"{checkpoint}/text_encoder")
+    architecture = {key: value for key, value in model.config.to_diff_dict().items() if key != "transformers_version"}
+    config = {"model": architecture, "max_tokens": max_tokens, "vocabulary": tokenizer.get_vocab()}
     digest = weights_digest(model.state_dict(), config=config)
     model = model.to(device).eval()
 

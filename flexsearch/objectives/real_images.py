@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from flexsearch.data.crop import PREPARATION, centre_crop, read_cropped
 from flexsearch.data.images import to_uint8
 from flexsearch.data.source import DataSource
 from flexsearch.errors import UserError
@@ -23,7 +24,6 @@ from flexsearch.objectives.features import Images
 
 FIELD = "objectives.fid.reference"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-PREPARATION = "centre crop and PIL resize (box halving, then bicubic), as ADM"
 
 Shape = tuple[int, ...]
 
@@ -42,24 +42,6 @@ class RealImages(Images, Protocol):
     @property
     def preparation(self) -> str | None:
         """What was done to the images, for protocols; None if nothing was."""
-
-
-def centre_crop(image: Image.Image, shape: Shape) -> Tensor:
-    """A picture as (C, H, W) uint8, C 1 or 3: halved while twice as large, resized bicubically, its middle cut out.
-
-    For H = W this is `center_crop_arr` of ADM (Dhariwal & Nichol 2021) and DiT. Other sides are treated alike: the
-    picture is resized until it just covers them.
-    """
-    channels, height, width = shape
-    image = image.convert("RGB" if channels == 3 else "L")
-    while image.width >= 2 * width and image.height >= 2 * height:
-        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
-    scale = max(width / image.width, height / image.height)
-    size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
-    image = image.resize(size, Image.Resampling.BICUBIC)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    pixels = np.array(image)[top : top + height, left : left + width]
-    return torch.from_numpy(pixels.reshape(height, width, channels)).permute(2, 0, 1)
 
 
 def check_is_image(shape: Shape) -> None:
@@ -93,10 +75,9 @@ class FolderImages:
 
     def _read(self, path: Path) -> Tensor:
         try:
-            with Image.open(path) as image:
-                return centre_crop(image, self.shape)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"cannot be read as an image ({error})", field=f"{FIELD}: {path}") from None
+            return read_cropped(path, self.shape)
+        except UserError as error:
+            raise UserError(error.message, field=f"{FIELD}: {path}") from None
 
     @property
     def identity(self) -> Mapping[str, Any]:

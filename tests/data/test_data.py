@@ -84,6 +84,15 @@ def test_latents_keep_their_labels(latent_folder: Path) -> None:
     torch.testing.assert_close(latents.clean(torch.tensor([10, 2]))[0], torch.from_numpy(expected)[0])
 
 
+@pytest.mark.parametrize("name", ["latents", "imagenet_latents"])
+def test_both_names_and_the_inner_folder_are_understood(latent_folder: Path, name: str) -> None:
+    for root in (latent_folder, latent_folder / "imagenet256_features"):
+        data = load_data(DataSettings(name=name, root=str(root)))
+        assert isinstance(data, LatentSet)
+        assert data.condition(torch.tensor([3, 1]))["class_labels"].tolist() == [240, 80]
+        assert data.conditions.none(2)["class_labels"].tolist() == [1000, 1000]
+
+
 def test_latent_errors_name_the_file(latent_folder: Path, tmp_path: Path) -> None:
     (latent_folder / "imagenet256_features" / "3.npy").write_bytes(b"not an array")
     with pytest.raises(UserError, match=r"features/3\.npy cannot be read"):

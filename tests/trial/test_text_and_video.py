@@ -1,0 +1,175 @@
+"""Whole trials of PixArt-alpha and Latte: encoded pictures and captions, real training, decoding and distances."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from backbone_suite import randomised
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    LatteTransformer3DModel,
+    PixArtTransformer2DModel,
+)
+
+from flexsearch.config import parse_config
+from flexsearch.data.shards import UNCONDITIONAL, LatentIndex, read_index, shard_name, store
+from flexsearch.errors import UserError
+from flexsearch.export.samples import load_model
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.trial.contract import TrialOrder, TrialResult
+from flexsearch.trial.inputs import load_inputs
+from flexsearch.trial.life import run_trial
+from flexsearch.trial.prepare import prepare
+
+Config = Callable[..., dict[str, Any]]
+SIDE, FRAMES, CHANNELS = 8, 4, 20
+MODEL = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 48,
+    "num_layers": 8,
+    "in_channels": 4,
+    "out_channels": 8,
+    "sample_size": SIDE,
+    "patch_size": 2,
+    "cross_attention_dim": 96,
+    "caption_channels": CHANNELS,
+}
+VIDEO_MODEL = {
+    **MODEL,
+    "attention_bias": True,
+    "activation_fn": "gelu-approximate",
+    "norm_type": "ada_norm_single",
+    "norm_elementwise_affine": False,
+    "norm_eps": 1e-6,
+    "num_embeds_ada_norm": 1000,
+    "video_length": FRAMES,
+}
+
+
+class Toy(torch.nn.Module):
+    """A feature network for videos."""
+
+    def forward(self, videos: torch.Tensor) -> torch.Tensor:
+        return videos.mean(dim=(3, 4)).flatten(1)[:, :6]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def write_base(folder: Path, transformer: torch.nn.Module, scheduler: Any, *, channels: int) -> None:
+    randomised(transformer).save_pretrained(folder / "transformer", safe_serialization=True)
+    scheduler.save_pretrained(folder / "scheduler")
+    vae = AutoencoderKL(
+        in_channels=channels,
+        out_channels=channels,
+        latent_channels=4,
+        block_out_channels=(8, 8, 8),
+        down_block_types=["DownEncoderBlock2D"] * 3,
+        up_block_types=["UpDecoderBlock2D"] * 3,
+        norm_num_groups=4,
+    )
+    vae.save_pretrained(folder / "vae", safe_serialization=True)
+
+
+def write_latents(folder: Path, *, frames: int | None, num: int = 24) -> None:
+    """What `flexsearch encode` writes of captioned pictures, without pictures."""
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(num, 4, *([frames] if frames else []), SIDE, SIDE, generator=generator).half()
+    lengths = [3 + index % 5 for index in range(num)]
+    rows = torch.randn(sum(lengths), CHANNELS, generator=generator).half()
+    ends = torch.tensor(lengths).cumsum(0)
+    shard = store(folder / shard_name(0), {"latents": latents, "captions": rows, "caption_ends": ends}, items=num)
+    empty = store(folder / UNCONDITIONAL, {"captions": torch.randn(1, CHANNELS).half()}, items=1)
+    index = LatentIndex(
+        num_items=num,
+        settings={},
+        captions={"channels": CHANNELS, "max_tokens": 120, "resolution": [32, 32], "aspect_ratio": 1.0},
+        unconditional=empty,
+    )
+    index.with_shards([shard], latent_shape=tuple(latents.shape[1:])).write(folder)
+
+
+def run_one(values: dict[str, Any], run_dir: Path) -> TrialResult:
+    config = parse_config(values)
+    config.save(run_dir)
+    prepare(run_dir, config.trial_settings, seed=0, report=lambda *_: None)
+    space = config.search_space
+    candidate = space.build(next(iter(space.choices())))
+    assert not candidate.schedule.is_dense
+    order = TrialOrder(number=0, candidate=candidate, run_dir=run_dir, seed=0, baseline="not gated")
+    return run_trial(order, lambda _: None)
+
+
+@pytest.fixture
+def pixart(tmp_path: Path, tiny_config: Config) -> dict[str, Any]:
+    scheduler = DPMSolverMultistepScheduler(beta_schedule="linear")
+    write_base(tmp_path / "base", PixArtTransformer2DModel(**MODEL), scheduler, channels=1)
+    write_latents(tmp_path / "latents", frames=None)
+    return tiny_config(
+        base={"checkpoint": str(tmp_path / "base"), "backbone": "pixart"},
+        data={"name": "latents", "root": str(tmp_path / "latents")},
+        space={"timetable": {"stages": 2, "clean_grid": 3, "noise_grid": 2}, "sampler_steps": 2},
+        objectives={"fid": {"reference": "data"}},
+        sampling={"guidance": 4.5},
+    )
+
+
+@pytest.fixture
+def latte(tmp_path: Path, tiny_config: Config) -> dict[str, Any]:
+    write_base(tmp_path / "base", LatteTransformer3DModel(**VIDEO_MODEL), DDIMScheduler(), channels=3)
+    write_latents(tmp_path / "latents", frames=FRAMES)
+    torch.jit.script(Toy()).save(str(tmp_path / "toy.pt"))
+    return tiny_config(
+        base={"checkpoint": str(tmp_path / "base"), "backbone": "latte"},
+        data={"name": "latents", "root": str(tmp_path / "latents")},
+        space={"timetable": {"stages": 2, "clean_grid": 3, "noise_grid": 2, "frames": {"choice": [2, 4]}}},
+        objectives={
+            "fid": {"extractor": "video", "weights": str(tmp_path / "toy.pt"), "reference": "data", "images": 6},
+            "latency": {"batch": 2},
+        },
+        sampling={"guidance": 7.5},
+    )
+
+
+def test_text_to_image(pixart: dict[str, Any], tmp_path: Path) -> None:
+    result = run_one(pixart, tmp_path / "run")
+    assert result.state == "complete"
+    assert result.measurements["fid_fashion_cnn"].value > 0
+    assert len(result.curve) == 2
+    assert (tmp_path / "run" / "trials" / "0" / "samples.png").stat().st_size > 0
+    kept = FlexDiT.from_pretrained(tmp_path / "run" / "trials" / "0" / "model")
+    assert kept.config["backbone"] == "pixart"
+
+
+def test_text_to_video(latte: dict[str, Any], tmp_path: Path) -> None:
+    result = run_one(latte, tmp_path / "run")
+    assert result.state == "complete"
+    assert result.measurements["fvd"].value > 0
+    assert FlexDiT.from_pretrained(tmp_path / "run" / "trials" / "0" / "model").schedule.timetable.frames == 2
+
+
+def test_captions_and_bases_must_fit(pixart: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "latents"
+    empty = store(folder / UNCONDITIONAL, {"captions": torch.zeros(1, 7).half()}, items=1)
+    replace(read_index(folder), unconditional=empty).write(folder)
+    with pytest.raises(UserError, match="captions of 7 channels, but the base reads 20"):
+        load_inputs(parse_config(pixart).trial_settings)
+    quickstart = {**pixart, "data": {"name": "quickstart"}}
+    with pytest.raises(UserError, match=r"data: must be of shape \(4, 8, 8\)"):
+        load_inputs(parse_config(quickstart).trial_settings)
+
+
+@pytest.mark.parametrize("architecture", ["pixart", "latte"])
+def test_the_architecture_of_a_base_is_read_from_its_folder(
+    architecture: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(architecture)
+    assert load_model(str(tmp_path / "base")).base.model.config["backbone"] == architecture
