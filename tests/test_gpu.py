@@ -5,10 +5,10 @@ import time
 
 import pytest
 import torch
-from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
 
 from flexsearch.data.conditions import ClassConditions
-from flexsearch.diffusion.sampling import generate
+from flexsearch.diffusion.sampling import denoise, generate, on
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.objectives.latency import seconds_of
@@ -76,3 +76,31 @@ def test_bf16_sampling_stays_close(tiny_model: FlexDiT) -> None:
     ]
     assert images[1].dtype == torch.float32
     assert float((images[0] - images[1]).abs().mean()) < 0.1 * float(images[0].abs().mean())
+
+
+def test_the_sampling_loop_never_waits_for_the_device(tiny_model: FlexDiT) -> None:
+    model, condition = tiny_model.to(CUDA), on(CUDA, CLASSES.of_samples(range(4)))
+    none, noise = on(CUDA, CLASSES.none(4)), torch.randn(4, 1, 16, 16, device=CUDA)
+    settings = SamplingSettings(guidance=2.0)
+    options = {"noise": noise, "condition": condition, "none": none, "sampler_steps": 4, "settings": settings}
+    denoise(model, DDIMScheduler(), **options)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        denoise(model, DDIMScheduler(), **options)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_compiled_stages_agree_with_the_plain_ones(tiny_model: FlexDiT, mode: str) -> None:
+    """`reduce-overhead` replays a CUDA graph per stage."""
+    model = tiny_model.to(CUDA).eval()
+    noisy, labels = torch.randn(3, 1, 16, 16, device=CUDA), torch.tensor([1, 10, 4], device=CUDA)
+    with torch.inference_mode():
+        times = [torch.full((3,), time, device=CUDA) for time in (100.0, 900.0, 100.0)]
+        plain = [model(noisy, time, class_labels=labels).sample for time in times]
+        model.fuse()
+        model.compile_stages(mode=mode)
+        for time, expected in zip(times, plain, strict=True):
+            found = model(noisy, time, class_labels=labels).sample.clone()
+            torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)

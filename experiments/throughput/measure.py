@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,7 +18,6 @@ from flexsearch.objectives.latency import Workload, interleaved_seconds
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import plan_macs
 
-LOOP_STEPS = 20
 MATRIX = 8192
 TRAINING_STEPS = 1000
 
@@ -104,14 +104,14 @@ def variants(
         edges = schedule.timetable.edges
         workloads = tuple(
             _inference(_call(model, noisy, timestep((low + high) / 2), condition, stage))
-            for stage, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True))
+            for stage, (low, high) in enumerate(pairwise(edges))
         )
         yield Variant(
             implementation="flexsearch",
             schedule=name,
             compiled=compiled,
             workloads=workloads,
-            weights=tuple(high - low for low, high in zip(edges[:-1], edges[1:], strict=True)),
+            weights=tuple(high - low for low, high in pairwise(edges)),
             gmacs=_gmacs(model),
             model=model,
         )
@@ -153,6 +153,7 @@ def timed(
     repeats: int,
     sampler_steps: int,
     rate: float,
+    loop_steps: int,
 ) -> list[Row]:
     """The rows of one model, all variants timed in turn in every round."""
     batch = batch or subject.batch
@@ -185,7 +186,7 @@ def timed(
                 of_allowed=speedup / allowed,
                 tflops=2 * achieved / 1e12,
                 of_matrix_rate=achieved / rate,
-                loop_overhead=_loop_overhead(variant, subject, batch=batch, expected=one, device=device, dtype=dtype),
+                loop_overhead=_loop_overhead(variant, subject, batch=batch, expected=one, device=device, steps=loop_steps),
             )
         )
     return table
@@ -203,10 +204,10 @@ def _peak_gib(variant: Variant, device: torch.device) -> float | None:
 
 
 def _loop_overhead(
-    variant: Variant, subject: Subject, *, batch: int, expected: float, device: torch.device, dtype: torch.dtype
+    variant: Variant, subject: Subject, *, batch: int, expected: float, device: torch.device, steps: int
 ) -> float | None:
     """By how much a real sampling loop (guidance, scheduler) takes longer than its forward passes."""
-    if variant.model is None:
+    if variant.model is None or not steps:
         return None
     shape, scheduler = subject.shape, DDIMScheduler()
     generator = torch.Generator().manual_seed(0)
@@ -221,9 +222,9 @@ def _loop_overhead(
             noise=noise,
             condition=conditions[0],
             none=conditions[1],
-            sampler_steps=LOOP_STEPS,
+            sampler_steps=steps,
             settings=settings,
         )
 
     (times,) = interleaved_seconds([loop], repeats=3, device=device)
-    return statistics.median(times) / (expected * LOOP_STEPS) - 1
+    return statistics.median(times) / (expected * steps) - 1

@@ -13,7 +13,6 @@ from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import TransformerShape
 from flexsearch.schedule.presets import PRESETS, paper_schedule
 
-
 diffusers.utils.logging.set_verbosity_error()
 
 

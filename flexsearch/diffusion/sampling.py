@@ -5,6 +5,7 @@ that are given one seed are compared on paired noise. Letters: B batch, C channe
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -94,16 +95,17 @@ def denoise(
         scheduler.set_begin_index(0)
     plan = model.plan(model.grid_of(noise))
     stages = [plan.stage_of(float(timestep) / scheduler.config.num_train_timesteps) for timestep in scheduler.timesteps]
-    on_device = scheduler.timesteps.to(noise.device)
+    on_device = scheduler.timesteps.to(noise.device, non_blocking=True)
     if settings.guidance != 1.0:
         condition = {name: torch.cat([value, none[name]]) for name, value in condition.items()}
     takes_generator = {"generator": torch.Generator(noise.device).manual_seed(seed)}
     channels = noise.shape[1]
     sample = noise
     dtype = next(model.parameters(), noise).dtype
+    precision = torch.autocast(noise.device.type, torch.bfloat16) if settings.dtype == "bf16" else nullcontext()
     for timestep, row, stage in zip(scheduler.timesteps, on_device, stages, strict=True):
         scaled = scheduler.scale_model_input(sample, timestep) if hasattr(scheduler, "scale_model_input") else sample
-        with torch.autocast(noise.device.type, torch.bfloat16, enabled=settings.dtype == "bf16"):
+        with precision:
             output = _guided(model, scaled.to(dtype), row.expand(len(scaled)), condition, stage, settings).float()
         if output.shape[1] > channels and not _reads_variance(scheduler):
             output = output[:, :channels]

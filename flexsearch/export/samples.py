@@ -116,4 +116,6 @@ def draw(
     with replacing(out) as temporary:
         save_image(tiles(images).float() / 255, temporary, nrow=10, padding=1)
     sampler = f"{steps} steps of {type(loaded.scheduler).__name__}"
-    return f"{out}: {num} {'videos' if images.ndim == 5 else 'images'}, {loaded.model.schedule}, {sampler}, seed {seed}, diffusers {diffusers.__version__}"
+    kind = "videos" if images.ndim == 5 else "images"
+    made = f"{loaded.model.schedule}, {sampler}, seed {seed}, diffusers {diffusers.__version__}"
+    return f"{out}: {num} {kind}, {made}"

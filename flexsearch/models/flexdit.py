@@ -71,7 +71,8 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         if backbone not in BACKBONES:
             raise UserError(f"must be one of {sorted(BACKBONES)}, but got {backbone!r}", field="backbone")
         adapter: Any = BACKBONES[backbone]
-        self.base = base if base is not None else adapter.base_class(**dict(base_config or {}))
+        # Early checkpoints carry arguments that today's classes no longer have: `from_config` leaves them out.
+        self.base = base if base is not None else adapter.base_class.from_config(dict(base_config or {}))
         self._parts: Backbone = adapter(self.base, tied=tied)
         self.merges = nn.ModuleDict()
         self.gradient_checkpointing = False

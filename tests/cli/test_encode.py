@@ -47,9 +47,7 @@ def encode(flexsearch: Call, images: Path, checkpoint: Path, tmp_path: Path) -> 
     """Encodes the images into tmp_path/out; later options win."""
 
     def call(*options: object, out: Path = tmp_path / "out") -> Any:
-        return flexsearch(
-            "encode", images, out, "--checkpoint", checkpoint, "--size", 16, "--device", "cpu", *options
-        )
+        return flexsearch("encode", images, out, "--checkpoint", checkpoint, "--size", 16, "--device", "cpu", *options)
 
     return call
 

@@ -90,6 +90,29 @@ def test_an_oracle_arrives_at_the_data(scheduler_class: Any) -> None:
     assert 0 <= oracle.seen[-1] < oracle.seen[0] <= 1
 
 
+@pytest.mark.parametrize(
+    "scheduler_class", [FlowMatchEulerDiscreteScheduler, DDIMScheduler, DPMSolverMultistepScheduler]
+)
+def test_the_loop_never_waits_for_the_device(
+    tiny_model: FlexDiT, scheduler_class: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meta tensors have no values: whatever would read one back to the host raises."""
+    monkeypatch.setattr(torch, "Generator", lambda _: SimpleNamespace(manual_seed=lambda _: None))
+    on_meta = {name: value.to("meta") for name, value in CLASSES.of_samples(range(2)).items()}
+    found = denoise(
+        tiny_model.to("meta"),
+        scheduler_class(),
+        noise=torch.empty(2, 1, 16, 16, device="meta"),
+        condition=on_meta,
+        none=on_meta,
+        sampler_steps=4,
+        settings=SamplingSettings(guidance=2.0),
+    )
+    assert found.shape == (2, 1, 16, 16)
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        found.max().item()
+
+
 def test_guidance_moves_away_from_the_unlabelled_output(tiny_model: FlexDiT) -> None:
     plain, one, three = (
         drawn(tiny_model, batch=6, **options) for options in ({}, {"guidance": 1.0}, {"guidance": 3.0})

@@ -1,12 +1,14 @@
 """DiT against the properties of every backbone."""
 
+from typing import ClassVar
+
 from backbone_suite import BackboneSuite
 
 
 class TestDiT(BackboneSuite):
     backbone = "dit"
     checkpoints = ("facebook/DiT-XL-2-256", "facebook/DiT-XL-2-512")
-    config = {
+    config: ClassVar = {
         "num_attention_heads": 2,
         "attention_head_dim": 12,
         "num_layers": 6,

@@ -8,17 +8,14 @@ import reference
 import torch
 from diffusers import DiTTransformer2DModel
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from flexsearch.errors import UserError
 from flexsearch.models.backbones.dit import untied
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.models.operations import downsample, upsample
 from flexsearch.models.shapes import KNOWN_CONFIGS
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
-from flexsearch.schedule.macs import plan_macs, plan_params
+from flexsearch.schedule.macs import plan_params
 from flexsearch.schedule.plan import lower
 from flexsearch.schedule.presets import PRESETS
 from flexsearch.schedule.segments import Dense, Pooling, Sdtm

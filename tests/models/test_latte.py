@@ -1,5 +1,7 @@
 """Latte against the properties of every backbone, and what is its own: frames, and fewer of them."""
 
+from typing import ClassVar
+
 import torch
 from backbone_suite import NUM_BLOCKS, SEGMENTS, SPARSE, TWO_MERGES, BackboneSuite
 
@@ -16,7 +18,7 @@ FEWER_FRAMES = DensitySchedule(segments=SEGMENTS, timetable=Timetable(grids=(3,)
 class TestLatte(BackboneSuite):
     backbone = "latte"
     checkpoints = ("maxin-cn/Latte-1",)
-    config = {
+    config: ClassVar = {
         "num_attention_heads": 2,
         "attention_head_dim": 12,
         "num_layers": 6,

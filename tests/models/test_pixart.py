@@ -1,6 +1,6 @@
 """PixArt-alpha against the properties of every backbone, and what is its own: text at every density, sizes."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ class TestPixArtWithSizes(TestPixArt):
     """The 1024-pixel models, which also read the image's size."""
 
     checkpoints = ("PixArt-alpha/PixArt-XL-2-1024-MS",)
-    config = {**SMALL, "use_additional_conditions": True}
+    config: ClassVar = {**SMALL, "use_additional_conditions": True}
 
     def of_base(self, inputs: dict[str, Any]) -> dict[str, Any]:
         sizes = {name: inputs[name] for name in ("resolution", "aspect_ratio")}
