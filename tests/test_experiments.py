@@ -15,7 +15,7 @@ MODELS = ("dit_b_256", "dit_xl_256", "dit_xl_512", "pixart_256", "latte_512")
 @pytest.mark.parametrize(("compiled", "models"), [("none", MODELS), ("eager-backend", ("dit_b_256",))])
 def test_throughput(compiled: str, models: tuple[str, ...], tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "experiments" / "throughput" / "run.py"), "--small", "--device", "cpu"]
-    command += ["--dtype", "fp32", "--repeats", "1", "--compile", compiled, "--models", *models]
+    command += ["--dtype", "fp32", "--repeats", "1", "--loop-steps", "4", "--compile", compiled, "--models", *models]
     subprocess.run([*command, "--out", str(tmp_path)], check=True, capture_output=True, timeout=240)
     with (tmp_path / "throughput.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -186,7 +186,9 @@ def timed(
                 of_allowed=speedup / allowed,
                 tflops=2 * achieved / 1e12,
                 of_matrix_rate=achieved / rate,
-                loop_overhead=_loop_overhead(variant, subject, batch=batch, expected=one, device=device, steps=loop_steps),
+                loop_overhead=_loop_overhead(
+                    variant, subject, batch=batch, expected=one, device=device, steps=loop_steps
+                ),
             )
         )
     return table

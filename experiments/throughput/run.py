@@ -44,6 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--small", action="store_true", help="7 blocks of width 48: checks the script, measures nothing"
     )
+    parser.add_argument("--loop-steps", type=int, default=20, help="of a real sampling loop that is timed; 0: none")
     parser.add_argument("--profile", action="store_true", help="also write where the time goes, by kind of kernel")
     parser.add_argument("--out", type=Path, default=Path("experiments/throughput/results"))
     return parser.parse_args()
@@ -96,6 +97,7 @@ def main() -> None:
                     repeats=chosen.repeats,
                     sampler_steps=chosen.sampler_steps,
                     rate=rate,
+                    loop_steps=chosen.loop_steps,
                 )
                 rows += found
                 for row in found:
