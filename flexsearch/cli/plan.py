@@ -1,6 +1,7 @@
 """`flexsearch plan`: what a search space holds, from shapes alone."""
 
 import random
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -89,16 +90,14 @@ def print_plan(found: dict[str, Any]) -> None:
     table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
     for column in ("baseline", "MACs", "of dense", "as the\npaper counts", "parameters"):
         table.add_column(column, justify="left" if column == "baseline" else "right", no_wrap=True)
-    table.add_column("schedule", overflow="fold")
     unique = {row["digest"]: row for row in reversed(found["baselines"])}  # sampler steps do not change a forward pass
     for row in reversed(unique.values()):
         table.add_row(
-            row["name"],
+            f"{row['name']}\n{_folded(row['schedule'])}",
             _macs(row["macs"]),
             f"{row['macs_ratio']:.1%}",
             _macs(row["macs_in_authors_code"]),
             f"{row['params'] / 1e6:.2f} M",
-            row["schedule"],
         )
     for one in (parameters, table):
         console.print(one)
@@ -106,5 +105,12 @@ def print_plan(found: dict[str, Any]) -> None:
     console.print(_LEGEND, highlight=False)
 
 
+def _folded(schedule: str) -> str:
+    """A long schedule with its repeats counted: PP(MsssRD)x4DD @10,8,7,6."""
+    return re.sub(r"([A-Za-z]{1,12}?)\1{2,}", lambda run: f"({run[1]})x{len(run[0]) // len(run[1])}", schedule)
+
+
 def _macs(macs: float) -> str:
+    if macs >= 1e13:
+        return f"{macs / 1e12:.2f} T"
     return f"{macs / 1e9:.2f} G" if macs >= 1e9 else f"{macs / 1e6:.1f} M"

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from flexsearch.schedule.presets import PRESETS
+
 ROOT = Path(__file__).parents[2]
 Call = Callable[..., Any]
 
@@ -26,9 +28,10 @@ def test_the_contract_of_plan_json(flexsearch: Call) -> None:
     assert found["space"]["size"] == 3 * 3 * 3 * 4 * 3 * 3 * 3
     assert {"name", "macs", "macs_ratio", "params", "digest"} <= set(found["baselines"][0])
     baselines = {row["name"]: row for row in found["baselines"]}
-    paper = baselines["flexdit_xl_256_r61_86"]
+    paper = baselines["FlexDiT paper"]
     assert paper["macs_in_authors_code"] / 1e9 == pytest.approx(68.05, rel=0.005)
-    assert baselines["FlexDiT paper"]["digest"] == paper["digest"]
+    assert paper["digest"] == PRESETS["flexdit_xl_256_r61_86"].schedule.digest
+    assert baselines["flexdit_xl_256_r44"]["digest"] == PRESETS["flexdit_xl_256_r44"].schedule.digest
     assert baselines["dense"]["macs"] == found["dense"]["macs"]
     low, high = found["macs_ratio_range"]
     assert 0.2 < low < high < 1

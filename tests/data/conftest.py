@@ -156,7 +156,7 @@ def encode(autoencoder: Autoencoder, text_encoder: TextEncoder) -> Callable[...,
                 identity={"autoencoder": vae.digest},
             ),
             source={"images": str(images)},
-            report=lambda done, total: None,
+            report=lambda *_: None,
         )
         return Encoded(index, sum(seen))
 

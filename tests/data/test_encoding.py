@@ -60,7 +60,7 @@ def encode(images: Path, out: Path, counting: Counting, *, text: bool = False, *
         settings=settings,
         encoders=counting.encoders(text=text),
         source={"images": str(images)},
-        report=lambda done, total: seen.append(done),
+        report=lambda done, _: seen.append(done),
     )
     assert seen == sorted(seen)
 
@@ -182,7 +182,7 @@ def test_other_settings_images_or_encoders_are_refused(images: Path, tmp_path: P
             settings=SETTINGS,
             encoders=Counting().encoders(autoencoder="b"),
             source={},
-            report=lambda done, total: None,
+            report=lambda *_: None,
         )
     (images / "b" / "9.png").unlink()
     with pytest.raises(UserError, match="was begun with images"):
@@ -210,7 +210,7 @@ def test_latents_that_are_not_finite_are_refused(images: Path, tmp_path: Path) -
             settings=SETTINGS,
             encoders=Encoders(posterior=lambda images: (images * torch.nan, images), embed=None, identity={}),
             source={},
-            report=lambda done, total: None,
+            report=lambda *_: None,
         )
 
 
