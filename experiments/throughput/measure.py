@@ -59,16 +59,16 @@ class Variant:
 
 def matrix_rate(*, device: torch.device, dtype: torch.dtype, repeats: int) -> float:
     """Multiply-accumulates per second of one large square matrix product: what the chip really gives."""
-    size = MATRIX if device.type == "cuda" else 1024
+    size = MATRIX if device.type == "cuda" else MATRIX // 4
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     (times,) = interleaved_seconds([lambda: left @ right], repeats=max(repeats, 5), device=device)
     return size**3 / statistics.median(times)
 
 
 def variants(
-    subject: Subject, *, batch: int, device: torch.device, dtype: torch.dtype, compiled: str
+    subject: Subject, *, batch: int, device: torch.device, dtype: torch.dtype, compiled: str, fused: bool
 ) -> Iterator[Variant]:
-    """diffusers' dense model, ours, and every schedule of the paper, all on one set of weights."""
+    """diffusers' dense model, ours, and every schedule of the paper, all on one set of weights; `fused` fuses ours."""
     base = subject.base(device=device, dtype=dtype)
     shape = subject.shape
     rows = batch * (2 if subject.guidance > 1 else 1)
@@ -98,7 +98,8 @@ def variants(
     )
     for name, schedule in {"dense": dense, **subject.schedules}.items():
         model = FlexDiT.from_base(base, backbone=subject.backbone, schedule=schedule).eval()
-        model.fuse()
+        if fused:
+            model.fuse()
         if compiled != "none":
             model.compile_stages(**_options(compiled))
         edges = schedule.timetable.edges
@@ -154,10 +155,11 @@ def timed(
     sampler_steps: int,
     rate: float,
     loop_steps: int,
+    fused: bool,
 ) -> list[Row]:
     """The rows of one model, all variants timed in turn in every round."""
     batch = batch or subject.batch
-    found = list(variants(subject, batch=batch, device=device, dtype=dtype, compiled=compiled))
+    found = list(variants(subject, batch=batch, device=device, dtype=dtype, compiled=compiled, fused=fused))
     times = interleaved_seconds(
         [workload for variant in found for workload in variant.workloads], repeats=repeats, device=device
     )

@@ -10,12 +10,12 @@ from torch.profiler import ProfilerActivity, profile
 _REPEATS = 3
 
 
-def write_profile(subject: Subject, path: Path, *, device: torch.device, dtype: torch.dtype) -> None:
+def write_profile(subject: Subject, path: Path, *, device: torch.device, dtype: torch.dtype, fused: bool) -> None:
     """A table of the 25 most expensive operations of every variant, eager."""
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     key = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     parts = []
-    for variant in variants(subject, batch=subject.batch, device=device, dtype=dtype, compiled="none"):
+    for variant in variants(subject, batch=subject.batch, device=device, dtype=dtype, compiled="none", fused=fused):
         for workload in variant.workloads:
             workload()
         with profile(activities=activities) as found:

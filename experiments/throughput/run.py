@@ -22,7 +22,6 @@ import diffusers
 import torch
 from measure import Row, matrix_rate, timed
 from models import SUBJECTS, small
-from picture import draw
 from profiled import write_profile
 
 from flexsearch.objectives.latency import cpu_threads, device_name
@@ -45,6 +44,9 @@ def arguments() -> argparse.Namespace:
         "--small", action="store_true", help="7 blocks of width 48: checks the script, measures nothing"
     )
     parser.add_argument("--loop-steps", type=int, default=20, help="of a real sampling loop that is timed; 0: none")
+    parser.add_argument(
+        "--fuse", choices=("auto", "yes", "no"), default="auto", help="fuse our matrices; auto: on a GPU"
+    )
     parser.add_argument("--profile", action="store_true", help="also write where the time goes, by kind of kernel")
     parser.add_argument("--out", type=Path, default=Path("experiments/throughput/results"))
     return parser.parse_args()
@@ -65,6 +67,7 @@ def main() -> None:
     device, dtype = torch.device(chosen.device), DTYPES[chosen.dtype]
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     chosen.out.mkdir(parents=True, exist_ok=True)
+    fused = chosen.fuse == "yes" or (chosen.fuse == "auto" and device.type == "cuda")
     rows: list[Row] = []
     with cpu_threads(chosen.threads):
         rate = matrix_rate(device=device, dtype=dtype, repeats=chosen.repeats)
@@ -74,6 +77,7 @@ def main() -> None:
             "dtype": chosen.dtype,
             "sampler_steps": chosen.sampler_steps,
             "repeats": chosen.repeats,
+            "fused": fused,
             "torch": torch.__version__,
             "cuda": torch.version.cuda,
             "diffusers": diffusers.__version__,
@@ -98,16 +102,19 @@ def main() -> None:
                     sampler_steps=chosen.sampler_steps,
                     rate=rate,
                     loop_steps=chosen.loop_steps,
+                    fused=fused,
                 )
                 rows += found
                 for row in found:
                     print(line(row), flush=True)
                 write_csv(rows, chosen.out / "throughput.csv")  # after every model, so that a cut loses nothing
                 if chosen.profile:
-                    write_profile(subject, chosen.out / f"profile_{name}_{compiled}.txt", device=device, dtype=dtype)
+                    write_profile(subject, chosen.out / f"profile_{name}.txt", device=device, dtype=dtype, fused=fused)
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
-    draw(rows, machine, chosen.out / "throughput.png")
+    from picture import draw  # last: where there is no matplotlib, the table is written and can be drawn elsewhere
+
+    draw(chosen.out)
 
 
 def line(row: Row) -> str:
