@@ -9,12 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from diffusers import AutoencoderKL
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tiny_checkpoint import save_autoencoder, save_text_encoder
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from flexsearch.data.encoding import Encoders, EncodingSettings, encode_folder
 from flexsearch.data.image_folder import open_image_folder
@@ -22,39 +19,13 @@ from flexsearch.data.shards import LatentIndex
 from flexsearch.models.autoencoder import Autoencoder, load_autoencoder
 from flexsearch.models.text_encoder import TextEncoder, load_text_encoder
 
-WORDS = ("<pad>", "</s>", "<unk>", "a", "red", "blue", "cat", "dog", "on", "the", "moon")
-
-
-def _save_autoencoder(folder: Path, *, seed: int) -> None:
-    torch.manual_seed(seed)
-    AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        latent_channels=4,
-        shift_factor=0.1,
-    ).save_pretrained(folder / "vae", safe_serialization=True)
-
-
-def _save_text_encoder(folder: Path) -> None:
-    torch.manual_seed(2)
-    config = T5Config(d_model=16, d_kv=4, d_ff=32, num_layers=1, num_heads=2, vocab_size=len(WORDS))
-    T5EncoderModel(config).save_pretrained(folder / "text_encoder", safe_serialization=True)
-    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder / "tokenizer")
-
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in diffusers' layout. Its autoencoder has stride 2 and 4 channels, its text encoder 16."""
     folder = tmp_path_factory.mktemp("checkpoint")
-    _save_autoencoder(folder, seed=1)
-    _save_text_encoder(folder)
+    save_autoencoder(folder, seed=1)
+    save_text_encoder(folder)
     return folder
 
 
@@ -67,7 +38,7 @@ def autoencoder(checkpoint: Path) -> Autoencoder:
 def other_autoencoder(tmp_path_factory: pytest.TempPathFactory) -> Autoencoder:
     """The same architecture with other weights."""
     folder = tmp_path_factory.mktemp("other")
-    _save_autoencoder(folder, seed=3)
+    save_autoencoder(folder, seed=3)
     return load_autoencoder(str(folder))
 
 

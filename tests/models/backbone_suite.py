@@ -57,6 +57,7 @@ class BackboneSuite:
     config: ClassVar[dict[str, Any]]
     checkpoints: ClassVar[tuple[str, ...]]
     """Public checkpoints of the architecture."""
+    base_takes_any_grid: ClassVar[bool] = True
     schedules: ClassVar[tuple[DensitySchedule, ...]] = (
         DensitySchedule.all_dense(NUM_BLOCKS),
         DensitySchedule(segments=(Pooling(depth=2), Dense(depth=4))),
@@ -97,6 +98,9 @@ class BackboneSuite:
             for time in (0.0, 700.0):
                 expected = base(**self.of_base(self.inputs(time=time))).sample
                 assert torch.equal(model(**self.inputs(time=time)).sample, expected)
+            if self.base_takes_any_grid:
+                wide = self.inputs(height=12, width=20)
+                assert torch.equal(model(**wide).sample, base(**self.of_base(wide)).sample)
 
     def test_it_takes_diffusers_own_arguments(self, model: FlexDiT) -> None:
         with torch.inference_mode():
