@@ -1,5 +1,6 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and known by their SHA-256."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -26,3 +27,9 @@ def write_atomically(path: Path, text: str) -> None:
     """Writes `text` so that a reader, or a crash, sees all of it or the file as it was."""
     with replacing(path) as temporary:
         temporary.write_text(text)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -7,7 +7,6 @@ OUT/shard-00000.safetensors    latents (n, C, [F,] h, w) float16 in model units,
 OUT/unconditional.safetensors  captions (length, D) float16 of the empty caption
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -19,12 +18,11 @@ import safetensors.torch
 from torch import Tensor
 
 from flexsearch.errors import UserError
-from flexsearch.files import replacing, write_atomically
+from flexsearch.files import file_sha256, replacing, write_atomically
 
 INDEX = "index.json"
 UNCONDITIONAL = "unconditional.safetensors"
 _FORMAT, _VERSION = "flexsearch latents", 1
-_CHUNK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +48,7 @@ class StoredFile:
 
     def is_unchanged(self, folder: Path) -> bool:
         """Whether its contents have the checksum of the index; reads all of it."""
-        return self.is_whole(folder) and sha256_of(folder / self.file) == self.sha256
+        return self.is_whole(folder) and file_sha256(folder / self.file) == self.sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +137,7 @@ def store(path: Path, tensors: Mapping[str, Tensor], *, items: int) -> StoredFil
     """Writes tensors to a file that is whole or not there."""
     with replacing(path) as temporary:
         safetensors.torch.save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
-    return StoredFile(file=path.name, items=items, num_bytes=path.stat().st_size, sha256=sha256_of(path))
+    return StoredFile(file=path.name, items=items, num_bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
 def opened(folder: Path, stored: StoredFile) -> Any:
@@ -153,12 +151,3 @@ def opened(folder: Path, stored: StoredFile) -> Any:
         return safetensors.safe_open(path, framework="pt")
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"cannot be read ({error})", field=str(path)) from None
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    content = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            content.update(chunk)
-    return content.hexdigest()

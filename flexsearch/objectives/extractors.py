@@ -17,6 +17,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
 from flexsearch.errors import UserError
+from flexsearch.files import file_sha256
 from flexsearch.objectives.dinov2 import DINOV2_FEATURES, DINOV2_WEIGHTS, Dinov2, Dinov2Features
 from flexsearch.objectives.fashion_cnn import FASHION_FEATURES, FashionFeatures
 from flexsearch.objectives.video import WHERE, VideoFeatures
@@ -25,7 +26,6 @@ from flexsearch.objectives.weights import (
     PublishedWeights,
     check_sha256,
     existing,
-    file_sha256,
     load_tensors,
     published,
 )

@@ -4,7 +4,6 @@ PyTorch's own files are pickles. They are read with `weights_only=True`, which b
 else, so no file that a user supplies can run code.
 """
 
-import hashlib
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from flexsearch.errors import UserError
+from flexsearch.files import file_sha256
 
 FIELD = "objectives.fid.weights"
 
@@ -33,12 +33,6 @@ class PublishedWeights:
     def path(self) -> Path:
         """Where they are kept: torch hub's folder, which other programs share."""
         return Path(torch.hub.get_dir()) / "checkpoints" / self.url.rsplit("/", 1)[-1]
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def existing(weights: str) -> Path:

@@ -10,11 +10,12 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from flexsearch.data.embedded import load_quickstart
 from flexsearch.errors import UserError
+from flexsearch.files import file_sha256
 from flexsearch.objectives import extractors, weights
 from flexsearch.objectives.dinov2 import Dinov2, Dinov2Features
 from flexsearch.objectives.extractors import Extractor, create_extractor
 from flexsearch.objectives.features import extract_features
-from flexsearch.objectives.weights import PublishedWeights, file_sha256, load_tensors, published
+from flexsearch.objectives.weights import PublishedWeights, load_tensors, published
 from flexsearch.paths import embedded_path
 
 CPU = torch.device("cpu")
