@@ -122,7 +122,7 @@ def line(row: Row) -> str:
     loop = "" if row.loop_overhead is None else f"  loop {row.loop_overhead:+.1%}"
     return (
         f"{row.model:11} {row.implementation:10} {row.schedule:22} {row.compiled:16} {row.seconds * 1e3:9.2f} ms  "
-        f"{row.samples_per_s:8.3f} samples/s{peak}  {row.gmacs:8.2f} GMACs  "
+        f"{row.samples_per_s:9.4g} samples/s{peak}  {row.gmacs:8.2f} GMACs  "
         f"{row.speedup:5.2f}x of {row.allowed:4.2f}x  {row.of_matrix_rate:5.1%} of a matrix product{loop}"
     )
 

@@ -48,13 +48,14 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
 
 def draw_schedule(schedule: DensitySchedule, grid: TokenGrid) -> list[str]:
     """One line per stage of diffusion time: the tokens on which each block works."""
-    lines = ["block     " + " ".join(f"{block:>4}" for block in range(schedule.num_blocks))]
-    lines.append("role      " + " ".join(f"{role[:4]:>4}" for role in schedule.roles))
+    wide = max(4, len(str(grid.num_tokens)))
+    lines = ["block     " + " ".join(f"{block:>{wide}}" for block in range(schedule.num_blocks))]
+    lines.append("role      " + " ".join(f"{role[:4]:>{wide}}" for role in schedule.roles))
     for stage, side in enumerate(schedule.timetable.grids):
         low, high = schedule.timetable.edges[stage : stage + 2]
-        sparse = grid.pooled(side).num_tokens
+        sparse = grid.pooled(side, schedule.timetable.frames).num_tokens
         tokens = [sparse if role in ("merge", "sparse") else grid.num_tokens for role in schedule.roles]
-        lines.append(f"{low:.2f}-{high:.2f} ".ljust(10) + " ".join(f"{count:>4}" for count in tokens))
+        lines.append(f"{low:.2f}-{high:.2f} ".ljust(10) + " ".join(f"{count:>{wide}}" for count in tokens))
     return lines
 
 
