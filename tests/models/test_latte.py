@@ -113,3 +113,38 @@ def test_the_schedule_carries_frames() -> None:
     assert FEWER_FRAMES.digest != without.digest
     dense = DensitySchedule(segments=(Dense(depth=NUM_BLOCKS),), timetable=Timetable(grids=(3,), frames=2))
     assert dense.digest == DensitySchedule.all_dense(NUM_BLOCKS).digest
+
+
+def test_it_drops_into_diffusers_pipeline() -> None:
+    """LattePipeline draws the same video with FlexDiT all-dense as with its own transformer, and runs sparse."""
+    from diffusers import AutoencoderKL, DDIMScheduler, LattePipeline, LatteTransformer3DModel
+
+    dense = LatteTransformer3DModel(**TestLatte.config).eval()
+    vae = AutoencoderKL(latent_channels=4, block_out_channels=(8,), norm_num_groups=4).eval()
+    text = {name: torch.randn(1, 9, 20) for name in ("prompt_embeds", "negative_prompt_embeds")}
+
+    def video(transformer: torch.nn.Module) -> torch.Tensor:
+        pipeline = LattePipeline(
+            tokenizer=None, text_encoder=None, vae=vae, transformer=transformer, scheduler=DDIMScheduler()
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        drawn = pipeline(
+            negative_prompt=None,
+            num_inference_steps=2,
+            height=16,
+            width=16,
+            video_length=4,
+            generator=torch.Generator().manual_seed(0),
+            output_type="latent",
+            clean_caption=False,
+            mask_feature=False,
+            **text,
+        )
+        frames: torch.Tensor = drawn.frames
+        return frames
+
+    expected = video(dense)
+    model = FlexDiT.from_base(dense, backbone="latte")
+    torch.testing.assert_close(video(model), expected, rtol=0, atol=0)
+    model.set_schedule(SPARSE)
+    assert video(model).shape == expected.shape
