@@ -12,16 +12,15 @@ ROOT = Path(__file__).parents[1]
 MODELS = ("dit_b_256", "dit_xl_256", "dit_xl_512", "pixart_256", "latte_512")
 
 
-@pytest.mark.parametrize(("compiled", "models"), [("none", MODELS), ("eager-backend", ("dit_b_256",))])
-def test_throughput(compiled: str, models: tuple[str, ...], tmp_path: Path) -> None:
+def test_throughput(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "experiments" / "throughput" / "run.py"), "--small", "--device", "cpu"]
-    command += ["--dtype", "fp32", "--repeats", "1", "--loop-steps", "4", "--compile", compiled, "--models", *models]
+    command += ["--dtype", "fp32", "--repeats", "1", "--loop-steps", "4", "--compile", "none"]
     subprocess.run([*command, "--out", str(tmp_path)], check=True, capture_output=True, timeout=240)
     with (tmp_path / "throughput.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["model"], row["implementation"], row["schedule"]) for row in rows] == [
         (model, *variant)
-        for model in models
+        for model in MODELS
         for variant in (("diffusers", "dense"), ("flexsearch", "dense"), ("flexsearch", "flexdit_scaled"))
     ]
     for row in rows:

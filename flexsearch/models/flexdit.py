@@ -165,8 +165,8 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self,
         hidden_states: Tensor,
         timestep: Tensor,
-        return_dict: bool = True,
         *,
+        return_dict: bool = True,
         stage: int | None = None,
         **condition: Any,
     ) -> Transformer2DModelOutput | tuple[Tensor]:

@@ -135,7 +135,9 @@ def test_export_and_sample(flexsearch: Call, run_dir: Path, tmp_path: Path) -> N
     kept = FlexDiT.from_pretrained(run_dir / "trials" / "3" / "model").eval()
     noisy, time_, labels = torch.randn(2, 1, 16, 16), torch.tensor([300.0, 300.0]), torch.tensor([0, 10])
     with torch.inference_mode():
-        assert torch.equal(model(noisy, time_, labels).sample, kept(noisy, time_, labels).sample)
+        assert torch.equal(
+            model(noisy, time_, class_labels=labels).sample, kept(noisy, time_, class_labels=labels).sample
+        )
     again = flexsearch("export", run_dir, 3, out)
     assert (again.code, "exists already" in again.err) == (2, True)
     assert flexsearch("sample", out, "--out", tmp_path / "drawn.png", "--num", 20).code == 0

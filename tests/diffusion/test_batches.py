@@ -54,6 +54,7 @@ def test_even_a_short_run_visits_every_band() -> None:
 
 
 def test_labels_are_dropped_at_the_stated_rate() -> None:
-    labels = torch.cat([stream().at(update).condition["class_labels"] for update in range(500)])
+    batches = stream()
+    labels = torch.cat([batches.at(update).condition["class_labels"] for update in range(500)])
     assert (labels == 10).float().mean() == pytest.approx(0.1, abs=0.02)
     assert labels.min() == 0
