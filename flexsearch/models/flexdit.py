@@ -77,7 +77,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.merges = nn.ModuleDict()
         self.gradient_checkpointing = False
         self._compile_options: dict[str, Any] | None = None
-        self._register_state_dict_hook(_drop_tied_copies)
+        self._register_state_dict_hook(_drop_copies)
         self.register_load_state_dict_pre_hook(_restore_tied_copies)
         base_options: Any = self.base.config
         self.register_to_config(base_config=_plain_config(base_options), tied=self._parts.tied)
@@ -149,7 +149,8 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def fuse(self) -> None:
         """Copies matrices that multiply one input (queries, keys and values; adaLN of all blocks) into one, for
-        inference. Call it on the final device; training afterwards would train copies. Outputs change by rounding."""
+        inference. Call it on the final device; training afterwards would train copies. Outputs change by rounding.
+        Saving leaves the copies out."""
         self._parts.fuse()
 
     def compile_stages(self, **options: Any) -> None:
@@ -251,10 +252,11 @@ def _tied_copies(model: FlexDiT) -> list[tuple[str, str]]:
     return [(f"base.{copy}", f"base.{original}") for copy, original in model._parts.tied_copies]
 
 
-def _drop_tied_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, _: Any) -> None:
-    for tied, _first in _tied_copies(model):
-        for key in [key for key in state if key.startswith(prefix + tied)]:
-            del state[key]
+def _drop_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, _: Any) -> None:
+    """Leaves out what `fuse` and shared embedders hold twice."""
+    tied = tuple(prefix + copy for copy, _original in _tied_copies(model))
+    for key in [key for key in state if key.startswith(tied) or ".to_qkv." in key or ".to_kv." in key]:
+        del state[key]
 
 
 def _restore_tied_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, *_: Any) -> None:

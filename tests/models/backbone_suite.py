@@ -209,13 +209,15 @@ class BackboneSuite:
         assert output.shape[2:] == inputs["hidden_states"].shape[2:]
         assert output.isfinite().all()
 
-    def test_fused_weights_change_rounding_only(self, model: FlexDiT) -> None:
+    def test_fused_weights_change_rounding_only(self, model: FlexDiT, tmp_path: Path) -> None:
         with torch.inference_mode():
             expected = model(**self.inputs()).sample
             before = sum(weight.numel() for weight in model.parameters())
             model.fuse()
             assert sum(weight.numel() for weight in model.parameters()) > before
             torch.testing.assert_close(model(**self.inputs()).sample, expected, rtol=1e-4, atol=1e-4)
+            model.save_pretrained(tmp_path, safe_serialization=True)
+            assert torch.equal(FlexDiT.from_pretrained(tmp_path).eval()(**self.inputs()).sample, expected)
 
     def test_every_stage_compiles_without_a_graph_break(self, model: FlexDiT) -> None:
         """`fullgraph` raises on a break; the backend is dynamo's own eager one, which changes no number."""

@@ -22,6 +22,7 @@ class Backbone(Protocol):
     Attributes:
         base_class: diffusers' class.
         reads: keyword arguments of the base's forward that condition it.
+        tied: whether one embedder serves all blocks, where the base has one in every block.
         shape: the base's sizes.
         blocks: for every block of the plan, the transformer blocks that it is made of: one, or for video a spatial and
             a temporal one. The first plays the operation's role; the next follow at the density that it leaves.
@@ -30,6 +31,7 @@ class Backbone(Protocol):
 
     base_class: ClassVar[Any]
     reads: ClassVar[tuple[str, ...]]
+    tied: bool
     shape: TransformerShape
     blocks: Sequence[tuple[TransformerBlock, ...]]
     tied_copies: list[tuple[str, str]]
