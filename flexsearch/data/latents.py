@@ -164,8 +164,9 @@ def _only(root: Path, pattern: str) -> Path:
     found = sorted(path for path in root.glob(pattern) if path.is_dir())
     if len(found) != 1:
         raise UserError(
-            f"{root} must hold one folder {pattern}, but has {len(found)}; `flexsearch encode` makes latents of your "
-            "images, fast-DiT's extract_features.py (github.com/chuanyangjin/fast-DiT) of ImageNet",
+            f"{root} must hold latents, index.json with its shards or one folder {pattern}, but has "
+            f"{len(found) or 'neither'}; `flexsearch encode` makes them of your images, fast-DiT's extract_features.py "
+            "(github.com/chuanyangjin/fast-DiT) of ImageNet",
             field=_FIELD,
         )
     return found[0]

@@ -100,7 +100,7 @@ def test_latent_errors_name_the_file(latent_folder: Path, tmp_path: Path) -> Non
     np.save(latent_folder / "imagenet256_labels" / "4.npy", np.array([1000]))
     with pytest.raises(UserError, match=r"labels/4\.npy: label must be 0\.\.999, but got 1000"):
         LatentSet(latent_folder)
-    with pytest.raises(UserError, match=r"must hold one folder \*_features.*extract_features\.py"):
+    with pytest.raises(UserError, match=r"must hold latents.*one folder \*_features.*extract_features\.py"):
         LatentSet(tmp_path / "nowhere")
 
 

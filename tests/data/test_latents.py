@@ -34,7 +34,7 @@ def test_either_format_under_either_name(
 
 
 def test_an_empty_folder_says_how_to_make_latents(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.root: .*`flexsearch encode` makes latents"):
+    with pytest.raises(UserError, match=r"data\.root: .*`flexsearch encode` makes them"):
         load_data(DataSettings(name="latents", root=str(tmp_path)))
 
 
