@@ -25,7 +25,7 @@ from flexsearch.models.text_encoder import load_text_encoder
 from flexsearch.trial.inputs import trial_device
 
 DEFAULT_STEPS = 50
-MOST_TOKENS = 16_384  # of one batch: what fits on a small GPU
+MOST_TOKENS = 16_384  # of one batch, so that large images and videos are drawn few at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +35,13 @@ class Drawable:
     Attributes:
         base: the model and its scheduler.
         checkpoint: of the dense base, which has the autoencoder and the text encoder.
+        revision: of that base on the hub.
         steps: sampler steps that an exported model was found with.
     """
 
     base: Base
     checkpoint: str
+    revision: str | None = None
     steps: int | None = None
 
 
@@ -59,6 +61,7 @@ def load_model(name: str) -> Drawable:
     return Drawable(
         base=Base(model=model, scheduler=load_scheduler(str(folder))),
         checkpoint=recipe["base"]["checkpoint"],
+        revision=recipe["base"]["revision"],
         steps=int(json.loads(candidate.read_text())["sampler_steps"]),
     )
 
@@ -76,7 +79,8 @@ def conditions_of(drawable: Drawable, prompts: Sequence[str]) -> Conditions:
         return ClassConditions(num_classes=shape.num_classes)
     if not prompts:
         raise UserError("is missing: this model reads text", field="--prompt", nearest='--prompt "a red boat"')
-    empty, *rows = load_text_encoder(drawable.checkpoint, device=trial_device()).embed(["", *prompts])
+    encoder = load_text_encoder(drawable.checkpoint, revision=drawable.revision, device=trial_device())
+    empty, *rows = encoder.embed(["", *prompts])
     return CaptionConditions(
         rows=torch.cat(rows),
         ends=torch.tensor([len(row) for row in rows]).cumsum(0),
@@ -111,7 +115,8 @@ def draw(
         settings=SamplingSettings(guidance=guidance),
     )
     is_latent = loaded.model.shape.in_channels == 4
-    decode = load_autoencoder(drawable.checkpoint, device=loaded.model.device).decode if is_latent else None
+    where = {"revision": drawable.revision, "device": loaded.model.device}
+    decode = load_autoencoder(drawable.checkpoint, **where).decode if is_latent else None
     images = torch.cat([to_uint8(batch if decode is None else decode(batch)).cpu() for batch in batches])
     with replacing(out) as temporary:
         save_image(tiles(images).float() / 255, temporary, nrow=10, padding=1)

@@ -188,11 +188,11 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         grid = self.grid_of(hidden_states)
         plan = self.plan(grid)
         stage = self._stage_of(timestep, plan) if stage is None else stage
-        run = partial(self._forward_stage, grid=grid, stage=stage)
+        run: Callable[..., Tensor] = partial(self._forward_stage, grid=grid, stage=stage)
         if self._compile_options is not None:
             if (grid, stage) not in self._compiled:
                 self._compiled[grid, stage] = torch.compile(run, **self._compile_options)
-            run = self._compiled[grid, stage]  # type: ignore[assignment]
+            run = self._compiled[grid, stage]
         output = run(hidden_states, timestep, self._read(condition))
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)
 

@@ -84,7 +84,8 @@ class _PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(3, width, _PATCH, stride=_PATCH)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.proj(images).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+        patches: Tensor = self.proj(images).flatten(2).transpose(1, 2)  # (B, N, D)
+        return patches
 
 
 class Dinov2(nn.Module):

@@ -3,6 +3,7 @@
 import os
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,7 @@ def test_what_changes_the_features_is_computed_again(folder: Path, toy: Toy, cha
     elif change == "another name":
         (folder / "a.png").rename(folder / "aa.png")
     elif change == "another size":
-        size = lambda: (3, 4, 4)  # noqa: E731
+        size = partial(tuple, (3, 4, 4))
     else:
         extractor = Extractor(
             name="toy", network=extractor.network, device=CPU, digest="others", channels=3, num_features=4
