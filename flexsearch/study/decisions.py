@@ -111,7 +111,7 @@ class Decisions:
     uninterrupted one would.
 
     Args:
-        url: SQLAlchemy URL of the storage.
+        url: SQLAlchemy URL of the storage; None keeps the study in memory.
         name: of the study; created if it is not there.
         objectives: names; all are minimised.
         domains: parameters of the space.
@@ -120,14 +120,16 @@ class Decisions:
 
     def __init__(
         self,
-        url: str,
+        url: str | None,
         *,
         name: str,
         objectives: Sequence[str],
         domains: Mapping[str, Domain],
         settings: SearchSettings,
     ) -> None:
-        storage = optuna.storages.RDBStorage(url, engine_kwargs=dict(engine_options(url)))
+        storage: optuna.storages.BaseStorage = optuna.storages.InMemoryStorage()
+        if url is not None:
+            storage = optuna.storages.RDBStorage(url, engine_kwargs=dict(engine_options(url)))
         self.study = optuna.create_study(
             storage=storage, study_name=name, directions=["minimize"] * len(objectives), load_if_exists=True
         )

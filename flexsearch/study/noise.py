@@ -103,9 +103,10 @@ class Repetitions:
             return free[0]
         return Wait() if self._live or self._waiting else Finished("the noise is measured")
 
-    def progressed(self, number: int, progress: Progress) -> None:
+    def progressed(self, number: int, progress: Progress) -> bool:
         for watcher in self._watchers:
             watcher(Moved(number=number, progress=progress))
+        return True
 
     def finished(self, number: int, result: TrialResult) -> None:
         order = self._live.pop(number)

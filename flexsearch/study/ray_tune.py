@@ -13,7 +13,6 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,11 +53,12 @@ def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int)
     order = TrialOrder.from_dict(config["order"])
     last = 0.0
 
-    def report(progress: Progress) -> None:
+    def report(progress: Progress) -> bool:
         nonlocal last
-        if time.monotonic() - last >= _REPORT_EVERY_S:
+        if progress.so_far is not None or time.monotonic() - last >= _REPORT_EVERY_S:
             last = time.monotonic()
-            tune.report(_news(progress=asdict(progress)))
+            tune.report(_news(progress=progress.to_dict()))
+        return True  # whoever is stopped at a rung never returns from its report
 
     try:
         with _fence(order):
@@ -81,6 +81,11 @@ def _news(**content: Any) -> dict[str, str]:
 def _read(result: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(result.get(_NEWS, "{}"))
     return content
+
+
+def _progress(result: dict[str, Any]) -> Progress | None:
+    news = _read(result)
+    return Progress.from_dict(news["progress"]) if "progress" in news else None
 
 
 def _nothing() -> None:
@@ -109,9 +114,16 @@ def _searcher(search: TrialSource) -> Any:
             return {"order": order.to_dict()}
 
         def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-            news = _read(result)
-            if "progress" in news:
-                search.progressed(self.numbers[trial_id], Progress(**news["progress"]))
+            progress = _progress(result)
+            if progress is not None and progress.so_far is None:
+                search.progressed(self.numbers[trial_id], progress)
+
+        def goes_on(self, trial_id: str, result: dict[str, Any]) -> bool:
+            """Asked by the scheduler, which Tune hears before it tells us of the result."""
+            progress = _progress(result)
+            if progress is None or progress.so_far is None:
+                return True
+            return search.progressed(self.numbers[trial_id], progress)
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
             number, news = self.numbers.pop(trial_id), _read(result or {})
@@ -121,10 +133,12 @@ def _searcher(search: TrialSource) -> Any:
                 search.interrupted(number)
             elif "crash" in news:
                 search.crashed(number, news["crash"])
-            elif error or "result" not in news:
-                search.interrupted(number)
-            else:
+            elif "result" in news and not error:
                 search.finished(number, TrialResult.from_dict(news["result"]))
+            elif (progress := _progress(result or {})) is not None and progress.so_far is not None and not error:
+                search.finished(number, progress.so_far)
+            else:
+                search.interrupted(number)
 
         def __reduce__(self) -> Any:
             return _nothing, ()  # Tune stores its searcher beside its other junk
@@ -139,6 +153,21 @@ def _searcher(search: TrialSource) -> Any:
             raise FlexsearchError("a search is resumed by running the same command again")
 
     return StudySearcher()
+
+
+def _scheduler(searcher: Any) -> Any:
+    """A Ray scheduler that stops whom the search does not let go on from a rung."""
+    from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+    class RungScheduler(FIFOScheduler):  # type: ignore[misc]
+        def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+            goes_on = searcher.goes_on(trial.trial_id, result)
+            return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+        def __reduce__(self) -> Any:
+            return _nothing, ()
+
+    return RungScheduler()
 
 
 @contextmanager
@@ -196,6 +225,7 @@ def run_on_ray(
                 tune.with_resources(body, {"cpu": resources.cpu, "gpu": resources.gpu}),
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
+                    scheduler=_scheduler(searcher),
                     num_samples=-1,
                     max_concurrent_trials=min(fits) if address else min(slots, *fits),
                     reuse_actors=True,

@@ -158,6 +158,7 @@ def _search(plan: RunPlan, store: Store) -> Search:
         settings=plan.search,
         run_dir=plan.run_dir,
         objectives=objectives,
+        keep=1.0 if plan.settings.early_stopping is None else plan.settings.early_stopping.keep,
     )
 
 

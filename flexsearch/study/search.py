@@ -15,10 +15,11 @@ from flexsearch.schedule.density import Candidate
 from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.decisions import ARTIFACTS, Decision, Decisions
+from flexsearch.study.early_stopping import Rungs
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.source import Finished, Wait
-from flexsearch.study.store import Store
+from flexsearch.study.store import Store, TrialRecord
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 
 DUPLICATES_BEFORE_DRAWING = 10
@@ -46,7 +47,8 @@ class Search:
         baselines: evaluated first, in this order.
         settings: how many trials, retries, seed.
         run_dir: where trials leave their files.
-        objectives: names of the measurements that are told, in the study's order.
+        objectives: names of the measurements that are told, in the study's order: quality, which rungs measure, first.
+        keep: share of the trials at a rung that goes on.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Search:
         settings: SearchSettings,
         run_dir: Path,
         objectives: Sequence[str],
+        keep: float = 1.0,
     ) -> None:
         self._decisions = decisions
         self._store = store
@@ -71,6 +74,7 @@ class Search:
         self._live: dict[int, TrialOrder] = {}
         self._stopped: str | None = None
         records = store.trials()
+        self._rungs = Rungs(keep, _reached(records, self._objectives))
         self._counted = {record.number for record in records if record.state in ("complete", "pruned")}
         self._seen = {record.digest for record in records if record.state not in ("failed", "duplicate")}
         self._missing = deque(name for name in self._baselines if name not in {record.baseline for record in records})
@@ -113,9 +117,14 @@ class Search:
             return Wait() if self._live else Finished(self._stopped or "every schedule of the space has been evaluated")
         return self._start(order)
 
-    def progressed(self, number: int, progress: Progress) -> None:
-        """A running trial reports where it is."""
+    def progressed(self, number: int, progress: Progress) -> bool:
+        """A running trial reports where it is; at a rung, False ends it. Baselines always go on."""
         self._tell_watchers(Moved(number=number, progress=progress))
+        if progress.so_far is None:
+            return True
+        rung, quality = progress.so_far.rungs[-1]
+        others = [progress.so_far.measurements[name].value for name in self._objectives[1:]]
+        return self._rungs.goes_on(number, rung, (quality, *others)) or self._live[number].baseline is not None
 
     def finished(self, number: int, result: TrialResult) -> None:
         """Records a result and tells Optuna."""
@@ -237,6 +246,16 @@ class Search:
             if self._space.build(parameters).digest not in self._seen:
                 return parameters
         return None
+
+
+def _reached(records: Sequence[TrialRecord], objectives: Sequence[str]) -> dict[int, dict[int, tuple[float, ...]]]:
+    """The objectives of every trial at every rung that it reached."""
+    reached: dict[int, dict[int, tuple[float, ...]]] = {}
+    for record in records:
+        for rung, quality in record.rungs:
+            others = (record.measurements[name].value for name in objectives[1:])
+            reached.setdefault(rung, {})[record.number] = (quality, *others)
+    return reached
 
 
 def _notes(candidate: Candidate) -> dict[str, str]:

@@ -24,8 +24,8 @@ class TrialSource(Protocol):
     def next(self) -> TrialOrder | Wait | Finished:
         """The next trial to run; it counts as running until one of the calls below."""
 
-    def progressed(self, number: int, progress: Progress) -> None:
-        """A running trial reports where it is."""
+    def progressed(self, number: int, progress: Progress) -> bool:
+        """A running trial reports where it is; at a rung, False ends it, and `finished` takes `progress.so_far`."""
 
     def finished(self, number: int, result: TrialResult) -> None:
         """A trial has a result."""

@@ -86,6 +86,15 @@ _CURVE = Table(
     Column("loss", Float(53), nullable=False),
     _trial_key(),
 )
+_RUNG = Table(
+    "flexsearch_rung",
+    _tables,
+    Column("study", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("update_", Integer, primary_key=True),
+    Column("quality", Float(53), nullable=False),
+    _trial_key(),
+)
 _COST = Table(
     "flexsearch_cost",
     _tables,
@@ -100,7 +109,13 @@ _COST = Table(
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """All that is known of one trial. `measurements` are those of the study's seed, by name."""
+    """All that is known of one trial.
+
+    Attributes:
+        measurements: of the study's seed, by name.
+        curve: (update, loss) pairs of the fine-tune.
+        rungs: (own updates, quality) pairs, measured on the way, or after more updates than the trial's own.
+    """
 
     number: int
     candidate: Candidate
@@ -112,6 +127,7 @@ class TrialRecord:
     ended: str | None
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     curve: tuple[tuple[int, float], ...] = ()
+    rungs: tuple[tuple[int, float], ...] = ()
 
     @property
     def digest(self) -> str:
@@ -204,11 +220,12 @@ class Store:
                 connection.execute(insert(_COST), costs)
             if seed != self.seed:
                 return
-            where = (_CURVE.c.study == self.study) & (_CURVE.c.number == number)
-            connection.execute(delete(_CURVE).where(where))
             curve = [{**own, "update_": done, "loss": loss} for done, loss in result.curve]
-            if curve:
-                connection.execute(insert(_CURVE), curve)
+            rungs = [{**own, "update_": done, "quality": quality} for done, quality in result.rungs]
+            for table, rows in ((_CURVE, curve), (_RUNG, rungs)):
+                connection.execute(delete(table).where((table.c.study == self.study) & (table.c.number == number)))
+                if rows:
+                    connection.execute(insert(table), rows)
             key = (_TRIAL.c.study == self.study) & (_TRIAL.c.number == number)
             ended = {"state": result.state, "reason": result.reason, "ended": _now()}
             connection.execute(update(_TRIAL).where(key).values(**ended))
@@ -244,6 +261,10 @@ class Store:
             points = select(_CURVE).where(_CURVE.c.study == self.study).order_by(_CURVE.c.update_)
             for row in connection.execute(points):
                 curves.setdefault(row.number, []).append((row.update_, row.loss))
+            rungs: dict[int, list[tuple[int, float]]] = {}
+            points = select(_RUNG).where(_RUNG.c.study == self.study).order_by(_RUNG.c.update_)
+            for row in connection.execute(points):
+                rungs.setdefault(row.number, []).append((row.update_, row.quality))
         return [
             TrialRecord(
                 number=row.number,
@@ -256,6 +277,7 @@ class Store:
                 ended=row.ended,
                 measurements=measured.get(row.number, {}),
                 curve=tuple(curves.get(row.number, ())),
+                rungs=tuple(rungs.get(row.number, ())),
             )
             for row in rows
         ]

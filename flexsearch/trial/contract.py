@@ -8,7 +8,7 @@ from typing import Any, Literal
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.density import Candidate
 
-Phase = Literal["prepare", "latency", "fine-tune", "sample", "score"]
+Phase = Literal["prepare", "latency", "fine-tune", "rung", "sample", "score"]
 State = Literal["complete", "pruned", "infeasible", "failed"]
 
 
@@ -24,6 +24,7 @@ class TrialOrder:
         baseline: its name, if this trial is a baseline; baselines are never gated.
         fine_tuned: whether the trial fine-tunes; the dense base is evaluated as it is.
         is_repetition: measure only the quality again, under another seed, to learn the noise.
+        updates: own updates of a repetition; None takes those of the settings.
     """
 
     number: int
@@ -33,12 +34,15 @@ class TrialOrder:
     baseline: str | None = None
     fine_tuned: bool = True
     is_repetition: bool = False
+    updates: int | None = None
 
     @property
     def trial_dir(self) -> Path:
         """Where the trial leaves its files; a repetition has a folder of its own below its trial's."""
         folder = self.run_dir / "trials" / str(self.number)
-        return folder / f"seed-{self.seed}" if self.is_repetition else folder
+        if not self.is_repetition:
+            return folder
+        return folder / (f"seed-{self.seed}" if self.updates is None else f"updates-{self.updates}")
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -49,21 +53,13 @@ class TrialOrder:
             "baseline": self.baseline,
             "fine_tuned": self.fine_tuned,
             "is_repetition": self.is_repetition,
+            "updates": self.updates,
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialOrder":
         candidate, run_dir = Candidate.from_dict(values["candidate"]), Path(values["run_dir"])
         return cls(**{**values, "candidate": candidate, "run_dir": run_dir})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where a running trial is: `done` of `total` steps of `phase`."""
-
-    phase: Phase
-    done: int = 0
-    total: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +72,7 @@ class TrialResult:
         measurements: everything that was measured, objectives among them, by name.
         constraints: name to value; a value of at most 0 is feasible. Every trial has all of them.
         curve: (update, loss) pairs of the fine-tune.
+        rungs: (own updates, quality) pairs, measured on the way with the images of a rung.
         seconds: wall time per phase.
         reason: one sentence for the states other than "complete".
     """
@@ -84,6 +81,7 @@ class TrialResult:
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     constraints: Mapping[str, float] = field(default_factory=dict)
     curve: tuple[tuple[int, float], ...] = ()
+    rungs: tuple[tuple[int, float], ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
 
@@ -95,9 +93,35 @@ class TrialResult:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialResult":
         measurements = {name: Measurement.from_dict(found) for name, found in values["measurements"].items()}
-        curve = tuple((int(update), float(loss)) for update, loss in values["curve"])
-        return cls(**{**values, "measurements": measurements, "curve": curve})
+        curves = {
+            name: tuple((int(update), float(value)) for update, value in values.get(name, ()))
+            for name in ("curve", "rungs")
+        }
+        return cls(**{**values, "measurements": measurements, **curves})
 
 
-Report = Callable[[Progress], None]
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a running trial is: `done` of `total` steps of `phase`.
+
+    Attributes:
+        so_far: at a rung, the result if the trial goes no further; its state is "pruned".
+    """
+
+    phase: Phase
+    done: int = 0
+    total: int = 0
+    so_far: TrialResult | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "so_far": None if self.so_far is None else self.so_far.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Progress":
+        so_far = values["so_far"]
+        return cls(**{**values, "so_far": None if so_far is None else TrialResult.from_dict(so_far)})
+
+
+Report = Callable[[Progress], bool]
+"""Takes a trial's progress; at a rung, False tells it to end."""
 RunTrial = Callable[[TrialOrder, Report], TrialResult]

@@ -65,6 +65,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
         measurements = {"macs": _macs(model, order, bench)}
     constraints: dict[str, float] = {}
     curve: list[tuple[int, float]] = []
+    rungs: list[tuple[int, float]] = []
     state: State = "complete"
     reason = None
     if not order.is_repetition:
@@ -73,10 +74,34 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
             latency, constraints = _latency(model, order, bench)
             measurements[latency.name] = latency
             state, reason = _gate(constraints, latency, order, bench)
+
+    def so_far() -> TrialResult:
+        return TrialResult(
+            state=state,
+            measurements=measurements,
+            constraints=constraints,
+            curve=tuple(curve),
+            rungs=tuple(rungs),
+            seconds=dict(clock.seconds),
+            reason=reason,
+        )
+
+    if state == "complete" and order.fine_tuned:
+        training = _training(model, order, bench)
+        for rung in _rungs(order, bench):
+            with clock.phase("fine-tune"):
+                curve += _train(training, rung, bench, report)
+            with clock.phase("rung"):
+                rungs.append((rung, _rung_quality(training, order, bench, report)))
+            here = replace(so_far(), state="pruned", reason=f"others were better after {rung} own updates")
+            if not report(Progress(phase="rung", so_far=here)):
+                state, reason = here.state, here.reason
+                break
+        else:
+            with clock.phase("fine-tune"):
+                curve += _train(training, training.optimisation.updates, bench, report)
+            model = training.averaged  # type: ignore[assignment]  # of the model's own class
     if state == "complete":
-        with clock.phase("fine-tune"):
-            if order.fine_tuned:
-                model = _fine_tune(model, order, bench, curve, report)
         with clock.phase("sample"):
             images = _sample(model, order, bench, report)
         with clock.phase("score"):
@@ -84,14 +109,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
             measurements |= {found.name: found for found in _quality(images, order, bench)}
         if not order.is_repetition:
             _keep(model, images, order)
-    result = TrialResult(
-        state=state,
-        measurements=measurements,
-        constraints=constraints,
-        curve=tuple(curve),
-        seconds=clock.seconds,
-        reason=reason,
-    )
+    result = so_far()
     write_atomically(order.trial_dir / "result.json", json.dumps(result.to_dict(), indent=2))
     return result
 
@@ -174,46 +192,66 @@ def _gate(
     return "complete", None
 
 
-def _fine_tune(
-    model: FlexDiT, order: TrialOrder, bench: Workbench, curve: list[tuple[int, float]], report: Report
-) -> FlexDiT:
+def _training(model: FlexDiT, order: TrialOrder, bench: Workbench) -> Training:
     settings = bench.settings.trial
-    training = Training(
+    if order.updates is not None:
+        settings = replace(settings, updates=order.updates)
+    return Training(
         model,
         process=bench.inputs.process,
         stream=bench.stream(order.seed),
         optimisation=settings,
-        teacher=bench.teacher(order.seed) if settings.distillation else None,
+        teacher=bench.teacher(order.seed, settings.updates) if settings.distillation else None,
     )
-    steps = training.run()
-    while training.num_done < settings.updates:
+
+
+def _rungs(order: TrialOrder, bench: Workbench) -> tuple[int, ...]:
+    """The own updates at which the trial is compared with others."""
+    early = bench.settings.early_stopping
+    return () if early is None or order.is_repetition else early.updates(bench.settings.trial.updates)
+
+
+def _train(training: Training, until: int, bench: Workbench, report: Report) -> list[tuple[int, float]]:
+    """Trains on; gives (update, loss) pairs."""
+    curve, steps = [], training.run()
+    while training.num_done < until:
         with bench.turn.shared():
             step = next(steps)
         curve.append((step.update, step.loss))
-        report(Progress(phase="fine-tune", done=step.update, total=settings.updates))
-    averaged: FlexDiT = training.averaged  # type: ignore[assignment]  # of the model's own class
-    return averaged
+        report(Progress(phase="fine-tune", done=step.update, total=training.optimisation.updates))
+    return curve
 
 
-def _sample(model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report) -> Tensor:
-    """(N, C, H, W) uint8 images, or (N, C, F, H, W) videos."""
+def _rung_quality(training: Training, order: TrialOrder, bench: Workbench, report: Report) -> float:
+    """The objective, on a rung's images."""
+    assert bench.settings.early_stopping is not None
+    model: FlexDiT = training.averaged  # type: ignore[assignment]  # of the model's own class
+    images = _sample(model, order, bench, report, num=bench.settings.early_stopping.images)
+    with bench.turn.shared():
+        measured = measure_quality(images, judges=bench.inputs.judges[:1], batch=bench.settings.objectives.fid.batch)
+    return measured[0].value
+
+
+def _sample(model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report, *, num: int | None = None) -> Tensor:
+    """(N, C, H, W) uint8 images, or (N, C, F, H, W) videos: `num`, or as many as the objective takes."""
     fid, batches, done = bench.settings.objectives.fid, [], 0
+    num = fid.images if num is None else num
     drawn = generate(
         model.eval(),
         bench.inputs.base.scheduler,
         conditions=bench.inputs.data.conditions,
-        num_images=fid.images,
+        num_images=num,
         batch=fid.batch,
         sampler_steps=order.candidate.sampler_steps,
         seed=order.seed,
         settings=bench.settings.sampling,
     )
-    while done < fid.images:
+    while done < num:
         with bench.turn.shared():
             batch = next(drawn)
         batches.append(to_uint8(bench.inputs.decode(batch)).cpu())
         done += len(batch)
-        report(Progress(phase="sample", done=done, total=fid.images))
+        report(Progress(phase="sample", done=done, total=num))
     return torch.cat(batches)
 
 

@@ -18,6 +18,7 @@ from flexsearch.objectives.settings import ObjectiveSettings
 from flexsearch.schedule.macs import TransformerShape
 from flexsearch.settings import settings
 from flexsearch.space.search_space import SearchSpace, parse_space
+from flexsearch.trial.rungs import EarlyStopping
 
 _FILE = "trial.json"
 
@@ -34,6 +35,7 @@ class TrialSettings:
         sampling: how images are drawn.
         warm_start: the shared elastic fine-tune that trials start from; None starts them from the base.
         trial: each trial's own fine-tune.
+        early_stopping: where trials are compared on their way; None trains every trial to the end.
     """
 
     base: BaseSettings
@@ -43,6 +45,7 @@ class TrialSettings:
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     warm_start: FineTune | None = None
     trial: FineTune = field(default_factory=lambda: FineTune(updates=1000))
+    early_stopping: EarlyStopping | None = None
 
     @property
     def shape(self) -> TransformerShape:

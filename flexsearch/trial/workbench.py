@@ -31,10 +31,11 @@ class Workbench:
         batch, edges = self.settings.trial.batch, self.space.time_edges
         return BatchStream(data=self.inputs.data, batch=batch, seed=seed, edges=edges)
 
-    def teacher(self, seed: int) -> Teacher:
-        """The dense base on that stream: from the stored lessons where there are some."""
+    def teacher(self, seed: int, updates: int) -> Teacher:
+        """The dense base on the first `updates` batches of that stream: from the stored lessons where they suffice."""
         path = self.shared.lessons(self.settings, seed=seed)
-        return stored_teacher(path) if path.exists() else live_teacher(self.inputs.base.model)
+        suffice = path.exists() and updates <= self.settings.trial.updates
+        return stored_teacher(path) if suffice else live_teacher(self.inputs.base.model)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,7 @@
 """A search whose trials are a formula: fast, deterministic, and able to fail as told."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
 OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 
 
-def formula(order: TrialOrder, report: Report = lambda _: None) -> TrialResult:
+def formula(order: TrialOrder, report: Report = lambda _: True) -> TrialResult:
     """More dense blocks and steps are better and slower."""
     report(Progress(phase="fine-tune", done=1, total=2))
     roles, steps = order.candidate.schedule.roles, order.candidate.sampler_steps
@@ -72,6 +73,7 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
     def open_(**changes: Any) -> Search:
         run_dir = changes.pop("run_dir", tmp_path)
         searched = changes.pop("space", space)
+        keep = changes.pop("keep", 1.0)
         settings = SearchSettings(**{"trials": 12, "startup": 4, "seed": 0, **changes})
         url = storage_url(run_dir, None)
         store = Store(connect(url), study="test", seed=settings.seed)
@@ -84,6 +86,7 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
             settings=settings,
             run_dir=run_dir,
             objectives=OBJECTIVES,
+            keep=keep,
         )
         search.store, search.decisions = store, decisions  # for the tests to look at
         return search
@@ -94,3 +97,26 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
 @pytest.fixture
 def run_trial() -> Callable[..., TrialResult]:
     return formula
+
+
+def staged_formula(order: TrialOrder, report: Report) -> TrialResult:
+    """The formula with two rungs, at which quality is the final one plus about 5, or plus 20 for one in three
+    schedules."""
+    result = formula(order)
+    if not order.fine_tuned:
+        return result
+    quality = result.measurements[OBJECTIVES[0]].value
+    rungs: tuple[tuple[int, float], ...] = ()
+    for rung in (0, 10):
+        late = 20 if int(order.candidate.digest, 16) % 3 == 0 else 5
+        rungs = (*rungs, (rung, quality + late - rung / 10))
+        found = {name: value for name, value in result.measurements.items() if name != OBJECTIVES[0]}
+        so_far = replace(result, state="pruned", measurements=found, rungs=rungs, reason="others were better")
+        if not report(Progress(phase="rung", so_far=so_far)):
+            return so_far
+    return replace(result, rungs=rungs)
+
+
+@pytest.fixture
+def staged() -> Callable[..., TrialResult]:
+    return staged_formula

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 
 from flexsearch.errors import UserError
 from flexsearch.study.events import Moved
@@ -138,6 +139,27 @@ def test_what_the_user_can_mend_ends_the_search_and_the_noise_follows_in_one_ses
     assert {number: set(row) for number, row in search.store.repetitions("fid_fashion_cnn").items()} == {
         record.number: {0, 1, 2} for record in records
     }
+
+
+def test_trials_are_stopped_at_rungs(
+    open_search: Callable[..., Any], on_ray: Callable[..., str], staged: Run, tmp_path: Path
+) -> None:
+    """What a worker reported at its last rung is recorded, and the worker goes no further."""
+    search = open_search(trials=10, keep=0.2, sampler="random")
+    assert on_ray(search, Misbehaving(inner=staged, log=tmp_path / "log")) == "10 trials are finished"
+    records = search.store.trials()
+    pruned = [record for record in records if record.state == "pruned"]
+    assert pruned
+    for record in pruned:
+        assert record.baseline is None
+        assert record.rungs
+        assert "latency_ms" in record.measurements
+        assert "fid_fashion_cnn" not in record.measurements
+        assert search.decisions.study.trials[record.number].state == TrialState.PRUNED
+    ended = {int(line.split()[0]) for line in (tmp_path / "log").read_text().splitlines() if " ends " in line}
+    assert ended == {record.number for record in records if record.state == "complete"}
+    assert all(len(record.rungs) == 2 for record in records if record.state == "complete" and record.curve)
+    assert all(record.attempts == 1 for record in records if record.state != "duplicate")
 
 
 @pytest.mark.usefixtures("_ray")

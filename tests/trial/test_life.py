@@ -27,8 +27,9 @@ from flexsearch.trial.workbench import workbench
 Config = Callable[..., dict[str, Any]]
 
 
-def nothing(*_: object) -> None:
+def nothing(*_: object) -> bool:
     """Reports to nobody."""
+    return True
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def start(tmp_path: Path, tiny_config: Config) -> Callable[..., TrialOrder]:
 
 def test_a_trial_measures_everything_and_leaves_its_files(start: Callable[..., TrialOrder]) -> None:
     order, seen = start(), []
-    result = run_trial(order, seen.append)
+    result = run_trial(order, lambda progress: seen.append(progress) is None)
     assert result.state == "complete"
     assert set(result.measurements) == {"macs", "latency_ms", "fid_fashion_cnn"}
     assert result.measurements["latency_ms"].value > 0
@@ -212,3 +213,30 @@ def test_stored_lessons_are_the_teachers_outputs(start: Callable[..., TrialOrder
         batch = bench.stream(0).at(update)
         noisy, time = process.noisy(batch.clean, batch.noise, batch.time), process.model_time(batch.time)
         assert torch.equal(stored(update, batch, noisy, time), live(update, batch, noisy, time))
+
+
+def test_a_trial_is_judged_at_its_rungs_and_ends_where_it_is_told_to(start: Callable[..., TrialOrder]) -> None:
+    stopping = {"early_stopping": {"rungs": [0.0, 0.5], "images": 10}, "trial": {"updates": 4}}
+    order = start(**stopping)
+    whole = run_trial(order, nothing)
+    assert whole.state == "complete"
+    assert [rung for rung, _ in whole.rungs] == [0, 2]
+    assert all(quality > 1 for _, quality in whole.rungs)
+    seen: list[TrialResult] = []
+
+    def stop_at_the_second(progress: Progress) -> bool:
+        if progress.so_far is not None:
+            seen.append(progress.so_far)
+        return len(seen) < 2
+
+    stopped = run_trial(order, stop_at_the_second)
+    assert (stopped.state, stopped.rungs) == ("pruned", whole.rungs), "the same batches, noise and images"
+    assert [update for update, _ in stopped.curve] == [1, 2]
+    assert "fid_fashion_cnn" not in stopped.measurements
+    assert "latency_ms" in stopped.measurements
+    assert stopped.reason == "others were better after 2 own updates"
+    assert seen[0].rungs == stopped.rungs[:1]
+    assert seen[1].rungs == stopped.rungs
+    assert TrialResult.from_dict(json.loads(json.dumps(stopped.to_dict()))) == stopped
+    restored = Progress.from_dict(json.loads(json.dumps(Progress(phase="rung", so_far=stopped).to_dict())))
+    assert restored.so_far == stopped

@@ -1,0 +1,90 @@
+"""Evaluates the benchmark's space, one trajectory after the other. Start it once per core; it goes on where it stopped.
+
+    uv run python experiments/density_bench/evaluate.py table --seed 0
+    uv run python experiments/density_bench/evaluate.py long
+    uv run python experiments/density_bench/evaluate.py table --seed 1
+
+`table` runs all 48 schedules to both lengths. `long` carries every second schedule's trajectory on, `plain` begins them
+with the dense base in place of the warm start. Then `latencies.py` times every candidate and `collect.py` makes the
+tables. Takes about an hour of one core per seed of the table, and one and a half for the long trajectories.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from trajectory import LATE_STEPS, Bench, extend
+
+from flexsearch.config import RunConfig, load_config
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.presets import paper_schedule
+from flexsearch.trial.prepare import prepare
+
+HERE = Path(__file__).parent
+QUICKSTART = HERE.parents[1] / "search_spaces" / "quickstart.yaml"
+LENGTHS = (0, 40, 160)
+LATER = (320, 640, 1280, 2560)
+PLAIN = (20, 40, 80, 160, 320)
+
+
+def schedules(config: RunConfig) -> list[DensitySchedule]:
+    """The space's schedules, each once, in an order in which any beginning is spread over the space."""
+    space = config.search_space
+    found = {space.build(choice).schedule.digest: space.build(choice).schedule for choice in space.choices()}
+    return [found[digest] for digest in sorted(found)]
+
+
+def baselines(config: RunConfig) -> list[DensitySchedule]:
+    """The dense base, and the paper's schedule."""
+    space = config.search_space
+    return [
+        DensitySchedule.all_dense(space.num_blocks),
+        paper_schedule(num_blocks=space.num_blocks, grid=space.grid),
+    ]
+
+
+def open_bench(runs: Path, *, warm: bool, most_updates: int) -> Bench:
+    """The benchmark's shared files, made if they are not there."""
+    config, start = load_config(HERE / "space.yaml"), load_config(QUICKSTART)
+    folder = runs / ("warm" if warm else "plain")
+    shared_only = replace(start.trial_settings, trial=replace(start.trial, updates=0))
+    prepare(folder, shared_only, seed=0, report=lambda *_: None)
+    return Bench(config=config, folder=folder, start=start if warm else None, most_updates=most_updates)
+
+
+def table(bench: Bench, *, seed: int) -> None:
+    for schedule in (*baselines(bench.config), *schedules(bench.config)):
+        milestones = (0,) if schedule.is_dense else LENGTHS
+        _extend(bench, schedule, seed=seed, milestones=milestones)
+
+
+def long(bench: Bench, *, milestones: tuple[int, ...], sampler_steps: tuple[int, ...]) -> None:
+    for schedule in schedules(bench.config)[::2]:
+        _extend(bench, schedule, seed=0, milestones=milestones, sampler_steps=sampler_steps)
+
+
+def _extend(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[int, ...], **options: Any) -> None:
+    if extend(bench, schedule, seed=seed, milestones=milestones, **options):
+        print(schedule, "seed", seed, "to", milestones[-1], flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["table", "long", "plain"])
+    parser.add_argument("--seed", type=int, default=0, help="of the table")
+    parser.add_argument("--up-to", type=int, default=max(LATER), help="the last milestone of long trajectories")
+    parser.add_argument("--runs", type=Path, default=Path("runs/density_bench"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    match arguments.what:
+        case "table":
+            table(open_bench(arguments.runs, warm=True, most_updates=max(LENGTHS)), seed=arguments.seed)
+        case "long":
+            bench = open_bench(arguments.runs, warm=True, most_updates=arguments.up_to)
+            milestones = tuple(update for update in LATER if update <= arguments.up_to)
+            long(bench, milestones=milestones, sampler_steps=LATE_STEPS)
+        case "plain":
+            bench = open_bench(arguments.runs, warm=False, most_updates=max(PLAIN))
+            long(bench, milestones=PLAIN, sampler_steps=LATE_STEPS)

@@ -1,0 +1,240 @@
+"""One fine-tune of one schedule, measured on its way: the rows that the benchmark's table is made of.
+
+A trajectory is (schedule, seed). Its learning rate is constant, so its first k updates are a fine-tune of k updates. At
+every milestone the averaged weights are judged by everything that might predict what becomes of the schedule:
+
+- Frechet distances of 500 samples to the real images at every number of sampler steps, and of the first 100 and 200;
+- how far samples are from those of the dense base at the most steps and from the same noise: mean squared distance of
+  pixels and of features, and the Frechet distance between the two sets;
+- training loss and distance to the dense base's output on fixed batches, times and noise.
+
+Everything lies in `FOLDER/<digest>-<seed>/`: one JSON file per milestone, and a checkpoint from which a longer
+trajectory goes on. A killed process loses the updates since the last milestone, no more.
+"""
+
+import fcntl
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flexsearch.config import RunConfig
+from flexsearch.data.images import to_uint8
+from flexsearch.diffusion.batches import BatchStream
+from flexsearch.diffusion.sampling import generate
+from flexsearch.diffusion.training import Training
+from flexsearch.files import replacing, write_atomically
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.frechet import feature_statistics, frechet_distance
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.trial.inputs import load_inputs
+from flexsearch.trial.shared_files import SharedFiles
+from flexsearch.trial.teacher import live_teacher, stored_teacher, write_lessons
+from flexsearch.trial.warm_start import load_warm_start
+
+STEPS = (3, 4, 5, 7, 10)
+LATE_STEPS = (5, 10)
+"""Sampler steps at which milestones beyond the table's lengths are judged."""
+FEWER_IMAGES = (100, 200)
+FIXED_BATCHES = 16
+FIXED_SEED = 1_000_000
+"""Of the batches on which losses are compared; no trajectory trains on them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What all trajectories share.
+
+    Attributes:
+        config: protocol of the benchmark.
+        folder: where trajectories lie.
+        start: a configuration whose warm start the trajectories begin with; None begins with the dense base.
+        most_updates: of any trajectory: how many of the teacher's lessons are computed.
+    """
+
+    config: RunConfig
+    folder: Path
+    start: RunConfig | None
+    most_updates: int
+
+    @cached_property
+    def inputs(self) -> Any:
+        return load_inputs(self.config.trial_settings)
+
+    @cached_property
+    def model(self) -> FlexDiT:
+        if self.start is None:
+            return self.inputs.base.model
+        path = SharedFiles.of(self.folder, self.start.trial_settings).warm_start
+        return load_warm_start(path, base=self.inputs.base, space=self.start.search_space)
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        return self.config.search_space.time_edges
+
+    def stream(self, seed: int) -> BatchStream:
+        return BatchStream(data=self.inputs.data, batch=self.config.trial.batch, seed=seed, edges=self.edges)
+
+    def teacher(self, seed: int) -> Any:
+        """The dense base on the stream of `seed`; its outputs are computed once."""
+        path = self.folder / f"lessons-{seed}-{self.most_updates}.safetensors"
+        with locked(path.with_suffix(".lock"), wait=True):
+            if not path.exists():
+                write_lessons(
+                    path,
+                    base=self.inputs.base.model,
+                    process=self.inputs.process,
+                    stream=self.stream(seed),
+                    updates=self.most_updates,
+                    report=lambda _: None,
+                )
+        return stored_teacher(path)
+
+    def samples(self, model: FlexDiT, *, steps: int, seed: int) -> Tensor:
+        """(N, C, H, W) uint8 images."""
+        fid = self.config.objectives.fid
+        drawn = generate(
+            model.eval(),
+            self.inputs.base.scheduler,
+            conditions=self.inputs.data.conditions,
+            num_images=fid.images,
+            batch=fid.batch,
+            sampler_steps=steps,
+            seed=seed,
+            settings=self.config.sampling,
+        )
+        return torch.cat([to_uint8(batch) for batch in drawn])
+
+    def dense_samples(self, seed: int) -> Tensor:
+        """The dense base's images from the same noise, at the most steps."""
+        path = self.folder / f"dense-{seed}.pt"
+        with locked(path.with_suffix(".lock"), wait=True):
+            if not path.exists():
+                with replacing(path) as temporary:
+                    torch.save(self.samples(self.inputs.base.model, steps=max(STEPS), seed=seed), temporary)
+        return torch.load(path, weights_only=True)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, D)"""
+        (judge,) = self.inputs.judges
+        return extract_features(images, extractor=judge.extractor, batch=100)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Holds `path` as a lock that dies with the process; yields whether it is held."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def quality(bench: Bench, model: FlexDiT, *, steps: int, seed: int) -> dict[str, float]:
+    """What samples at `steps` are worth, with the CPU seconds that it took to know."""
+    begun = time.process_time()
+    (judge,) = bench.inputs.judges
+    images = bench.samples(model, steps=steps, seed=seed)
+    features = bench.features(images)
+    found = {"fid": frechet_distance(feature_statistics(features), judge.reference.statistics)}
+    seconds = time.process_time() - begun
+    for num in FEWER_IMAGES:
+        found[f"fid_{num}"] = frechet_distance(feature_statistics(features[:num]), judge.reference.statistics)
+    dense = bench.dense_samples(seed)
+    dense_features = bench.features(dense)
+    found["pixel_distance"] = float(((images.float() - dense.float()) / 255).square().mean())
+    found["feature_distance"] = float((features - dense_features).square().mean())
+    found["fid_to_dense"] = frechet_distance(feature_statistics(features), feature_statistics(dense_features))
+    return {**found, "seconds": round(seconds, 2)}
+
+
+@torch.no_grad()
+def losses(bench: Bench, model: FlexDiT) -> dict[str, float]:
+    """Training loss and mean squared distance to the dense base's output, on the same fixed batches for all."""
+    begun = time.process_time()
+    process, teach = bench.inputs.process, live_teacher(bench.inputs.base.model)
+    model.eval()
+    loss = distance = 0.0
+    lesson_seconds = 0.0
+    for index in range(FIXED_BATCHES):
+        batch = bench.stream(FIXED_SEED).at(index)
+        noisy, model_time = process.noisy(batch.clean, batch.noise, batch.time), process.model_time(batch.time)
+        output = model(noisy, model_time, **batch.condition).sample
+        loss += float(process.loss(output, clean=batch.clean, noise=batch.noise, time=batch.time).mean())
+        asked = time.process_time()
+        lesson = teach(index, batch, noisy, model_time)
+        lesson_seconds += time.process_time() - asked
+        distance += float((output - lesson).square().mean())
+    seconds = time.process_time() - begun - lesson_seconds
+    return {
+        "loss": loss / FIXED_BATCHES,
+        "distance_to_dense": distance / FIXED_BATCHES,
+        "loss_seconds": round(seconds, 3),
+    }
+
+
+def extend(
+    bench: Bench,
+    schedule: DensitySchedule,
+    *,
+    seed: int,
+    milestones: tuple[int, ...],
+    sampler_steps: tuple[int, ...] = STEPS,
+) -> bool:
+    """Brings a trajectory to its last milestone, from wherever it is; False if another process is at it.
+
+    The dense schedule is the base as it is, with one milestone, 0.
+    """
+    folder = bench.folder / f"{schedule.digest}-{seed}"
+    with locked(folder / "lock", wait=False) as is_mine:
+        if not is_mine:
+            return False
+        missing = [update for update in milestones if not (folder / f"{update}.json").exists()]
+        if not missing:
+            return True
+        write_atomically(folder / "schedule.json", json.dumps(schedule.to_dict()))
+        model = (bench.inputs.base.model if schedule.is_dense else bench.model).clone()
+        model.set_schedule(schedule)
+        model.drop_unused_merges()
+        training = Training(
+            model,
+            process=bench.inputs.process,
+            stream=bench.stream(seed),
+            optimisation=replace(bench.config.trial, updates=max(milestones)),
+            teacher=bench.teacher(seed),
+        )
+        checkpoint, spent = folder / "checkpoint.pt", 0.0
+        if checkpoint.exists():
+            state = torch.load(checkpoint, weights_only=True)
+            training.load_state_dict(state["training"])
+            spent = state["seconds"]
+        steps = training.run()
+        for update in missing:
+            while training.num_done < update:
+                begun = time.process_time()
+                next(steps)
+                spent += time.process_time() - begun
+            model = training.averaged
+            found = {
+                "update": update,
+                "seed": seed,
+                "training_seconds": round(spent, 2),
+                **losses(bench, model),
+                "samples": {steps: quality(bench, model, steps=steps, seed=seed) for steps in sampler_steps},
+            }
+            if update:
+                with replacing(checkpoint) as temporary:
+                    torch.save({"training": training.state_dict(), "seconds": spent}, temporary)
+            write_atomically(folder / f"{update}.json", json.dumps(found))
+        return True

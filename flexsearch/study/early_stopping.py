@@ -1,0 +1,63 @@
+"""Which trials go on at a rung: asynchronous successive halving with several objectives.
+
+Trials at one rung are ranked by non-dominated sorting, and inside one front by an epsilon net, which takes the point
+farthest from those taken before. A trial goes on if it is among the best `keep` of those that have reached the rung so
+far, or if none of them dominates it. Latency is exact from the start; quality is the rung's.
+
+Source: Schmucker et al. 2021, "Multi-objective Asynchronous Successive Halving" (arXiv 2106.12639), its stopping
+variant with epsilon-net ranking. Where we depart: what nothing dominates goes on, so that a front is never thinned.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import moocore
+import numpy as np
+
+
+def epsilon_net(points: np.ndarray) -> list[int]:
+    """An order of points (N, M) in which every beginning covers them: first the best in the first objective, then
+    always the point whose distance to those taken is largest. Objectives are scaled to [0, 1]."""
+    span = np.ptp(points, axis=0)
+    scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1.0)
+    order = [int(np.lexsort(scaled.T[::-1])[0])]
+    distances = np.linalg.norm(scaled - scaled[order[0]], axis=1)
+    while len(order) < len(points):
+        distances[order] = -1.0
+        order.append(int(np.argmax(distances)))
+        distances = np.minimum(distances, np.linalg.norm(scaled - scaled[order[-1]], axis=1))
+    return order
+
+
+def ranked(points: np.ndarray) -> list[int]:
+    """Indices of points (N, M), best first; all objectives are minimised."""
+    ranks = moocore.pareto_rank(points)
+    order: list[int] = []
+    for rank in np.unique(ranks):
+        members = np.flatnonzero(ranks == rank)
+        order += members[epsilon_net(points[members])].tolist()
+    return order
+
+
+class Rungs:
+    """The trials at every rung.
+
+    Args:
+        keep: share that goes on.
+        reached: by rung (in updates) and trial number, the objectives there; of a resumed search, what is in the store.
+    """
+
+    def __init__(self, keep: float, reached: Mapping[int, Mapping[int, Sequence[float]]]) -> None:
+        self._keep = keep
+        self._reached = {rung: dict(values) for rung, values in reached.items()}
+
+    def goes_on(self, number: int, rung: int, values: Sequence[float]) -> bool:
+        """Enters a trial at a rung and tells whether it is worth going on."""
+        others = self._reached.setdefault(rung, {})
+        others[number] = values
+        numbers = list(others)
+        points = np.array([others[other] for other in numbers], dtype=float)
+        own = numbers.index(number)
+        if moocore.is_nondominated(points, keep_weakly=True)[own]:
+            return True
+        return ranked(points).index(own) < math.ceil(self._keep * len(points))

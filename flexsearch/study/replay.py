@@ -1,0 +1,94 @@
+"""Trials answered from a table: a search policy is judged in seconds, on evaluations that were really made.
+
+The table is a data frame with one row per candidate, seed and fine-tune length, as a tabular benchmark stores them
+(`experiments/density_bench`): NAS-Bench-101 (arXiv 1902.09635) did this for architectures, HW-NAS-Bench (arXiv
+2103.10584) with latencies. Columns that are read: `digest`, `seed`, `updates`, the objectives' names, `macs`,
+`seconds_training` (of the fine-tune up to here) and `seconds_judging` (of this row's measurement).
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from flexsearch.errors import UserError
+from flexsearch.measurement import Measurement
+from flexsearch.study.local import run_locally
+from flexsearch.study.source import TrialSource
+from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
+
+_COLUMNS = ("digest", "seed", "updates", "macs", "seconds_training", "seconds_judging")
+
+
+class Replay:
+    """Runs trials by looking them up. What is not fine-tuned has rows of 0 updates.
+
+    Args:
+        table: the rows.
+        objectives: names of the measurements, quality first; columns of the table.
+        updates: length of a trial's fine-tune.
+        rungs: own updates at which a trial is compared with others; rows of the table.
+
+    Raises:
+        UserError: a column or a length is missing.
+    """
+
+    def __init__(
+        self, table: pd.DataFrame, *, objectives: Sequence[str], updates: int, rungs: Sequence[int] = ()
+    ) -> None:
+        missing = [name for name in (*_COLUMNS, *objectives) if name not in table.columns]
+        if missing:
+            raise UserError(f"has no column {missing[0]!r}", field="table")
+        lengths = sorted(int(length) for length in table["updates"].unique())
+        for length in (*rungs, updates):
+            if length not in lengths:
+                nearest = min(lengths, key=lambda known: abs(known - length))
+                raise UserError(f"has no fine-tunes of {length} updates", field="table", nearest=nearest)
+        self._objectives = tuple(objectives)
+        self._updates, self._rungs = updates, tuple(rungs)
+        columns = [*_COLUMNS, *objectives]
+        self._rows = {(row["digest"], row["seed"], row["updates"]): row for row in table[columns].to_dict("records")}
+
+    def __call__(self, order: TrialOrder, report: Report) -> TrialResult:
+        """One trial, with the measurements and the seconds of the table.
+
+        Raises:
+            UserError: the table lacks the candidate under this seed.
+        """
+        rungs: list[tuple[int, float]] = []
+        judging = 0.0
+        lengths = (*self._rungs, self._updates) if order.fine_tuned else (0,)
+        for updates in lengths:
+            row = self._row(order, updates)
+            judging += row["seconds_judging"]
+            seconds = {"fine-tune": row["seconds_training"], "judge": judging}
+            found = {name: _measurement(name, row[name]) for name in (*self._objectives, "macs")}
+            if updates == lengths[-1]:
+                return TrialResult(state="complete", measurements=found, rungs=tuple(rungs), seconds=seconds)
+            rungs.append((updates, row[self._objectives[0]]))
+            del found[self._objectives[0]]
+            so_far = TrialResult(
+                state="pruned",
+                measurements=found,
+                rungs=tuple(rungs),
+                seconds=seconds,
+                reason=f"others were better after {updates} own updates",
+            )
+            if not report(Progress(phase="rung", so_far=so_far)):
+                return so_far
+        raise AssertionError("the last row completes a trial")
+
+    def _row(self, order: TrialOrder, updates: int) -> dict[str, float]:
+        key = (order.candidate.digest, order.seed, updates)
+        if key not in self._rows:
+            raise UserError(f"does not hold {order.candidate} under seed {order.seed}", field="table")
+        return self._rows[key]
+
+
+def run_replay(search: TrialSource, replay: Replay) -> str:
+    """The executor: runs the search on the table to its end; returns why it ended."""
+    return run_locally(search, replay)
+
+
+def _measurement(name: str, value: float) -> Measurement:
+    unit = "ms/image" if name == "latency_ms" else "MACs/forward" if name == "macs" else "1"
+    return Measurement(name=name, value=float(value), unit=unit, protocol={"by": "replay"})

@@ -1,0 +1,32 @@
+"""Where a trial is judged on its way, so that what falls behind need not be trained to the end. Needs no torch."""
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from flexsearch.errors import UserError
+from flexsearch.settings import settings
+
+
+@settings
+class EarlyStopping:
+    """Multi-objective successive halving over own updates.
+
+    Attributes:
+        rungs: shares of a trial's own updates after which its quality is measured and compared; 0 is before the first
+            one, which means something after a warm start.
+        keep: share of the trials at a rung that goes on; what no other trial at the rung dominates always does.
+        images: samples of a rung's measurement; None takes those of `objectives.fid`.
+    """
+
+    rungs: tuple[Annotated[float, Ge(0), Lt(1)], ...] = (0.0, 0.25)
+    keep: Annotated[float, Gt(0), Le(1)] = 0.5
+    images: Annotated[int, Ge(2)] | None = None
+
+    def __post_init__(self) -> None:
+        if list(self.rungs) != sorted(set(self.rungs)) or not self.rungs:
+            raise UserError(f"must be one or more rising shares, but got {list(self.rungs)}", field="rungs")
+
+    def updates(self, total: int) -> tuple[int, ...]:
+        """The rungs of a fine-tune of `total` updates, in updates."""
+        return tuple(sorted({int(share * total) for share in self.rungs}))

@@ -1,0 +1,131 @@
+"""Who goes on at a rung: properties of the ranking, and of a search that stops trials on their way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from optuna.trial import TrialState
+
+from flexsearch.errors import UserError
+from flexsearch.report.front import front_of
+from flexsearch.study.early_stopping import Rungs, epsilon_net, ranked
+from flexsearch.study.local import run_locally
+from flexsearch.study.search import Search
+from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
+from flexsearch.trial.rungs import EarlyStopping
+
+Open = Callable[..., Any]
+Run = Callable[..., TrialResult]
+OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
+
+
+def dominates(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool((a <= b).all() and (a < b).any())
+
+
+def test_a_ranking_never_puts_a_dominated_point_before_its_dominator() -> None:
+    points = np.random.default_rng(0).random((60, 2))
+    order = ranked(points)
+    assert sorted(order) == list(range(60))
+    for place, later in enumerate(order):
+        assert not any(dominates(points[later], points[earlier]) for earlier in order[:place])
+
+
+def test_an_epsilon_net_takes_the_ends_of_a_front_first() -> None:
+    front = np.array([(value, 1 - value) for value in (0.5, 0.1, 0.45, 1.0, 0.0, 0.55)])
+    assert set(epsilon_net(front)[:2]) == {3, 4}
+    assert epsilon_net(front)[2] == 0  # the middle: farthest from both ends
+    assert sorted(epsilon_net(np.zeros((4, 2)))) == [0, 1, 2, 3]
+
+
+def test_what_nothing_dominates_goes_on_and_the_worst_of_many_does_not() -> None:
+    rungs = Rungs(0.5, {})
+    assert all(rungs.goes_on(number, 10, (number, 10 - number)) for number in range(6))
+    assert not rungs.goes_on(6, 10, (20.0, 20.0))
+    assert rungs.goes_on(7, 10, (1.5, 8.8)), "dominated by one, but among the better half"
+    assert rungs.goes_on(8, 40, (20.0, 20.0)), "alone at its rung"
+    assert Rungs(1.0, {10: {0: (0, 0)}}).goes_on(1, 10, (9, 9)), "keep 1 stops nobody"
+
+
+@pytest.mark.parametrize("rungs", [(), (0.5, 0.25), (0.25, 0.25)])
+def test_rungs_rise(rungs: tuple[float, ...]) -> None:
+    with pytest.raises(UserError, match="rungs: must be one or more rising shares"):
+        EarlyStopping(rungs=rungs)
+    assert EarlyStopping(rungs=(0.0, 0.25)).updates(60) == (0, 15)
+    assert EarlyStopping(rungs=(0.0, 0.25)).updates(2) == (0,)
+
+
+def test_stopped_trials_are_pruned_and_never_on_a_front(open_search: Open, staged: Run) -> None:
+    search = open_search(trials=16, keep=0.34, sampler="random")
+    assert run_locally(search, staged) == "16 trials are finished"
+    records = search.store.trials()
+    pruned = [record for record in records if record.state == "pruned"]
+    assert 2 <= len(pruned) <= 12
+    for record in pruned:
+        assert record.baseline is None
+        assert OBJECTIVES[0] not in record.measurements
+        assert OBJECTIVES[1] in record.measurements
+        told = search.decisions.study.trials[record.number]
+        assert (told.state, told.values) == (TrialState.PRUNED, None)
+        assert told.constraints == {"latency_limit_ms": -1.0, "slower_than_dense": 0.0}
+    complete = [record for record in records if record.state == "complete" and record.baseline is None]
+    assert all([rung for rung, _ in record.rungs] == [0, 10] for record in complete)
+    front = front_of(search.store, OBJECTIVES)
+    assert not {record.number for record in pruned} & {
+        record.number for record in (*front.points, *front.others, *front.baselines)
+    }
+    assert front.counts["pruned"] == len(pruned)
+
+
+def test_a_stopped_trial_was_behind_all_that_went_on(open_search: Open, staged: Run) -> None:
+    search = open_search(trials=16, keep=0.5, sampler="random")
+    run_locally(search, staged)
+    for record in search.store.trials():
+        if record.state != "pruned":
+            continue
+        rung, quality = record.rungs[-1]
+        own = np.array([quality, record.measurements[OBJECTIVES[1]].value])
+        earlier = [other for other in search.store.trials()[: record.number] if rung in dict(other.rungs)]
+        points = [np.array([dict(o.rungs)[rung], o.measurements[OBJECTIVES[1]].value]) for o in earlier]
+        assert any(dominates(point, own) for point in points)
+
+
+@pytest.mark.parametrize("killed_at", [3, 9])
+def test_rungs_are_rebuilt_on_resume(open_search: Open, staged: Run, tmp_path: Any, killed_at: int) -> None:
+    def table(search: Any) -> list[tuple[Any, ...]]:
+        return [(record.number, record.digest, record.state, record.rungs) for record in search.store.trials()]
+
+    (tmp_path / "whole").mkdir()
+    whole = open_search(run_dir=tmp_path / "whole", trials=14, keep=0.34, sampler="random")
+    run_locally(whole, staged)
+
+    class Killed(BaseException):
+        pass
+
+    def dies(order: TrialOrder, report: Report) -> TrialResult:
+        def until_the_last_rung(progress: Progress) -> bool:
+            if order.number == killed_at and progress.so_far is not None and len(progress.so_far.rungs) == 2:
+                raise Killed
+            return report(progress)
+
+        return staged(order, until_the_last_rung)
+
+    (tmp_path / "killed").mkdir()
+    numbers: list[int] = []
+    try:
+        run_locally(open_search(run_dir=tmp_path / "killed", trials=14, keep=0.34, sampler="random"), dies)
+    except Killed:
+        numbers.append(killed_at)
+    resumed = open_search(run_dir=tmp_path / "killed", trials=14, keep=0.34, sampler="random")
+    run_locally(resumed, staged)
+    assert table(resumed) == table(whole)
+    assert numbers == [killed_at] or dict(whole.store.trials()[killed_at].rungs).keys() != {0, 10}
+
+
+def test_baselines_are_compared_but_never_stopped(open_search: Open, staged: Run) -> None:
+    search: Search = open_search(trials=8, keep=0.05, sampler="random")
+    run_locally(search, staged)
+    baselines = [record for record in search.store.trials() if record.baseline is not None]  # type: ignore[attr-defined]
+    assert [record.state for record in baselines] == ["complete"] * len(baselines)
+    assert [record.baseline for record in baselines if record.rungs] == ["FlexDiT paper"]
