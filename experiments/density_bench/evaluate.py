@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trajectory import LATE_STEPS, Bench, extend
+from trajectory import FINAL_IMAGES, LATE_STEPS, Bench, extend
 
 from flexsearch.config import RunConfig, load_config
 from flexsearch.schedule.density import DensitySchedule
@@ -60,9 +60,11 @@ def table(bench: Bench, *, seed: int) -> None:
         _extend(bench, schedule, seed=seed, milestones=milestones)
 
 
-def long(bench: Bench, *, milestones: tuple[int, ...], sampler_steps: tuple[int, ...]) -> None:
+def long(
+    bench: Bench, *, milestones: tuple[int, ...], sampler_steps: tuple[int, ...], final_images: int | None = None
+) -> None:
     for schedule in schedules(bench.config)[::2]:
-        _extend(bench, schedule, seed=0, milestones=milestones, sampler_steps=sampler_steps)
+        _extend(bench, schedule, seed=0, milestones=milestones, sampler_steps=sampler_steps, final_images=final_images)
 
 
 def _extend(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[int, ...], **options: Any) -> None:
@@ -84,7 +86,7 @@ if __name__ == "__main__":
         case "long":
             bench = open_bench(arguments.runs, warm=True, most_updates=arguments.up_to)
             milestones = tuple(update for update in LATER if update <= arguments.up_to)
-            long(bench, milestones=milestones, sampler_steps=LATE_STEPS)
+            long(bench, milestones=milestones, sampler_steps=LATE_STEPS, final_images=FINAL_IMAGES)
         case "plain":
             bench = open_bench(arguments.runs, warm=False, most_updates=max(PLAIN))
             long(bench, milestones=PLAIN, sampler_steps=LATE_STEPS)

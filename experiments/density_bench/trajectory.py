@@ -43,6 +43,8 @@ from flexsearch.trial.warm_start import load_warm_start
 STEPS = (3, 4, 5, 7, 10)
 LATE_STEPS = (5, 10)
 """Sampler steps at which milestones beyond the table's lengths are judged."""
+FINAL_IMAGES = 2000
+"""Images of the last milestone of a long trajectory: what everything else is to predict should have little noise."""
 FEWER_IMAGES = (100, 200)
 FIXED_BATCHES = 16
 FIXED_SEED = 1_000_000
@@ -98,14 +100,14 @@ class Bench:
                 )
         return stored_teacher(path)
 
-    def samples(self, model: FlexDiT, *, steps: int, seed: int) -> Tensor:
-        """(N, C, H, W) uint8 images."""
+    def samples(self, model: FlexDiT, *, steps: int, seed: int, num: int) -> Tensor:
+        """(num, C, H, W) uint8 images."""
         fid = self.config.objectives.fid
         drawn = generate(
             model.eval(),
             self.inputs.base.scheduler,
             conditions=self.inputs.data.conditions,
-            num_images=fid.images,
+            num_images=num,
             batch=fid.batch,
             sampler_steps=steps,
             seed=seed,
@@ -113,13 +115,13 @@ class Bench:
         )
         return torch.cat([to_uint8(batch) for batch in drawn])
 
-    def dense_samples(self, seed: int) -> Tensor:
+    def dense_samples(self, seed: int, num: int) -> Tensor:
         """The dense base's images from the same noise, at the most steps."""
-        path = self.folder / f"dense-{seed}.pt"
+        path = self.folder / f"dense-{seed}-{num}.pt"
         with locked(path.with_suffix(".lock"), wait=True):
             if not path.exists():
                 with replacing(path) as temporary:
-                    torch.save(self.samples(self.inputs.base.model, steps=max(STEPS), seed=seed), temporary)
+                    torch.save(self.samples(self.inputs.base.model, steps=max(STEPS), seed=seed, num=num), temporary)
         return torch.load(path, weights_only=True)
 
     def features(self, images: Tensor) -> Tensor:
@@ -141,22 +143,24 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
         yield True
 
 
-def quality(bench: Bench, model: FlexDiT, *, steps: int, seed: int) -> dict[str, float]:
+def quality(bench: Bench, model: FlexDiT, *, steps: int, seed: int, num: int) -> dict[str, float]:
     """What samples at `steps` are worth, with the CPU seconds that it took to know."""
     begun = time.process_time()
     (judge,) = bench.inputs.judges
-    images = bench.samples(model, steps=steps, seed=seed)
+    images = bench.samples(model, steps=steps, seed=seed, num=num)
     features = bench.features(images)
     found = {"fid": frechet_distance(feature_statistics(features), judge.reference.statistics)}
     seconds = time.process_time() - begun
-    for num in FEWER_IMAGES:
-        found[f"fid_{num}"] = frechet_distance(feature_statistics(features[:num]), judge.reference.statistics)
-    dense = bench.dense_samples(seed)
+    for fewer in FEWER_IMAGES:
+        found[f"fid_{fewer}"] = frechet_distance(feature_statistics(features[:fewer]), judge.reference.statistics)
+    for half, rows in (("first", features[: num // 2]), ("second", features[num // 2 :])):
+        found[f"fid_{half}_half"] = frechet_distance(feature_statistics(rows), judge.reference.statistics)
+    dense = bench.dense_samples(seed, num)
     dense_features = bench.features(dense)
     found["pixel_distance"] = float(((images.float() - dense.float()) / 255).square().mean())
     found["feature_distance"] = float((features - dense_features).square().mean())
     found["fid_to_dense"] = frechet_distance(feature_statistics(features), feature_statistics(dense_features))
-    return {**found, "seconds": round(seconds, 2)}
+    return {**found, "images": num, "seconds": round(seconds, 2)}
 
 
 @torch.no_grad()
@@ -191,10 +195,12 @@ def extend(
     seed: int,
     milestones: tuple[int, ...],
     sampler_steps: tuple[int, ...] = STEPS,
+    final_images: int | None = None,
 ) -> bool:
     """Brings a trajectory to its last milestone, from wherever it is; False if another process is at it.
 
-    The dense schedule is the base as it is, with one milestone, 0.
+    The dense schedule is the base as it is, with one milestone, 0. `final_images` are drawn at the last milestone, in
+    place of the protocol's.
     """
     folder = bench.folder / f"{schedule.digest}-{seed}"
     with locked(folder / "lock", wait=False) as is_mine:
@@ -225,13 +231,15 @@ def extend(
                 begun = time.process_time()
                 next(steps)
                 spent += time.process_time() - begun
-            model = training.averaged
+            model, num = training.averaged, bench.config.objectives.fid.images
+            if final_images is not None and update == milestones[-1]:
+                num = final_images
             found = {
                 "update": update,
                 "seed": seed,
                 "training_seconds": round(spent, 2),
                 **losses(bench, model),
-                "samples": {steps: quality(bench, model, steps=steps, seed=seed) for steps in sampler_steps},
+                "samples": {steps: quality(bench, model, steps=steps, seed=seed, num=num) for steps in sampler_steps},
             }
             if update:
                 with replacing(checkpoint) as temporary:

@@ -6,12 +6,14 @@ The table is a data frame with one row per candidate, seed and fine-tune length,
 `seconds_training` (of the fine-tune up to here) and `seconds_judging` (of this row's measurement).
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from flexsearch.errors import UserError
 from flexsearch.measurement import Measurement
+from flexsearch.schedule.density import Candidate
 from flexsearch.study.local import run_locally
 from flexsearch.study.source import TrialSource
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
@@ -27,17 +29,27 @@ class Replay:
         objectives: names of the measurements, quality first; columns of the table.
         updates: length of a trial's fine-tune.
         rungs: own updates at which a trial is compared with others; rows of the table.
+        seed: of the table's fine-tunes; the search's own seed decides only what is proposed.
 
     Raises:
-        UserError: a column or a length is missing.
+        UserError: a column, a length or the seed is missing.
     """
 
     def __init__(
-        self, table: pd.DataFrame, *, objectives: Sequence[str], updates: int, rungs: Sequence[int] = ()
+        self,
+        table: pd.DataFrame,
+        *,
+        objectives: Sequence[str],
+        updates: int,
+        rungs: Sequence[int] = (),
+        seed: int = 0,
     ) -> None:
         missing = [name for name in (*_COLUMNS, *objectives) if name not in table.columns]
         if missing:
             raise UserError(f"has no column {missing[0]!r}", field="table")
+        table = table[table["seed"] == seed]
+        if table.empty:
+            raise UserError(f"has no rows of seed {seed}", field="table")
         lengths = sorted(int(length) for length in table["updates"].unique())
         for length in (*rungs, updates):
             if length not in lengths:
@@ -46,19 +58,19 @@ class Replay:
         self._objectives = tuple(objectives)
         self._updates, self._rungs = updates, tuple(rungs)
         columns = [*_COLUMNS, *objectives]
-        self._rows = {(row["digest"], row["seed"], row["updates"]): row for row in table[columns].to_dict("records")}
+        self._rows = {(row["digest"], row["updates"]): row for row in table[columns].to_dict("records")}
 
     def __call__(self, order: TrialOrder, report: Report) -> TrialResult:
         """One trial, with the measurements and the seconds of the table.
 
         Raises:
-            UserError: the table lacks the candidate under this seed.
+            UserError: the table lacks the candidate.
         """
         rungs: list[tuple[int, float]] = []
         judging = 0.0
         lengths = (*self._rungs, self._updates) if order.fine_tuned else (0,)
         for updates in lengths:
-            row = self._row(order, updates)
+            row = self._row(order.candidate, updates)
             judging += row["seconds_judging"]
             seconds = {"fine-tune": row["seconds_training"], "judge": judging}
             found = {name: _measurement(name, row[name]) for name in (*self._objectives, "macs")}
@@ -77,10 +89,10 @@ class Replay:
                 return so_far
         raise AssertionError("the last row completes a trial")
 
-    def _row(self, order: TrialOrder, updates: int) -> dict[str, float]:
-        key = (order.candidate.digest, order.seed, updates)
+    def _row(self, candidate: Candidate, updates: int) -> Mapping[Hashable, Any]:
+        key = (candidate.digest, updates)
         if key not in self._rows:
-            raise UserError(f"does not hold {order.candidate} under seed {order.seed}", field="table")
+            raise UserError(f"does not hold {candidate} after {updates} updates", field="table")
         return self._rows[key]
 
 

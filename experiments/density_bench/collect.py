@@ -1,0 +1,134 @@
+"""Collects what `evaluate.py` and `latencies.py` left into `table.parquet`: the benchmark itself.
+
+    uv run python experiments/density_bench/collect.py
+
+Rows that are in the table already stay, so that it can grow on several machines. One row per candidate (schedule and
+sampler steps), start, seed and own updates. Columns, beside those that name the row:
+
+| column | what |
+|---|---|
+| `digest` | of the candidate; `schedule_digest` of the schedule alone |
+| `baseline` | "dense", "FlexDiT paper", or none |
+| `start` | of the fine-tune: "warm" (the quickstart's warm start) or "plain" (the dense base) |
+| `fid_fashion_cnn` | Frechet distance of `images` samples to the 60,000 training images |
+| `fid_100`, `fid_200`, `fid_first_half`, `fid_second_half` | the same of some of them |
+| `fid_to_dense`, `feature_distance`, `pixel_distance` | to the dense base's samples at 10 steps from the same noise |
+| `loss`, `distance_to_dense` | on fixed batches: training loss, mean squared distance to the dense base's output |
+| `latency_ms`, `latency_spread` | per image, as a trial measures it |
+| `macs` | of one forward pass, averaged over the sampler's steps |
+| `seconds_training` | core seconds of the fine-tune up to here |
+| `seconds_judging`, `seconds_loss` | core seconds of the samples and their distance; of loss and distance |
+
+The protocol is in the table's metadata (`pandas.read_parquet(...).attrs`).
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from evaluate import HERE, LENGTHS, baselines, open_bench
+from trajectory import FIXED_BATCHES, Bench
+
+from flexsearch.diffusion.sampling import sampler_times
+from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.macs import plan_macs
+
+KEY = ["digest", "start", "seed", "updates"]
+LOSSES = ("loss", "distance_to_dense")
+DISTANCES = (
+    "fid_100",
+    "fid_200",
+    "fid_first_half",
+    "fid_second_half",
+    "fid_to_dense",
+    "feature_distance",
+    "pixel_distance",
+)
+Latencies = dict[tuple[str, int], dict[str, Any]]
+
+
+def rows(bench: Bench, folder: Path, *, start: str, latencies: Latencies) -> Iterator[dict[str, Any]]:
+    """The rows of every trajectory in `folder`."""
+    dense, paper = baselines(bench.config)
+    names = {dense.digest: "dense", paper.digest: "FlexDiT paper"}
+    space, scheduler = bench.config.search_space, bench.inputs.base.scheduler
+    for path in sorted(folder.glob("*-*/schedule.json")):
+        schedule = DensitySchedule.from_dict(json.loads(path.read_text()))
+        for file in sorted(path.parent.glob("[0-9]*.json"), key=lambda file: int(file.stem)):
+            found = json.loads(file.read_text())
+            for steps, quality in found["samples"].items():
+                candidate = Candidate(schedule=schedule, sampler_steps=int(steps))
+                latency = latencies.get((schedule.digest, int(steps)), {"value": None, "spread": None})
+                times = sampler_times(scheduler, int(steps))
+                yield {
+                    "digest": candidate.digest,
+                    "schedule_digest": schedule.digest,
+                    "schedule": str(schedule),
+                    "candidate": json.dumps(candidate.to_dict()),
+                    "baseline": names.get(schedule.digest),
+                    "start": start,
+                    "seed": found["seed"],
+                    "updates": found["update"],
+                    "sampler_steps": int(steps),
+                    "images": quality.get("images", bench.config.objectives.fid.images),
+                    "fid_fashion_cnn": quality["fid"],
+                    **{name: quality.get(name) for name in DISTANCES},
+                    **{name: found[name] for name in LOSSES},
+                    "latency_ms": latency["value"],
+                    "latency_spread": latency["spread"],
+                    "macs": plan_macs(space.plan(schedule), bench.config.shape, times),
+                    "seconds_training": found["training_seconds"],
+                    "seconds_judging": quality["seconds"],
+                    "seconds_loss": found["loss_seconds"],
+                }
+
+
+def core_hours(table: pd.DataFrame) -> float:
+    """What the rows cost: the longest fine-tune of every trajectory, every measurement once."""
+    milestones = table.drop_duplicates(["schedule_digest", "start", "seed", "updates"])
+    trajectories = milestones.groupby(["schedule_digest", "start", "seed"])["seconds_training"].max()
+    seconds = trajectories.sum() + milestones["seconds_loss"].sum() + table["seconds_judging"].sum()
+    return float(seconds / 3600)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("runs/density_bench"))
+    parser.add_argument("--out", type=Path, default=HERE / "table.parquet")
+    arguments = parser.parse_args()
+    bench = open_bench(arguments.runs, warm=True, most_updates=max(LENGTHS))
+    timed = arguments.runs / "latency.json"
+    latencies = json.loads(timed.read_text()) if timed.exists() else []
+    by_candidate = {(row["schedule"], row["sampler_steps"]): row for row in latencies}
+    table = pd.DataFrame(
+        row
+        for start in ("warm", "plain")
+        for row in rows(bench, arguments.runs / start, start=start, latencies=by_candidate)
+    )
+    if arguments.out.exists():
+        before = pd.read_parquet(arguments.out)
+        if latencies:  # of one machine, all or none
+            before = before.drop(columns=["latency_ms", "latency_spread"]).merge(
+                table[["digest", "latency_ms", "latency_spread"]].drop_duplicates(), on="digest", how="left"
+            )
+        table = pd.concat([before, table]).drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
+    config = bench.config
+    table.attrs["protocol"] = {
+        "space": dict(config.space),
+        "trial": vars(config.trial),
+        "sampler": type(bench.inputs.base.scheduler).__name__,
+        "guidance": config.sampling.guidance,
+        "extractor": config.objectives.fid.extractor,
+        "fixed_batches": FIXED_BATCHES,
+        "latency": latencies[0]["protocol"] if latencies else None,
+        "torch": torch.__version__,
+        "core_hours": round(core_hours(table), 2),
+    }
+    table.to_parquet(arguments.out, index=False)
+    counts = table.groupby(["start", "seed", "updates"])["digest"].nunique()
+    print(counts.to_string())
+    print(f"{len(table)} rows, {table.attrs['protocol']['core_hours']} core hours, {arguments.out}")

@@ -1,0 +1,166 @@
+"""How well each cheap signal ranks schedules by what a long fine-tune makes of them, and what it costs.
+
+    uv run python experiments/density_bench/ranking.py
+
+Reads `table.parquet`; writes `ranking.csv` and `ranking.png`. Schedules are compared at equal sampler steps: at unequal
+ones every signal looks good. "Converged" is the longest fine-tune.
+
+- tau: Kendall's, between signal and converged value, mean over sampler steps, with a 95 % interval from schedules drawn
+  with replacement. Two noisy measurements never reach 1: `tau_of_halves` is that of the converged value with itself,
+  from one half of the images each.
+- regret: best converged value among the 3 schedules that the signal likes most, minus the best of all.
+- cost: core seconds of the signal over those of the converged value, per schedule. A signal from the warm start pays
+  its share of that; the share falls with the number of schedules that are tried.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from extrapolation import gaussian_process, power_law
+from scipy.stats import kendalltau
+
+HERE = Path(__file__).parent
+QUALITY = "fid_fashion_cnn"
+TOP = 3
+RESAMPLES = 500
+WARM_START_SECONDS = 2533.0  # of one core, from the receipt of the quickstart's warm start
+SCHEDULES_TRIED = 48
+SHARE = {"warm": WARM_START_SECONDS / SCHEDULES_TRIED, "plain": 0.0}
+COLOURS = {"warm": "#0b6e99", "plain": "#d1495b"}
+
+Signal = tuple[str, pd.DataFrame, pd.DataFrame]
+"""Name, values, and core seconds: rows by schedule, columns by sampler steps."""
+
+
+def pivot(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    return rows.pivot_table(index="schedule_digest", columns="sampler_steps", values=column)
+
+
+def last_points(table: pd.DataFrame, longest: int) -> Iterator[Signal]:
+    """Signals that look at one point of the curve."""
+    for (start, updates), rows in table[table["updates"] < longest].groupby(["start", "updates"]):
+        training = pivot(rows, "seconds_training") + SHARE[start]
+        judging, losses = pivot(rows, "seconds_judging"), pivot(rows, "seconds_loss")
+        images = float(rows["images"].iloc[0])
+        costs = {
+            QUALITY: judging,
+            "fid_200": judging * 200 / images,
+            "fid_to_dense": judging,
+            "feature_distance": judging,
+            "pixel_distance": judging,
+            "loss": losses,
+            "distance_to_dense": losses,
+        }
+        for name, cost in costs.items():
+            yield f"{start} {updates}: {name}", pivot(rows, name), training + cost
+
+
+def whole_curves(table: pd.DataFrame, longest: int) -> Iterator[Signal]:
+    """Signals that carry the curve on."""
+    warm = table[(table["start"] == "warm") & (table["updates"] < longest)]
+    for up_to in sorted(warm["updates"].unique())[2:]:
+        curve = warm[warm["updates"] <= up_to]
+        judged = pivot(
+            curve.groupby(["schedule_digest", "sampler_steps"], as_index=False)["seconds_judging"].sum(),
+            "seconds_judging",
+        )
+        cost = judged + pivot(curve[curve["updates"] == up_to], "seconds_training") + SHARE["warm"]
+        for name, predict in (("power law", power_law), ("Gaussian process", gaussian_process)):
+            yield f"warm 0 to {up_to}: {name}", predict(curve, column=QUALITY, at=longest), cost
+
+
+def tau(signal: pd.DataFrame, converged: pd.DataFrame) -> float:
+    """Mean over sampler steps."""
+    return float(np.mean([kendalltau(signal[steps], converged[steps]).statistic for steps in converged]))
+
+
+def regret(signal: pd.DataFrame, converged: pd.DataFrame) -> float:
+    """Mean over sampler steps."""
+    chosen = {steps: signal[steps].nsmallest(TOP).index for steps in converged}
+    return float(np.mean([converged[steps].loc[chosen[steps]].min() - converged[steps].min() for steps in converged]))
+
+
+def interval(signal: pd.DataFrame, converged: pd.DataFrame, judge: Callable[..., float]) -> tuple[float, float]:
+    """95 % of `judge` over schedules drawn with replacement."""
+    generator = np.random.default_rng(0)
+    draws = [generator.choice(len(converged), len(converged)) for _ in range(RESAMPLES)]
+    low, high = np.nanquantile([judge(signal.iloc[rows], converged.iloc[rows]) for rows in draws], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def study(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per signal, best first."""
+    longest = int(table.loc[table["start"] == "warm", "updates"].max())
+    final = table[(table["start"] == "warm") & (table["updates"] == longest)]
+    wanted = {name: pivot(final, name) for name in (QUALITY, "fid_to_dense")}
+    converged = wanted[QUALITY]
+    seconds = pivot(final, "seconds_training") + pivot(final, "seconds_judging")
+    halves = tau(pivot(final, "fid_first_half"), pivot(final, "fid_second_half"))
+    found = []
+    for name, values, cost in (*last_points(table, longest), *whole_curves(table, longest)):
+        if not converged.index.isin(values.index).all() or not converged.columns.isin(values.columns).all():
+            continue
+        values, cost = (part.loc[converged.index, converged.columns] for part in (values, cost))
+        low, high = interval(values, converged, tau)
+        found.append(
+            {
+                "signal": name,
+                "tau": tau(values, converged),
+                "tau_low": low,
+                "tau_high": high,
+                "tau_fid_to_dense": tau(values, wanted["fid_to_dense"]),
+                "regret": regret(values, converged),
+                "core_seconds": float(cost.to_numpy().mean()),
+                "cost": float((cost / seconds).to_numpy().mean()),
+                "schedules": len(converged),
+                "converged_updates": longest,
+                "tau_of_halves": halves,
+            }
+        )
+    return pd.DataFrame(found).sort_values("tau", ascending=False, ignore_index=True)
+
+
+def draw(found: pd.DataFrame, path: Path) -> None:
+    figure, axes = plt.subplots(figsize=(8, 5), dpi=150)
+    for start, rows in found.groupby(found["signal"].str.split().str[0]):
+        axes.scatter(
+            rows["cost"],
+            rows["tau"],
+            color=COLOURS[start],
+            label=f"from the {'warm start' if start == 'warm' else 'dense base'}",
+            s=28,
+        )
+    best = found.sort_values("cost")
+    best = best[best["tau"] >= best["tau"].cummax()]
+    for row in best.itertuples():
+        axes.annotate(row.signal, (row.cost, row.tau), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    axes.set_xscale("log")
+    axes.set_xlabel("core seconds per schedule, over those of the converged fine-tune")
+    axes.set_ylabel("Kendall's tau with the converged distance")
+    axes.axvline(0.2, color="#888888", linewidth=0.8, linestyle=":")
+    axes.axhline(0.9, color="#888888", linewidth=0.8, linestyle=":")
+    axes.legend(frameon=False, fontsize=9)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, default=HERE / "table.parquet")
+    parser.add_argument("--out", type=Path, default=HERE)
+    arguments = parser.parse_args()
+    rows = pd.read_parquet(arguments.table)
+    found = study(rows[(rows["seed"] == 0) & rows["baseline"].isna()])
+    found.to_csv(arguments.out / "ranking.csv", index=False, float_format="%.4g")
+    draw(found, arguments.out / "ranking.png")
+    print(found.to_string(index=False, float_format="%.3g"))
