@@ -105,5 +105,5 @@ def test_what_a_table_lacks_is_said(table: pd.DataFrame, change: dict[str, objec
 
 def test_a_candidate_outside_of_the_table_is_said(table: pd.DataFrame, order: TrialOrder) -> None:
     replay = Replay(table[table["digest"] != order.candidate.digest], objectives=OBJECTIVES, updates=8)
-    with pytest.raises(UserError, match="table: does not hold .* after 8 updates"):
+    with pytest.raises(UserError, match=r"table: does not hold .* after 8 updates"):
         replay(order, lambda _: True)
