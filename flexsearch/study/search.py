@@ -17,6 +17,7 @@ from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.decisions import ARTIFACTS, Decision, Decisions
 from flexsearch.study.early_stopping import Rungs
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
+from flexsearch.study.screening import Screen
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.source import Finished, Wait
 from flexsearch.study.store import Store, TrialRecord
@@ -49,6 +50,7 @@ class Search:
         run_dir: where trials leave their files.
         objectives: names of the measurements that are told, in the study's order: quality, which rungs measure, first.
         keep: share of the trials at a rung that goes on.
+        screen: passes over proposals; None evaluates every one.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Search:
         run_dir: Path,
         objectives: Sequence[str],
         keep: float = 1.0,
+        screen: Screen | None = None,
     ) -> None:
         self._decisions = decisions
         self._store = store
@@ -70,6 +73,7 @@ class Search:
         self._settings = settings
         self._run_dir = run_dir
         self._objectives = tuple(objectives)
+        self._screen = screen
         self._watchers: list[Watcher] = []
         self._live: dict[int, TrialOrder] = {}
         self._stopped: str | None = None
@@ -216,6 +220,17 @@ class Search:
         return self._order(decision.number, candidate, name)
 
     def _propose(self) -> TrialOrder | None:
+        """A schedule that was not evaluated yet, and that the screen, if there is one, does not pass over."""
+        order = self._propose_one()
+        for _ in range(1, self._screen.num if self._screen is not None else 1):
+            if order is None or self._screen is None or self._screen.could_add(order.candidate, self._store.trials()):
+                break
+            self._decisions.note(order.number, {"screened": "it could not reach the front"})
+            self._decisions.discard(order.number)
+            order = self._propose_one()
+        return order
+
+    def _propose_one(self) -> TrialOrder | None:
         """A schedule that was not evaluated yet: the sampler's, or after many duplicates one drawn at random."""
         while True:
             drawing = self._duplicates >= DUPLICATES_BEFORE_DRAWING

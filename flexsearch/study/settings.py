@@ -19,6 +19,8 @@ class SearchSettings:
         startup: trials drawn at random before the sampler learns.
         seed: of the sampler, of training and of sampling noise.
         baseline_steps: sampler steps at which the dense base is evaluated; none takes those of the space.
+        screen: a proposal that could not reach the front, by the latency that a profile predicts (`flexsearch profile`)
+            and the best quality that schedules reach, is passed over, at most this many less one in a row; 1 never.
         noise_schedules: schedules whose FID is measured again under other seeds, once per study; 0 measures none.
         noise_seeds: further seeds for each of them.
         max_retries: how often a trial that was interrupted is started again.
@@ -29,6 +31,7 @@ class SearchSettings:
     startup: PositiveCount = 10
     seed: Count = 0
     baseline_steps: tuple[PositiveCount, ...] = ()
+    screen: PositiveCount = 1
     noise_schedules: Count = 3
     noise_seeds: PositiveCount = 2
     max_retries: Count = 2

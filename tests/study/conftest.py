@@ -73,7 +73,7 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
     def open_(**changes: Any) -> Search:
         run_dir = changes.pop("run_dir", tmp_path)
         searched = changes.pop("space", space)
-        keep = changes.pop("keep", 1.0)
+        keep, screen = changes.pop("keep", 1.0), changes.pop("screen", None)
         settings = SearchSettings(**{"trials": 12, "startup": 4, "seed": 0, **changes})
         url = storage_url(run_dir, None)
         store = Store(connect(url), study="test", seed=settings.seed)
@@ -87,6 +87,7 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
             run_dir=run_dir,
             objectives=OBJECTIVES,
             keep=keep,
+            screen=screen,
         )
         search.store, search.decisions = store, decisions  # for the tests to look at
         return search
