@@ -1,6 +1,5 @@
 """`flexsearch plan`: what a search space holds, from shapes alone."""
 
-import random
 import re
 from dataclasses import asdict
 from typing import Any
@@ -60,12 +59,8 @@ def plan_of(config: RunConfig) -> dict[str, Any]:
 
 def _macs_range(space: SearchSpace, config: RunConfig) -> tuple[float, float]:
     """Least and most MACs of a forward pass over the space; from 20,000 draws where it is larger than that."""
-    generator = random.Random(0)
-    if space.size is not None and space.size <= _ENUMERATE_UP_TO:
-        choices = list(space.choices())
-    else:
-        choices = [space.sample(generator) for _ in range(_ENUMERATE_UP_TO)]
-    schedules = {candidate.schedule.digest: candidate.schedule for candidate in map(space.build, choices)}
+    found = space.candidates(up_to=_ENUMERATE_UP_TO)
+    schedules = {candidate.schedule.digest: candidate.schedule for candidate in found}
     macs = [plan_macs(space.plan(schedule), config.shape) for schedule in schedules.values()]
     return min(macs), max(macs)
 

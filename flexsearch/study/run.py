@@ -100,6 +100,9 @@ def run_search(plan: RunPlan, console: Console) -> Store:
             connect(plan.storage).dispose()
         console.message("loading base, data and extractor")
         _load_inputs(plan.settings)
+        if plan.settings.objectives.latency.max_ms is not None and plan.ray_address is None:
+            console.message("timing the schedules that should be fastest")
+            _check_budget(plan.settings)
     engine = connect(storage_url(_made(plan.run_dir), plan.storage))
     with one_driver(plan.run_dir, engine, plan.name):
         store = Store(engine, study=plan.name, seed=plan.search.seed)
@@ -129,6 +132,13 @@ def _load_inputs(settings: TrialSettings) -> None:
     from flexsearch.trial.inputs import load_inputs
 
     load_inputs(settings)
+
+
+def _check_budget(settings: TrialSettings) -> None:
+    """On this machine, so not for a cluster, which may have other devices."""
+    from flexsearch.trial.budget import check_budget
+
+    check_budget(settings)
 
 
 def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
