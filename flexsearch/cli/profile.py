@@ -77,8 +77,8 @@ def plateau_text(grids: list[str], error: float) -> str:
     )
 
 
-def latency_of_plan(profile: LatencyProfile) -> dict[str, Any]:
-    """What `plan` says of a profile beside the latency of its rows."""
+def summary_of(profile: LatencyProfile) -> dict[str, Any]:
+    """What `plan` says of a profile, beside the latency of its rows."""
     return {
         "device": profile.protocol["device"],
         "error": profile.error,

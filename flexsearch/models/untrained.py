@@ -36,8 +36,8 @@ def base_or_untrained(settings: BaseSettings, *, device: torch.device) -> tuple[
 def untrained_base(settings: BaseSettings, *, device: torch.device) -> Base:
     """The architecture with random weights.
 
-    One embedder serves all blocks, as in every base that is published or made by `flexsearch pretrain`. The scheduler is
-    flow matching's for a base that is given by its configuration, else of the class that its publishers use.
+    One embedder serves all blocks, as in every base that is published or made by `flexsearch pretrain`. The scheduler
+    is flow matching's for a base that is given by its configuration, else of the class that its publishers use.
 
     Raises:
         UserError: the configuration is not known.

@@ -4,7 +4,8 @@ import math
 
 from flexsearch.errors import UserError
 from flexsearch.objectives.composed_latency import LatencyProfile
-from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, device_name, generation, measure_latency
+from flexsearch.objectives.generation import generation
+from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, device_name, measure_latency
 from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.schedule.macs import TransformerShape, plan_macs
 from flexsearch.space.search_space import SearchSpace

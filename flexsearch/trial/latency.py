@@ -1,7 +1,7 @@
 """The latency of a trial's candidate, and whether it is worth training.
 
-A candidate that a latency profile of this device puts clearly above the limit is not timed. Every other one is timed end
-to end, so that all points of a front are.
+A candidate that a latency profile of this device puts clearly above the limit is not timed. Every other one is, end to
+end, so that all points of a front are.
 """
 
 import json
@@ -11,12 +11,12 @@ from typing import Any
 from flexsearch.files import write_atomically
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.objectives.generation import generation
 from flexsearch.objectives.latency import (
     REFERENCE_STEPS,
     Workload,
     cpu_threads,
     device_name,
-    generation,
     measure_latency,
 )
 from flexsearch.trial.contract import State, TrialOrder, TrialResult

@@ -42,7 +42,7 @@ def hardware_of(settings: TrialSettings) -> dict[str, Any]:
     import torch
 
     from flexsearch.objectives.latency import cpu_threads, device_name
-    from flexsearch.trial.inputs import trial_device
+    from flexsearch.trial.device import trial_device
 
     with cpu_threads(settings.objectives.latency.threads):
         device = device_name(trial_device())

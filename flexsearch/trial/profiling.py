@@ -14,11 +14,12 @@ from flexsearch.data.conditions import random_condition
 from flexsearch.diffusion.sampling import sampler_times
 from flexsearch.models.untrained import base_or_untrained
 from flexsearch.objectives.composed_latency import HeldOut, LatencyProfile, OperationTime
-from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, cpu_threads, generation
+from flexsearch.objectives.generation import generation
+from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, cpu_threads
 from flexsearch.objectives.operation_times import Generation, designed_generations, relative_times, solve
 from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.space.search_space import SearchSpace
-from flexsearch.trial.inputs import trial_device
+from flexsearch.trial.device import trial_device
 from flexsearch.trial.profile import SparseGrid, hardware_of, sparse_grids
 from flexsearch.trial.settings import TrialSettings
 
@@ -58,7 +59,7 @@ class Stopwatch:
         return Generation(plan=self.space.plan(candidate.schedule), sampler_steps=candidate.sampler_steps)
 
     def times(self, generations: Sequence[Generation], *, what: str) -> tuple[list[float], float]:
-        """(one ratio to the reference per generation, the reference's time of a batch in ms)."""
+        """(one ratio to the reference per the reference's time of a batch in ms)."""
         dense = DensitySchedule.all_dense(self.space.num_blocks)
         reference = self.generation(Candidate(schedule=dense, sampler_steps=REFERENCE_STEPS))
         with cpu_threads(self._settings.objectives.latency.threads):
