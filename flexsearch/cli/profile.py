@@ -8,6 +8,7 @@ from rich.console import Console as Terminal
 from rich.table import Table
 
 from flexsearch.config import RunConfig
+from flexsearch.errors import UserError
 from flexsearch.objectives.composed_latency import LatencyProfile
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.study.baselines import baselines_of
@@ -16,8 +17,14 @@ from flexsearch.trial.profile import save_profile
 _LEGEND = "ms per image and forward pass. A step is what a sampler step takes beside its blocks."
 
 
-def profile_space(config: RunConfig) -> dict[str, Any]:
-    """Makes the profile of a space on this device, in place of an older one; the contract of `profile --json`."""
+def profile_space(config: RunConfig, *, rounds: int) -> dict[str, Any]:
+    """Makes the profile of a space on this device, in place of an older one; the contract of `profile --json`.
+
+    Raises:
+        UserError: `rounds` is below 1, or the base is not on this machine and its sizes are not known.
+    """
+    if rounds < 1:
+        raise UserError(f"must be at least 1, but got {rounds}", field="--rounds", nearest=1)
     from flexsearch.trial.profiling import make_profile
 
     terminal = Terminal(stderr=True)
@@ -27,7 +34,7 @@ def profile_space(config: RunConfig) -> dict[str, Any]:
 
     settings = config.trial_settings
     baselines = baselines_of(config.search_space, config.search, config.shape)
-    profile = make_profile(settings, others=[one.candidate for one in baselines], report=report)
+    profile = make_profile(settings, others=[one.candidate for one in baselines], rounds=rounds, report=report)
     path = save_profile(profile, settings)
     values: dict[str, Any] = json.loads(json.dumps(profile.to_dict()))
     return {

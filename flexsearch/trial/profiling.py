@@ -23,7 +23,6 @@ from flexsearch.trial.device import trial_device
 from flexsearch.trial.profile import SparseGrid, hardware_of, sparse_grids
 from flexsearch.trial.settings import TrialSettings
 
-ROUNDS = 9
 NUM_HELD_OUT = 12
 NUM_FITTED = 6
 """Candidates of the space in the fit, beside the designed generations."""
@@ -87,8 +86,8 @@ def make_profile(
     settings: TrialSettings,
     *,
     others: Sequence[Candidate],
+    rounds: int,
     report: ProfilingReport,
-    rounds: int = ROUNDS,
     num_held_out: int = NUM_HELD_OUT,
 ) -> LatencyProfile:
     """Times the operations of the space, then candidates that the fit does not know.
@@ -96,8 +95,8 @@ def make_profile(
     Args:
         settings: base, space, and how images are drawn.
         others: candidates that need not lie in the space, such as baselines, whose operations are to be covered too.
-        report: called with (what is timed, rounds done, rounds in all).
         rounds: repetitions of everything.
+        report: called with (what is timed, rounds done, rounds in all).
         num_held_out: candidates to test the profile on.
 
     Raises:
@@ -162,7 +161,7 @@ def _fitted(
             "dtype": settings.sampling.dtype,
             "sampler": type(scheduler).__name__,
             "weights": "base" if stopwatch.is_base else "random",
-            "statistic": "median of ratios to the dense base right after",
+            "statistic": "median of ratios to the dense base right before and after",
         },
     )
 
