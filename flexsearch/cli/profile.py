@@ -1,6 +1,5 @@
 """`flexsearch profile`: times operations, says how well their sum predicts whole generations, and keeps both."""
 
-import json
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -36,10 +35,9 @@ def profile_space(config: RunConfig, *, rounds: int) -> dict[str, Any]:
     baselines = baselines_of(config.search_space, config.search, config.shape)
     profile = make_profile(settings, others=[one.candidate for one in baselines], rounds=rounds, report=report)
     path = save_profile(profile, settings)
-    values: dict[str, Any] = json.loads(json.dumps(profile.to_dict()))
     return {
         "name": config.name,
-        **values,
+        **profile.to_dict(),
         "plateaus": [list(map(str, run)) for run in profile.plateaus()],
         "file": str(path),
     }

@@ -7,7 +7,7 @@ Needs no torch: a profile is a JSON file.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -39,10 +39,25 @@ class OperationTime:
 class HeldOut:
     """A candidate that the profile was not fitted on: what was predicted, and what was measured, in ms per image."""
 
-    schedule: str
-    sampler_steps: int
+    candidate: Candidate
     predicted_ms: float
     measured_ms: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schedule": str(self.candidate),
+            "candidate": self.candidate.to_dict(),
+            "predicted_ms": self.predicted_ms,
+            "measured_ms": self.measured_ms,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "HeldOut":
+        return cls(
+            candidate=Candidate.from_dict(values["candidate"]),
+            predicted_ms=values["predicted_ms"],
+            measured_ms=values["measured_ms"],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +154,14 @@ class LatencyProfile:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; `from_dict` is the inverse."""
-        return {**asdict(self), "sampler_times": {str(num): list(times) for num, times in self.sampler_times.items()}}
+        return {
+            **{spec.name: getattr(self, spec.name) for spec in fields(self)},
+            "grid": asdict(self.grid),
+            "operations": [asdict(one) for one in self.operations],
+            "sampler_times": {str(num): list(times) for num, times in self.sampler_times.items()},
+            "held_out": [one.to_dict() for one in self.held_out],
+            "protocol": dict(self.protocol),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "LatencyProfile":
@@ -153,6 +175,6 @@ class LatencyProfile:
                     for one in operations
                 ),
                 "sampler_times": {int(num): tuple(times) for num, times in values["sampler_times"].items()},
-                "held_out": tuple(HeldOut(**one) for one in values["held_out"]),
+                "held_out": tuple(HeldOut.from_dict(one) for one in values["held_out"]),
             }
         )

@@ -3,9 +3,10 @@
 import math
 
 from flexsearch.errors import UserError
+from flexsearch.measurement import Measurement
 from flexsearch.objectives.composed_latency import LatencyProfile
 from flexsearch.objectives.generation import generation
-from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, device_name, measure_latency
+from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, measure_latency
 from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.schedule.macs import TransformerShape, plan_macs
 from flexsearch.space.search_space import SearchSpace
@@ -28,14 +29,15 @@ def check_budget(settings: TrialSettings) -> None:
         return
     space, inputs = settings.search_space, load_inputs(settings)
     candidates = fastest_candidates(space, settings.shape, num=NUM_TIMED, profile=load_profile(settings))
-    timed = {candidate: _latency_ms(candidate, space, settings, inputs) for candidate in candidates}
-    fastest = min(timed, key=lambda candidate: timed[candidate])
-    if timed[fastest] > limit:
+    timed = {candidate: _latency(candidate, space, settings, inputs) for candidate in candidates}
+    fastest = min(timed, key=lambda candidate: timed[candidate].value)
+    latency = timed[fastest]
+    if latency.value > limit:
         raise UserError(
-            f"no schedule of the space is that fast on {device_name(inputs.device)}: the fastest found, {fastest}, "
-            f"takes {timed[fastest]:.3g} ms/image, but got {limit:g}",
+            f"no schedule of the space is that fast on {latency.protocol['device']}: the fastest found, {fastest}, "
+            f"takes {latency.value:.3g} ms/image, but got {limit:g}",
             field="objectives.latency.max_ms",
-            nearest=f"{_rounded_up(timed[fastest]):g}",
+            nearest=f"{_rounded_up(latency.value):g}",
         )
 
 
@@ -47,7 +49,7 @@ def fastest_candidates(
     macs: dict[DensitySchedule, float] = {}
 
     def cost(candidate: Candidate) -> float:
-        if profile is not None and profile.covers(candidate):
+        if profile is not None:
             return profile.predict(candidate)
         schedule = candidate.schedule
         if schedule not in macs:
@@ -62,8 +64,8 @@ def fastest_candidates(
     return list(fastest.values())
 
 
-def _latency_ms(candidate: Candidate, space: SearchSpace, settings: TrialSettings, inputs: Inputs) -> float:
-    """Latency in ms per image, measured end to end."""
+def _latency(candidate: Candidate, space: SearchSpace, settings: TrialSettings, inputs: Inputs) -> Measurement:
+    """Latency, measured end to end."""
     batch = settings.objectives.latency.batch
     dense = Candidate(schedule=DensitySchedule.all_dense(space.num_blocks), sampler_steps=REFERENCE_STEPS)
 
@@ -85,7 +87,7 @@ def _latency_ms(candidate: Candidate, space: SearchSpace, settings: TrialSetting
         device=inputs.device,
         protocol={},
     )
-    return latency.value
+    return latency
 
 
 def _rounded_up(ms: float) -> float:

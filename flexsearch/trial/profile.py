@@ -20,11 +20,17 @@ from flexsearch.trial.settings import TrialSettings
 SparseGrid = tuple[int, int | None]
 """Tokens along the shorter side, and frames or None, as a `Timetable` has them."""
 
+_FORMAT = 1
+"""Of the file: raised when its fields change."""
+
 
 def load_profile(settings: TrialSettings) -> LatencyProfile | None:
     """The profile of these settings on this device; None where there is none."""
+    kept = [path.name for path in cache_folder("profiles").glob("*.json")]
+    if not kept:
+        return None
     model = _model_digest(settings)
-    if not any(cache_folder("profiles").glob(f"{model}-*.json")):
+    if not any(name.startswith(model) for name in kept):
         return None
     path = _path(settings, model)
     return LatencyProfile.from_dict(json.loads(path.read_text())) if path.exists() else None
@@ -66,6 +72,7 @@ def _model_digest(settings: TrialSettings) -> str:
     space = settings.search_space
     return short_digest(
         {
+            "format": _FORMAT,
             "base": [settings.base.backbone, settings.base.checkpoint, settings.base.revision],
             "shape": asdict(settings.shape),
             "sampling": asdict(settings.sampling),

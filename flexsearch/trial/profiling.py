@@ -186,7 +186,7 @@ def _tested(
         error=statistics.median(abs(guess / found - 1) for guess, found in zip(predicted, measured, strict=True)),
         kendall_tau=None if isnan(tau) else tau,
         held_out=tuple(
-            HeldOut(schedule=str(one.schedule), sampler_steps=one.sampler_steps, predicted_ms=guess, measured_ms=found)
+            HeldOut(candidate=one, predicted_ms=guess, measured_ms=found)
             for one, guess, found in zip(held_out, predicted, measured, strict=True)
         ),
     )

@@ -3,13 +3,14 @@
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 
 from flexsearch.errors import UserError
 from flexsearch.objectives import latency
-from flexsearch.objectives.composed_latency import LatencyProfile, OperationTime
+from flexsearch.objectives.composed_latency import HeldOut, LatencyProfile, OperationTime
 from flexsearch.objectives.latency import Workload
 from flexsearch.objectives.operation_times import Generation, designed_generations, relative_times, solve
 from flexsearch.schedule.density import Candidate, DensitySchedule
@@ -153,8 +154,10 @@ def test_what_was_not_profiled_is_not_guessed() -> None:
         found.predict(unknown[1])
 
 
-def test_a_profile_survives_json() -> None:
-    found = profile()
+def test_a_profile_survives_json(space: SearchSpace) -> None:
+    candidate = space.build(space.sample(random.Random(0)))
+    held_out = (HeldOut(candidate=candidate, predicted_ms=2.0, measured_ms=2.1),)
+    found = replace(profile(), held_out=held_out)
     assert LatencyProfile.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
@@ -188,12 +191,8 @@ def test_plateaus_are_equal_within_the_error(
             OperationTime(kind="sparse", queries=sparse, keys=sparse, ms=ms),
             OperationTime(kind="recover", queries=GRID, keys=sparse, ms=0.0),
         ]
-    found = LatencyProfile(**{**vars_of(profile(error)), "operations": tuple(operations), "step_ms": 0.0})
+    found = replace(profile(error), operations=tuple(operations), step_ms=0.0)
     assert [tuple(grid.height for grid in run) for run in found.plateaus()] == expected
-
-
-def vars_of(found: LatencyProfile) -> dict[str, object]:
-    return {name: getattr(found, name) for name in found.__dataclass_fields__}
 
 
 def test_a_machine_that_slows_down_steadily_changes_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
