@@ -80,7 +80,7 @@ def table_of(profile: LatencyProfile, config: RunConfig) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, fits: list[Fit], title: str, path: Path) -> None:
     """Two scatter plots with the diagonal: composed, and from MACs."""
-    figure, panels = plt.subplots(1, 2, figsize=(10, 5.2), dpi=150, sharex=True, sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(10, 5.7), dpi=150, layout="constrained")
     low, high = table["measured_ms"].min() * 0.9, table["measured_ms"].max() * 1.1
     for axes, column, fit in zip(panels, ("composed_ms", "from_macs_ms"), fits, strict=True):
         axes.plot([low, high], [low, high], color=_LINE, linewidth=1, zorder=1)
@@ -97,7 +97,6 @@ def draw(table: pd.DataFrame, fits: list[Fit], title: str, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("predicted, ms per image")
     figure.suptitle(title, fontsize=9, color="#5a646c")
-    figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
 
