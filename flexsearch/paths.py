@@ -1,5 +1,6 @@
-"""Where files lie that a configuration names: on disk, or embedded in the package."""
+"""Where files lie that a configuration names: on disk, or embedded in the package; and where results are kept."""
 
+import os
 from pathlib import Path
 
 PREFIX = "embedded:"
@@ -21,3 +22,8 @@ def resolve_path(where: str, *, inside: str = "") -> Path:
     """
     folder = embedded_path(where.removeprefix(PREFIX)) if where.startswith(PREFIX) else Path(where).expanduser()
     return folder / inside if inside else folder
+
+
+def cache_folder(name: str) -> Path:
+    """Where `name` ("warm_starts", "profiles") are kept for other runs of this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "flexsearch" / name

@@ -4,9 +4,12 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 MODELS = ("dit_b_256", "dit_xl_256", "dit_xl_512", "pixart_256", "latte_512")
@@ -31,3 +34,18 @@ def test_throughput(tmp_path: Path) -> None:
         assert float(row["allowed"]) == 1.0 if dense else float(row["allowed"]) > 1.2
     assert json.loads((tmp_path / "machine.json").read_text())["small"] is True
     assert (tmp_path / "throughput.png").stat().st_size > 1000
+
+
+def test_latency_profile(tmp_path: Path, tiny_config: Callable[..., dict[str, Any]]) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_config()))
+    command = [sys.executable, str(ROOT / "experiments" / "latency_profile" / "run.py"), "--rounds", "1"]
+    command += ["--space", str(tmp_path / "tiny.yaml"), "--held-out", "5", "--out", str(tmp_path)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
+    assert "sum of operation times: median error" in found.stdout
+    assert "multiply-accumulates: median error" in found.stdout
+    with (tmp_path / "held_out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len({(row["schedule"], row["sampler_steps"]) for row in rows}) == 5
+    assert all(float(row["measured_ms"]) > 0 and float(row["composed_ms"]) > 0 for row in rows)
+    assert len(json.loads((tmp_path / "profile.json").read_text())["held_out"]) == 5
+    assert (tmp_path / "latency_profile.png").stat().st_size > 1000

@@ -83,6 +83,21 @@ def plan(space: Space, overrides: Overrides = None, as_json: AsJson = False) -> 
     _print_json(found) if as_json else print_plan(found)
 
 
+@app.command(epilog="Example: flexsearch profile search_spaces/quickstart.yaml")
+def profile(
+    space: Space,
+    rounds: Annotated[int, typer.Option(help="repetitions of everything; more are more precise")] = 9,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time every operation of a space on this device, once; from then on `plan` and `run` predict latency."""
+    from flexsearch.cli.profile import print_profile, profile_space
+    from flexsearch.config import load_config
+
+    found = profile_space(load_config(space, overrides or ()), rounds=rounds)
+    _print_json(found) if as_json else print_profile(found)
+
+
 @app.command(epilog="Example: flexsearch run search_spaces/quickstart.yaml --trials 30")
 def run(
     space: Space,

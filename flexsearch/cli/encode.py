@@ -11,7 +11,7 @@ from flexsearch.data.image_folder import open_image_folder
 from flexsearch.errors import UserError
 from flexsearch.models.autoencoder import load_autoencoder
 from flexsearch.models.text_encoder import MAX_TOKENS, load_text_encoder
-from flexsearch.trial.inputs import trial_device
+from flexsearch.trial.device import trial_device
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

@@ -1,6 +1,5 @@
 """`flexsearch plan`: what a search space holds, from shapes alone."""
 
-import random
 import re
 from dataclasses import asdict
 from typing import Any
@@ -9,11 +8,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from flexsearch.cli.profile import accuracy, plateau_text, summary_of
 from flexsearch.config import RunConfig
-from flexsearch.schedule.density import DensitySchedule
+from flexsearch.objectives.composed_latency import LatencyProfile
+from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.schedule.macs import authors_operation_macs, plan_macs, plan_params
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.baselines import baselines_of
+from flexsearch.trial.profile import load_profile
 
 _ENUMERATE_UP_TO = 20_000
 _LEGEND = (
@@ -28,20 +30,22 @@ def plan_of(config: RunConfig) -> dict[str, Any]:
     shape, space = config.shape, config.search_space
     dense = space.plan(DensitySchedule.all_dense(shape.num_blocks))
     dense_macs = plan_macs(dense, shape)
-    schedules = {one.name: one.candidate.schedule for one in baselines_of(space, config.search, shape)}
+    profile = load_profile(config.trial_settings)
     baselines = []
-    for name, schedule in schedules.items():
+    for one in baselines_of(space, config.search, shape):
+        schedule = one.candidate.schedule
         plan = space.plan(schedule)
         macs = plan_macs(plan, shape)
         baselines.append(
             {
-                "name": name,
+                "name": one.name,
                 "macs": macs,
                 "macs_ratio": macs / dense_macs,
                 "params": plan_params(plan, shape),
                 "digest": schedule.digest,
                 "schedule": str(schedule),
                 "macs_in_authors_code": plan_macs(plan, shape, count=authors_operation_macs),
+                **_latency(one.candidate, profile),
             }
         )
     low, high = _macs_range(space, config)
@@ -55,17 +59,25 @@ def plan_of(config: RunConfig) -> dict[str, Any]:
         },
         "macs_ratio_range": [low / dense_macs, high / dense_macs],
         "baselines": baselines,
+        **({} if profile is None else {"profile": summary_of(profile)}),
+    }
+
+
+def _latency(candidate: Candidate, profile: LatencyProfile | None) -> dict[str, Any]:
+    """Predicted latency, in ms per image, and its error; nothing without a profile that covers the candidate."""
+    if profile is None or not profile.covers(candidate):
+        return {}
+    ms = profile.predict(candidate)
+    return {
+        "sampler_steps": candidate.sampler_steps,
+        "latency_ms": {"value": ms, "error": ms * profile.error, "is_predicted": True},
     }
 
 
 def _macs_range(space: SearchSpace, config: RunConfig) -> tuple[float, float]:
     """Least and most MACs of a forward pass over the space; from 20,000 draws where it is larger than that."""
-    generator = random.Random(0)
-    if space.size is not None and space.size <= _ENUMERATE_UP_TO:
-        choices = list(space.choices())
-    else:
-        choices = [space.sample(generator) for _ in range(_ENUMERATE_UP_TO)]
-    schedules = {candidate.schedule.digest: candidate.schedule for candidate in map(space.build, choices)}
+    found = space.candidates(up_to=_ENUMERATE_UP_TO)
+    schedules = {candidate.schedule.digest: candidate.schedule for candidate in found}
     macs = [plan_macs(space.plan(schedule), config.shape) for schedule in schedules.values()]
     return min(macs), max(macs)
 
@@ -103,6 +115,27 @@ def print_plan(found: dict[str, Any]) -> None:
         console.print(one)
         console.print()
     console.print(_LEGEND, highlight=False)
+    if "profile" in found:
+        _print_latency(found, console)
+
+
+def _print_latency(found: dict[str, Any], console: Console) -> None:
+    """What the profile of this device predicts."""
+    profile = found["profile"]
+    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
+    for column in ("baseline", "steps", "ms/image\n(predicted)"):
+        table.add_column(column, justify="left" if column == "baseline" else "right", no_wrap=True)
+    for row in found["baselines"]:
+        if "latency_ms" in row:
+            latency = row["latency_ms"]
+            table.add_row(row["name"], str(row["sampler_steps"]), f"{latency['value']:.3g} ±{latency['error']:.1g}")
+    console.print()
+    console.print(table)
+    console.print()
+    said = accuracy(profile["error"], profile["kendall_tau"], profile["num_held_out"])
+    console.print(f"The profile of {profile['device']} {said}.", highlight=False)
+    for run in profile["plateaus"]:
+        console.print(plateau_text(run, profile["error"]), highlight=False)
 
 
 def _folded(schedule: str) -> str:

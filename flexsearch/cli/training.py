@@ -9,7 +9,7 @@ from flexsearch.diffusion.training import Step
 from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.paths import PREFIX
-from flexsearch.trial.inputs import trial_device
+from flexsearch.trial.device import trial_device
 from flexsearch.trial.pretrain import pretrain
 
 _REPORT_EVERY = 50

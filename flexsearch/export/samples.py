@@ -22,7 +22,7 @@ from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import Base, load_base, load_scheduler
 from flexsearch.models.settings import BaseSettings, backbone_of
 from flexsearch.models.text_encoder import load_text_encoder
-from flexsearch.trial.inputs import trial_device
+from flexsearch.trial.device import trial_device
 
 DEFAULT_STEPS = 50
 MOST_TOKENS = 16_384  # of one batch, so that large images and videos are drawn few at a time

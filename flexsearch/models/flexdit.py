@@ -121,6 +121,16 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.add_merges(plan.blocks("recover"))
         self.register_to_config(schedule=schedule.to_dict())
 
+    def with_plan(self, plan: Plan) -> "FlexDiT":
+        """The same weights, not copied, under another plan: for timing, also of plans that no schedule lowers to.
+
+        Merge weights that `plan` needs are added to both models.
+        """
+        twin = copy.copy(self)
+        twin._plans, twin._compiled = {self.shape.grid: plan}, {}
+        twin.add_merges(plan.blocks("recover"))
+        return twin
+
     def add_merges(self, blocks: Iterable[int]) -> None:
         """Adds merge weights, starting as the identity, at the blocks that have none."""
         weight = next(self.base.parameters())

@@ -5,7 +5,6 @@ are made of: the images and their version on this machine, the extractor and its
 out: machines that share a study have the same reference. A kept file that is damaged is computed again.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.frechet import FeatureStatistics, feature_statistics
 from flexsearch.objectives.real_images import FIELD, RealImages
 from flexsearch.objectives.reference_file import DAMAGE
+from flexsearch.paths import cache_folder
 
 _FORMAT = 1  # of the kept files, in their hash
 
@@ -50,7 +50,7 @@ class RealFeatures:
 
 def reference_cache() -> Path:
     """Where computed references are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "flexsearch" / "references"
+    return cache_folder("references")
 
 
 def real_features(images: RealImages, *, extractor: Extractor, batch: int) -> RealFeatures:

@@ -87,6 +87,30 @@ class SearchSpace:
             for name, domain in self.domains.items()
         }
 
+    def candidates(self, *, up_to: int) -> list[Candidate]:
+        """Every candidate once; those of `up_to` draws, always the same, where there are more choices than that."""
+        if self.size is not None and self.size <= up_to:
+            choices = list(self.choices())
+        else:
+            generator = random.Random(0)
+            choices = [self.sample(generator) for _ in range(up_to)]
+        return list({candidate.digest: candidate for candidate in map(self.build, choices)}.values())
+
+    def timetables(self) -> list[Timetable]:
+        """Every timetable of the space once; continuous domains have none here, as a timetable has whole numbers."""
+        searched = {name: domain.values or () for name, domain in self.domains.items() if name.startswith("timetable.")}
+        rows = itertools.product(*searched.values())
+        return list(
+            dict.fromkeys(self._timetable({**self.constants, **dict(zip(searched, row, strict=True))}) for row in rows)
+        )
+
+    @property
+    def sampler_steps(self) -> tuple[int, ...]:
+        """The sampler steps that can be chosen."""
+        domain = self.domains.get("sampler_steps")
+        values = (self.constants["sampler_steps"],) if domain is None else domain.values or ()
+        return tuple(int(value or 1) for value in values)
+
     def recover_blocks(self) -> tuple[int, ...]:
         """Every block at which some schedule of the space recovers its dense tokens."""
         blocks = {

@@ -8,6 +8,7 @@ from typing import Any
 
 from flexsearch import __version__
 from flexsearch.errors import UserError
+from flexsearch.schedule.density import Candidate
 from flexsearch.study.baselines import baselines_of
 from flexsearch.study.decisions import Decisions
 from flexsearch.study.events import Watcher
@@ -15,6 +16,7 @@ from flexsearch.study.executor import Choice, ExecutorName, choose_executor
 from flexsearch.study.local import run_locally
 from flexsearch.study.lock import one_driver
 from flexsearch.study.noise import Repetitions, schedules_to_repeat
+from flexsearch.study.screening import Screen
 from flexsearch.study.search import Search
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.study.source import TrialSource
@@ -100,6 +102,9 @@ def run_search(plan: RunPlan, console: Console) -> Store:
             connect(plan.storage).dispose()
         console.message("loading base, data and extractor")
         _load_inputs(plan.settings)
+        if plan.settings.objectives.latency.max_ms is not None and plan.ray_address is None:
+            console.message("timing the schedules that should be fastest")
+            _check_budget(plan.settings)
     engine = connect(storage_url(_made(plan.run_dir), plan.storage))
     with one_driver(plan.run_dir, engine, plan.name):
         store = Store(engine, study=plan.name, seed=plan.search.seed)
@@ -131,6 +136,13 @@ def _load_inputs(settings: TrialSettings) -> None:
     load_inputs(settings)
 
 
+def _check_budget(settings: TrialSettings) -> None:
+    """On this machine, so not for a cluster, which may have other devices."""
+    from flexsearch.trial.budget import check_budget
+
+    check_budget(settings)
+
+
 def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
     from flexsearch.trial.prepare import prepare
 
@@ -138,6 +150,30 @@ def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
         store.record_cost(Cost(what=made.what, seconds=made.seconds, device=made.device))
         found = "found ready, made in" if made.found else "made in"
         console.message(f"{made.what}: {found} {made.seconds:.0f} s on {made.device}")
+
+
+def _screen(plan: RunPlan) -> Screen | None:
+    """Who passes over proposals, if anybody.
+
+    Raises:
+        UserError: proposals are to be screened, and there is no latency profile of this device.
+    """
+    if plan.search.screen == 1:
+        return None
+    from flexsearch.trial.profile import load_profile
+
+    profile = load_profile(plan.settings)
+    if profile is None:
+        raise UserError(
+            f"needs a latency profile of this device, but got {plan.search.screen} without one",
+            field="search.screen",
+            nearest="1, or run flexsearch profile first",
+        )
+
+    def predict_ms(candidate: Candidate) -> float | None:
+        return profile.predict(candidate) if profile.covers(candidate) else None
+
+    return Screen(num=plan.search.screen, predict_ms=predict_ms, objectives=plan.settings.objectives.names)
 
 
 def _search(plan: RunPlan, store: Store) -> Search:
@@ -158,6 +194,7 @@ def _search(plan: RunPlan, store: Store) -> Search:
         settings=plan.search,
         run_dir=plan.run_dir,
         objectives=objectives,
+        screen=_screen(plan),
         keep=1.0 if plan.settings.early_stopping is None else plan.settings.early_stopping.keep,
     )
 

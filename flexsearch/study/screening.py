@@ -3,8 +3,10 @@
 A proposal is judged by the latency that a profile predicts and by the quality that it could at best reach: the dense
 base's at its sampler steps, times the smallest ratio to that which any schedule has reached so far. If that point is
 dominated, the proposal is passed over. The bound is empirical, so after some proposals in a row one is run in any case.
+The machine may be faster or slower than when the profile was made: predictions are scaled to what was measured since.
 """
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -44,7 +46,7 @@ class Screen:
             for record in complete
             if record.baseline is not None and record.candidate.schedule.is_dense
         }
-        latency = self.predict_ms(candidate)
+        latency = self._latency(candidate, complete)
         trained = [record for record in complete if not record.candidate.schedule.is_dense]
         if not dense or latency is None or len(trained) < LEAST_TRIALS:
             return True
@@ -56,6 +58,13 @@ class Screen:
         ratio = min(self._values(record)[0] / dense_quality(record.candidate.sampler_steps) for record in trained)
         best = np.array([dense_quality(candidate.sampler_steps) * ratio, latency])
         return not any(bool((np.array(self._values(record)) <= best).all()) for record in complete)
+
+    def _latency(self, candidate: Candidate, complete: Sequence[TrialRecord]) -> float | None:
+        """The prediction, times the median ratio of measurement and prediction so far."""
+        predicted = [(self.predict_ms(record.candidate), self._values(record)[1]) for record in complete]
+        ratios = [measured / ms for ms, measured in predicted if ms is not None]
+        ms = self.predict_ms(candidate)
+        return None if ms is None or not ratios else ms * statistics.median(ratios)
 
     def _values(self, record: TrialRecord) -> tuple[float, float]:
         quality, latency = self.objectives

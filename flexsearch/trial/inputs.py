@@ -19,6 +19,7 @@ from flexsearch.errors import UserError
 from flexsearch.models.autoencoder import load_autoencoder
 from flexsearch.models.loading import Base, is_here, load_base
 from flexsearch.objectives.quality import Judge
+from flexsearch.trial.device import trial_device
 from flexsearch.trial.fit import check_fit
 from flexsearch.trial.judges import load_extractors, load_judges, open_source
 from flexsearch.trial.settings import TrialSettings
@@ -37,11 +38,6 @@ class Inputs:
     decode: Callable[[Tensor], Tensor]
     judges: tuple[Judge, ...]
     device: torch.device
-
-
-def trial_device() -> torch.device:
-    """The GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load_inputs(settings: TrialSettings) -> Inputs:

@@ -15,15 +15,15 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from flexsearch.data.images import tiles, to_uint8
-from flexsearch.diffusion.sampling import denoise, generate, initial_noise, on, sampler_times
+from flexsearch.diffusion.sampling import generate, sampler_times
 from flexsearch.diffusion.training import Training
 from flexsearch.files import replacing, write_atomically
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, cpu_threads, device_name, measure_latency
 from flexsearch.objectives.quality import measure_quality
 from flexsearch.schedule.macs import plan_macs
 from flexsearch.trial.contract import Phase, Progress, Report, State, TrialOrder, TrialResult
+from flexsearch.trial.latency import latency_of
 from flexsearch.trial.workbench import Workbench, workbench
 
 SHOWN_IMAGES = 40
@@ -71,9 +71,9 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
     if not order.is_repetition:
         with clock.phase("latency"):
             report(Progress(phase="latency"))
-            latency, constraints = _latency(model, order, bench)
-            measurements[latency.name] = latency
-            state, reason = _gate(constraints, latency, order, bench)
+            found = latency_of(model, order, bench)
+            measurements |= found.measurements
+            constraints, state, reason = dict(found.constraints), found.state, found.reason
 
     def so_far() -> TrialResult:
         return TrialResult(
@@ -106,7 +106,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
             images = _sample(model, order, bench, report)
         with clock.phase("score"):
             report(Progress(phase="score"))
-            measurements |= {found.name: found for found in _quality(images, order, bench)}
+            measurements |= {measured.name: measured for measured in _quality(images, order, bench)}
         if not order.is_repetition:
             _keep(model, images, order)
     result = so_far()
@@ -124,72 +124,6 @@ def _macs(model: FlexDiT, order: TrialOrder, bench: Workbench) -> Measurement:
         unit="MACs/forward",
         protocol={"count": "matrix products and convolutions of one sample, averaged over the sampler's steps"},
     )
-
-
-def _batch_of(model: FlexDiT, sampler_steps: int, bench: Workbench) -> Workload:
-    """Generating one batch of images."""
-    inputs, batch = bench.inputs, bench.settings.objectives.latency.batch
-    noise = initial_noise(range(batch), shape=model.shape.sample_size, seed=0).to(inputs.device)
-    condition = on(inputs.device, inputs.data.conditions.of_samples(range(batch)))
-    none = on(inputs.device, inputs.data.conditions.none(batch))
-
-    def run() -> Tensor:
-        return denoise(
-            model.eval(),
-            inputs.base.scheduler,
-            noise=noise,
-            condition=condition,
-            none=none,
-            sampler_steps=sampler_steps,
-            settings=bench.settings.sampling,
-        )
-
-    return run
-
-
-def _latency(model: FlexDiT, order: TrialOrder, bench: Workbench) -> tuple[Measurement, dict[str, float]]:
-    """Latency per image, and by how much it breaks each limit (at most 0 is within)."""
-    settings, sampling = bench.settings.objectives.latency, bench.settings.sampling
-    steps = order.candidate.sampler_steps
-    protocol = {
-        "sampler": type(bench.inputs.base.scheduler).__name__,
-        "guidance": sampling.guidance,
-        "dtype": sampling.dtype,
-    }
-    with cpu_threads(settings.threads):
-        hardware = {"device": device_name(bench.inputs.device), "batch": settings.batch, **protocol}
-    path = bench.shared.reference_latency(hardware)
-    with bench.turn.alone():
-        known = json.loads(path.read_text())["reference_ms"] if path.exists() else None
-        latency, measured_ms = measure_latency(
-            _batch_of(model, steps, bench),
-            _batch_of(bench.inputs.base.model, REFERENCE_STEPS, bench),
-            reference_ms=known,
-            settings=settings,
-            device=bench.inputs.device,
-            protocol=protocol,
-        )
-        if known is None:
-            write_atomically(path, json.dumps({"reference_ms": measured_ms, **hardware}))
-    dense_ms = (known or measured_ms) / settings.batch * steps / REFERENCE_STEPS
-    limit = latency.value - settings.max_ms if settings.max_ms is not None else -1.0
-    clearly_ms = latency.value - (latency.spread or 0.0)  # what only noise makes slower is not gated
-    return latency, {"latency_limit_ms": limit, "slower_than_dense": clearly_ms / dense_ms - 1.0}
-
-
-def _gate(
-    constraints: dict[str, float], latency: Measurement, order: TrialOrder, bench: Workbench
-) -> tuple[State, str | None]:
-    """Whether the candidate is worth training. Baselines always are."""
-    limit = bench.settings.objectives.latency.max_ms
-    if order.baseline is not None:
-        constraints.update(dict.fromkeys(constraints, 0.0))
-        return "complete", None
-    if constraints["latency_limit_ms"] > 0:
-        return "infeasible", f"{latency.value:.3g} ms/image is above the limit of {limit:.3g}"
-    if constraints["slower_than_dense"] > 0:
-        return "infeasible", f"{latency.value:.3g} ms/image is slower than the dense base at the same sampler steps"
-    return "complete", None
 
 
 def _training(model: FlexDiT, order: TrialOrder, bench: Workbench) -> Training:

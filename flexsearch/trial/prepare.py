@@ -1,7 +1,6 @@
 """What is made once per study, before the first trial: the warm start and the teacher's lessons. Their time counts."""
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from flexsearch.files import write_atomically
 from flexsearch.objectives.latency import device_name
-from flexsearch.paths import embedded_path
+from flexsearch.paths import cache_folder, embedded_path
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.settings import TrialSettings
 from flexsearch.trial.shared_files import WARM_START_SEED, SharedFiles
@@ -53,7 +52,7 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
 
 def warm_start_cache() -> Path:
     """Where warm starts are kept for other runs of the same configuration."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "flexsearch" / "warm_starts"
+    return cache_folder("warm_starts")
 
 
 def _warm_start(shared: SharedFiles, settings: TrialSettings, report: PreparationReport) -> Preparation:

@@ -27,10 +27,22 @@ def test_a_proposal_is_passed_over_only_if_the_bound_is_dominated(open_search: O
     records = search.store.trials()
     dense = records[0].candidate
     trained = records[3].candidate
-    screen = Screen(num=5, predict_ms=lambda _: 1000.0, objectives=OBJECTIVES)
+
+    def with_trained_at(ms: float | None) -> Screen:
+        return Screen(
+            num=5,
+            predict_ms=lambda one: ms if one is trained or ms is None else latency_of(one),
+            objectives=OBJECTIVES,
+        )
+
+    screen = with_trained_at(1000.0)
     assert not screen.could_add(trained, records), "slower than everything, at the quality of its steps at best"
-    assert Screen(num=5, predict_ms=lambda _: 0.001, objectives=OBJECTIVES).could_add(trained, records)
-    assert Screen(num=5, predict_ms=lambda _: None, objectives=OBJECTIVES).could_add(trained, records)
+    assert with_trained_at(0.001).could_add(trained, records)
+    assert with_trained_at(None).could_add(trained, records)
+    twice = Screen(num=5, predict_ms=lambda one: 2 * latency_of(one), objectives=OBJECTIVES)
+    exact = Screen(num=5, predict_ms=latency_of, objectives=OBJECTIVES)
+    for record in records:
+        assert twice.could_add(record.candidate, records) == exact.could_add(record.candidate, records)
     assert screen.could_add(trained, [record for record in records if record.baseline is None]), "no dense base yet"
     few = [record for record in records if record.candidate.schedule.is_dense]
     few += [record for record in records if not record.candidate.schedule.is_dense][: LEAST_TRIALS - 1]
@@ -39,15 +51,21 @@ def test_a_proposal_is_passed_over_only_if_the_bound_is_dominated(open_search: O
 
 
 def test_a_screened_search_spends_its_trials_elsewhere_and_ends(open_search: Open, run_trial: Run) -> None:
-    def everything_is_slow(candidate: Candidate) -> float:
-        return 1000.0
+    run: set[str] = set()
+
+    def everything_new_is_slow(candidate: Candidate) -> float:
+        return latency_of(candidate) if candidate.digest in run else 1000.0
+
+    def note(order: TrialOrder, report: Report) -> TrialResult:
+        run.add(order.candidate.digest)
+        return run_trial(order, report)
 
     search = open_search(
         trials=12,
         sampler="random",
-        screen=Screen(num=3, predict_ms=everything_is_slow, objectives=OBJECTIVES),
+        screen=Screen(num=3, predict_ms=everything_new_is_slow, objectives=OBJECTIVES),
     )
-    assert run_locally(search, run_trial) == "12 trials are finished"
+    assert run_locally(search, note) == "12 trials are finished"
     told = search.decisions.study.trials
     screened = [trial for trial in told if "screened" in trial.user_attrs]
     assert screened, "from the first trained schedules on"

@@ -1,0 +1,59 @@
+"""A base without its weights, from its configuration: as fast as the trained one, for timing where that is not here."""
+
+from typing import Any
+
+import diffusers
+import torch
+
+from flexsearch.errors import UserError
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.loading import Base, is_here, load_base
+from flexsearch.models.settings import BaseSettings
+from flexsearch.models.shapes import KNOWN_CONFIGS
+from flexsearch.paths import PREFIX, resolve_path
+
+_PUBLISHED_SCHEDULERS: dict[str, Any] = {
+    "dit": diffusers.DDIMScheduler,
+    "pixart": diffusers.DPMSolverMultistepScheduler,
+    "latte": diffusers.DDIMScheduler,
+}
+
+
+def base_or_untrained(settings: BaseSettings, *, device: torch.device) -> tuple[Base, bool]:
+    """The base if its weights are on this machine, else `untrained_base`; and whether it is the base.
+
+    Raises:
+        UserError: the base does not fit its architecture, or is not here and its configuration is not known.
+    """
+    where = settings.checkpoint
+    folder = resolve_path(where, inside="base" if where.startswith(PREFIX) else "")
+    is_path = where.startswith((PREFIX, ".", "/", "~"))
+    if folder.is_dir() or (not is_path and is_here(settings)):
+        return load_base(settings, device=device), True
+    return untrained_base(settings, device=device), False
+
+
+def untrained_base(settings: BaseSettings, *, device: torch.device) -> Base:
+    """The architecture with random weights.
+
+    One embedder serves all blocks, as in every base that is published or made by `flexsearch pretrain`. The scheduler
+    is flow matching's for a base that is given by its configuration, else of the class that its publishers use.
+
+    Raises:
+        UserError: the configuration is not known.
+    """
+    config = settings.config if settings.config is not None else KNOWN_CONFIGS.get(settings.checkpoint)
+    if config is None:
+        raise UserError(
+            f"{settings.checkpoint} is not on this machine and not one of {sorted(KNOWN_CONFIGS)}; download it, or "
+            "give its diffusers configuration as base.config",
+            field="base.checkpoint",
+        )
+    with torch.device(device):
+        model = FlexDiT(backbone=settings.backbone, base_config=dict(config), tied=True)
+    scheduler = (
+        _PUBLISHED_SCHEDULERS[settings.backbone]()
+        if settings.config is None
+        else diffusers.FlowMatchEulerDiscreteScheduler()
+    )
+    return Base(model=model.to(device).eval(), scheduler=scheduler)
