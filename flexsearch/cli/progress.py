@@ -17,6 +17,7 @@ from rich.text import Text
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
 from flexsearch.study.executor import Choice
 from flexsearch.study.noise import Repetitions
+from flexsearch.study.queue import OrderQueue
 from flexsearch.study.run import Console
 from flexsearch.study.search import Search
 from flexsearch.trial.contract import Progress, TrialOrder
@@ -39,6 +40,7 @@ class SearchProgress(Console):
         self._values: list[tuple[float, ...]] = []
         self._preparation = ""
         self._search: Search | None = None
+        self._queue: OrderQueue | None = None
         self._begun = time.monotonic()
         self._done_before = 0
 
@@ -77,6 +79,12 @@ class SearchProgress(Console):
         self.message(f"measuring the noise: {len(repetitions)} repetitions under other seeds")
         return self._see
 
+    def confirming(self, queue: OrderQueue) -> None:
+        """The second measurement of the front begins."""
+        self._queue = queue
+        self.message(f"measuring again: {len(queue)} measurements")
+        queue.watch(self._see)
+
     def _see(self, event: Event) -> None:
         match event:
             case Started(order=order):
@@ -96,6 +104,7 @@ class SearchProgress(Console):
         if not repetition and event.state == "complete" and all(name in found for name in self._objectives):
             self._values.append(tuple(found[name].value for name in self._objectives))
         count = "" if self._search is None else f"[{self._search.num_finished}/{self._search.num_wanted}] "
+        count = count if self._queue is None else f"[{len(self._queue)} left] "
         self.message(
             f"{count}trial {event.number}{name}{repetition}: {event.state} {shown or event.reason or ''}".rstrip()
         )

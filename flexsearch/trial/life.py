@@ -31,7 +31,7 @@ SHOWN_VIDEOS = 4
 CHECKPOINT = "model"
 
 
-class _Clock:
+class Clock:
     """Wall seconds per phase."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
     Returns:
         The result, which also lies in `trials/<number>/result.json`.
     """
-    clock = _Clock()
+    clock = Clock()
     with clock.phase("prepare"):
         report(Progress(phase="prepare"))
         bench = workbench(order.run_dir)
@@ -70,7 +70,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
     if not order.is_repetition:
         with clock.phase("latency"):
             report(Progress(phase="latency"))
-            latency, constraints = _latency(model, order, bench)
+            latency, constraints = time_images(model, order, bench)
             measurements[latency.name] = latency
             state, reason = _gate(constraints, latency, order, bench)
     if state == "complete":
@@ -129,7 +129,7 @@ def _batch_of(model: FlexDiT, sampler_steps: int, bench: Workbench) -> Workload:
     return run
 
 
-def _latency(model: FlexDiT, order: TrialOrder, bench: Workbench) -> tuple[Measurement, dict[str, float]]:
+def time_images(model: FlexDiT, order: TrialOrder, bench: Workbench) -> tuple[Measurement, dict[str, float]]:
     """Latency per image, and by how much it breaks each limit (at most 0 is within)."""
     settings, sampling = bench.settings.objectives.latency, bench.settings.sampling
     steps = order.candidate.sampler_steps
