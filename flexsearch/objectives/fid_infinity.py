@@ -39,4 +39,5 @@ def _meets_zero(distances: Mapping[int, np.ndarray], *, degree: int) -> np.ndarr
     values = np.stack([np.asarray(distances[num], dtype=float) for num in distances])
     powers = np.vander(np.array(list(distances), dtype=float), degree + 1, increasing=True)
     weights = np.linalg.pinv(powers)[0]  # least squares is linear in the values
-    return np.tensordot(weights, values, axes=1)
+    ends: np.ndarray = np.tensordot(weights, values, axes=1)
+    return ends

@@ -14,16 +14,16 @@ def confirmed_table(front: Front, confirmation: Confirmation) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
         show_edge=False,
+        padding=(0, 1, 0, 0),
         title=f"{front.study}, measured again: {len(confirmation.seeds)} seeds of {confirmation.images} images",
         title_justify="left",
     )
     table.add_column("trial", justify="right", no_wrap=True)
-    table.add_column("schedule", overflow="fold")
-    searched = quality.protocol.get("images")
-    name = quality.name.replace("_", "\n")
-    columns = [f"{name}\n{searched}", f"at\n{confirmation.images}", "at\ninfinity", "ms/\nimage"]
-    for column in (*columns, "on the\nfront", "verdict"):
-        table.add_column(column, justify="right", no_wrap=column != "verdict")
+    table.add_column("schedule", overflow="fold", min_width=10)
+    name, images = quality.name.replace("_", "\n"), quality.protocol.get("images")
+    columns = [f"{name}\nat {images}", f"at {confirmation.images}", "at infinity", "ms/image", "on the front"]
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
     for record in front.confirmed:
         again = confirmation.points[record.number]
         table.add_row(
@@ -33,8 +33,7 @@ def confirmed_table(front: Front, confirmation: Confirmation) -> Table:
             _shown(again.quality),
             "" if again.at_infinity is None else _shown(again.at_infinity),
             _shown(again.latency),
-            f"{again.front_probability:.0%}",
-            again.verdict,
+            f"{again.front_probability:.0%}\n{again.verdict}",
             style=None if record in front.points else "dim",
         )
     return table

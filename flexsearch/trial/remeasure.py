@@ -62,8 +62,8 @@ def _kept(order: TrialOrder, bench: Workbench) -> FlexDiT:
     folder = order.run_dir / "trials" / str(order.number) / CHECKPOINT
     if not folder.is_dir():
         raise UserError(f"trial {order.number} cannot be measured again: its model is not there", field=str(folder))
-    model: FlexDiT = FlexDiT.from_pretrained(folder)
-    return model.to(bench.inputs.device).eval()
+    model: FlexDiT = FlexDiT.from_pretrained(folder).to(bench.inputs.device).eval()
+    return model
 
 
 def _features(model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report, images: int) -> Tensor:
