@@ -134,6 +134,22 @@ def front(
         _print_json(found)
 
 
+@app.command(epilog="Example: flexsearch confirm runs/quickstart --top 5 --seeds 4")
+def confirm(
+    run_dir: RunDir,
+    top: Annotated[int | None, typer.Option(help="at most this many searched trials; default all")] = None,
+    images: Annotated[int | None, typer.Option(help="per trial and seed; default 4 times the run's")] = None,
+    seeds: Annotated[int, typer.Option(help="of the sampling noise, none of them seen by the search")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the front again: intervals, and what stands. The same command goes on where it was interrupted."""
+    from flexsearch.cli.confirm import confirm_front
+
+    found = confirm_front(run_dir, top=top, images=images, seeds=seeds, quiet=as_json)
+    if as_json:
+        _print_json(found)
+
+
 @app.command(epilog="Example: flexsearch show runs/quickstart 7")
 def show(
     run_dir: RunDir,

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
 from flexsearch.study.executor import Choice
-from flexsearch.study.noise import Repetitions
+from flexsearch.study.queue import OrderQueue
 from flexsearch.study.run import Console
 from flexsearch.study.search import Search
 from flexsearch.trial.contract import Progress, TrialOrder
@@ -39,6 +39,7 @@ class SearchProgress(Console):
         self._values: list[tuple[float, ...]] = []
         self._preparation = ""
         self._search: Search | None = None
+        self._queue: OrderQueue | None = None
         self._begun = time.monotonic()
         self._done_before = 0
 
@@ -72,9 +73,9 @@ class SearchProgress(Console):
         self.message(f"searching with the {choice.name} executor, {choice.slots} at once ({choice.reason})")
         return self._see
 
-    def measuring_noise(self, repetitions: Repetitions) -> Watcher:
-        self._search = None
-        self.message(f"measuring the noise: {len(repetitions)} repetitions under other seeds")
+    def repeating(self, orders: OrderQueue, what: str) -> Watcher:
+        self._search, self._queue = None, orders
+        self.message(f"{what}: {len(orders)} to do")
         return self._see
 
     def _see(self, event: Event) -> None:
@@ -90,12 +91,13 @@ class SearchProgress(Console):
     def _ended(self, event: Ended) -> None:
         order, _ = self._running.pop(event.number, (None, None))
         name = "" if order is None else f" {order.baseline or order.candidate}"
-        repetition = f" seed {order.seed}" if order is not None and order.is_repetition else ""
+        repetition = "" if order is None else _repetition(order)
         found = event.result.measurements if event.result is not None else {}
         shown = ", ".join(f"{name} {found[name].value:.4g}" for name in self._objectives if name in found)
         if not repetition and event.state == "complete" and all(name in found for name in self._objectives):
             self._values.append(tuple(found[name].value for name in self._objectives))
         count = "" if self._search is None else f"[{self._search.num_finished}/{self._search.num_wanted}] "
+        count = count if self._queue is None else f"[{len(self._queue)} left] "
         self.message(
             f"{count}trial {event.number}{name}{repetition}: {event.state} {shown or event.reason or ''}".rstrip()
         )
@@ -130,6 +132,12 @@ class SearchProgress(Console):
             return f"{elapsed:.0f} s so far"
         left = (self._search.num_wanted - self._search.num_finished) * elapsed / done
         return f"about {left:.0f} s left"
+
+
+def _repetition(order: TrialOrder) -> str:
+    if not order.is_repetition:
+        return ""
+    return f" seed {order.seed}" if order.updates is None else f" {order.updates} updates"
 
 
 def _share(progress: Progress) -> str:

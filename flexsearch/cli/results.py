@@ -8,6 +8,8 @@ from rich.console import Console
 
 from flexsearch.config import parse_config
 from flexsearch.errors import UserError
+from flexsearch.report.confirmation import Confirmation
+from flexsearch.report.confirmed_table import confirmed_lines, confirmed_table
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.run import Run
 from flexsearch.report.table import front_frame, front_table, summary_lines
@@ -51,6 +53,14 @@ def show_front(run_dir: Path, *, csv: Path | None, plot: Path | None, quiet: boo
 def print_front(front: Front, console: Console) -> None:
     console.print(front_table(front))
     for line in summary_lines(front):
+        console.print(line, highlight=False)
+    if front.confirmation is not None:
+        print_confirmation(front, front.confirmation, console)
+
+
+def print_confirmation(front: Front, confirmation: Confirmation, console: Console) -> None:
+    console.print(confirmed_table(front, confirmation))
+    for line in confirmed_lines(front, confirmation):
         console.print(line, highlight=False)
 
 

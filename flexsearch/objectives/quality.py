@@ -38,18 +38,26 @@ def measure_quality(images: Tensor, *, judges: Sequence[Judge], batch: int) -> l
     Raises:
         UserError: too few images, or a reference of another extractor's features.
     """
-    return [found for judge in judges for found in _judged(images, judge, batch)]
+    return [
+        found
+        for judge in judges
+        for found in measure_features(extract_features(images, extractor=judge.extractor, batch=batch), judge=judge)
+    ]
 
 
-def _judged(images: Tensor, judge: Judge, batch: int) -> list[Measurement]:
+def measure_features(features: Tensor, *, judge: Judge) -> list[Measurement]:
+    """One judge's metrics of features (N, D) of its own extractor, in its order.
+
+    Raises:
+        UserError: too few images, or a reference of another extractor's features.
+    """
     extractor, reference = judge.extractor, judge.reference
-    features = extract_features(images, extractor=extractor, batch=batch)
     if features.shape[1:] != reference.statistics.mean.shape:
         raise UserError(
             f"must hold features of {extractor.name} ({features.shape[1]}), but got {len(reference.statistics.mean)}",
             field="objectives.fid.reference",
         )
-    facts = {"images": len(images), "extractor": extractor.name, "extractor_weights": extractor.digest}
+    facts = {"images": len(features), "extractor": extractor.name, "extractor_weights": extractor.digest}
     ratios: tuple[float, float] | None = None
     measured = []
     for metric in judge.metrics:

@@ -2,12 +2,14 @@
 
 import sys
 import threading
+from typing import Any
 
 import plotly.graph_objects as go
 from optuna_dashboard import run_server, save_note, save_plotly_graph_object
 
 from flexsearch.errors import UserError
 from flexsearch.report.claims import dense_curve
+from flexsearch.report.confirmation import Confirmation
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.run import Run
 from flexsearch.report.trial_page import draw_schedule, measurements_markdown
@@ -55,7 +57,7 @@ def study_note(front: Front) -> str:
 
 
 def front_figure(front: Front) -> go.Figure:
-    """The front as an interactive plot."""
+    """The front as an interactive plot; bars as in `plot_front`."""
     quality, latency = front.objectives
 
     def trace(records: list[TrialRecord], name: str, mode: str, colour: str, symbol: str) -> go.Scatter:
@@ -67,6 +69,8 @@ def front_figure(front: Front) -> go.Figure:
             name=name,
             mode=mode,
             marker={"color": colour, "symbol": symbol, "size": 9},
+            error_x=_bars([record.measurements[latency.name].spread or 0.0 for record in records]),
+            error_y=None if front.noise is None else _bars([front.noise.paired] * len(records)),
         )
 
     paper = [record for record in front.baselines if not record.candidate.schedule.is_dense]
@@ -79,12 +83,37 @@ def front_figure(front: Front) -> go.Figure:
             trace(paper, "FlexDiT paper's schedule", "markers", "#d1495b", "star"),
         ]
     )
+    if front.confirmation is not None:
+        figure.add_trace(_confirmed(front, front.confirmation))
     figure.update_layout(
         xaxis_title=f"{latency.name} ({latency.unit})",
         yaxis_title=quality.name,
         title=f"{front.study}: quality and latency",
     )
     return figure
+
+
+def _bars(half_widths: list[float]) -> dict[str, Any]:
+    return {"type": "data", "array": half_widths, "thickness": 1, "width": 3}
+
+
+def _confirmed(front: Front, confirmation: Confirmation) -> go.Scatter:
+    """The points that were measured again, with 95 % intervals."""
+    points = [confirmation.points[record.number] for record in front.confirmed]
+    return go.Scatter(
+        x=[point.latency.value for point in points],
+        y=[point.quality.value for point in points],
+        text=[
+            f"trial {record.number}: {record.baseline or record.candidate}: {point.verdict} "
+            f"(on the front: {point.front_probability:.0%})"
+            for record, point in zip(front.confirmed, points, strict=True)
+        ],
+        name=f"measured again: {len(confirmation.seeds)} x {confirmation.images} images, 95 %",
+        mode="markers",
+        marker={"color": "#c77d0a", "symbol": "diamond", "size": 9},
+        error_x=_bars([point.latency.half_width for point in points]),
+        error_y=_bars([point.quality.half_width for point in points]),
+    )
 
 
 def serve(run: Run, *, port: int) -> None:

@@ -3,6 +3,7 @@
 Dominance and hypervolume are moocore's. Only complete trials of one protocol meet: a front never mixes protocols.
 """
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ import moocore
 import numpy as np
 
 from flexsearch.measurement import Measurement, canonical_json
+from flexsearch.report.confirmation import Confirmation, confirmation_of
+from flexsearch.report.trust import RankCorrelation, rank_correlations
 from flexsearch.study.noise import Noise, noise_of
 from flexsearch.study.store import Cost, Store, TrialRecord
 
@@ -43,6 +46,8 @@ class Front:
         noise: of the quality objective; None if it was not measured.
         costs: device seconds.
         dense_macs: of the dense base; None before it is measured.
+        rank_correlations: how trials rank early and late; empty where nothing can be compared.
+        confirmation: the second measurement of the front; None before there is one.
     """
 
     study: str
@@ -56,14 +61,39 @@ class Front:
     noise: Noise | None
     costs: tuple[Cost, ...]
     dense_macs: float | None
+    rank_correlations: tuple[RankCorrelation, ...] = ()
+    confirmation: Confirmation | None = None
 
     def values(self, record: TrialRecord) -> tuple[float, ...]:
         """The objectives of a complete trial."""
         return tuple(record.measurements[objective.name].value for objective in self.objectives)
 
+    @property
+    def complete(self) -> dict[int, TrialRecord]:
+        """All complete trials of the front's protocol, by number."""
+        return {record.number: record for record in (*self.points, *self.baselines, *self.others)}
+
+    @property
+    def latency_spread(self) -> float | None:
+        """The spread of a latency over the latency, as the median of complete trials; None if no latency has one."""
+        found = [record.measurements[self.objectives[-1].name] for record in self.complete.values()]
+        ratios = [latency.spread / latency.value for latency in found if latency.spread is not None]
+        return statistics.median(ratios) if ratios else None
+
+    @property
+    def confirmed(self) -> list[TrialRecord]:
+        """The trials that were measured again, fastest first."""
+        if self.confirmation is None:
+            return []
+        points, complete = self.confirmation.points, self.complete
+        known = [number for number in points if number in complete]
+        return [complete[number] for number in sorted(known, key=lambda number: points[number].latency.value)]
+
     def row(self, record: TrialRecord) -> dict[str, Any]:
         """A trial as `front --json` prints it."""
         macs = record.measurements["macs"].value
+        again = None if self.confirmation is None else self.confirmation.points.get(record.number)
+        confirmed = {} if again is None else {"confirmed": again.to_dict()}
         return {
             "trial": record.number,
             "values": dict(zip((objective.name for objective in self.objectives), self.values(record), strict=True)),
@@ -72,6 +102,7 @@ class Front:
             "digest": record.digest,
             "baseline": record.baseline,
             "schedule": record.candidate.to_dict(),
+            **confirmed,
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,7 +119,11 @@ class Front:
             "front": [self.row(record) for record in self.points],
             "baselines": [self.row(record) for record in self.baselines],
             "noise": None if self.noise is None else vars(self.noise),
+            "rank_correlations": [vars(one) for one in self.rank_correlations],
             "cost_s": {cost.what: cost.seconds for cost in self.costs},
+            "confirmation": None
+            if self.confirmation is None
+            else {**self.confirmation.to_dict(), "points": [self.row(record) for record in self.confirmed]},
         }
 
 
@@ -116,6 +151,8 @@ def front_of(store: Store, objective_names: Sequence[str]) -> Front:
         noise=noise_of(store.repetitions(objective_names[0])),
         costs=tuple(store.costs()),
         dense_macs=None if dense is None else dense.measurements["macs"].value,
+        rank_correlations=tuple(rank_correlations(records, objective=objective_names[0])),
+        confirmation=confirmation_of(store.confirmations(), objective_names),
     )
 
 

@@ -5,6 +5,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from flexsearch.report.claims import compare, largest_gain
+from flexsearch.report.confirmed_table import confirmed_frame
 from flexsearch.report.front import Front
 from flexsearch.study.store import TrialRecord
 
@@ -57,8 +58,7 @@ def _cells(front: Front, record: TrialRecord) -> list[str]:
 def front_frame(front: Front) -> pd.DataFrame:
     """Every complete trial, one row each, with `on_front`."""
     rows = []
-    complete = {record.number: record for record in (*front.points, *front.baselines, *front.others)}
-    for _, record in sorted(complete.items()):
+    for _, record in sorted(front.complete.items()):
         row = front.row(record)
         compared = compare(front, record)
         rows.append(
@@ -77,7 +77,10 @@ def front_frame(front: Front) -> pd.DataFrame:
                 "digest": row["digest"],
             }
         )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    if front.confirmation is None:
+        return frame
+    return frame.merge(confirmed_frame(front, front.confirmation), on="trial", how="left")
 
 
 def summary_lines(front: Front) -> list[str]:
@@ -100,8 +103,23 @@ def summary_lines(front: Front) -> list[str]:
             f"{front.noise.num_seeds} seeds, {front.noise.num_schedules} schedules); "
             f"the front spans {min(values):.4g} to {max(values):.4g}."
         )
+    if front.latency_spread is not None:
+        lines.append(
+            f"Spread of {front.objectives[-1].name}: {front.latency_spread:.1%} of it (half of the range of the middle "
+            "half of the repetitions, median over trials)."
+        )
+    if front.rank_correlations:
+        taus = ", ".join(
+            f"{one.tau:.2f} between {one.earlier} and {one.later} updates ({one.num_pairs} pairs)"
+            for one in front.rank_correlations
+        )
+        lines.append(f"Ranking at equal sampler steps: Kendall's tau {taus}.")
     if front.costs:
         total = sum(cost.seconds for cost in front.costs)
         shared = sum(cost.seconds for cost in front.costs if ":" not in cost.what)
-        lines.append(f"Cost: {total / 60:.1f} device minutes, {shared / 60:.1f} of them for what trials share.")
+        again = sum(cost.seconds for cost in front.costs if cost.what.startswith("confirm:"))
+        confirmed = f" and {again / 60:.1f} for the confirmation" if again else ""
+        lines.append(
+            f"Cost: {total / 60:.1f} device minutes, {shared / 60:.1f} of them for what trials share{confirmed}."
+        )
     return lines

@@ -28,14 +28,14 @@ class RankCorrelation:
     num_pairs: int
 
 
-def rank_correlations(records: Sequence[TrialRecord], *, objective: str, updates: int) -> list[RankCorrelation]:
+def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list[RankCorrelation]:
     """Between every rung and the end of a fine-tune, and between its end and longer ones.
 
     Args:
         records: the trials; those that were not fine-tuned are left out.
         objective: the quality that rungs measure.
-        updates: own updates of a trial.
     """
+    updates = max((record.curve[-1][0] for record in records if record.curve), default=0)
     columns: dict[int, dict[int, float]] = {}
     for record in records:
         for rung, quality in record.rungs:

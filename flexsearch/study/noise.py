@@ -6,15 +6,13 @@ is left is the paired noise: the standard deviation of values after each seed's 
 
 import math
 import statistics
-from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from flexsearch.study.events import Ended, Moved, Started, Watcher
-from flexsearch.study.source import Finished, Wait
+from flexsearch.study.queue import OrderQueue
 from flexsearch.study.store import Store, TrialRecord
-from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
+from flexsearch.trial.contract import TrialOrder, TrialResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +62,7 @@ def schedules_to_repeat(records: Sequence[TrialRecord], *, objective: str, num: 
     return [better_half[round(index * (len(better_half) - 1) / max(num - 1, 1))] for index in range(num)]
 
 
-class Repetitions:
+class Repetitions(OrderQueue):
     """A `TrialSource` of the same schedules under other seeds."""
 
     def __init__(
@@ -77,48 +75,14 @@ class Repetitions:
         objective: str,
     ) -> None:
         done = store.repetitions(objective)
-        self._store = store
-        self._watchers: list[Watcher] = []
-        self._live: dict[int, TrialOrder] = {}
-        self._waiting = deque(
+        orders = [
             TrialOrder(number=record.number, candidate=record.candidate, run_dir=run_dir, seed=seed, is_repetition=True)
             for seed in seeds
             for record in records
             if seed not in done.get(record.number, {})
-        )
+        ]
 
-    def watch(self, watcher: Watcher) -> None:
-        self._watchers.append(watcher)
+        def record(order: TrialOrder, result: TrialResult) -> None:
+            store.record(order.number, result, seed=order.seed)
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def next(self) -> TrialOrder | Wait | Finished:
-        free = [order for order in self._waiting if order.number not in self._live]
-        if free:
-            self._waiting.remove(free[0])
-            self._live[free[0].number] = free[0]
-            for watcher in self._watchers:
-                watcher(Started(order=free[0]))
-            return free[0]
-        return Wait() if self._live or self._waiting else Finished("the noise is measured")
-
-    def progressed(self, number: int, progress: Progress) -> bool:
-        for watcher in self._watchers:
-            watcher(Moved(number=number, progress=progress))
-        return True
-
-    def finished(self, number: int, result: TrialResult) -> None:
-        order = self._live.pop(number)
-        self._store.record(number, result, seed=order.seed)
-        for watcher in self._watchers:
-            watcher(Ended(number=number, state=result.state, result=result))
-
-    def crashed(self, number: int, reason: str) -> None:
-        self._live.pop(number)
-        for watcher in self._watchers:
-            watcher(Ended(number=number, state="failed", reason=reason))
-
-    def interrupted(self, number: int) -> None:
-        order = self._live.pop(number)
-        self._waiting.append(replace(order))
+        super().__init__(orders, record=record, farewell="the noise is measured")

@@ -15,7 +15,9 @@ from flexsearch.study.events import Watcher
 from flexsearch.study.executor import Choice, ExecutorName, choose_executor
 from flexsearch.study.local import run_locally
 from flexsearch.study.lock import one_driver
+from flexsearch.study.long import LongFineTunes, schedules_to_prolong
 from flexsearch.study.noise import Repetitions, schedules_to_repeat
+from flexsearch.study.queue import OrderQueue
 from flexsearch.study.screening import Screen
 from flexsearch.study.search import Search
 from flexsearch.study.settings import Resources, SearchSettings
@@ -30,6 +32,8 @@ _FREE_TO_CHANGE = (
     "search.max_retries",
     "search.noise_schedules",
     "search.noise_seeds",
+    "search.long_schedules",
+    "search.long_factor",
     "resources",
 )
 
@@ -76,8 +80,8 @@ class Console:
         """The search begins; gives who watches it."""
         return None
 
-    def measuring_noise(self, repetitions: Repetitions) -> Watcher | None:
-        """The repetitions begin; gives who watches them."""
+    def repeating(self, orders: OrderQueue, what: str) -> Watcher | None:
+        """Further measurements of finished trials begin; gives who watches them."""
         return None
 
 
@@ -118,10 +122,13 @@ def run_search(plan: RunPlan, console: Console) -> Store:
             if search.num_finished < plan.search.trials or search.has_unfinished:
                 _watch(search, console.searching(search, choice))
                 console.message(execute(search))
-            repetitions = _repetitions(plan, store)
-            if len(repetitions):
-                _watch(repetitions, console.measuring_noise(repetitions))
-                console.message(execute(repetitions))
+            for what, orders in (
+                ("measuring the noise", _repetitions(plan, store)),
+                ("measuring longer fine-tunes", _long_fine_tunes(plan, store)),
+            ):
+                if len(orders):
+                    _watch(orders, console.repeating(orders, what))
+                    console.message(execute(orders))
     return store
 
 
@@ -217,7 +224,7 @@ def _executor(choice: Choice, plan: RunPlan) -> Iterator[Callable[[TrialSource],
         yield execute
 
 
-def _watch(source: Search | Repetitions, watcher: Watcher | None) -> None:
+def _watch(source: Search | OrderQueue, watcher: Watcher | None) -> None:
     if watcher is not None:
         source.watch(watcher)
 
@@ -234,6 +241,19 @@ def _repetitions(plan: RunPlan, store: Store) -> Repetitions:
         chosen = schedules_to_repeat(records, objective=objective, num=num)
     seeds = [plan.search.seed + 1 + index for index in range(plan.search.noise_seeds)]
     return Repetitions(store=store, records=chosen, seeds=seeds, run_dir=plan.run_dir, objective=objective)
+
+
+def _long_fine_tunes(plan: RunPlan, store: Store) -> LongFineTunes:
+    """What is still to be trained for longer, once per study."""
+    objective, records = plan.settings.objectives.names[0], store.trials()
+    updates = plan.settings.trial.updates * plan.search.long_factor
+    known = [record for record in records if updates in dict(record.rungs)]
+    chosen = schedules_to_prolong(records, objective=objective, num=plan.search.long_schedules if updates else 0)
+    if known:  # chosen before, among fewer trials; an interruption may have left some to do
+        same = {record.candidate.sampler_steps for record in known}
+        missing = [record for record in chosen if record.candidate.sampler_steps in same and record not in known]
+        chosen = missing[: max(0, len(chosen) - len(known))]
+    return LongFineTunes(store=store, records=chosen, updates=updates, run_dir=plan.run_dir, objective=objective)
 
 
 def _check_unchanged(plan: RunPlan, store: Store) -> None:

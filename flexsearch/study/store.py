@@ -31,6 +31,9 @@ from flexsearch.measurement import Measurement
 from flexsearch.schedule.density import Candidate
 from flexsearch.trial.contract import TrialResult
 
+Remeasured = dict[int, dict[int, dict[int, dict[str, Measurement]]]]
+"""Measurements by images drawn, trial number, sampling seed and name."""
+
 RecordState = Literal["running", "complete", "pruned", "infeasible", "duplicate", "failed"]
 
 _SHARED = -1  # the trial number of what all trials share
@@ -93,6 +96,20 @@ _RUNG = Table(
     Column("number", Integer, primary_key=True),
     Column("update_", Integer, primary_key=True),
     Column("quality", Float(53), nullable=False),
+    _trial_key(),
+)
+_CONFIRMATION = Table(
+    "flexsearch_confirmation",
+    _tables,
+    Column("study", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("images", Integer, primary_key=True, autoincrement=False),
+    Column("seed", Integer, primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("value", Float(53), nullable=False),
+    Column("unit", String(40), nullable=False),
+    Column("spread", Float(53)),
+    Column("protocol", Text, nullable=False),
     _trial_key(),
 )
 _COST = Table(
@@ -229,6 +246,49 @@ class Store:
             key = (_TRIAL.c.study == self.study) & (_TRIAL.c.number == number)
             ended = {"state": result.state, "reason": result.reason, "ended": _now()}
             connection.execute(update(_TRIAL).where(key).values(**ended))
+
+    def record_long(self, number: int, updates: int, result: TrialResult, *, objective: str) -> None:
+        """Records what a longer fine-tune of a finished trial came to, as a rung, and its cost."""
+        own = {"study": self.study, "number": number}
+        rung = {**own, "update_": updates, "quality": result.measurements[objective].value}
+        costs = [
+            {**own, "seed": self.seed, "what": f"long: {phase}", "seconds": seconds, "device": ""}
+            for phase, seconds in result.seconds.items()
+        ]
+        with self.engine.begin() as connection:
+            mine = (_RUNG.c.study == self.study) & (_RUNG.c.number == number) & (_RUNG.c.update_ == updates)
+            connection.execute(delete(_RUNG).where(mine))
+            connection.execute(insert(_RUNG).values(**rung))
+            mine = (_COST.c.study == self.study) & (_COST.c.number == number) & _COST.c.what.like("long: %")
+            connection.execute(delete(_COST).where(mine))
+            connection.execute(insert(_COST), costs)
+
+    def record_confirmation(self, number: int, result: TrialResult, *, seed: int, images: int) -> None:
+        """Records what was measured again of a finished trial; the same images replace themselves, cost included."""
+        own = {"study": self.study, "number": number, "seed": seed}
+        rows = [{**own, "images": images, **_measurement_row(found)} for found in result.measurements.values()]
+        costs = [
+            {**own, "what": f"confirm: {phase}, {images} images", "seconds": seconds, "device": ""}
+            for phase, seconds in result.seconds.items()
+        ]
+        with self.engine.begin() as connection:
+            for table, where, new in (
+                (_CONFIRMATION, _CONFIRMATION.c.images == images, rows),
+                (_COST, _COST.c.what.in_([cost["what"] for cost in costs]), costs),
+            ):
+                mine = (table.c.study == self.study) & (table.c.number == number) & (table.c.seed == seed)
+                connection.execute(delete(table).where(mine & where))
+                if new:
+                    connection.execute(insert(table), new)
+
+    def confirmations(self) -> Remeasured:
+        """All that was measured again of finished trials."""
+        found: Remeasured = {}
+        with self.engine.connect() as connection:
+            for row in connection.execute(select(_CONFIRMATION).where(_CONFIRMATION.c.study == self.study)):
+                seeds = found.setdefault(row.images, {}).setdefault(row.number, {})
+                seeds.setdefault(row.seed, {})[row.name] = _measurement(row)
+        return found
 
     def record_cost(self, cost: Cost) -> None:
         """Records what something shared cost; the same thing is counted once."""

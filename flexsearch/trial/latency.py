@@ -30,7 +30,7 @@ def latency_of(model: FlexDiT, order: TrialOrder, bench: Workbench) -> TrialResu
     foreseen = None if order.baseline is not None else _foreseen(order, bench)
     if foreseen is not None:
         return foreseen
-    latency, constraints = _latency(model, order, bench)
+    latency, constraints = time_images(model, order, bench)
     state, reason = _gate(constraints, latency, order, bench)
     return TrialResult(state=state, measurements={latency.name: latency}, constraints=constraints, reason=reason)
 
@@ -77,7 +77,7 @@ def _foreseen(order: TrialOrder, bench: Workbench) -> TrialResult | None:
     return foreseen_infeasible(order.candidate, profile, max_ms=limit, reference_ms=known)
 
 
-def _latency(model: FlexDiT, order: TrialOrder, bench: Workbench) -> tuple[Measurement, dict[str, float]]:
+def time_images(model: FlexDiT, order: TrialOrder, bench: Workbench) -> tuple[Measurement, dict[str, float]]:
     """Latency per image, and by how much it breaks each limit (at most 0 is within)."""
     settings, steps = bench.settings.objectives.latency, order.candidate.sampler_steps
     path, hardware = _reference(bench)

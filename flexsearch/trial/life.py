@@ -5,9 +5,6 @@ samples, then their distance to real images. Everything that a trial leaves lies
 """
 
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -22,26 +19,14 @@ from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.objectives.quality import measure_quality
 from flexsearch.schedule.macs import plan_macs
-from flexsearch.trial.contract import Phase, Progress, Report, State, TrialOrder, TrialResult
+from flexsearch.trial.clock import Clock
+from flexsearch.trial.contract import Progress, Report, State, TrialOrder, TrialResult
 from flexsearch.trial.latency import latency_of
 from flexsearch.trial.workbench import Workbench, workbench
 
 SHOWN_IMAGES = 40
 SHOWN_VIDEOS = 4
 CHECKPOINT = "model"
-
-
-class _Clock:
-    """Wall seconds per phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: Phase) -> Iterator[None]:
-        begun = time.monotonic()
-        yield
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - begun, 3)
 
 
 def run_trial(order: TrialOrder, report: Report) -> TrialResult:
@@ -54,7 +39,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
     Returns:
         The result, which also lies in `trials/<number>/result.json`.
     """
-    clock = _Clock()
+    clock = Clock()
     with clock.phase("prepare"):
         report(Progress(phase="prepare"))
         bench = workbench(order.run_dir)

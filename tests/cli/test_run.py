@@ -125,6 +125,48 @@ def test_show_and_front(flexsearch: Call, run_dir: Path, tmp_path: Path) -> None
     assert (wrong.code, "--plot: must end in" in wrong.err) == (2, True)
 
 
+def test_confirm(flexsearch: Call, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = front(flexsearch, run_dir)
+    again = ["confirm", run_dir, "--images", 16, "--seeds", 2, "--top", 2]
+    outcome = flexsearch(*again, "--json")
+    assert outcome.code == 0
+    found = json.loads(outcome.out)
+    assert front(flexsearch, run_dir) == found
+    told = found.pop("confirmation")
+    assert (told["images"], told["seeds"]) == (16, [10_000, 10_001])
+    points = {row["trial"]: row.pop("confirmed") for row in told["points"]}
+    assert {row["trial"] for row in found["baselines"]} <= set(points)
+    assert sum(row["baseline"] is None for row in told["points"]) <= 2
+    for point in points.values():
+        assert point["verdict"] in ("stands", "within noise", "did not stand")
+        assert 0 <= point["front_probability"] <= 1
+        assert point["quality"]["low"] <= point["quality"]["value"] <= point["quality"]["high"]
+    spent = sum(seconds for what, seconds in found["cost_s"].items() if what.startswith("confirm: "))
+    assert spent > 0
+    for row in found["front"] + found["baselines"]:
+        row.pop("confirmed", None)
+    unchanged = ("study", "objectives", "reference_point", "hypervolume", "counts", "front", "baselines", "noise")
+    assert {key: found[key] for key in unchanged} == {key: before[key] for key in unchanged}
+    assert "verdict" in pd.read_csv(run_dir / "front.csv").columns
+    monkeypatch.setattr("flexsearch.trial.remeasure.remeasure", lambda *_, **__: pytest.fail("nothing is missing"))
+    shown = flexsearch(*again)
+    assert shown.code == 0
+    assert "tiny, measured again: 2 seeds of 16 images" in shown.out
+    assert "searched points of the front that were measured again" in " ".join(shown.out.split())
+    assert "measured again" in flexsearch("front", run_dir).out
+
+
+def test_confirm_says_what_it_needs(flexsearch: Call, run_dir: Path, tmp_path: Path) -> None:
+    for options, message in (
+        (["--images", 7], "--images: must be at least 8, but got 7; nearest legal: 8"),
+        (["--seeds", 1], "--seeds: must be at least 2, but got 1; nearest legal: 2"),
+        (["--top", 0], "--top: must be at least 1, but got 0; nearest legal: 1"),
+    ):
+        outcome = flexsearch("confirm", run_dir, *options)
+        assert (outcome.code, outcome.out, message in outcome.err) == (2, "", True)
+    assert "is not a run directory" in flexsearch("confirm", tmp_path / "nowhere").err
+
+
 def test_export_and_sample(flexsearch: Call, run_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "exported"
     assert flexsearch("export", run_dir, 3, out).code == 0

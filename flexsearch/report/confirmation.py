@@ -1,0 +1,237 @@
+"""What a second measurement says of the front: values with intervals, and whether a point is on the front at all.
+
+Repetitions of the quality are blocks: each seed's images, a quarter of them at a time. The images of one seed are as
+independent of each other as those of two seeds, so S seeds give 4 S repetitions where S alone would hardly tell how
+large the noise is that all candidates share. To first order a distance is a mean over images, so the mean distance of
+N images has the noise of the mean over the blocks' distances, whose interval `paired_noise` gives. Distances of fewer
+images scatter a little more than that, so it errs on the wide side.
+
+The distance at infinitely many images adds two errors to it: the scatter over seeds of what extrapolation adds, pooled
+over candidates ((S - 1) K degrees of freedom), and the fit's own, that is how far a parabola ends from the line, as the
+root mean square over candidates. The three are combined as independent.
+
+Latency is repeated once per seed. Whether a point is on the front is decided at N images, where noise is least, by
+draws from quality and latency together; only candidates that were measured again compete.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import moocore
+import numpy as np
+from scipy import stats
+
+from flexsearch.measurement import Measurement, canonical_json
+from flexsearch.objectives.fid_infinity import BLOCKS, at_infinity, block_name, curvature
+from flexsearch.report.paired_noise import CONFIDENCE, PairedNoise
+from flexsearch.study.store import Remeasured
+
+Verdict = Literal["stands", "within noise", "did not stand"]
+
+STANDS = 0.95
+_DRAWS = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A value and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def around(cls, value: float, half_width: float) -> "Interval":
+        return cls(value=float(value), low=float(value - half_width), high=float(value + half_width))
+
+    def holds(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    @property
+    def half_width(self) -> float:
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmedPoint:
+    """One candidate, measured again.
+
+    Attributes:
+        quality: the objective at the confirmation's number of images.
+        at_infinity: extrapolated to infinitely many; None for a distance without bias.
+        latency: ms per image.
+        front_probability: that no other candidate of the confirmation is better in both.
+    """
+
+    quality: Interval
+    at_infinity: Interval | None
+    latency: Interval
+    front_probability: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the point is on the front: at least 95 % sure, at most 5 %, or between."""
+        if self.front_probability >= STANDS:
+            return "stands"
+        return "did not stand" if self.front_probability <= 1 - STANDS else "within noise"
+
+    def to_dict(self) -> dict[str, Any]:
+        intervals = {"quality": self.quality, "at_infinity": self.at_infinity, "latency_ms": self.latency}
+        return {
+            **{name: None if found is None else vars(found) for name, found in intervals.items()},
+            "front_probability": self.front_probability,
+            "verdict": self.verdict,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """A second measurement of candidates, under the same fresh seeds.
+
+    Attributes:
+        images: per candidate and seed.
+        seeds: of the sampling noise.
+        points: by trial number.
+        is_relative: whether the quality's noise is relative, as a Frechet distance's is, or in its unit.
+        paired_noise: standard deviation of the quality under one seed, after what all candidates share.
+        common_noise: of what they share.
+        latency_noise: of one latency measurement, relative.
+        protocols: of quality and latency.
+    """
+
+    images: int
+    seeds: tuple[int, ...]
+    points: Mapping[int, ConfirmedPoint]
+    is_relative: bool
+    paired_noise: float
+    common_noise: float
+    latency_noise: float
+    protocols: Mapping[str, Mapping[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Without the points."""
+        return {
+            "images": self.images,
+            "seeds": list(self.seeds),
+            "confidence": CONFIDENCE,
+            "noise": {
+                "paired": self.paired_noise,
+                "common": self.common_noise,
+                "is_relative": self.is_relative,
+                "latency_relative": self.latency_noise,
+            },
+            "protocols": {name: dict(protocol) for name, protocol in self.protocols.items()},
+        }
+
+
+def confirmation_of(evidence: Remeasured, names: Sequence[str], *, images: int | None = None) -> Confirmation | None:
+    """The confirmation that the evidence makes; None if there is none yet.
+
+    Candidates with at least two seeds take part, with the seeds that all of them have.
+
+    Args:
+        evidence: what was measured again.
+        names: of quality and latency.
+        images: take the measurements with this number of images; None takes the most for which there are any.
+    """
+    for num in sorted(evidence, reverse=True) if images is None else [images]:
+        table = _one_protocol(evidence.get(num, {}), names)
+        table = {number: seeds for number, seeds in table.items() if len(seeds) >= 2}
+        seeds = sorted(set.intersection(*(set(row) for row in table.values()))) if table else []
+        if len(seeds) >= 2:
+            return _confirmation({n: [table[n][seed] for seed in seeds] for n in sorted(table)}, names, num, seeds)
+    return None
+
+
+Rows = Mapping[int, Sequence[Mapping[str, Measurement]]]
+
+
+def _confirmation(rows: Rows, names: Sequence[str], images: int, seeds: Sequence[int]) -> Confirmation:
+    quality, latency = names
+    blocks = {num: _blocks(rows, quality, num) for num in BLOCKS}  # (K, S, b)
+    at_images = blocks[1][:, :, 0].mean(axis=1)
+    small = blocks[max(BLOCKS)]
+    is_biased = _is_biased(quality)
+    noise = PairedNoise.of(small.reshape(len(small), -1), is_relative=is_biased)
+    noise = replace(noise, means=at_images)
+    times = PairedNoise.of(_blocks(rows, latency, 1)[:, :, 0], is_relative=True)
+    half = noise.half_widths()
+    generator = np.random.default_rng(0)
+    drawn = np.stack([noise.draws(_DRAWS, generator), times.draws(_DRAWS, generator)], axis=-1)
+    on_front = np.mean([moocore.is_nondominated(draw, keep_weakly=True) for draw in drawn], axis=0)
+    first = next(iter(rows.values()))[0]
+    infinite = _at_infinity(blocks, half) if is_biased else [None] * len(rows)
+    return Confirmation(
+        images=images,
+        seeds=tuple(seeds),
+        points={
+            number: ConfirmedPoint(
+                quality=Interval.around(at_images[row], half[row]),
+                at_infinity=infinite[row],
+                latency=Interval.around(times.means[row], times.half_widths()[row]),
+                front_probability=float(on_front[row]),
+            )
+            for row, number in enumerate(rows)
+        },
+        is_relative=is_biased,
+        paired_noise=noise.paired / math.sqrt(max(BLOCKS)),
+        common_noise=noise.common / math.sqrt(max(BLOCKS)),
+        latency_noise=float(np.hypot(times.paired, times.common)),
+        protocols={name: _protocol(first[name]) for name in names},
+    )
+
+
+def _blocks(rows: Rows, name: str, num: int) -> np.ndarray:
+    """(K, S, num) values of `name` on each block."""
+    return np.array(
+        [
+            [[found[block_name(name, index, num)].value for index in range(num)] for found in seeds]
+            for seeds in rows.values()
+        ]
+    )
+
+
+def _at_infinity(blocks: Mapping[int, np.ndarray], half: np.ndarray) -> list[Interval]:
+    """The line's end for every candidate; `half` (K,) is the half width at all images."""
+    means = {num: values.mean(axis=2) for num, values in blocks.items()}  # (K, S) each
+    ends = at_infinity(means)
+    scale = means[1].mean(axis=1)
+    added = (ends - means[1]) / scale[:, None]
+    candidates, seeds = added.shape
+    freedom = (seeds - 1) * candidates
+    scatter = np.sqrt(((added - added.mean(axis=1, keepdims=True)) ** 2).sum() / freedom / seeds)
+    scatter *= stats.t.ppf((1 + CONFIDENCE) / 2, freedom)
+    fit = np.sqrt(np.mean((curvature(means).mean(axis=1) / scale) ** 2))
+    wide = np.sqrt(half**2 + scale**2 * (scatter**2 + fit**2))
+    return [Interval.around(end, width) for end, width in zip(ends.mean(axis=1), wide, strict=True)]
+
+
+def _is_biased(name: str) -> bool:
+    """Frechet distances are biased by the number of images, kernel distances (KID) are not."""
+    return not name.startswith("kid")
+
+
+def _one_protocol(
+    evidence: Mapping[int, Mapping[int, Mapping[str, Measurement]]], names: Sequence[str]
+) -> dict[int, dict[int, Mapping[str, Measurement]]]:
+    """What was measured under the protocol of most of it: two machines never share a front."""
+
+    def key(found: Mapping[str, Measurement]) -> str:
+        return canonical_json([_protocol(found[name]) for name in names])
+
+    def every() -> Iterable[Mapping[str, Measurement]]:
+        return (found for seeds in evidence.values() for found in seeds.values())
+
+    counts = Counter(key(found) for found in every())
+    most = max(counts, key=lambda protocol: counts[protocol], default="")
+    return {
+        number: {seed: found for seed, found in seeds.items() if key(found) == most}
+        for number, seeds in evidence.items()
+    }
+
+
+def _protocol(found: Measurement) -> dict[str, Any]:
+    return {name: value for name, value in found.protocol.items() if name != "seed"}

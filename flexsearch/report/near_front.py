@@ -1,0 +1,45 @@
+"""Which trials a second measurement is for: the front, every baseline, and what noise may have kept off the front."""
+
+import moocore
+import numpy as np
+
+from flexsearch.report.front import Front
+from flexsearch.study.store import TrialRecord
+
+NOISES = 2.0
+
+
+def near_front(front: Front) -> list[TrialRecord]:
+    """Dominated trials whose quality is within `NOISES` paired noises of the front at their latency, nearest first.
+
+    The front at a latency is its best point that is at least as fast. Without a measured noise there are none.
+    """
+    if front.noise is None:
+        return []
+    margin = NOISES * front.noise.paired
+    found = [(_behind(front, record), record.number, record) for record in front.others]
+    return [record for behind, _, record in sorted(found) if behind <= margin]
+
+
+def _behind(front: Front, record: TrialRecord) -> float:
+    quality, latency = front.values(record)
+    ahead = [values[0] for values in map(front.values, front.points) if values[-1] <= latency]
+    return quality - min(ahead, default=quality)
+
+
+def to_confirm(front: Front, *, top: int | None = None) -> list[TrialRecord]:
+    """Every baseline, and the searched trials on the front and near it, by number.
+
+    Args:
+        front: of the run.
+        top: take at most this many searched trials: those of the front that add most to the hypervolume, then the
+            nearest to it. None takes all.
+    """
+    searched = [record for record in front.points if record.baseline is None]
+    if searched:
+        table = np.array([front.values(record) for record in front.points])
+        added = moocore.hv_contributions(table, ref=np.array(front.reference_point))
+        worth = {record.number: value for record, value in zip(front.points, added, strict=True)}
+        searched.sort(key=lambda record: -worth[record.number])
+    searched += near_front(front)
+    return sorted([*front.baselines, *searched[:top]], key=lambda record: record.number)

@@ -1,0 +1,94 @@
+"""The orders of a confirmation: finished candidates, each under several fresh seeds, one seed after the other.
+
+No seed is one that the search has seen: what chose a candidate cannot confirm it. Under one seed all candidates see the
+same noise and the same conditions.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from flexsearch.study.local import run_locally
+from flexsearch.study.lock import one_driver
+from flexsearch.study.queue import OrderQueue
+from flexsearch.study.store import Store, TrialRecord
+from flexsearch.trial.contract import TrialOrder, TrialResult
+
+FIRST_SEED = 10_000
+
+
+def fresh_seeds(study_seed: int, num: int, *, first: int = FIRST_SEED) -> list[int]:
+    """Seeds that no trial and no measurement of the noise has used; those that are there stay as `num` grows."""
+    return [study_seed + first + index for index in range(num)]
+
+
+def confirmation_orders(records: Sequence[TrialRecord], *, seeds: Sequence[int], run_dir: Path) -> list[TrialOrder]:
+    """Every candidate under every seed, all candidates under the first seed first."""
+    return [
+        TrialOrder(
+            number=record.number,
+            candidate=record.candidate,
+            run_dir=run_dir,
+            seed=seed,
+            baseline=record.baseline,
+            fine_tuned=record.baseline is None or not record.candidate.schedule.is_dense,
+            is_repetition=True,
+        )
+        for seed in seeds
+        for record in records
+    ]
+
+
+class Confirmations(OrderQueue):
+    """What of a confirmation is still to be measured; results go to the store.
+
+    Args:
+        store: the evidence.
+        records: the candidates.
+        seeds: sampling seeds.
+        images: per candidate and seed.
+        run_dir: where the trials' models lie.
+    """
+
+    def __init__(
+        self, *, store: Store, records: Sequence[TrialRecord], seeds: Sequence[int], images: int, run_dir: Path
+    ) -> None:
+        done = store.confirmations().get(images, {})
+
+        def record(order: TrialOrder, result: TrialResult) -> None:
+            store.record_confirmation(order.number, result, seed=order.seed, images=images)
+
+        orders = confirmation_orders(records, seeds=seeds, run_dir=run_dir)
+        missing = [order for order in orders if order.seed not in done.get(order.number, {})]
+        super().__init__(missing, record=record, farewell="everything is measured again")
+
+
+def confirm(
+    store: Store,
+    records: Sequence[TrialRecord],
+    *,
+    seeds: Sequence[int],
+    images: int,
+    run_dir: Path,
+    begins: Callable[[Confirmations], None],
+) -> None:
+    """Measures what is missing, in this process. The same call goes on after an interruption.
+
+    Args:
+        store: of the run; gets the results.
+        records: the candidates.
+        seeds: sampling seeds.
+        images: per candidate and seed.
+        run_dir: the run directory.
+        begins: called with what is to be done, if there is anything.
+
+    Raises:
+        UserError: the run is being searched, or something that it needs is gone.
+    """
+    with one_driver(run_dir, store.engine, store.study):
+        missing = Confirmations(store=store, records=records, seeds=seeds, images=images, run_dir=run_dir)
+        if len(missing):
+            from flexsearch.trial.remeasure import remeasure
+
+            begins(missing)
+            run_locally(missing, partial(remeasure, images=images))

@@ -1,0 +1,110 @@
+"""A finished trial's model, measured again on fresh noise: what a confirmation does once per candidate and seed.
+
+Nothing is trained: the model is the one that the trial kept, or the dense base. Features are kept, images are not, so
+many images take little memory.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from flexsearch.data.images import to_uint8
+from flexsearch.diffusion.sampling import generate
+from flexsearch.errors import UserError
+from flexsearch.measurement import Measurement
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.fid_infinity import BLOCKS, MIN_IMAGES, block_name
+from flexsearch.objectives.quality import measure_features
+from flexsearch.trial.clock import Clock
+from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
+from flexsearch.trial.latency import time_images
+from flexsearch.trial.life import CHECKPOINT
+from flexsearch.trial.workbench import Workbench, workbench
+
+
+def remeasure(order: TrialOrder, report: Report, *, images: int) -> TrialResult:
+    """Measures the objectives of one candidate under one seed.
+
+    Args:
+        order: which trial, under which sampling seed; `fine_tuned` is False for the dense base.
+        report: called as it goes on.
+        images: to draw.
+
+    Returns:
+        Latency, and quality: of all images, and of each of their halves and quarters, as independent repetitions and
+        for extrapolation to infinitely many.
+
+    Raises:
+        UserError: the trial's model is gone, or too few images.
+    """
+    if images < MIN_IMAGES:
+        raise UserError(f"must be at least {MIN_IMAGES}, but got {images}", field="--images", nearest=MIN_IMAGES)
+    clock = Clock()
+    with clock.phase("prepare"):
+        report(Progress(phase="prepare"))
+        bench = workbench(order.run_dir)
+        model = _kept(order, bench)
+    with clock.phase("latency"):
+        report(Progress(phase="latency"))
+        latency, _ = time_images(model, order, bench)
+    with clock.phase("sample"):
+        features = _features(model, order, bench, report, images)
+    with clock.phase("score"):
+        report(Progress(phase="score"))
+        measured = [*_quality(features, order, bench), latency]
+    return TrialResult(state="complete", measurements={found.name: found for found in measured}, seconds=clock.seconds)
+
+
+def _kept(order: TrialOrder, bench: Workbench) -> FlexDiT:
+    """The averaged weights that the trial kept, or the dense base."""
+    if not order.fine_tuned:
+        return bench.inputs.base.model
+    folder = order.run_dir / "trials" / str(order.number) / CHECKPOINT
+    if not folder.is_dir():
+        raise UserError(f"trial {order.number} cannot be measured again: its model is not there", field=str(folder))
+    model: FlexDiT = FlexDiT.from_pretrained(folder).to(bench.inputs.device).eval()
+    return model
+
+
+def _features(model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report, images: int) -> Tensor:
+    """(images, D) features of the objective's extractor, in the order of the images."""
+    batch, rows, done = bench.settings.objectives.fid.batch, [], 0
+    drawn = generate(
+        model.eval(),
+        bench.inputs.base.scheduler,
+        conditions=bench.inputs.data.conditions,
+        num_images=images,
+        batch=batch,
+        sampler_steps=order.candidate.sampler_steps,
+        seed=order.seed,
+        settings=bench.settings.sampling,
+    )
+    while done < images:
+        with bench.turn.shared():
+            seen = to_uint8(bench.inputs.decode(next(drawn))).cpu()
+            rows.append(extract_features(seen, extractor=bench.inputs.judges[0].extractor, batch=batch))
+        done += len(seen)
+        report(Progress(phase="sample", done=done, total=images))
+    return torch.cat(rows)
+
+
+def _quality(features: Tensor, order: TrialOrder, bench: Workbench) -> list[Measurement]:
+    """The objective on all images, then on every block of them."""
+    judge, sampling = bench.inputs.judges[0], bench.settings.sampling
+    judge = replace(judge, metrics=judge.metrics[:1])
+    facts = {
+        "sampler": type(bench.inputs.base.scheduler).__name__,
+        "guidance": sampling.guidance,
+        "dtype": sampling.dtype,
+        "seed": order.seed,
+    }
+    measured = []
+    for num in BLOCKS:
+        for index, block in enumerate(features.tensor_split(num)):
+            with bench.turn.shared():
+                (found,) = measure_features(block, judge=judge)
+            name = block_name(found.name, index, num)
+            measured.append(replace(found, name=name, protocol={**found.protocol, **facts}))
+    return measured

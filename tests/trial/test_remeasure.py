@@ -1,0 +1,76 @@
+"""A finished trial measured again: the same model, the same images under the same seed, and nothing trained."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flexsearch.config import parse_config
+from flexsearch.errors import UserError
+from flexsearch.objectives.fid_infinity import BLOCKS, block_name
+from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.trial.contract import TrialOrder
+from flexsearch.trial.life import run_trial
+from flexsearch.trial.prepare import prepare
+from flexsearch.trial.remeasure import remeasure
+
+QUALITY = "fid_fashion_cnn"
+
+
+def nothing(*_: object) -> None:
+    """Reports to nobody."""
+
+
+@pytest.fixture
+def order(tmp_path: Path, tiny_config: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> TrialOrder:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = parse_config(tiny_config())
+    run_dir = tmp_path / "run"
+    config.save(run_dir)
+    prepare(run_dir, config.trial_settings, seed=0, report=nothing)
+    candidate = config.search_space.build(next(iter(config.search_space.choices())))
+    return TrialOrder(number=3, candidate=candidate, run_dir=run_dir, seed=0)
+
+
+def test_the_same_images_have_the_same_distance(order: TrialOrder) -> None:
+    own = run_trial(order, nothing).measurements
+    files = sorted(order.run_dir.rglob("*"))
+    again = remeasure(replace(order, is_repetition=True), nothing, images=20)
+    assert again.measurements[QUALITY].value == pytest.approx(own[QUALITY].value, rel=1e-6)
+    assert again.measurements[QUALITY].protocol == own[QUALITY].protocol
+    assert again.measurements["latency_ms"].protocol == own["latency_ms"].protocol
+    assert again.curve == ()
+    assert sorted(order.run_dir.rglob("*")) == files
+    assert set(again.seconds) == {"prepare", "latency", "sample", "score"}
+
+
+def test_blocks_are_the_images_themselves(order: TrialOrder) -> None:
+    """The first half of 20 images is the 10 images that the same seed draws alone."""
+    run_trial(order, nothing)
+    order = replace(order, seed=10_000, is_repetition=True)
+    whole, half = (remeasure(order, nothing, images=images).measurements for images in (20, 10))
+    names = {block_name(QUALITY, index, num) for num in BLOCKS for index in range(num)}
+    assert set(whole) == {*names, "latency_ms"}
+    first = whole[block_name(QUALITY, 0, 2)]
+    assert first.value == pytest.approx(half[QUALITY].value, rel=1e-6)
+    assert first.protocol == half[QUALITY].protocol
+    assert first.protocol["images"] == 10
+    assert first.protocol["seed"] == 10_000
+    assert whole[block_name(QUALITY, 1, 2)].value != first.value
+
+
+def test_the_dense_base_needs_no_kept_model(order: TrialOrder) -> None:
+    dense = Candidate(schedule=DensitySchedule.all_dense(8), sampler_steps=2)
+    order = replace(order, candidate=dense, baseline="dense", fine_tuned=False)
+    own = run_trial(replace(order, number=4), nothing).measurements
+    again = remeasure(replace(order, is_repetition=True), nothing, images=20).measurements
+    assert again[QUALITY].value == pytest.approx(own[QUALITY].value, rel=1e-6)
+
+
+def test_what_cannot_be_measured_is_said(order: TrialOrder) -> None:
+    with pytest.raises(UserError, match="trial 3 cannot be measured again: its model is not there"):
+        remeasure(order, nothing, images=20)
+    with pytest.raises(UserError, match="--images: must be at least 8, but got 7; nearest legal: 8"):
+        remeasure(order, nothing, images=7)
