@@ -23,8 +23,8 @@ class SearchSettings:
             and the best quality that schedules reach, is passed over, at most this many less one in a row; 1 never.
         noise_schedules: schedules whose FID is measured again under other seeds, once per study; 0 measures none.
         noise_seeds: further seeds for each of them.
-        long_schedules: schedules that are trained for longer at the end, to see whether short trials rank as long ones do;
-            0 trains none.
+        long_schedules: schedules that are trained for longer at the end, to see whether short trials rank as long ones
+            do; 0 trains none.
         long_factor: how many times a trial's own updates they get.
         max_retries: how often a trial that was interrupted is started again.
     """

@@ -278,17 +278,26 @@ def test_pretrain_makes_a_base_that_a_search_takes(
     assert flexsearch("run", space, "--run-dir", tmp_path / "r", "--executor", "local").code == 0
 
 
-def test_noise_is_measured_once_and_shown(flexsearch: Call, tiny_space: Call, tmp_path: Path) -> None:
-    space = tiny_space(search={"noise_schedules": 2, "noise_seeds": 1})
+def test_noise_and_rankings_are_measured_once_and_shown(flexsearch: Call, tiny_space: Call, tmp_path: Path) -> None:
+    space = tiny_space(
+        search={"trials": 8, "noise_schedules": 2, "noise_seeds": 1, "long_schedules": 2},
+        space={"sampler_steps": 1},
+        early_stopping={"rungs": [0.5], "keep": 1.0, "images": 10},
+    )
     outcome = flexsearch("run", space, "--run-dir", tmp_path / "noise", "--executor", "local")
     assert outcome.code == 0
     assert "Noise of fid_fashion_cnn:" in outcome.out
     found = front(flexsearch, tmp_path / "noise")
     assert found["noise"]["num_schedules"] == 2
     assert found["noise"]["num_seeds"] == 2
+    assert "Ranking at equal sampler steps: Kendall's tau" in outcome.out
+    assert [(one["earlier"], one["later"]) for one in found["rank_correlations"]] == [(1, 2), (2, 6)]
+    assert all(-1 <= one["tau"] <= 1 for one in found["rank_correlations"])
+    assert found["rank_correlations"][1]["num_pairs"] == 1
+    assert found["cost_s"]["long: fine-tune"] > 0
     log = (tmp_path / "noise" / "run.log").read_text()
     assert flexsearch("run", space, "--run-dir", tmp_path / "noise", "--executor", "local").code == 0
-    assert (tmp_path / "noise" / "run.log").read_text().count("measuring the noise") == log.count("measuring the noise")
+    assert (tmp_path / "noise" / "run.log").read_text().count("measuring") == log.count("measuring") == 2
     more = ("--run-dir", tmp_path / "noise", "--executor", "local", "--set", "search.noise_seeds=2")
     assert flexsearch("run", space, *more).code == 0
     assert front(flexsearch, tmp_path / "noise")["noise"]["num_seeds"] == 3
