@@ -130,13 +130,10 @@ def answer(evidence: Evidence) -> Answer:
         differences = {one.trial: _over_curve(one, curve) for one in searched}
         num = sum(found is not None for found in differences.values())
         gains[name] = {
-            trial: None if found is None else gain_of(found, num_compared=num)
-            for trial, found in differences.items()
+            trial: None if found is None else gain_of(found, num_compared=num) for trial, found in differences.items()
         }
     baselines = [one for one in evidence.candidates if one.baseline is not None]
-    return Answer(
-        evidence=evidence, gains=gains, dominated=tuple(_dominated(one, searched) for one in baselines)
-    )
+    return Answer(evidence=evidence, gains=gains, dominated=tuple(_dominated(one, searched) for one in baselines))
 
 
 def gain_of(differences: np.ndarray, *, num_compared: int) -> Gain:

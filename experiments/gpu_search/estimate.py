@@ -14,7 +14,6 @@ from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import plan_macs
 from flexsearch.study.baselines import baseline_steps
 
-ASSUMED_TFLOPS = 100.0
 _TRIAL_OVERHEAD_S = 3.0  # copying the model, writing it, SQL
 _START_S = 15.0  # of a command
 _CONFIRMED = 20  # candidates: a front, what is near it, baselines

@@ -66,9 +66,7 @@ def evidence_of(run: Run, front: Front, *, images: int | None) -> Evidence:
     quality, latency = (objective.name for objective in front.objectives)
     records = {record.number: record for record in (*front.points, *front.baselines)}
     if images is None:
-        values = {
-            number: {run.search.seed: record.measurements} for number, record in records.items()
-        }
+        values = {number: {run.search.seed: record.measurements} for number, record in records.items()}
     else:
         everyone = {record.number: record for record in run.store.trials()}
         values = run.store.confirmations()[images]

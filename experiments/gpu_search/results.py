@@ -88,8 +88,8 @@ def log_entry(
         f"## {date.today().isoformat()}: a search on {device}",
         "",
         *(["SMOKE TEST: the numbers mean nothing.", ""] if small else []),
-        "Question: does the search find schedules that dominate the paper's hand-made layout, and dense at fewer steps, at",
-        f"equal measured latency? `experiments/gpu_search/run.py`; {measured}; quality is `{evidence.objective}`.",
+        "Question: does the search find schedules that dominate the paper's hand-made layout, and dense at fewer steps,",
+        f"at equal measured latency? `experiments/gpu_search/run.py`; {measured}; quality is `{evidence.objective}`.",
         "",
         *[f"- {_sentence(answer, curve)}" for curve in _CURVE_NAMES],
         *[f"- {_domination(one)}" for one in answer.dominated],
@@ -98,8 +98,8 @@ def log_entry(
         "|---|---|---|---|---|---|---|",
         *[_row(answer, one) for one in sorted(evidence.candidates, key=lambda one: one.latency_ms.mean())],
         "",
-        "Gains are paired differences at equal latency; brackets hold 95 % intervals for all candidates of a column together,",
-        "of sampling noise only (each schedule was trained once).",
+        "Gains are paired differences at equal latency; brackets hold 95 % intervals for all candidates of a column",
+        "together, of sampling noise only (each schedule was trained once).",
         "",
         f"Cost: {_cost(device_s)}; trials: {', '.join(f'{num} {state}' for state, num in counts.items() if num)}.",
     ]
@@ -119,7 +119,8 @@ def _sentence(answer: Answer, curve: str) -> str:
     )
     return (
         f"Against {name} at equal latency: {sure}; the most ahead is trial {candidate.trial} "
-        f"({candidate.schedule}, {candidate.sampler_steps} steps, {candidate.latency_ms.mean():.3g} ms) by {shown(gain)}."
+        f"({candidate.schedule}, {candidate.sampler_steps} steps, {candidate.latency_ms.mean():.3g} ms) by "
+        f"{shown(gain)}."
     )
 
 

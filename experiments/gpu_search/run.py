@@ -1,17 +1,18 @@
 """A real search on a real GPU: does it find schedules that dominate the paper's layout and dense at fewer steps?
 
-    uv run python experiments/gpu_search/run.py                                      # one H100, about 90 minutes (estimate)
-    uv run python experiments/gpu_search/run.py --sizes short --sitting-minutes 9    # a smaller base, about 25 (estimate)
-    uv run python experiments/gpu_search/run.py --smoke --images FOLDER              # two CPU cores, minutes: checks the script
+    uv run python experiments/gpu_search/run.py                                    # one H100, 85 minutes (estimate)
+    uv run python experiments/gpu_search/run.py --sizes short --sitting-minutes 9  # narrower base, 25 (estimate)
+    uv run python experiments/gpu_search/run.py --smoke --images FOLDER            # two CPU cores: checks the script
 
 Stages: `base` trains the 32x32 base of search_spaces/fashion_mnist.yaml, `search` makes its warm start and runs 100
-trials in this process's child (no Ray), `confirm` measures the front again on fresh noise, `answer` compares (answer.py)
+trials one after the other (no Ray), `confirm` measures the front again on fresh noise, `answer` compares (answer.py)
 and writes STATE/results/: answer.json, front.csv, front.png, log_entry.md.
 
-It works in sittings. With `--sitting-minutes 9` the command stops cleanly before 9 minutes are over (exit status 130) and
-the same command goes on, on the same machine or, with the folder STATE copied there, on another of the same kind (another
-kind is refused: latencies would not compare). An interrupt loses no update of the base or the warm start, and at most one
-trial. STATE/ledger.csv counts every second of every command as device time.
+It works in sittings. With `--sitting-minutes 9` the work is interrupted after 9 minutes and the command ends within the
+tenth (exit status 130). The same command goes on, on the same machine or, with the folder STATE copied there, on
+another with the same device (another device is refused: latencies would not compare). That loses no update of the base
+or the warm start, and at most one trial. STATE/ledger.csv counts every second of every sitting as device time, start-up
+and interrupted work included.
 
 No network is needed: `--images` takes the folder with Fashion-MNIST's four `.gz` files (31 MB, e.g. Debian's package
 `dataset-fashion-mnist`: /usr/share/datasets/fashion-mnist). Without it torchvision downloads them.
@@ -21,7 +22,10 @@ for the full base (32.5 M parameters), 232 and 246 MB for `short` (14.5 M). Afte
 warm start (138 and 62 MB) and a model (130 and 58 MB) per trial that may still be on the front; at the end of a sitting
 the others are removed, with everything that is made again in seconds. So the full search is carried as some GB, and one
 that must fit into tens of MB is not carried in the middle at all: take the sittings one after the other on one machine,
-and then STATE/results, STATE/ledger.csv and STATE/run/study.db alone.
+and then only STATE/results, STATE/ledger.csv and STATE/run/study.db.
+
+How long it takes is an estimate (estimate.py, `--estimate`): multiply-accumulates over an assumed 100 TFLOP/s, an
+eighth of an H100's bf16 matrix rate. Nothing of it was measured on a GPU.
 """
 
 import argparse
@@ -36,19 +40,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from answer import answer
-from estimate import ASSUMED_TFLOPS, estimate_s
-from evidence import evidence_of
-from results import write_results
 from sitting import INTERRUPTED, Ledger, Sitting
-from state import described, prune, sizes_mib, unpack_images
 
-from flexsearch.cli.results import front_of_run, open_run
-from flexsearch.config import load_config
 from flexsearch.errors import UserError
 from flexsearch.files import write_atomically
-from flexsearch.objectives.latency import device_name
-from flexsearch.trial.inputs import trial_device
+
+# Everything that imports torch waits until the clock runs.
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -93,16 +90,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", choices=("full", "short", "smoke"), default="full")
     parser.add_argument("--smoke", action="store_const", const="smoke", dest="sizes", help="same as --sizes smoke")
     parser.add_argument("--estimate", action="store_true", help="print how long it may take, and do nothing")
-    parser.add_argument("--tflops", type=float, default=ASSUMED_TFLOPS, help="the rate that --estimate assumes")
+    parser.add_argument("--tflops", type=float, default=100.0, help="the rate that --estimate assumes")
     return parser.parse_args()
 
 
 def main() -> int:
-    chosen, sizes = (given := arguments()), Sizes.read(given.sizes)
+    begun, chosen = time.monotonic(), arguments()
+    state, sizes = chosen.state.resolve(), Sizes.read(chosen.sizes)
     if chosen.estimate:
         print_estimate(sizes, tflops=chosen.tflops)
         return 0
-    begun, state = time.monotonic(), chosen.state.resolve()
     check_same_sizes(state, sizes)
     environment = {
         **os.environ,
@@ -111,26 +108,39 @@ def main() -> int:
     }
     if "confirm" in chosen.stages:
         check_command("confirm", environment)
-    if chosen.images is not None:
-        unpack_images(chosen.images, state)
     ledger = Ledger(state / "ledger.csv")
     sitting = Sitting(
         number=max((entry.sitting for entry in ledger.entries), default=0) + 1,
+        begun_at=begun,
         ends_at=begun + 60 * chosen.sitting_minutes if chosen.sitting_minutes else float("inf"),
-        device=device_name(trial_device()),
+        device=this_device(),
         folder=state,
         environment=environment,
     )
     try:
+        if chosen.images is not None:
+            from state import unpack_images
+
+            unpack_images(chosen.images, state)
         for stage in chosen.stages:
             if stage == "answer":
+                sitting.count_the_rest(ledger)
                 write_answer(state, sizes, ledger)
             elif not ledger.is_done(stage) and not sitting.run(stage, command_of(stage, sizes), ledger):
                 print(f"the sitting is over in stage {stage}: the same command goes on", file=sys.stderr)
                 return INTERRUPTED
     finally:
         tidy(state, images_come_again=chosen.images is not None)
+        sitting.count_the_rest(ledger)
     return 0
+
+
+def this_device() -> str:
+    """The name of the device that trials run on."""
+    from flexsearch.objectives.latency import device_name
+    from flexsearch.trial.inputs import trial_device
+
+    return device_name(trial_device())
 
 
 def command_of(stage: str, sizes: Sizes) -> list[str]:
@@ -169,6 +179,12 @@ def check_same_sizes(state: Path, sizes: Sizes) -> None:
 
 def write_answer(state: Path, sizes: Sizes, ledger: Ledger) -> None:
     """Answers from the confirmation, or without one from what the search saw."""
+    from answer import answer
+    from evidence import evidence_of
+    from results import write_results
+
+    from flexsearch.cli.results import front_of_run, open_run
+
     run = open_run(state / "run")
     front = front_of_run(run)
     images = sizes.confirm_images if ledger.is_done("confirm") else None
@@ -185,6 +201,10 @@ def write_answer(state: Path, sizes: Sizes, ledger: Ledger) -> None:
 
 def tidy(state: Path, *, images_come_again: bool) -> None:
     """Makes STATE as small as it can be, and says how large it is."""
+    from state import described, prune, sizes_mib
+
+    from flexsearch.cli.results import front_of_run, open_run
+
     front = front_of_run(open_run(state / "run")) if (state / "run" / "config.yaml").exists() else None
     before = sizes_mib(state)
     prune(state, front, images_come_again=images_come_again)
@@ -192,10 +212,13 @@ def tidy(state: Path, *, images_come_again: bool) -> None:
 
 
 def print_estimate(sizes: Sizes, *, tflops: float) -> None:
+    """Prints the minutes that every stage may take."""
+    from estimate import estimate_s
+
+    from flexsearch.config import load_config
+
     config = load_config(SPACE, sizes.options()[1::2])
-    seconds = estimate_s(
-        config, confirm_images=sizes.confirm_images, confirm_seeds=sizes.confirm_seeds, tflops=tflops
-    )
+    seconds = estimate_s(config, confirm_images=sizes.confirm_images, confirm_seeds=sizes.confirm_seeds, tflops=tflops)
     for stage, one in seconds.items():
         print(f"{stage:12} {one / 60:6.1f} min")
     print(f"{'in all':12} {sum(seconds.values()) / 60:6.1f} min at an assumed {tflops:.0f} TFLOP/s (an estimate)")

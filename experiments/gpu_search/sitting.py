@@ -1,7 +1,8 @@
 """One sitting: commands run one after the other until the time is up; what they took is counted, losses included.
 
-Every second of a command counts as device time, from its start to its end, imports and interrupted work included. The
-ledger is written while a command runs, so that a machine that is taken away is counted too.
+Every second of a sitting counts as device time: a command from its start to its end, interrupted work included, and
+what is between commands as stage "around". The ledger is written while a command runs, so that a machine that is taken
+away is counted too.
 """
 
 import csv
@@ -92,6 +93,7 @@ class Sitting:
 
     Attributes:
         number: of the sitting, from 1.
+        begun_at: on the monotonic clock.
         ends_at: on the monotonic clock; commands are interrupted then.
         device: its name.
         folder: where commands run.
@@ -99,6 +101,7 @@ class Sitting:
     """
 
     number: int
+    begun_at: float
     ends_at: float
     device: str
     folder: Path
@@ -130,6 +133,12 @@ class Sitting:
         if outcome == "failed":
             raise UserError(f"failed with exit status {code}: {' '.join(command)}", field=stage)
         return outcome == "done"
+
+    def count_the_rest(self, ledger: Ledger) -> None:
+        """Notes what this sitting took so far beside what is noted."""
+        noted = sum(entry.seconds for entry in ledger.entries if entry.sitting == self.number)
+        ledger.begin("around", sitting=self.number, device=self.device)
+        ledger.update(seconds=time.monotonic() - self.begun_at - noted, outcome="done")
 
 
 def _ended(child: subprocess.Popen[bytes]) -> int:

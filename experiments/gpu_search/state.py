@@ -12,9 +12,7 @@ from flexsearch.study.store import TrialRecord
 from flexsearch.trial.life import CHECKPOINT
 
 RAW = Path("data", "FashionMNIST", "raw")
-FILES = tuple(
-    f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
-)
+FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 _NEAR = 0.3  # no noise of a Frechet distance that is worth searching with is half as large
 
 

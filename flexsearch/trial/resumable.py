@@ -13,9 +13,7 @@ from flexsearch.diffusion.training import Step, Training
 from flexsearch.files import replacing
 
 
-def train_resumably(
-    training: Training, checkpoint: Path, *, save_every: int, report: Callable[[Step], None]
-) -> None:
+def train_resumably(training: Training, checkpoint: Path, *, save_every: int, report: Callable[[Step], None]) -> None:
     """Trains to the last update, from `checkpoint` if it is there. The caller removes it once its own file is whole.
 
     Args:
