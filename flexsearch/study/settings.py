@@ -19,7 +19,7 @@ class SearchSettings:
         startup: trials drawn at random before the sampler learns.
         seed: of the sampler, of training and of sampling noise.
         baseline_steps: sampler steps at which the dense base is evaluated; none takes those of the space.
-        paper_steps: sampler steps at which the paper's schedules are evaluated; none takes the most of the dense base's.
+        paper_steps: sampler steps at which the paper's schedules are evaluated; none takes the dense base's most.
         noise_schedules: schedules whose FID is measured again under other seeds, once per study; 0 measures none.
         noise_seeds: further seeds for each of them.
         max_retries: how often a trial that was interrupted is started again.
