@@ -10,7 +10,7 @@ from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.paths import PREFIX
 from flexsearch.trial.device import trial_device
-from flexsearch.trial.pretrain import pretrain
+from flexsearch.trial.pretrain import CHECKPOINT, pretrain
 
 _REPORT_EVERY = 50
 
@@ -20,7 +20,8 @@ def pretrain_base(config: RunConfig) -> None:
     if config.pretrain is None:
         raise UserError("is missing: how to train the base, e.g. {updates: 10000}", field="pretrain")
     out = Path(config.base.checkpoint).expanduser()
-    if config.base.checkpoint.startswith(PREFIX) or (out / "transformer").exists():
+    is_done = (out / "transformer").exists() and not (out / CHECKPOINT).exists()
+    if config.base.checkpoint.startswith(PREFIX) or is_done:
         raise UserError("is there already", field=f"base.checkpoint: {config.base.checkpoint}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:

@@ -79,18 +79,24 @@ class Training:
         model_time = self.process.model_time(batch.time)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.optimisation.dtype == "bf16"):
             output = self.model(noisy, model_time, **batch.condition).sample
+            if self.optimisation.distillation and self.teacher is not None:
+                target = self.teacher(update, batch, noisy, model_time)
+            else:
+                target = None
         loss = self.process.loss(output, clean=batch.clean, noise=batch.noise, time=batch.time)
-        if self.optimisation.distillation and self.teacher is not None:
-            target = self.teacher(update, batch, noisy, model_time)
+        if target is not None:
             loss = loss + self.optimisation.distillation * ((output - target).float() ** 2).flatten(1).mean(1)
         return loss.mean()
 
     def run(self) -> Iterator[Step]:
-        """Trains to the last update, from wherever it is, yielding after each one."""
+        """Trains to the last update, from wherever it is, yielding after each one.
+
+        The next batch is made while the device still computes: reading the loss waits for it.
+        """
         parameters = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        while self.num_done < self.optimisation.updates:
-            update = self.num_done
-            batch = self.stream.at(update).to(self.device)
+        coming = self._batch_of(self.num_done)
+        while coming is not None:
+            update, batch = self.num_done, coming
             self.model.train()
             if self.before_update is not None:
                 self.before_update(update, batch)
@@ -104,7 +110,12 @@ class Training:
             self.optimizer.step()
             self.average.update_parameters(self.model)
             self.num_done += 1
+            coming = self._batch_of(self.num_done)
             yield Step(update=self.num_done, loss=float(loss.detach()))
+
+    def _batch_of(self, update: int) -> Batch | None:
+        """The batch of an update, on its way to the device; None after the last."""
+        return self.stream.at(update).to(self.device) if update < self.optimisation.updates else None
 
     def state_dict(self) -> dict[str, Any]:
         return {

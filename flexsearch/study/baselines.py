@@ -27,7 +27,7 @@ def baseline_steps(space: SearchSpace, settings: SearchSettings) -> list[int]:
 
 
 def baselines_of(space: SearchSpace, settings: SearchSettings, shape: TransformerShape) -> list[Baseline]:
-    """The baselines of a search, the dense base first; the paper's schedules run at the most steps.
+    """The baselines of a search, the dense base first; the paper's schedules run at `paper_steps`, by default the most.
 
     "FlexDiT paper" is its r in [0.61, 0.86] schedule, scaled to this model; where the paper has others for just this
     model, they follow under their names.
@@ -51,6 +51,11 @@ def baselines_of(space: SearchSpace, settings: SearchSettings, shape: Transforme
         name: preset.schedule for name, preset in PRESETS.items() if preset.shape == shape and preset.schedule != paper
     }
     return baselines + [
-        Baseline(name=name, candidate=Candidate(schedule=schedule, sampler_steps=steps[0]), fine_tuned=True)
+        Baseline(
+            name=name if index == 0 else f"{name}, {num} steps",
+            candidate=Candidate(schedule=schedule, sampler_steps=num),
+            fine_tuned=True,
+        )
         for name, schedule in schedules.items()
+        for index, num in enumerate(sorted(set(settings.paper_steps), reverse=True) or steps[:1])
     ]

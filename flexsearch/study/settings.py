@@ -21,6 +21,7 @@ class SearchSettings:
         baseline_steps: sampler steps at which the dense base is evaluated; none takes those of the space.
         screen: a proposal that could not reach the front, by the latency that a profile predicts (`flexsearch profile`)
             and the best quality that schedules reach, is passed over, at most this many less one in a row; 1 never.
+        paper_steps: sampler steps at which the paper's schedules are evaluated; none takes the dense base's most.
         noise_schedules: schedules whose FID is measured again under other seeds, once per study; 0 measures none.
         noise_seeds: further seeds for each of them.
         long_schedules: schedules that are trained for longer at the end, to see whether short trials rank as long ones
@@ -35,6 +36,7 @@ class SearchSettings:
     seed: Count = 0
     baseline_steps: tuple[PositiveCount, ...] = ()
     screen: PositiveCount = 1
+    paper_steps: tuple[PositiveCount, ...] = ()
     noise_schedules: Count = 3
     noise_seeds: PositiveCount = 2
     long_schedules: Count = 6

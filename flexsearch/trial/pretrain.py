@@ -14,12 +14,13 @@ from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.diffusion.process import process_of
 from flexsearch.diffusion.training import Step, Training
 from flexsearch.errors import UserError
-from flexsearch.files import replacing
 from flexsearch.models.backbones.dit import new_base, untied
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.settings import BaseSettings
 from flexsearch.trial.fit import check_fit
+from flexsearch.trial.resumable import train_resumably
 
+CHECKPOINT = "training.checkpoint"
 _SAVE_EVERY = 250
 
 
@@ -64,14 +65,8 @@ def pretrain(
     training = Training(model, process=process_of(scheduler), stream=stream, optimisation=optimisation)
     averaged = training.averaged
     assert isinstance(averaged, FlexDiT)
-    checkpoint = out / "training.checkpoint"
-    if checkpoint.exists():
-        training.load_state_dict(torch.load(checkpoint, weights_only=True))
-    for step in training.run():
-        report(step, averaged)
-        if step.update % _SAVE_EVERY == 0:
-            with replacing(checkpoint) as temporary:
-                torch.save(training.state_dict(), temporary)
+    checkpoint = out / CHECKPOINT
+    train_resumably(training, checkpoint, save_every=_SAVE_EVERY, report=lambda step: report(step, averaged))
     untied(averaged.base).cpu().save_pretrained(out / "transformer", safe_serialization=True)
     scheduler.save_pretrained(out / "scheduler")
     checkpoint.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 
 from flexsearch.data.source import DataSource
@@ -20,6 +19,7 @@ from flexsearch.files import replacing
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import Base
 from flexsearch.space.search_space import SearchSpace
+from flexsearch.trial.resumable import train_resumably
 from flexsearch.trial.teacher import live_teacher
 
 _SAVE_EVERY = 200
@@ -53,13 +53,7 @@ def make_warm_start(path: Path, training: Training, *, report: Callable[[Step], 
         report: called after every update.
     """
     checkpoint = path.with_suffix(".checkpoint")
-    if checkpoint.exists():
-        training.load_state_dict(torch.load(checkpoint, weights_only=True))
-    for step in training.run():
-        report(step)
-        if step.update % _SAVE_EVERY == 0 and step.update < training.optimisation.updates:
-            with replacing(checkpoint) as temporary:
-                torch.save(training.state_dict(), temporary)
+    train_resumably(training, checkpoint, save_every=_SAVE_EVERY, report=report)
     weights = {key: value.detach().cpu().contiguous() for key, value in training.averaged.state_dict().items()}
     with replacing(path) as temporary:
         save_file(weights, temporary)
