@@ -57,19 +57,18 @@ class Stopwatch:
         """What a candidate runs."""
         return Generation(plan=self.space.plan(candidate.schedule), sampler_steps=candidate.sampler_steps)
 
-    def times(self, generations: Sequence[Generation], *, what: str) -> tuple[list[float], float]:
-        """(one ratio to the reference per the reference's time of a batch in ms)."""
+    def times(self, generations: Sequence[Generation], *, what: str) -> RelativeTimes:
+        """One time per generation, over that of the dense base."""
         dense = DensitySchedule.all_dense(self.space.num_blocks)
         reference = self.generation(Candidate(schedule=dense, sampler_steps=REFERENCE_STEPS))
         with cpu_threads(self._settings.objectives.latency.threads):
-            ratios, seconds = relative_times(
+            return relative_times(
                 [self._workload(one) for one in generations],
                 self._workload(reference),
                 rounds=self._rounds,
                 device=self.device,
                 report=lambda done, total: self._report(what, done, total),
             )
-        return ratios, seconds * 1000
 
     def _workload(self, one: Generation) -> Workload:
         return generation(
@@ -133,12 +132,13 @@ def _fitted(
         or any("pool" in one.schedule.roles for one in others),
     )
     generations = [*designed, *map(stopwatch.generation, fitted)]
-    ratios, reference_ms = stopwatch.times(generations, what="operations")
+    times = stopwatch.times(generations, what="operations")
     solution = solve(
         [one.counts(sampler_times(scheduler, one.sampler_steps)) for one in generations],
         [one.sampler_steps for one in generations],
-        ratios,
+        times.ratios,
     )
+    reference_ms = times.reference_s * 1000
     unit_ms = reference_ms / settings.objectives.latency.batch
     return LatencyProfile(
         num_blocks=space.num_blocks,
@@ -151,6 +151,7 @@ def _fitted(
         image_ms=solution.once * unit_ms,
         reference_ms=reference_ms,
         sampler_times={num: tuple(sampler_times(scheduler, num)) for num in sorted({*space.sampler_steps, *steps})},
+        noise=statistics.median(times.errors),
         error=0.0,
         kendall_tau=None,
         held_out=(),
@@ -177,9 +178,9 @@ def _tested(
     profile: LatencyProfile, stopwatch: Stopwatch, held_out: Sequence[Candidate], *, batch: int
 ) -> LatencyProfile:
     """The profile with what it predicts and what is measured of `held_out`, both in its own reference's units."""
-    ratios, _ = stopwatch.times([stopwatch.generation(one) for one in held_out], what="schedules outside the fit")
+    times = stopwatch.times([stopwatch.generation(one) for one in held_out], what="schedules outside the fit")
     predicted = [profile.predict(one) for one in held_out]
-    measured = [ratio * profile.reference_ms / batch for ratio in ratios]
+    measured = [ratio * profile.reference_ms / batch for ratio in times.ratios]
     tau = float(kendalltau(predicted, measured).statistic) if len(held_out) > 1 else float("nan")
     return replace(
         profile,
