@@ -16,7 +16,7 @@ from flexsearch.models.untrained import base_or_untrained
 from flexsearch.objectives.composed_latency import HeldOut, LatencyProfile, OperationTime
 from flexsearch.objectives.generation import generation
 from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, cpu_threads
-from flexsearch.objectives.operation_times import Generation, designed_generations, relative_times, solve
+from flexsearch.objectives.operation_times import Generation, RelativeTimes, designed_generations, relative_times, solve
 from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.device import trial_device
@@ -46,7 +46,7 @@ class Stopwatch:
 
     def __init__(self, settings: TrialSettings, *, rounds: int, report: ProfilingReport) -> None:
         keep_freed_memory()
-        self._settings, self._rounds, self._report = settings, rounds, report
+        self._settings, self.rounds, self._report = settings, rounds, report
         self.device = trial_device()
         self.base, self.is_base = base_or_untrained(settings.base, device=self.device)
         self.space: SearchSpace = settings.search_space
@@ -65,7 +65,7 @@ class Stopwatch:
             return relative_times(
                 [self._workload(one) for one in generations],
                 self._workload(reference),
-                rounds=self._rounds,
+                rounds=self.rounds,
                 device=self.device,
                 report=lambda done, total: self._report(what, done, total),
             )
@@ -162,6 +162,7 @@ def _fitted(
             "dtype": settings.sampling.dtype,
             "sampler": type(scheduler).__name__,
             "weights": "base" if stopwatch.is_base else "random",
+            "rounds": stopwatch.rounds,
             "statistic": "median of ratios to the dense base right before and after",
         },
     )
