@@ -135,7 +135,7 @@ def _print_latency(found: dict[str, Any], console: Console) -> None:
     said = accuracy(profile["error"], profile["kendall_tau"], profile["num_held_out"])
     console.print(f"The profile of {profile['device']} {said}.", highlight=False)
     for run in profile["plateaus"]:
-        console.print(plateau_text(run, profile["error"]), highlight=False)
+        console.print(plateau_text(run), highlight=False)
 
 
 def _folded(schedule: str) -> str:

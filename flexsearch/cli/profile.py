@@ -1,5 +1,6 @@
 """`flexsearch profile`: times operations, says how well their sum predicts whole generations, and keeps both."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -38,7 +39,7 @@ def profile_space(config: RunConfig, *, rounds: int) -> dict[str, Any]:
     return {
         "name": config.name,
         **profile.to_dict(),
-        "plateaus": [list(map(str, run)) for run in profile.plateaus()],
+        "plateaus": _plateaus(profile),
         "file": str(path),
     }
 
@@ -64,7 +65,7 @@ def print_profile(found: dict[str, Any]) -> None:
     )
     console.print(accuracy(found["error"], found["kendall_tau"], len(found["held_out"])), highlight=False)
     for run in found["plateaus"]:
-        console.print(plateau_text(run, found["error"]), highlight=False)
+        console.print(plateau_text(run), highlight=False)
     console.print(f"kept in {found['file']}", highlight=False, soft_wrap=True)
 
 
@@ -74,12 +75,17 @@ def accuracy(error: float, kendall_tau: float | None, num: int) -> str:
     return f"predicts {num} schedules outside the fit with a median error of {error:.1%}{tau}"
 
 
-def plateau_text(grids: list[str], error: float) -> str:
+def plateau_text(plateau: Mapping[str, Any]) -> str:
     """That some sparse grids are equally fast."""
+    *others, largest = plateau["grids"]
     return (
-        f"sparse grids {', '.join(grids[:-1])} and {grids[-1]}: the same latency within {error:.1%}; the largest keeps "
-        "most tokens"
+        f"sparse grids {', '.join(others)} and {largest}: the same latency within {plateau['within']:.1%}; {largest} "
+        "keeps most tokens"
     )
+
+
+def _plateaus(profile: LatencyProfile) -> list[dict[str, Any]]:
+    return [{"grids": [str(grid) for grid in one.grids], "within": one.within} for one in profile.plateaus()]
 
 
 def summary_of(profile: LatencyProfile) -> dict[str, Any]:
@@ -89,5 +95,5 @@ def summary_of(profile: LatencyProfile) -> dict[str, Any]:
         "error": profile.error,
         "kendall_tau": profile.kendall_tau,
         "num_held_out": len(profile.held_out),
-        "plateaus": [list(map(str, run)) for run in profile.plateaus()],
+        "plateaus": _plateaus(profile),
     }

@@ -6,6 +6,7 @@ Which operation a block runs at a sampler step is the plan's business. How the t
 Needs no torch: a profile is a JSON file.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -18,6 +19,9 @@ from flexsearch.schedule.plan import Operation, Plan, lower
 from flexsearch.schedule.segments import Role
 
 OperationKey = tuple[Role, TokenGrid, TokenGrid]
+
+PLATEAU_WITHIN = 0.05
+"""Sparse grids whose passes differ by less than this, noise included, are on one plateau."""
 
 
 def key_of(operation: Operation) -> OperationKey:
@@ -61,6 +65,17 @@ class HeldOut:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plateau:
+    """Sparse grids, fewest tokens first, whose passes take the same time but for the share `within`.
+
+    The largest of them keeps most tokens and costs nothing.
+    """
+
+    grids: tuple[TokenGrid, ...]
+    within: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class LatencyProfile:
     """Times of the operations of a model on one device.
 
@@ -72,6 +87,7 @@ class LatencyProfile:
         image_ms: what an image takes beside its sampler steps.
         reference_ms: latency of the reference workload, a batch, while the profile was made.
         sampler_times: the sampler's diffusion times, from noise to data, by its number of steps.
+        noise: relative standard error of a time that was fitted, the median.
         error: median relative error on `held_out`.
         kendall_tau: rank correlation of prediction and measurement on `held_out`; None where nothing can be ranked.
         held_out: candidates that were timed end to end and not used for the fit.
@@ -85,6 +101,7 @@ class LatencyProfile:
     image_ms: float
     reference_ms: float
     sampler_times: Mapping[int, tuple[float, ...]]
+    noise: float
     error: float
     kendall_tau: float | None
     held_out: tuple[HeldOut, ...]
@@ -137,20 +154,20 @@ class LatencyProfile:
                 times[one.queries] = self.step_ms + ends + (self.num_blocks - 2) * one.ms
         return times
 
-    def plateaus(self) -> list[tuple[TokenGrid, ...]]:
-        """Runs of two or more sparse grids, fewest tokens first, whose passes take the same time within the error.
-
-        Of such a run the largest grid keeps most tokens and costs nothing.
-        """
-        times = sorted(self.sparse_pass_ms().items(), key=lambda item: item[0].num_tokens)
+    def plateaus(self) -> list[Plateau]:
+        """Runs of two or more sparse grids that cost the same: their difference, and twice the standard error of a
+        difference, are below `PLATEAU_WITHIN`. A profile that is too noisy to tell finds none."""
         runs: list[list[tuple[TokenGrid, float]]] = []
-        for grid, ms in times:
-            known = [other for _, other in runs[-1]] if runs else []
-            if known and max(*known, ms) <= min(*known, ms) * (1 + self.error):
+        for grid, ms in sorted(self.sparse_pass_ms().items(), key=lambda item: item[0].num_tokens):
+            if runs and self._within([*runs[-1], (grid, ms)]) <= PLATEAU_WITHIN:
                 runs[-1].append((grid, ms))
             else:
                 runs.append([(grid, ms)])
-        return [tuple(grid for grid, _ in run) for run in runs if len(run) > 1]
+        return [Plateau(grids=tuple(grid for grid, _ in run), within=self._within(run)) for run in runs if len(run) > 1]
+
+    def _within(self, run: Sequence[tuple[TokenGrid, float]]) -> float:
+        times = [ms for _, ms in run]
+        return max(times) / min(times) - 1 + 2 * math.sqrt(2) * self.noise
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; `from_dict` is the inverse."""

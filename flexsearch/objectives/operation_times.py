@@ -21,6 +21,7 @@ two is taken. A second run of the same, while others' work made the machine thre
 had measured with a median error of 0.9 %; with the ratio of the medians of all runs, 4.1 %.
 """
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,7 @@ import torch
 from scipy.optimize import nnls
 
 from flexsearch.objectives.composed_latency import OperationKey, key_of
-from flexsearch.objectives.latency import Workload, seconds_of
+from flexsearch.objectives.latency import Workload, half_interquartile, seconds_of
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.plan import Plan, lower
@@ -40,6 +41,9 @@ from flexsearch.schedule.timetable import Timetable
 
 DESIGN_STEPS = 4
 """Sampler steps of a designed generation."""
+
+_STANDARD_ERROR = 1.2533 / 0.6745
+"""Of a median of n normal values: this, times half their interquartile range, over the root of n."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +91,21 @@ def designed_generations(
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class RelativeTimes:
+    """Times over that of the reference workload, one per workload.
+
+    Attributes:
+        ratios: time of the workload over the reference's.
+        errors: relative standard error of each ratio, from the spread of its repetitions.
+        reference_s: the reference's median time.
+    """
+
+    ratios: Sequence[float]
+    errors: Sequence[float]
+    reference_s: float
+
+
 def relative_times(
     workloads: Sequence[Workload],
     reference: Workload,
@@ -94,12 +113,8 @@ def relative_times(
     rounds: int,
     device: torch.device,
     report: Callable[[int, int], None],
-) -> tuple[list[float], float]:
-    """Every workload's time over the mean of the reference's right before and right after it, the median of `rounds`.
-
-    Returns:
-        (one ratio per workload, the reference's median time in seconds).
-    """
+) -> RelativeTimes:
+    """Every workload's time over the mean of the reference's right before and after it, the median of `rounds`."""
     for workload in (*workloads, reference):
         seconds_of(workload, device)
     ratios: list[list[float]] = [[] for _ in workloads]
@@ -110,7 +125,14 @@ def relative_times(
             references.append(seconds_of(reference, device))
             ratios[index].append(seconds / statistics.fmean(references[-2:]))
         report(done + 1, rounds)
-    return [statistics.median(each) for each in ratios], statistics.median(references)
+    return RelativeTimes(
+        ratios=[statistics.median(each) for each in ratios],
+        errors=[
+            _STANDARD_ERROR * half_interquartile(each) / (statistics.median(each) * math.sqrt(rounds))
+            for each in ratios
+        ],
+        reference_s=statistics.median(references),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from flexsearch.models.untrained import base_or_untrained
 from flexsearch.objectives.composed_latency import HeldOut, LatencyProfile, OperationTime
 from flexsearch.objectives.generation import generation
 from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, cpu_threads
-from flexsearch.objectives.operation_times import Generation, designed_generations, relative_times, solve
+from flexsearch.objectives.operation_times import Generation, RelativeTimes, designed_generations, relative_times, solve
 from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.device import trial_device
@@ -46,7 +46,7 @@ class Stopwatch:
 
     def __init__(self, settings: TrialSettings, *, rounds: int, report: ProfilingReport) -> None:
         keep_freed_memory()
-        self._settings, self._rounds, self._report = settings, rounds, report
+        self._settings, self.rounds, self._report = settings, rounds, report
         self.device = trial_device()
         self.base, self.is_base = base_or_untrained(settings.base, device=self.device)
         self.space: SearchSpace = settings.search_space
@@ -57,19 +57,18 @@ class Stopwatch:
         """What a candidate runs."""
         return Generation(plan=self.space.plan(candidate.schedule), sampler_steps=candidate.sampler_steps)
 
-    def times(self, generations: Sequence[Generation], *, what: str) -> tuple[list[float], float]:
-        """(one ratio to the reference per the reference's time of a batch in ms)."""
+    def times(self, generations: Sequence[Generation], *, what: str) -> RelativeTimes:
+        """One time per generation, over that of the dense base."""
         dense = DensitySchedule.all_dense(self.space.num_blocks)
         reference = self.generation(Candidate(schedule=dense, sampler_steps=REFERENCE_STEPS))
         with cpu_threads(self._settings.objectives.latency.threads):
-            ratios, seconds = relative_times(
+            return relative_times(
                 [self._workload(one) for one in generations],
                 self._workload(reference),
-                rounds=self._rounds,
+                rounds=self.rounds,
                 device=self.device,
                 report=lambda done, total: self._report(what, done, total),
             )
-        return ratios, seconds * 1000
 
     def _workload(self, one: Generation) -> Workload:
         return generation(
@@ -133,12 +132,13 @@ def _fitted(
         or any("pool" in one.schedule.roles for one in others),
     )
     generations = [*designed, *map(stopwatch.generation, fitted)]
-    ratios, reference_ms = stopwatch.times(generations, what="operations")
+    times = stopwatch.times(generations, what="operations")
     solution = solve(
         [one.counts(sampler_times(scheduler, one.sampler_steps)) for one in generations],
         [one.sampler_steps for one in generations],
-        ratios,
+        times.ratios,
     )
+    reference_ms = times.reference_s * 1000
     unit_ms = reference_ms / settings.objectives.latency.batch
     return LatencyProfile(
         num_blocks=space.num_blocks,
@@ -151,6 +151,7 @@ def _fitted(
         image_ms=solution.once * unit_ms,
         reference_ms=reference_ms,
         sampler_times={num: tuple(sampler_times(scheduler, num)) for num in sorted({*space.sampler_steps, *steps})},
+        noise=statistics.median(times.errors),
         error=0.0,
         kendall_tau=None,
         held_out=(),
@@ -161,6 +162,7 @@ def _fitted(
             "dtype": settings.sampling.dtype,
             "sampler": type(scheduler).__name__,
             "weights": "base" if stopwatch.is_base else "random",
+            "rounds": stopwatch.rounds,
             "statistic": "median of ratios to the dense base right before and after",
         },
     )
@@ -177,9 +179,9 @@ def _tested(
     profile: LatencyProfile, stopwatch: Stopwatch, held_out: Sequence[Candidate], *, batch: int
 ) -> LatencyProfile:
     """The profile with what it predicts and what is measured of `held_out`, both in its own reference's units."""
-    ratios, _ = stopwatch.times([stopwatch.generation(one) for one in held_out], what="schedules outside the fit")
+    times = stopwatch.times([stopwatch.generation(one) for one in held_out], what="schedules outside the fit")
     predicted = [profile.predict(one) for one in held_out]
-    measured = [ratio * profile.reference_ms / batch for ratio in ratios]
+    measured = [ratio * profile.reference_ms / batch for ratio in times.ratios]
     tau = float(kendalltau(predicted, measured).statistic) if len(held_out) > 1 else float("nan")
     return replace(
         profile,
