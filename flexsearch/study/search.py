@@ -146,7 +146,8 @@ class Search:
         self._infeasible = self._infeasible + 1 if result.state == "infeasible" else 0
         self._failures = 0
         if self._infeasible >= INFEASIBLE_IN_A_ROW:
-            found = [record.measurements.get("latency_ms") for record in self._store.trials()]
+            measured = [record.measurements for record in self._store.trials() if record.baseline is None]
+            found = [row.get("latency_ms") or row.get("predicted_latency_ms") for row in measured]
             least = min(latency.value for latency in found if latency is not None)
             self._stopped = (
                 f"{self._infeasible} schedules in a row broke a limit; the fastest took {least:.3g} ms/image"
