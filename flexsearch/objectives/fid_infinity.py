@@ -32,7 +32,8 @@ def at_infinity(distances: Mapping[int, np.ndarray]) -> np.ndarray:
 
 def curvature(distances: Mapping[int, np.ndarray]) -> np.ndarray:
     """By how much a parabola in 1/n ends elsewhere at 1/n = 0: the line's error, as far as the next order shows it."""
-    return _meets_zero(distances, degree=2) - _meets_zero(distances, degree=1)
+    further: np.ndarray = _meets_zero(distances, degree=2) - _meets_zero(distances, degree=1)
+    return further
 
 
 def _meets_zero(distances: Mapping[int, np.ndarray], *, degree: int) -> np.ndarray:
