@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import signal
 import socket
@@ -335,13 +336,17 @@ def test_a_killed_run_on_ray_goes_on(
     assert list(whole["fid_fashion_cnn"]) == pytest.approx(list(again["fid_fashion_cnn"]), rel=1e-3)
 
 
-def test_the_check_of_the_confirmation(run_dir: Path, tmp_path: Path) -> None:
+def test_the_check_of_the_confirmation(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The script of the experiment, from one end to the other, and again without measuring."""
     script = Path(__file__).parents[2] / "experiments" / "confirm_check" / "run.py"
     options = ["--images", "16", "--seeds", "2", "--top", "1", "--repeats", "2", "--out", str(tmp_path / "check")]
-    for _ in range(2):
-        command = [sys.executable, str(script), str(run_dir), *options]
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    monkeypatch.setattr(sys, "argv", [str(script), str(run_dir), *options])
+    runpy.run_path(str(script), run_name="__main__")
+    assert "64 images" in capsys.readouterr().out
+    runpy.run_path(str(script), run_name="__main__")
+    told = capsys.readouterr().out
     assert "64 images" not in told
     assert "intervals hold the new value" in told
     table = pd.read_csv(tmp_path / "check" / "confirm_check.csv")
