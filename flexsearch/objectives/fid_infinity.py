@@ -32,13 +32,13 @@ def at_infinity(distances: Mapping[int, np.ndarray]) -> np.ndarray:
 
 def curvature(distances: Mapping[int, np.ndarray]) -> np.ndarray:
     """By how much a parabola in 1/n ends elsewhere at 1/n = 0: the line's error, as far as the next order shows it."""
-    difference: np.ndarray = _meets_zero(distances, degree=2) - _meets_zero(distances, degree=1)
-    return difference
+    further: np.ndarray = _meets_zero(distances, degree=2) - _meets_zero(distances, degree=1)
+    return further
 
 
 def _meets_zero(distances: Mapping[int, np.ndarray], *, degree: int) -> np.ndarray:
     values = np.stack([np.asarray(distances[num], dtype=float) for num in distances])
     powers = np.vander(np.array(list(distances), dtype=float), degree + 1, increasing=True)
-    weights: np.ndarray = np.linalg.pinv(powers)[0]  # least squares is linear in the values
+    weights = np.linalg.pinv(powers)[0]  # least squares is linear in the values
     ends: np.ndarray = np.tensordot(weights, values, axes=1)
     return ends

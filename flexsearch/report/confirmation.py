@@ -95,8 +95,7 @@ class Confirmation:
         images: per candidate and seed.
         seeds: of the sampling noise.
         points: by trial number.
-        is_relative: whether the quality's noise is relative, as a Frechet distance's is, or in its unit.
-        paired_noise: standard deviation of the quality under one seed, after what all candidates share.
+        paired_noise: standard deviation of the median candidate's quality under one seed, without what all share.
         common_noise: of what they share.
         latency_noise: of one latency measurement, relative.
         protocols: of quality and latency.
@@ -105,11 +104,15 @@ class Confirmation:
     images: int
     seeds: tuple[int, ...]
     points: Mapping[int, ConfirmedPoint]
-    is_relative: bool
     paired_noise: float
     common_noise: float
     latency_noise: float
     protocols: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def shown_size(self) -> str:
+        """Seeds x images, for legends."""
+        return f"{len(self.seeds)} x {self.images}"
 
     def to_dict(self) -> dict[str, Any]:
         """Without the points."""
@@ -120,7 +123,6 @@ class Confirmation:
             "noise": {
                 "paired": self.paired_noise,
                 "common": self.common_noise,
-                "is_relative": self.is_relative,
                 "latency_relative": self.latency_noise,
             },
             "protocols": {name: dict(protocol) for name, protocol in self.protocols.items()},
@@ -154,16 +156,17 @@ def _confirmation(rows: Rows, names: Sequence[str], images: int, seeds: Sequence
     blocks = {num: _blocks(rows, quality, num) for num in BLOCKS}  # (K, S, b)
     at_images = blocks[1][:, :, 0].mean(axis=1)
     small = blocks[max(BLOCKS)]
-    is_biased = _is_biased(quality)
-    noise = PairedNoise.of(small.reshape(len(small), -1), is_relative=is_biased)
+    is_frechet = _is_frechet(quality)
+    noise = PairedNoise.of(small.reshape(len(small), -1), power=0.5 if is_frechet else 0.0)
     noise = replace(noise, means=at_images)
-    times = PairedNoise.of(_blocks(rows, latency, 1)[:, :, 0], is_relative=True)
+    times = PairedNoise.of(_blocks(rows, latency, 1)[:, :, 0], power=1.0)
     half = noise.half_widths()
     generator = np.random.default_rng(0)
     drawn = np.stack([noise.draws(_DRAWS, generator), times.draws(_DRAWS, generator)], axis=-1)
     on_front = np.mean([moocore.is_nondominated(draw, keep_weakly=True) for draw in drawn], axis=0)
+    typical = float(np.median(noise.scale)) / math.sqrt(max(BLOCKS))  # of a seed's images, not of a block
     first = next(iter(rows.values()))[0]
-    infinite = _at_infinity(blocks, half) if is_biased else [None] * len(rows)
+    infinite = _at_infinity(blocks, half) if is_frechet else [None] * len(rows)
     return Confirmation(
         images=images,
         seeds=tuple(seeds),
@@ -176,9 +179,8 @@ def _confirmation(rows: Rows, names: Sequence[str], images: int, seeds: Sequence
             )
             for row, number in enumerate(rows)
         },
-        is_relative=is_biased,
-        paired_noise=noise.paired / math.sqrt(max(BLOCKS)),
-        common_noise=noise.common / math.sqrt(max(BLOCKS)),
+        paired_noise=noise.paired * typical,
+        common_noise=noise.common * typical,
         latency_noise=float(np.hypot(times.paired, times.common)),
         protocols={name: _protocol(first[name]) for name in names},
     )
@@ -198,19 +200,18 @@ def _at_infinity(blocks: Mapping[int, np.ndarray], half: np.ndarray) -> list[Int
     """The line's end for every candidate; `half` (K,) is the half width at all images."""
     means = {num: values.mean(axis=2) for num, values in blocks.items()}  # (K, S) each
     ends = at_infinity(means)
-    scale = means[1].mean(axis=1)
-    added = (ends - means[1]) / scale[:, None]
+    added = ends - means[1]
     candidates, seeds = added.shape
     freedom = (seeds - 1) * candidates
     scatter = np.sqrt(((added - added.mean(axis=1, keepdims=True)) ** 2).sum() / freedom / seeds)
     scatter *= stats.t.ppf((1 + CONFIDENCE) / 2, freedom)
-    fit = np.sqrt(np.mean((curvature(means).mean(axis=1) / scale) ** 2))
-    wide = np.sqrt(half**2 + scale**2 * (scatter**2 + fit**2))
+    fit = np.sqrt(np.mean(curvature(means).mean(axis=1) ** 2))
+    wide = np.sqrt(half**2 + scatter**2 + fit**2)
     return [Interval.around(end, width) for end, width in zip(ends.mean(axis=1), wide, strict=True)]
 
 
-def _is_biased(name: str) -> bool:
-    """Frechet distances are biased by the number of images, kernel distances (KID) are not."""
+def _is_frechet(name: str) -> bool:
+    """Frechet distances are squared, and biased by the number of images; kernel distances (KID) are unbiased."""
     return not name.startswith("kid")
 
 

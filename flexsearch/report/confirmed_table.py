@@ -67,11 +67,10 @@ def confirmed_lines(front: Front, confirmation: Confirmation) -> list[str]:
     ]
     if gained:
         lines.append(f"Not on the searched front, but on this one: trial {', '.join(gained)}.")
-    unit = "{:.2%}" if confirmation.is_relative else "{:.2g}"
-    shown = [unit.format(noise) for noise in (confirmation.paired_noise, confirmation.common_noise)]
+    own, common = f"{confirmation.paired_noise:.2g}", f"{confirmation.common_noise:.2g}"
     lines.append(
-        f"Noise of {quality.name} under one seed of {confirmation.images} images: {shown[0]} of its own, {shown[1]} "
-        f"that all candidates share; of one latency: {confirmation.latency_noise:.2%}."
+        f"Noise of {quality.name} under one seed of {confirmation.images} images: {own} of its own, {common} that all "
+        f"share (sd, of the median candidate); of one latency: {confirmation.latency_noise:.1%}."
     )
     return lines
 

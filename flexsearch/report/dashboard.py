@@ -108,7 +108,7 @@ def _confirmed(front: Front, confirmation: Confirmation) -> go.Scatter:
             f"(on the front: {point.front_probability:.0%})"
             for record, point in zip(front.confirmed, points, strict=True)
         ],
-        name=f"measured again: {len(confirmation.seeds)} x {confirmation.images} images, 95 %",
+        name=f"measured again: {confirmation.shown_size} images, 95 %",
         mode="markers",
         marker={"color": "#c77d0a", "symbol": "diamond", "size": 9},
         error_x=_bars([point.latency.half_width for point in points]),

@@ -4,8 +4,9 @@ Model, for candidate k under repetition r (K candidates, R repetitions, the same
 
     y_kr = m_k + w_k (c_r + e_kr),   c_r ~ N(0, common^2),   e_kr ~ N(0, paired^2), all independent.
 
-Deviations are in units of a scale w_k, so that few repetitions of many candidates can be pooled: w_k = m_k where larger
-values scatter more, w_k = 1 where they do not. c is what the noise of a repetition does to all candidates alike; it
+Deviations are in units of a scale w_k = m_k^p, so that few repetitions of many candidates can be pooled: p = 1 where
+the noise is relative, 0 where it does not depend on the value, 1/2 for squared distances, whose noise is the noise of
+what is squared times its size. c is what the noise of a repetition does to all candidates alike; it
 cancels when they are compared. With r_kr = (y_kr - mean_r y_kr) / w_k, this is a two-way analysis of variance: the mean
 square of e has (R - 1)(K - 1) degrees of freedom and expectation paired^2; the mean square of the repetitions' means,
 times K, has R - 1 and K common^2 + paired^2. The variance of a candidate's mean is w_k^2 times their mix
@@ -39,12 +40,12 @@ class PairedNoise:
     num_repetitions: int
 
     @classmethod
-    def of(cls, table: np.ndarray, *, is_relative: bool) -> "PairedNoise":
-        """Fits the model to a table (K, R), R at least 2; where deviations are relative, of positive values."""
+    def of(cls, table: np.ndarray, *, power: float) -> "PairedNoise":
+        """Fits the model to a table (K, R), R at least 2, of positive values unless `power`, which is p, is 0."""
         num, repetitions = table.shape
         assert repetitions >= 2, "one repetition says nothing of noise"
         means = table.mean(axis=1)
-        scale = means if is_relative else np.ones_like(means)
+        scale = means**power
         deviations = (table - means[:, None]) / scale[:, None]
         shared = deviations.mean(axis=0)
         rest = float(((deviations - shared) ** 2).sum())

@@ -61,7 +61,8 @@ def plot_front(front: Front, path: Path) -> None:
         f"{latency.name.removesuffix('_ms')} ({latency.unit}), measured on {latency.protocol.get('device', '')}"
     )
     images = quality.protocol.get("images")
-    axes.set_ylabel(f"{quality.name} ({images} images, lower is better)")
+    again = "" if front.confirmation is None else f"; again: {front.confirmation.shown_size}, 95 %"
+    axes.set_ylabel(f"{quality.name} ({images} images{again}; lower is better)")
     axes.set_title(f"{front.study}: hypervolume {front.hypervolume:.4g}", loc="left", fontsize=11)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -84,7 +85,6 @@ def _bars(axes: Axes, front: Front, records: Sequence[TrialRecord], *, color: st
 
 def _confirmed(axes: Axes, confirmation: Confirmation) -> None:
     """What was measured again: filled where it stands on the front, hollow where that is open, a cross where not."""
-    label = f"measured again: {len(confirmation.seeds)} x {confirmation.images} images, 95 %"
     for verdict, marker, face in (
         ("stands", "D", _CONFIRMED),
         ("within noise", "D", "white"),
@@ -104,7 +104,7 @@ def _confirmed(axes: Axes, confirmation: Confirmation) -> None:
                 capsize=2,
                 linewidth=1,
                 zorder=6,
-                label=f"{label}: {verdict}",
+                label=f"measured again: {verdict}",
             )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import signal
 import socket
@@ -342,3 +343,25 @@ def test_a_killed_run_on_ray_goes_on(
     assert found["counts"]["running"] == 0
     whole, again = (pd.read_csv(folder / "front.csv") for folder in (finished, tmp_path / "killed"))
     assert list(whole["fid_fashion_cnn"]) == pytest.approx(list(again["fid_fashion_cnn"]), rel=1e-3)
+
+
+def test_the_check_of_the_confirmation(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The script of the experiment, from one end to the other, and again without measuring."""
+    script = Path(__file__).parents[2] / "experiments" / "confirm_check" / "run.py"
+    options = ["--images", "16", "--seeds", "2", "--top", "1", "--repeats", "2", "--out", str(tmp_path / "check")]
+    monkeypatch.setattr(sys, "argv", [str(script), str(run_dir), *options])
+    runpy.run_path(str(script), run_name="__main__")
+    assert "64 images" in capsys.readouterr().out
+    runpy.run_path(str(script), run_name="__main__")
+    told = capsys.readouterr().out
+    assert "64 images" not in told
+    assert "intervals hold the new value" in told
+    table = pd.read_csv(tmp_path / "check" / "confirm_check.csv")
+    assert sorted(set(table["repeat"])) == [0, 1]
+    for key in ("at N", "infinity"):
+        inside = (table[f"{key} low"] <= table[f"{key} new"]) & (table[f"{key} new"] <= table[f"{key} high"])
+        assert (inside == table[f"{key} held"]).all()
+    assert (table["raw at 4 N"] < table["at N new"]).all()
+    assert (tmp_path / "check" / "confirm_check.png").stat().st_size > 5000

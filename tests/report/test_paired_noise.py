@@ -28,7 +28,7 @@ def test_intervals_cover_as_they_say(candidates: int, repetitions: int, common: 
     for _ in range(400):
         means = generator.uniform(10, 50, candidates)
         measured = table(generator, means, repetitions=repetitions, common=common, paired=paired)
-        noise = PairedNoise.of(measured, is_relative=True)
+        noise = PairedNoise.of(measured, power=1.0)
         held.append(np.mean(np.abs(noise.means - means) <= noise.half_widths()))
     assert 0.90 <= np.mean(held) <= 0.99
 
@@ -36,9 +36,7 @@ def test_intervals_cover_as_they_say(candidates: int, repetitions: int, common: 
 def test_both_parts_are_recovered() -> None:
     generator = np.random.default_rng(1)
     found = [
-        PairedNoise.of(
-            table(generator, np.linspace(10, 50, 8), repetitions=10, common=0.04, paired=0.01), is_relative=True
-        )
+        PairedNoise.of(table(generator, np.linspace(10, 50, 8), repetitions=10, common=0.04, paired=0.01), power=1.0)
         for _ in range(200)
     ]
     assert np.sqrt(np.mean([noise.paired**2 for noise in found])) == pytest.approx(0.01, rel=0.05)
@@ -48,7 +46,7 @@ def test_both_parts_are_recovered() -> None:
 def test_what_is_shared_cancels_in_comparisons() -> None:
     generator = np.random.default_rng(2)
     measured = table(generator, np.array([10.0, 10.5]), repetitions=6, common=0.1, paired=0.001)
-    noise = PairedNoise.of(measured, is_relative=True)
+    noise = PairedNoise.of(measured, power=1.0)
     assert noise.half_widths().min() > 0.5  # either could be anywhere
     drawn = noise.draws(2000, generator)
     assert np.mean(drawn[:, 0] < drawn[:, 1]) > 0.99
@@ -58,7 +56,7 @@ def test_what_is_shared_cancels_in_comparisons() -> None:
 def test_draws_are_as_wide_as_the_intervals() -> None:
     generator = np.random.default_rng(3)
     measured = table(generator, np.linspace(10, 40, 6), repetitions=12, common=0.03, paired=0.02)
-    noise = PairedNoise.of(measured, is_relative=True)
+    noise = PairedNoise.of(measured, power=1.0)
     drawn = noise.draws(20_000, generator)
     assert drawn.mean(axis=0) == pytest.approx(noise.means, rel=0.005)
     inside = np.abs(drawn - noise.means) <= noise.half_widths()
@@ -68,12 +66,23 @@ def test_draws_are_as_wide_as_the_intervals() -> None:
 def test_noise_that_does_not_grow_with_the_value() -> None:
     generator = np.random.default_rng(4)
     measured = np.array([[0.0], [5.0], [-1.0]]) + generator.normal(0, 0.1, (3, 8))
-    noise = PairedNoise.of(measured, is_relative=False)
+    noise = PairedNoise.of(measured, power=0.0)
     assert noise.half_widths() == pytest.approx(np.full(3, noise.half_widths()[0]))
     assert np.all(np.abs(noise.means - [0.0, 5.0, -1.0]) < 0.2)
 
 
+def test_squared_distances_scatter_with_their_root() -> None:
+    """|d + noise|^2 has a noise of 2 |d| times that of d."""
+    generator = np.random.default_rng(5)
+    sizes = np.array([3.0, 5.0, 7.0])
+    measured = (sizes[:, None] + generator.normal(0, 0.05, (3, 400))) ** 2
+    noise = PairedNoise.of(measured, power=0.5)
+    assert noise.paired == pytest.approx(2 * 0.05, rel=0.1)
+    own = measured.std(axis=1, ddof=1) / np.sqrt(400)
+    assert noise.half_widths() == pytest.approx(1.96 * own, rel=0.1)
+
+
 def test_equal_measurements_have_no_width() -> None:
-    noise = PairedNoise.of(np.full((3, 4), 7.0), is_relative=True)
+    noise = PairedNoise.of(np.full((3, 4), 7.0), power=1.0)
     assert noise.half_widths() == pytest.approx(np.zeros(3))
     assert noise.draws(5, np.random.default_rng(0)) == pytest.approx(np.full((5, 3), 7.0))

@@ -14,8 +14,8 @@ from flexsearch.study.lock import one_driver
 
 @pytest.fixture
 def search(open_search: Callable[..., Any], run_trial: Any) -> Any:
-    """A finished search of eight trials, the dense base at 4 and at 2 steps first."""
-    search = open_search(trials=8)
+    """A finished search of four trials, the dense base at 4 and at 2 steps first."""
+    search = open_search(trials=4)
     run_locally(search, run_trial)
     return search
 

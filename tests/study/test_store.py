@@ -32,7 +32,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     engine = connect(url)
     if request.param == "postgres":
         with engine.begin() as connection:
-            for table in ("measurement", "curve", "cost", "trial", "run"):
+            for table in ("measurement", "curve", "confirmation", "cost", "trial", "run"):
                 connection.execute(text(f"DROP TABLE IF EXISTS flexsearch_{table}"))
     yield Store(engine, study="s", seed=0)
     engine.dispose()
