@@ -1,0 +1,88 @@
+"""The tables of the evidence, beside Optuna's in the same database. `store.py` reads and writes them."""
+
+from sqlalchemy import Column, Float, ForeignKeyConstraint, Integer, MetaData, String, Table, Text
+
+TABLES = MetaData()
+RUN = Table(
+    "flexsearch_run",
+    TABLES,
+    Column("study", String(200), primary_key=True),
+    Column("config", Text, nullable=False),
+    Column("version", String(40), nullable=False),
+    Column("created", String(40), nullable=False),
+)
+TRIAL = Table(
+    "flexsearch_trial",
+    TABLES,
+    Column("study", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("digest", String(40), nullable=False),
+    Column("candidate", Text, nullable=False),
+    Column("baseline", String(200)),
+    Column("state", String(20), nullable=False),
+    Column("reason", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("started", String(40), nullable=False),
+    Column("ended", String(40)),
+)
+
+
+def _trial_key() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(["study", "number"], [TRIAL.c.study, TRIAL.c.number])
+
+
+MEASUREMENT = Table(
+    "flexsearch_measurement",
+    TABLES,
+    Column("study", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("seed", Integer, primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("value", Float(53), nullable=False),
+    Column("unit", String(40), nullable=False),
+    Column("spread", Float(53)),
+    Column("protocol", Text, nullable=False),
+    _trial_key(),
+)
+CURVE = Table(
+    "flexsearch_curve",
+    TABLES,
+    Column("study", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("update_", Integer, primary_key=True),
+    Column("loss", Float(53), nullable=False),
+    _trial_key(),
+)
+RUNG = Table(
+    "flexsearch_rung",
+    TABLES,
+    Column("study", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("update_", Integer, primary_key=True),
+    Column("quality", Float(53), nullable=False),
+    _trial_key(),
+)
+CONFIRMATION = Table(
+    "flexsearch_confirmation",
+    TABLES,
+    Column("study", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("images", Integer, primary_key=True, autoincrement=False),
+    Column("seed", Integer, primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("value", Float(53), nullable=False),
+    Column("unit", String(40), nullable=False),
+    Column("spread", Float(53)),
+    Column("protocol", Text, nullable=False),
+    _trial_key(),
+)
+COST = Table(
+    "flexsearch_cost",
+    TABLES,
+    Column("study", String(200), primary_key=True),
+    Column("what", String(100), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("seed", Integer, primary_key=True, autoincrement=False),
+    Column("seconds", Float(53), nullable=False),
+    Column("device", String(200), nullable=False),
+)
