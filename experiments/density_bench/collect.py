@@ -30,7 +30,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from evaluate import HERE, LENGTHS, baselines, open_bench
+from evaluate import LENGTHS, TABLE, baselines, open_bench
 from trajectory import FIXED_BATCHES, Bench
 
 from flexsearch.diffusion.sampling import sampler_times
@@ -98,7 +98,7 @@ def core_hours(table: pd.DataFrame) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/density_bench"))
-    parser.add_argument("--out", type=Path, default=HERE / "table.parquet")
+    parser.add_argument("--out", type=Path, default=TABLE)
     arguments = parser.parse_args()
     bench = open_bench(arguments.runs, warm=True, most_updates=max(LENGTHS))
     timed = arguments.runs / "latency.json"

@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 import moocore
 import numpy as np
 import pandas as pd
-from evaluate import HERE
+from evaluate import HERE, TABLE
 
 from flexsearch.config import RunConfig, load_config
 from flexsearch.schedule.density import Candidate
@@ -228,7 +228,7 @@ def draw(curves: pd.DataFrame, path: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, default=HERE / "table.parquet")
+    parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=2, help="searches at once")

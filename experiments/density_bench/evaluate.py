@@ -6,7 +6,8 @@
 
 `table` runs all 48 schedules to both lengths. `long` carries every second schedule's trajectory on, `plain` begins them
 with the dense base in place of the warm start. Then `latencies.py` times every candidate and `collect.py` makes the
-tables. Takes about an hour of one core per seed of the table, and one and a half for the long trajectories.
+table; what it holds is not run again. Takes about an hour of one core per seed of the table, and one and a half for the
+long trajectories.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from trajectory import FINAL_IMAGES, LATE_STEPS, Bench, extend
 
@@ -23,6 +25,7 @@ from flexsearch.schedule.presets import paper_schedule
 from flexsearch.trial.prepare import prepare
 
 HERE = Path(__file__).parent
+TABLE = HERE / "table.parquet"
 QUICKSTART = HERE.parents[1] / "search_spaces" / "quickstart.yaml"
 LENGTHS = (0, 40, 160)
 LATER = (320, 640, 1280, 2560)
@@ -67,7 +70,20 @@ def long(
         _extend(bench, schedule, seed=0, milestones=milestones, sampler_steps=sampler_steps, final_images=final_images)
 
 
+def _in_table(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[int, ...]) -> bool:
+    """Whether the table holds the trajectory already, perhaps from another machine."""
+    if not TABLE.exists():
+        return False
+    rows = pd.read_parquet(TABLE, columns=["schedule_digest", "start", "seed", "updates"])
+    mine = rows[
+        (rows["schedule_digest"] == schedule.digest) & (rows["start"] == bench.folder.name) & (rows["seed"] == seed)
+    ]
+    return set(milestones) <= set(mine["updates"])
+
+
 def _extend(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[int, ...], **options: Any) -> None:
+    if _in_table(bench, schedule, seed=seed, milestones=milestones):
+        return
     if extend(bench, schedule, seed=seed, milestones=milestones, **options):
         print(schedule, "seed", seed, "to", milestones[-1], flush=True)
 

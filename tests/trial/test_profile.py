@@ -173,7 +173,7 @@ def test_a_trial_that_is_foreseen_is_not_timed_and_a_baseline_is(
     parse_config(tiny_config(**limited)).save(run_dir)
     prepare(run_dir, tiny, seed=0, report=lambda *_: None)
     order = TrialOrder(number=0, candidate=candidate, run_dir=run_dir, seed=0)
-    result = run_trial(order, lambda _: None)
+    result = run_trial(order, lambda _: True)
     assert result.state == "infeasible"
     assert "predicted" in str(result.reason)
     assert set(result.measurements) == {"macs", "predicted_latency_ms"}
