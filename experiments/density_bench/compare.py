@@ -31,6 +31,7 @@ from flexsearch.config import RunConfig, load_config
 from flexsearch.schedule.density import Candidate
 from flexsearch.study.decisions import Decisions
 from flexsearch.study.replay import Replay, run_replay
+from flexsearch.study.screening import Screen
 from flexsearch.study.search import Baseline, Search
 from flexsearch.study.settings import SamplerName, SearchSettings
 from flexsearch.study.storage import in_memory
@@ -46,13 +47,15 @@ STOPPING = " + early stopping"
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A way to search. `rungs` are own updates; `startup` is NSGA-II's population."""
+    """A way to search. `rungs` are own updates; `startup` is NSGA-II's population; `screen` as in `search.screen`, with
+    the table's latencies in place of predicted ones."""
 
     name: str
     sampler: SamplerName
     startup: int = 10
     rungs: tuple[int, ...] = ()
     keep: float = 1.0
+    screen: int = 1
     trials: int = 90
 
 
@@ -75,7 +78,8 @@ def policies() -> list[Policy]:
         )
         for policy in plain
     ]
-    return plain + stopped
+    screened = Policy(name=f"TPE + screening{STOPPING}", sampler="tpe", screen=5, **stopping)
+    return [*plain, *stopped, screened]
 
 
 @dataclass
@@ -136,6 +140,8 @@ def run(policy: Policy, table: pd.DataFrame, judge: Judge, config: RunConfig, *,
         table, objectives=OBJECTIVES, updates=UPDATES, rungs=policy.rungs, seed=int(seeds[seed % len(seeds)])
     )
     recorder = Recorder(answers, [])
+    latencies = table.drop_duplicates("digest").set_index("digest")[LATENCY]
+    screen = Screen(num=policy.screen, predict_ms=lambda one: latencies.get(one.digest), objectives=OBJECTIVES)
     with tempfile.TemporaryDirectory() as folder:
         search = Search(
             decisions=Decisions(
@@ -148,6 +154,7 @@ def run(policy: Policy, table: pd.DataFrame, judge: Judge, config: RunConfig, *,
             run_dir=Path(folder),
             objectives=OBJECTIVES,
             keep=policy.keep,
+            screen=screen if policy.screen > 1 else None,
         )
         run_replay(search, recorder)
     spent, found, rows = 0.0, [], []
