@@ -39,6 +39,7 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
         ],
         "measurements": [found.to_dict() for found in record.measurements.values()],
         "curve": [list(point) for point in record.curve],
+        "rungs": [list(point) for point in record.rungs],
         "attempts": record.attempts,
         "started": record.started,
         "ended": record.ended,
@@ -87,6 +88,8 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     if page["curve"]:
         losses = [loss for _, loss in page["curve"]]
         console.print(f"loss {losses[0]:.4g} {sparkline(losses)} {losses[-1]:.4g}", highlight=False)
+    for update, quality in page["rungs"]:
+        console.print(f"rung: {quality:.4g} after {update} own updates", highlight=False)
     for path in page["files"]:
         console.print(path, highlight=False, soft_wrap=True)
 

@@ -296,6 +296,8 @@ def test_noise_and_rankings_are_measured_once_and_shown(flexsearch: Call, tiny_s
     assert all(-1 <= one["tau"] <= 1 for one in found["rank_correlations"])
     assert found["rank_correlations"][1]["num_pairs"] == 1
     assert found["cost_s"]["long: fine-tune"] > 0
+    paper = next(row["trial"] for row in found["baselines"] if row["baseline"] == "FlexDiT paper")
+    assert "after 1 own updates" in flexsearch("show", tmp_path / "noise", paper).out
     log = (tmp_path / "noise" / "run.log").read_text()
     assert flexsearch("run", space, "--run-dir", tmp_path / "noise", "--executor", "local").code == 0
     assert (tmp_path / "noise" / "run.log").read_text().count("measuring") == log.count("measuring") == 2
