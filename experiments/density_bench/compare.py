@@ -12,6 +12,7 @@ beyond the baselines'. Writes `compare.csv`, `compare_curves.csv` and `compare.p
 import argparse
 import json
 import tempfile
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Policy:
     rungs: tuple[int, ...] = ()
     keep: float = 1.0
     screen: int = 1
-    trials: int = 90
+    trials: int = 130
 
 
 def policies() -> list[Policy]:
@@ -65,7 +66,7 @@ def policies() -> list[Policy]:
         Policy(name="random", sampler="random"),
         Policy(name="QMC", sampler="qmc"),
         Policy(name="TPE", sampler="tpe"),
-        Policy(name="GP", sampler="gp", trials=45),
+        Policy(name="GP", sampler="gp", trials=40),
         *(Policy(name=f"NSGA-II, population {size}", sampler="nsga2", startup=size) for size in (8, 16, 24)),
     ]
     stopped = [
@@ -164,7 +165,9 @@ def run(policy: Policy, table: pd.DataFrame, judge: Judge, config: RunConfig, *,
             found.append(order.candidate.digest)
         if order.baseline is None:
             rows.append((spent, judge.share(found)))
-    return pd.DataFrame(rows, columns=["evaluations", "share"]).assign(policy=policy.name, seed=seed)
+    curve = pd.DataFrame(rows, columns=["evaluations", "share"])
+    changes = curve["share"].diff().ne(0) | (curve.index == len(curve) - 1)
+    return curve[changes].assign(policy=policy.name, seed=seed)
 
 
 def needed(curve: pd.DataFrame) -> float:
@@ -245,15 +248,15 @@ if __name__ == "__main__":
     table = table[(table["start"] == "warm") & table["updates"].isin([0, 40, UPDATES])]
     config, judge = load_config(HERE / "space.yaml"), Judge(table)
     chosen = [policy for policy in policies() if any(part in policy.name for part in arguments.policies or [""])]
+    curves: list[pd.DataFrame] = []
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        searches = [
-            pool.submit(run, policy, table, judge, config, seed=seed)
-            for policy in chosen
-            for seed in range(arguments.seeds)
-        ]
-        curves = [search.result() for search in searches]
-    everything = pd.concat(curves)
-    everything.to_csv(arguments.out / "compare_curves.csv", index=False, float_format="%.4g")
+        for policy in chosen:
+            begun = time.monotonic()
+            searches = [pool.submit(run, policy, table, judge, config, seed=seed) for seed in range(arguments.seeds)]
+            curves += [search.result() for search in searches]
+            print(f"{policy.name}: {time.monotonic() - begun:.0f} s", flush=True)
+            everything = pd.concat(curves)
+            everything.to_csv(arguments.out / "compare_curves.csv", index=False, float_format="%.4g")
     found = summary(everything)
     found.to_csv(arguments.out / "compare.csv", index=False, float_format="%.4g")
     draw(everything, arguments.out / "compare.png")
