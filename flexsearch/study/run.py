@@ -247,12 +247,9 @@ def _long_fine_tunes(plan: RunPlan, store: Store) -> LongFineTunes:
     """What is still to be trained for longer, once per study."""
     objective, records = plan.settings.objectives.names[0], store.trials()
     updates = plan.settings.trial.updates * plan.search.long_factor
+    num = plan.search.long_schedules if updates else 0
     known = [record for record in records if updates in dict(record.rungs)]
-    chosen = schedules_to_prolong(records, objective=objective, num=plan.search.long_schedules if updates else 0)
-    if known:  # chosen before, among fewer trials; an interruption may have left some to do
-        same = {record.candidate.sampler_steps for record in known}
-        missing = [record for record in chosen if record.candidate.sampler_steps in same and record not in known]
-        chosen = missing[: max(0, len(chosen) - len(known))]
+    chosen = [] if len(known) >= num else schedules_to_prolong(records, objective=objective, num=num)
     return LongFineTunes(store=store, records=chosen, updates=updates, run_dir=plan.run_dir, objective=objective)
 
 

@@ -189,6 +189,9 @@ class Search:
         decision = self._orphan_notes[number]
         if "digest" not in decision.notes:  # the last that is noted: the driver died while it asked
             return self._settle(self._decisions.ask_again(number))
+        if "screened" in decision.notes:  # the driver died before it could put it aside
+            self._decisions.discard(number)
+            return None
         baseline = decision.notes.get("baseline")
         order = self._order(number, Candidate.from_dict(json.loads(decision.notes["candidate"])), baseline)
         known = {record.number: record for record in self._store.trials()}

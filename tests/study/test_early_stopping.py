@@ -11,7 +11,6 @@ from flexsearch.errors import UserError
 from flexsearch.report.front import front_of
 from flexsearch.study.early_stopping import Rungs, epsilon_net, ranked
 from flexsearch.study.local import run_locally
-from flexsearch.study.search import Search
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
 from flexsearch.trial.rungs import EarlyStopping
 
@@ -124,8 +123,8 @@ def test_rungs_are_rebuilt_on_resume(open_search: Open, staged: Run, tmp_path: A
 
 
 def test_baselines_are_compared_but_never_stopped(open_search: Open, staged: Run) -> None:
-    search: Search = open_search(trials=8, keep=0.05, sampler="random")
+    search = open_search(trials=8, keep=0.05, sampler="random")
     run_locally(search, staged)
-    baselines = [record for record in search.store.trials() if record.baseline is not None]  # type: ignore[attr-defined]
+    baselines = [record for record in search.store.trials() if record.baseline is not None]
     assert [record.state for record in baselines] == ["complete"] * len(baselines)
     assert [record.baseline for record in baselines if record.rungs] == ["FlexDiT paper"]

@@ -86,3 +86,17 @@ def test_what_is_predicted_well_loses_nothing(open_search: Open, run_trial: Run,
     )
     run_locally(search, note)
     assert len({candidate.digest for candidate in ran}) == len(ran) == 12
+
+
+def test_a_driver_killed_while_it_puts_a_proposal_aside_does_not_run_it(open_search: Open, run_trial: Run) -> None:
+    search = open_search(trials=6, sampler="random")
+    run_locally(search, run_trial)
+    order = open_search(trials=7, sampler="random").next()
+    assert isinstance(order, TrialOrder)
+    search.decisions.note(order.number, {"screened": "it could not reach the front"})  # and here the driver dies
+    resumed = open_search(trials=7, sampler="random")
+    run_locally(resumed, run_trial)
+    assert resumed.decisions.study.trials[order.number].state == TrialState.FAIL
+    complete = [record.number for record in resumed.store.trials() if record.state == "complete"]
+    assert len(complete) == 7
+    assert order.number not in complete
