@@ -43,13 +43,14 @@ QUALITY, LATENCY = OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 UPDATES = 160
 GOAL = 0.95
 MARKS = (10, 20, 40, 80)
+SCREENED = SearchSettings().num_screened
 STOPPING = " + early stopping"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A way to search. `rungs` are own updates; `startup` is NSGA-II's population; `screen` as in `search.screen`, with
-    the table's latencies in place of predicted ones."""
+    """A way to search. `rungs` are own updates; `startup` is NSGA-II's population; `screen` as in `search.screen`;
+    `profiled` screens by the table's own latencies, as an exact profile would, and not by MACs."""
 
     name: str
     sampler: SamplerName
@@ -57,6 +58,7 @@ class Policy:
     rungs: tuple[int, ...] = ()
     keep: float = 1.0
     screen: int = 1
+    profiled: bool = False
     trials: int = 130
 
 
@@ -66,6 +68,7 @@ def policies() -> list[Policy]:
         Policy(name="random", sampler="random"),
         Policy(name="QMC", sampler="qmc"),
         Policy(name="TPE", sampler="tpe"),
+        Policy(name="TPE + screening", sampler="tpe", screen=SCREENED, trials=60),
         Policy(name="GP", sampler="gp", trials=40),
         *(Policy(name=f"NSGA-II, population {size}", sampler="nsga2", startup=size) for size in (8, 16, 24)),
     ]
@@ -74,13 +77,14 @@ def policies() -> list[Policy]:
             name=policy.name + STOPPING,
             sampler=policy.sampler,
             startup=policy.startup,
+            screen=policy.screen,
             trials=policy.trials,
             **stopping,
         )
         for policy in plain
     ]
-    screened = Policy(name=f"TPE + screening{STOPPING}", sampler="tpe", screen=5, **stopping)
-    return [*plain, *stopped, screened]
+    profiled = Policy(name="TPE + screening, profiled", sampler="tpe", screen=SCREENED, profiled=True, trials=60)
+    return [*plain, profiled, *stopped]
 
 
 @dataclass
@@ -134,15 +138,23 @@ class Judge:
 def run(policy: Policy, table: pd.DataFrame, judge: Judge, config: RunConfig, *, seed: int) -> pd.DataFrame:
     """One search: evaluations spent and share of the oracle's hypervolume after every trial."""
     seeds = sorted(table["seed"].unique())
-    settings = SearchSettings(trials=policy.trials, sampler=policy.sampler, startup=policy.startup, seed=seed)
+    settings = SearchSettings(
+        trials=policy.trials, sampler=policy.sampler, startup=policy.startup, screen=policy.screen, seed=seed
+    )
     store = Store(in_memory(), study=policy.name, seed=seed)
     space = config.search_space
     answers = Replay(
         table, objectives=OBJECTIVES, updates=UPDATES, rungs=policy.rungs, seed=int(seeds[seed % len(seeds)])
     )
     recorder = Recorder(answers, [])
-    latencies = table.drop_duplicates("digest").set_index("digest")[LATENCY]
-    screen = Screen(num=policy.screen, predict_ms=lambda one: latencies.get(one.digest), objectives=OBJECTIVES)
+    known = table.drop_duplicates("digest").set_index("digest")
+    latencies, macs = known[LATENCY].to_dict(), known["macs"].to_dict()
+    screen = Screen(
+        num=policy.screen,
+        work=lambda one: macs[one.digest] * one.sampler_steps,
+        predict_ms=lambda one: latencies[one.digest] if policy.profiled else None,
+        objectives=OBJECTIVES,
+    )
     with tempfile.TemporaryDirectory() as folder:
         search = Search(
             decisions=Decisions(

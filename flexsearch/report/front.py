@@ -14,11 +14,11 @@ import numpy as np
 from flexsearch.measurement import Measurement, canonical_json
 from flexsearch.report.confirmation import Confirmation, confirmation_of
 from flexsearch.report.trust import RankCorrelation, rank_correlations
+from flexsearch.study.hypervolume import hypervolume, reference_point
 from flexsearch.study.noise import Noise, noise_of
 from flexsearch.study.store import Cost, Store, TrialRecord
 
 STATES = ("complete", "pruned", "infeasible", "duplicate", "failed", "running")
-_REFERENCE_MARGIN = 1.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,16 +134,15 @@ def front_of(store: Store, objective_names: Sequence[str]) -> Front:
     complete = _one_protocol(complete, objective_names)
     baselines = tuple(record for record in complete if record.baseline is not None)
     table = np.array([[record.measurements[name].value for name in objective_names] for record in complete])
-    reference = _reference_point(np.array([table[complete.index(b)] for b in baselines]) if baselines else table)
+    reference = reference_point(np.array([table[complete.index(b)] for b in baselines]) if baselines else table)
     is_best = moocore.is_nondominated(table) if len(complete) else np.array([], dtype=bool)
-    volume = float(moocore.hypervolume(table, ref=reference)) if len(complete) else 0.0
     best = [record for record, good in zip(complete, is_best, strict=True) if good]
     dense = next((record for record in baselines if record.candidate.schedule.is_dense), None)
     return Front(
         study=store.study,
         objectives=tuple(_objective(name, complete) for name in objective_names),
         reference_point=tuple(float(value) for value in reference),
-        hypervolume=volume,
+        hypervolume=hypervolume(table, reference=reference),
         counts={state: sum(record.state == state for record in records) for state in STATES},
         points=tuple(sorted(best, key=lambda record: record.measurements[objective_names[-1]].value)),
         baselines=baselines,
@@ -174,7 +173,3 @@ def _one_protocol(complete: Sequence[TrialRecord], names: Sequence[str]) -> list
         counts[protocol(record)] = counts.get(protocol(record), 0) + 1
     most = max(counts, key=lambda key: counts[key], default="")
     return [record for record in complete if protocol(record) == most]
-
-
-def _reference_point(table: np.ndarray) -> np.ndarray:
-    return table.max(axis=0) * _REFERENCE_MARGIN if len(table) else np.array([])

@@ -9,6 +9,7 @@ from typing import Any
 from flexsearch import __version__
 from flexsearch.errors import UserError
 from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.macs import plan_macs
 from flexsearch.study.baselines import baselines_of
 from flexsearch.study.decisions import Decisions
 from flexsearch.study.events import Watcher
@@ -160,27 +161,26 @@ def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
 
 
 def _screen(plan: RunPlan) -> Screen | None:
-    """Who passes over proposals, if anybody.
-
-    Raises:
-        UserError: proposals are to be screened, and there is no latency profile of this device.
-    """
-    if plan.search.screen == 1:
+    """Who chooses among unseen candidates, if anybody."""
+    if plan.search.num_screened == 1:
         return None
     from flexsearch.trial.profile import load_profile
 
-    profile = load_profile(plan.settings)
-    if profile is None:
-        raise UserError(
-            f"needs a latency profile of this device, but got {plan.search.screen} without one",
-            field="search.screen",
-            nearest="1, or run flexsearch profile first",
-        )
+    profile, space, shape = load_profile(plan.settings), plan.settings.search_space, plan.settings.shape
+
+    def work(candidate: Candidate) -> float:
+        return plan_macs(space.plan(candidate.schedule), shape) * candidate.sampler_steps
 
     def predict_ms(candidate: Candidate) -> float | None:
-        return profile.predict(candidate) if profile.covers(candidate) else None
+        return None if profile is None or not profile.covers(candidate) else profile.predict(candidate)
 
-    return Screen(num=plan.search.screen, predict_ms=predict_ms, objectives=plan.settings.objectives.names)
+    return Screen(
+        num=plan.search.num_screened,
+        work=work,
+        predict_ms=predict_ms,
+        objectives=plan.settings.objectives.names,
+        max_ms=plan.settings.objectives.latency.max_ms,
+    )
 
 
 def _search(plan: RunPlan, store: Store) -> Search:

@@ -17,7 +17,7 @@ from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.decisions import ARTIFACTS, Decision, Decisions
 from flexsearch.study.early_stopping import Rungs
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
-from flexsearch.study.screening import Screen
+from flexsearch.study.screening import SAMPLERS_TURN, Screen
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.source import Finished, Wait
 from flexsearch.study.store import Store, TrialRecord
@@ -50,7 +50,7 @@ class Search:
         run_dir: where trials leave their files.
         objectives: names of the measurements that are told, in the study's order: quality, which rungs measure, first.
         keep: share of the trials at a rung that goes on.
-        screen: passes over proposals; None evaluates every one.
+        screen: chooses among unseen candidates; None leaves the choice to the sampler.
     """
 
     def __init__(
@@ -189,9 +189,6 @@ class Search:
         decision = self._orphan_notes[number]
         if "digest" not in decision.notes:  # the last that is noted: the driver died while it asked
             return self._settle(self._decisions.ask_again(number))
-        if "screened" in decision.notes:  # the driver died before it could put it aside
-            self._decisions.discard(number)
-            return None
         baseline = decision.notes.get("baseline")
         order = self._order(number, Candidate.from_dict(json.loads(decision.notes["candidate"])), baseline)
         known = {record.number: record for record in self._store.trials()}
@@ -224,24 +221,26 @@ class Search:
         return self._order(decision.number, candidate, name)
 
     def _propose(self) -> TrialOrder | None:
-        """A schedule that was not evaluated yet, and that the screen, if there is one, does not pass over."""
-        order = self._propose_one()
-        for _ in range(1, self._screen.num if self._screen is not None else 1):
-            if order is None or self._screen is None or self._screen.could_add(order.candidate, self._store.trials()):
-                break
-            self._decisions.note(order.number, {"screened": "it could not reach the front"})
-            self._decisions.discard(order.number)
-            order = self._propose_one()
-        return order
+        """A candidate that was not evaluated yet: by turns the screen's choice, if there is one, and the sampler's."""
+        screen, records = self._screen, self._store.trials()
+        proposed = sum(record.baseline is None and record.state in ("complete", "pruned") for record in records)
+        is_samplers_turn = len(self._seen) % SAMPLERS_TURN == 0
+        if screen is None or is_samplers_turn or proposed < self._settings.startup or not screen.is_ready(records):
+            return self._propose_one()
+        unseen = self._draw_unseen(screen.num)
+        if not unseen:
+            return None
+        built = [self._space.build(parameters) for parameters in unseen]
+        return self._settle(self._decisions.ask(unseen[screen.best(built, records)]))
 
     def _propose_one(self) -> TrialOrder | None:
-        """A schedule that was not evaluated yet: the sampler's, or after many duplicates one drawn at random."""
+        """The sampler's proposal, or after many duplicates a candidate drawn at random."""
         while True:
             drawing = self._duplicates >= DUPLICATES_BEFORE_DRAWING
-            fixed = self._draw_unseen() if drawing else None
-            if drawing and fixed is None:
+            drawn = self._draw_unseen(1) if drawing else []
+            if drawing and not drawn:
                 return None
-            order = self._settle(self._decisions.ask(fixed))
+            order = self._settle(self._decisions.ask(drawn[0] if drawn else None))
             if order is not None:
                 return order
 
@@ -258,13 +257,18 @@ class Search:
         self._decisions.discard(decision.number)
         return None
 
-    def _draw_unseen(self) -> Mapping[str, Value] | None:
+    def _draw_unseen(self, num: int) -> list[Mapping[str, Value]]:
+        """Parameters of up to `num` different candidates that were not evaluated, always the same at one point."""
         generator = random.Random(f"{self._settings.seed}:{len(self._seen)}")
-        for _ in range(_DRAWS):
+        found: dict[str, Mapping[str, Value]] = {}
+        for _ in range(max(_DRAWS, num)):
             parameters = self._space.sample(generator)
-            if self._space.build(parameters).digest not in self._seen:
-                return parameters
-        return None
+            digest = self._space.build(parameters).digest
+            if digest not in self._seen:
+                found.setdefault(digest, parameters)
+            if len(found) == num:
+                break
+        return list(found.values())
 
 
 def _reached(records: Sequence[TrialRecord], objectives: Sequence[str]) -> dict[int, dict[int, tuple[float, ...]]]:

@@ -7,6 +7,7 @@ from annotated_types import Ge, Gt
 from flexsearch.settings import Count, PositiveCount, settings
 
 SamplerName = Literal["tpe", "gp", "nsga2", "random", "qmc"]
+_SCREENED = 256
 
 
 @settings
@@ -19,8 +20,9 @@ class SearchSettings:
         startup: trials drawn at random before the sampler learns.
         seed: of the sampler, of training and of sampling noise.
         baseline_steps: sampler steps at which the dense base is evaluated; none takes those of the space.
-        screen: a proposal that could not reach the front, by the latency that a profile predicts (`flexsearch profile`)
-            and the best quality that schedules reach, is passed over, at most this many less one in a row; 1 never.
+        screen: unseen candidates from which, after `startup`, the one is tried that should add most to the front, by
+            predicted latency and quality (`screening.py`); 1 leaves every choice to the sampler. None takes 256 with
+            `tpe`, and 1 with the others, which are there to be compared with. Every fourth trial is the sampler's own.
         paper_steps: sampler steps at which the paper's schedules are evaluated; none takes the dense base's most.
         noise_schedules: schedules whose FID is measured again under other seeds, once per study; 0 measures none.
         noise_seeds: further seeds for each of them.
@@ -35,13 +37,18 @@ class SearchSettings:
     startup: PositiveCount = 10
     seed: Count = 0
     baseline_steps: tuple[PositiveCount, ...] = ()
-    screen: PositiveCount = 1
+    screen: PositiveCount | None = None
     paper_steps: tuple[PositiveCount, ...] = ()
     noise_schedules: Count = 3
     noise_seeds: PositiveCount = 2
     long_schedules: Count = 6
     long_factor: Annotated[int, Ge(2)] = 3
     max_retries: Count = 2
+
+    @property
+    def num_screened(self) -> int:
+        """`screen`, or its default for the sampler."""
+        return self.screen or (_SCREENED if self.sampler == "tpe" else 1)
 
 
 @settings

@@ -1,13 +1,21 @@
-"""Proposals that could add nothing are passed over, but never for ever."""
+"""Choosing among unseen candidates: what is expected of them, and that a search that chooses loses nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
+import numpy as np
+import pytest
 
 from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.grid import TokenGrid
+from flexsearch.space.search_space import SearchSpace, parse_space
+from flexsearch.study.hypervolume import expected_gain, hypervolume, reference_point
 from flexsearch.study.local import run_locally
+from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.screening import LEAST_TRIALS, Screen
+from flexsearch.study.settings import SearchSettings
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
 Open = Callable[..., Any]
@@ -15,88 +23,175 @@ Run = Callable[..., TrialResult]
 OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 
 
-def latency_of(candidate: Candidate) -> float:
-    """As in the formula that stands for trials."""
+def work_of(candidate: Candidate) -> float:
+    """As the latency in the formula that stands for trials, and never zero."""
     roles = candidate.schedule.roles
-    return candidate.sampler_steps * (1 + sum(role in ("dense", "recover") for role in roles))
+    return float(candidate.sampler_steps * (1 + sum(role in ("dense", "recover") for role in roles)))
 
 
-def test_a_proposal_is_passed_over_only_if_the_bound_is_dominated(open_search: Open, run_trial: Run) -> None:
+def screen(**changes: Any) -> Screen:
+    return Screen(**{"num": 64, "work": work_of, "predict_ms": lambda _: None, "objectives": OBJECTIVES, **changes})
+
+
+def values(records: Any) -> np.ndarray:
+    return np.array([[record.measurements[name].value for name in OBJECTIVES] for record in records])
+
+
+@pytest.fixture
+def half_done(open_search: Open, run_trial: Run) -> Any:
+    """A search with some trials, the same for all."""
     search = open_search(trials=14, sampler="random")
     run_locally(search, run_trial)
-    records = search.store.trials()
-    dense = records[0].candidate
-    trained = records[3].candidate
-
-    def with_trained_at(ms: float | None) -> Screen:
-        return Screen(
-            num=5,
-            predict_ms=lambda one: ms if one is trained or ms is None else latency_of(one),
-            objectives=OBJECTIVES,
-        )
-
-    screen = with_trained_at(1000.0)
-    assert not screen.could_add(trained, records), "slower than everything, at the quality of its steps at best"
-    assert with_trained_at(0.001).could_add(trained, records)
-    assert with_trained_at(None).could_add(trained, records)
-    twice = Screen(num=5, predict_ms=lambda one: 2 * latency_of(one), objectives=OBJECTIVES)
-    exact = Screen(num=5, predict_ms=latency_of, objectives=OBJECTIVES)
-    for record in records:
-        assert twice.could_add(record.candidate, records) == exact.could_add(record.candidate, records)
-    assert screen.could_add(trained, [record for record in records if record.baseline is None]), "no dense base yet"
-    few = [record for record in records if record.candidate.schedule.is_dense]
-    few += [record for record in records if not record.candidate.schedule.is_dense][: LEAST_TRIALS - 1]
-    assert screen.could_add(trained, few)
-    assert dense.schedule.is_dense
+    return search
 
 
-def test_a_screened_search_spends_its_trials_elsewhere_and_ends(open_search: Open, run_trial: Run) -> None:
-    run: set[str] = set()
+def test_the_expected_gain_is_the_mean_over_draws() -> None:
+    front, reference = np.array([[1.0, 8.0], [2.0, 4.0], [5.0, 2.0]]), np.array([6.0, 10.0])
+    normal = np.random.default_rng(0).standard_normal(4000)
+    mean, sd, latency = np.array([0.7, 2.0]), np.array([0.3, 0.4]), [3.0, 9.0]
+    found = expected_gain(front, log_mean=mean, log_sd=sd, latency=latency, reference=reference)
+    for index, known in enumerate(latency):
+        before = hypervolume(front, reference=reference)
+        draws = [
+            hypervolume(np.vstack([front, (quality, known)]), reference=reference) - before
+            for quality in np.exp(mean[index] + sd[index] * normal)
+        ]
+        assert found[index] == pytest.approx(np.mean(draws), rel=0.05, abs=0.02)
 
-    def everything_new_is_slow(candidate: Candidate) -> float:
-        return latency_of(candidate) if candidate.digest in run else 1000.0
 
-    def note(order: TrialOrder, report: Report) -> TrialResult:
-        run.add(order.candidate.digest)
+def test_what_is_surely_dominated_gains_nothing_and_the_area_is_that_of_its_rectangles() -> None:
+    front = np.array([[1.0, 2.0], [3.0, 1.0]])
+    reference = reference_point(np.array([[2.0, 4.0], [4.0, 1.0]]))
+    assert reference == pytest.approx([4.4, 4.4])
+    assert hypervolume(front, reference=reference) == pytest.approx(3.4 * 2.4 + 1.4 * 1.0), "two rectangles"
+    gains = expected_gain(
+        front, log_mean=np.log([3.5, 0.5]), log_sd=np.array([1e-6, 1e-6]), latency=[3.0, 3.0], reference=reference
+    )
+    assert gains[0] == pytest.approx(0.0, abs=1e-9)
+    assert gains[1] == pytest.approx(0.5 * 1.4, rel=1e-4)
+    assert hypervolume(np.empty((0, 2)), reference=reference) == 0.0
+
+
+def test_the_model_knows_what_it_saw_and_doubts_what_is_far(space: SearchSpace) -> None:
+    candidates = [candidate for candidate in space.candidates(up_to=200) if candidate.sampler_steps > 1]
+    seen, others = candidates[::3], candidates[1::3]
+    table = [features(one, work=work_of(one)) for one in seen]
+    dense = [30.0 / one.sampler_steps for one in seen]
+    ratio = [1 + 1 / (1 + one.schedule.roles.count("dense")) for one in seen]
+    model = QualityModel(table, qualities=[d * r for d, r in zip(dense, ratio, strict=True)], dense=dense)
+    mean, sd = model.predict(table, dense=dense)
+    assert np.exp(mean) == pytest.approx([d * r for d, r in zip(dense, ratio, strict=True)], rel=0.05)
+    asked = [features(one, work=work_of(one)) for one in others]
+    mean, _ = model.predict(asked, dense=[30.0 / one.sampler_steps for one in others])
+    truth = [30 / one.sampler_steps * (1 + 1 / (1 + one.schedule.roles.count("dense"))) for one in others]
+    assert np.median(np.abs(np.exp(mean) / truth - 1)) < 0.03
+    far = (0.0, 0.0, 0.0, 9.0, 90.0, 900.0, 90.0, 9.0, 90.0)
+    _, doubts = model.predict([table[0], far], dense=[1.0, 1.0])
+    assert doubts[1] > 3 * doubts[0]
+    assert sd.max() < doubts[1]
+
+
+def test_there_must_be_something_to_learn_from(half_done: Any) -> None:
+    records = half_done.store.trials()
+    assert screen().is_ready(records)
+    assert not screen().is_ready([record for record in records if record.baseline is None]), "no dense base"
+    trained = [record for record in records if not record.candidate.schedule.is_dense]
+    few = [record for record in records if record not in trained] + trained[: LEAST_TRIALS - 1]
+    assert not screen().is_ready(few)
+
+
+def test_the_choice_gains_more_than_most(half_done: Any, run_trial: Run, tmp_path: Path) -> None:
+    """By the formula that stands for trials; on real trials, see the tabular benchmark's tests."""
+    records = half_done.store.trials()
+    tried = {record.digest for record in records}
+    space = half_done._space
+    unseen = [candidate for candidate in space.candidates(up_to=500) if candidate.digest not in tried]
+    records = [record for record in records if record.state == "complete"]
+    front, reference = values(records), reference_point(values([r for r in records if r.baseline is not None]))
+
+    def gain(candidate: Candidate) -> float:
+        result = run_trial(TrialOrder(number=0, candidate=candidate, run_dir=tmp_path, seed=0))
+        point = [result.measurements[name].value for name in OBJECTIVES]
+        return hypervolume(np.vstack([front, point]), reference=reference)
+
+    gains = np.array([gain(candidate) for candidate in unseen])
+    chosen = screen().best(unseen, records)
+    assert gains[chosen] > np.median(gains)
+
+
+def test_a_profile_in_other_units_changes_nothing(half_done: Any) -> None:
+    """Predictions are scaled to what was measured, so a machine that is slower by a factor chooses the same."""
+    records, unseen = half_done.store.trials(), half_done._space.candidates(up_to=200)
+    by_work = screen().best(unseen, records)
+    assert screen(predict_ms=lambda one: 7 * work_of(one)).best(unseen, records) == by_work
+    assert screen(work=lambda one: 7 * work_of(one)).best(unseen, records) == by_work
+
+
+def test_what_is_over_the_limit_is_chosen_last(half_done: Any) -> None:
+    records, unseen = half_done.store.trials(), half_done._space.candidates(up_to=200)
+    for max_ms in (10.0, 20.0, 30.0):
+        assert work_of(unseen[screen(max_ms=max_ms).best(unseen, records)]) <= max_ms
+
+
+def test_what_runs_beside_it_is_not_chosen_again(half_done: Any) -> None:
+    records, unseen = half_done.store.trials(), half_done._space.candidates(up_to=200)
+    chosen = unseen[screen().best(unseen, records)]
+    running = replace(records[-1], number=99, candidate=chosen, state="running", measurements={}, baseline=None)
+    twin = [one for one in unseen if features(one, work=work_of(one)) != features(chosen, work=work_of(chosen))]
+    assert features(unseen[screen().best(unseen, [*records, running])], work=1.0) != features(chosen, work=1.0)
+    assert len(twin) < len(unseen)
+
+
+def test_a_screened_search_that_was_killed_goes_on_as_if_it_had_not_been(
+    open_search: Open, run_trial: Run, tmp_path: Path
+) -> None:
+    def candidates(search: Any) -> list[str]:
+        return [record.digest for record in search.store.trials() if record.state == "complete"]
+
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    options = {"trials": 17, "startup": 5, "screen": screen()}
+    whole = open_search(run_dir=tmp_path / "whole", **options)
+    run_locally(whole, run_trial)
+    calls = 0
+
+    def dies(order: TrialOrder, report: Report) -> TrialResult:
+        nonlocal calls
+        calls += 1
+        if calls in (12, 15):
+            raise KeyboardInterrupt
         return run_trial(order, report)
 
-    search = open_search(
-        trials=12,
-        sampler="random",
-        screen=Screen(num=3, predict_ms=everything_new_is_slow, objectives=OBJECTIVES),
-    )
-    assert run_locally(search, note) == "12 trials are finished"
-    told = search.decisions.study.trials
-    screened = [trial for trial in told if "screened" in trial.user_attrs]
-    assert screened, "from the first trained schedules on"
-    assert {trial.state for trial in screened} == {TrialState.FAIL}, "samplers do not learn from them"
-    assert not {trial.number for trial in screened} & {record.number for record in search.store.trials()}
-
-
-def test_what_is_predicted_well_loses_nothing(open_search: Open, run_trial: Run, tmp_path: Any) -> None:
-    """With exact predictions every point of the screened search's front could be reached, and was."""
-    ran: list[Candidate] = []
-
-    def note(order: TrialOrder, report: Report) -> TrialResult:
-        ran.append(order.candidate)
-        return run_trial(order, report)
-
-    search = open_search(
-        trials=12, sampler="random", screen=Screen(num=4, predict_ms=latency_of, objectives=OBJECTIVES)
-    )
-    run_locally(search, note)
-    assert len({candidate.digest for candidate in ran}) == len(ran) == 12
-
-
-def test_a_driver_killed_while_it_puts_a_proposal_aside_does_not_run_it(open_search: Open, run_trial: Run) -> None:
-    search = open_search(trials=6, sampler="random")
-    run_locally(search, run_trial)
-    order = open_search(trials=7, sampler="random").next()
-    assert isinstance(order, TrialOrder)
-    search.decisions.note(order.number, {"screened": "it could not reach the front"})  # and here the driver dies
-    resumed = open_search(trials=7, sampler="random")
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_locally(open_search(run_dir=tmp_path / "killed", **options), dies)
+    resumed = open_search(run_dir=tmp_path / "killed", **options)
     run_locally(resumed, run_trial)
-    assert resumed.decisions.study.trials[order.number].state == TrialState.FAIL
-    complete = [record.number for record in resumed.store.trials() if record.state == "complete"]
-    assert len(complete) == 7
-    assert order.number not in complete
+    assert candidates(resumed) == candidates(whole)
+    assert len(set(candidates(whole))) == len(candidates(whole)) == 17
+
+
+def test_a_space_that_is_used_up_ends_the_search(open_search: Open, run_trial: Run) -> None:
+    tiny = parse_space(
+        {
+            "segments": [
+                {"family": "sdtm", "sparse": "rest", "dense": {"choice": [0, 1]}},
+                {"family": "dense", "depth": {"int": [1, 3]}},
+            ],
+            "timetable": {"stages": 1, "clean_grid": {"choice": [3, 4]}, "noise_grid": 2},
+            "sampler_steps": 4,
+        },
+        num_blocks=8,
+        grid=TokenGrid(height=8, width=8),
+    )
+    search = open_search(trials=100, startup=5, screen=screen(), space=tiny)
+    assert run_locally(search, run_trial) == "every schedule of the space has been evaluated"
+    complete = {record.digest for record in search.store.trials() if record.state == "complete"}
+    assert {candidate.digest for candidate in tiny.candidates(up_to=100)} <= complete
+
+
+def test_only_the_default_sampler_is_helped_unasked() -> None:
+    assert SearchSettings().num_screened > 1
+    assert SearchSettings(sampler="nsga2").num_screened == 1
+    assert SearchSettings(sampler="random", screen=8).num_screened == 8
+    assert SearchSettings(screen=1).num_screened == 1
