@@ -9,7 +9,8 @@ sampler steps), start, seed and own updates. Columns, beside those that name the
 |---|---|
 | `digest` | of the candidate; `schedule_digest` of the schedule alone |
 | `baseline` | "dense", "FlexDiT paper", or none |
-| `start` | of the fine-tune: "warm" (the quickstart's warm start) or "plain" (the dense base) |
+| `start` | of the fine-tune: "warm" (the quickstart's warm start), "plain" (the dense base), or one of `starts.py` |
+| `seconds_start` | core seconds of that start, once for all schedules |
 | `fid_fashion_cnn` | Frechet distance of `images` samples to the 60,000 training images |
 | `fid_100`, `fid_200`, `fid_first_half`, `fid_second_half` | the same of some of them |
 | `fid_to_dense`, `feature_distance`, `pixel_distance` | to the dense base's samples at 10 steps from the same noise |
@@ -31,12 +32,14 @@ from typing import Any
 import pandas as pd
 import torch
 from evaluate import LENGTHS, TABLE, baselines, open_bench
+from starts import RECEIPT, STARTS
 from trajectory import FIXED_BATCHES, Bench
 
 from flexsearch.diffusion.sampling import sampler_times
 from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.schedule.macs import plan_macs
 
+WARM_START_SECONDS = 2533.0  # of one core, from the receipt of the quickstart's warm start
 KEY = ["digest", "start", "seed", "updates"]
 LOSSES = ("loss", "distance_to_dense")
 DISTANCES = (
@@ -49,6 +52,14 @@ DISTANCES = (
     "pixel_distance",
 )
 Latencies = dict[tuple[str, int], dict[str, Any]]
+
+
+def seconds_of(start: str, folder: Path) -> float:
+    """What a warm start cost, by its receipt."""
+    receipt = folder / RECEIPT
+    if start in STARTS:
+        return float(json.loads(receipt.read_text())["seconds"])
+    return {"warm": WARM_START_SECONDS, "plain": 0.0}[start]
 
 
 def rows(bench: Bench, folder: Path, *, start: str, latencies: Latencies) -> Iterator[dict[str, Any]]:
@@ -81,6 +92,7 @@ def rows(bench: Bench, folder: Path, *, start: str, latencies: Latencies) -> Ite
                     "latency_ms": latency["value"],
                     "latency_spread": latency["spread"],
                     "macs": plan_macs(space.plan(schedule), bench.config.shape, times),
+                    "seconds_start": seconds_of(start, folder),
                     "seconds_training": found["training_seconds"],
                     "seconds_judging": quality["seconds"],
                     "seconds_loss": found["loss_seconds"],
@@ -88,10 +100,11 @@ def rows(bench: Bench, folder: Path, *, start: str, latencies: Latencies) -> Ite
 
 
 def core_hours(table: pd.DataFrame) -> float:
-    """What the rows cost: the longest fine-tune of every trajectory, every measurement once."""
+    """What the rows cost: the longest fine-tune of every trajectory, every measurement once, the warm starts."""
     milestones = table.drop_duplicates(["schedule_digest", "start", "seed", "updates"])
     trajectories = milestones.groupby(["schedule_digest", "start", "seed"])["seconds_training"].max()
-    seconds = trajectories.sum() + milestones["seconds_loss"].sum() + table["seconds_judging"].sum()
+    starts = table.drop_duplicates("start")["seconds_start"].sum()
+    seconds = starts + trajectories.sum() + milestones["seconds_loss"].sum() + table["seconds_judging"].sum()
     return float(seconds / 3600)
 
 
@@ -106,7 +119,7 @@ if __name__ == "__main__":
     by_candidate = {(row["schedule"], row["sampler_steps"]): row for row in latencies}
     table = pd.DataFrame(
         row
-        for start in ("warm", "plain")
+        for start in ("warm", "plain", *STARTS)
         for row in rows(bench, arguments.runs / start, start=start, latencies=by_candidate)
     )
     if arguments.out.exists():

@@ -30,11 +30,23 @@ HERE = Path(__file__).parent
 QUALITY = "fid_fashion_cnn"
 TOP = 3
 RESAMPLES = 500
-WARM_START_SECONDS = 2533.0  # of one core, from the receipt of the quickstart's warm start
 SCHEDULES_TRIED = 42
-SHARE = {"warm": WARM_START_SECONDS / SCHEDULES_TRIED, "plain": 0.0}
-COLOURS = {"warm": "#0b6e99", "plain": "#d1495b", "free": "#444444"}
-NAMES = {"warm": "from the warm start", "plain": "from the dense base", "free": "no evaluation at all"}
+COLOURS = {
+    "warm": "#0b6e99",
+    "plain": "#d1495b",
+    "free": "#444444",
+    "uniform-500": "#8fc1d4",
+    "uniform-2000": "#4b9cc0",
+    "sandwich-2000": "#c77d0a",
+}
+NAMES = {
+    "warm": "from the warm start (6,000 updates)",
+    "plain": "from the dense base",
+    "free": "no evaluation at all",
+    "uniform-500": "from a warm start of 500 updates",
+    "uniform-2000": "from a warm start of 2,000 updates",
+    "sandwich-2000": "the same, drawn by the sandwich rule",
+}
 
 Signal = tuple[str, pd.DataFrame, pd.DataFrame]
 """Name, values, and core seconds: rows by schedule, columns by sampler steps."""
@@ -44,10 +56,15 @@ def pivot(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return rows.pivot_table(index="schedule_digest", columns="sampler_steps", values=column)
 
 
+def share(rows: pd.DataFrame) -> float:
+    """Each schedule's share of the warm start, in core seconds."""
+    return float(rows["seconds_start"].iloc[0]) / SCHEDULES_TRIED
+
+
 def last_points(table: pd.DataFrame, longest: int) -> Iterator[Signal]:
     """Signals that look at one point of the curve."""
     for (start, updates), rows in table[table["updates"] < longest].groupby(["start", "updates"]):
-        training = pivot(rows, "seconds_training") + SHARE[start]
+        training = pivot(rows, "seconds_training") + share(rows)
         judging, losses = pivot(rows, "seconds_judging"), pivot(rows, "seconds_loss")
         images = float(rows["images"].iloc[0])
         costs = {
@@ -71,7 +88,7 @@ def without_training(table: pd.DataFrame) -> Iterator[Signal]:
     yield (
         "warm 0: fid_fashion_cnn and macs, mean rank",
         first.rank() + work.rank(),
-        pivot(rows, "seconds_judging") + SHARE["warm"],
+        pivot(rows, "seconds_judging") + share(rows),
     )
 
 
@@ -84,7 +101,7 @@ def whole_curves(table: pd.DataFrame, longest: int) -> Iterator[Signal]:
             curve.groupby(["schedule_digest", "sampler_steps"], as_index=False)["seconds_judging"].sum(),
             "seconds_judging",
         )
-        cost = judged + pivot(curve[curve["updates"] == up_to], "seconds_training") + SHARE["warm"]
+        cost = judged + pivot(curve[curve["updates"] == up_to], "seconds_training") + share(warm)
         for name, predict in (("power law", power_law), ("Gaussian process", gaussian_process)):
             yield f"warm 0 to {up_to}: {name}", predict(curve, column=QUALITY, at=longest), cost
 
