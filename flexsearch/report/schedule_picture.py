@@ -1,6 +1,7 @@
 """A schedule as a picture: blocks across, stages of diffusion time down, colour by role, label by token grid.
 
-The label is the grid of the tokens that leave the block; a video's frames stand above it. Stages run from data (0) to noise (1).
+The label is the grid of the tokens that leave the block; a video's frames stand above it. Stages run from
+data (0) to noise (1).
 """
 
 import io
@@ -49,7 +50,9 @@ def schedule_figure(schedule: DensitySchedule, grid: TokenGrid, *, title: str | 
         low, top = plan.timetable.edges[stage : stage + 2]
         for operation in operations:
             _cell(axes, operation, stage=stage, column=column)
-        axes.text(-0.12, stage + 0.5, f"t {low:.2f}–{top:.2f}", ha="right", va="center", fontsize=8.5, color=INK)
+        axes.text(
+            -0.12, stage + 0.5, f"t {low:.2f}\N{EN DASH}{top:.2f}", ha="right", va="center", fontsize=8.5, color=INK
+        )
     for block in range(schedule.num_blocks):
         axes.text(block + 0.5, -0.1, str(block), ha="center", va="bottom", fontsize=7.5, color=MUTED)
     axes.text(-0.12, -0.1, "block", ha="right", va="bottom", fontsize=7.5, color=MUTED)
@@ -62,7 +65,7 @@ def schedule_figure(schedule: DensitySchedule, grid: TokenGrid, *, title: str | 
 def _cell(axes: Axes, operation: Operation, *, stage: int, column: float) -> None:
     """A block in one stage, with its grid."""
     grid = operation.queries
-    lines = [f"{grid.frames}f"] * (grid.frames > 1) + [f"{grid.height}×{grid.width}"]
+    lines = [f"{grid.frames}f"] * (grid.frames > 1) + [f"{grid.height}\N{MULTIPLICATION SIGN}{grid.width}"]
     axes.add_patch(
         FancyBboxPatch(
             (operation.block + _GAP, stage + _GAP),
