@@ -201,7 +201,6 @@ def _beside_dense(choice: Choice) -> list[str]:
     else:
         gain = choice.dense_quality - known.quality
         verdict = f"{gain:.3g} worse" if gain > 0 else f"{-gain:.3g} better: fewer steps are the better deal"
-        lines.append(
-            f"The dense base at fewer steps and equal latency has {name} {choice.dense_quality:.4g}, which is {verdict}."
-        )
+        dense = f"{name} {choice.dense_quality:.4g}"
+        lines.append(f"The dense base at fewer steps and equal latency has {dense}, which is {verdict}.")
     return lines

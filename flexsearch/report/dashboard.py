@@ -2,15 +2,12 @@
 
 import sys
 import threading
-from typing import Any
 
-import plotly.graph_objects as go
 from optuna_dashboard import run_server, save_note, save_plotly_graph_object
 
 from flexsearch.errors import UserError
-from flexsearch.report.claims import dense_curve
-from flexsearch.report.confirmation import Confirmation
 from flexsearch.report.front import Front, front_of
+from flexsearch.report.front_figure import front_figure
 from flexsearch.report.run import Run
 from flexsearch.report.trial_page import draw_schedule, measurements_markdown
 from flexsearch.study.decisions import ARTIFACTS, Decisions
@@ -54,66 +51,6 @@ def study_note(front: Front) -> str:
     """The study in Markdown."""
     lines = [f"- **{o.name}** ({o.unit or 'no unit'}), minimised: {dict(o.protocol)}" for o in front.objectives]
     return "\n".join([f"### {front.study}", "", *lines, "", f"Hypervolume {front.hypervolume:.4g}."])
-
-
-def front_figure(front: Front) -> go.Figure:
-    """The front as an interactive plot; bars as in `plot_front`."""
-    quality, latency = front.objectives
-
-    def trace(records: list[TrialRecord], name: str, mode: str, colour: str, symbol: str) -> go.Scatter:
-        points = [front.values(record) for record in records]
-        return go.Scatter(
-            x=[point[-1] for point in points],
-            y=[point[0] for point in points],
-            text=[f"trial {record.number}: {record.baseline or record.candidate}" for record in records],
-            name=name,
-            mode=mode,
-            marker={"color": colour, "symbol": symbol, "size": 9},
-            error_x=_bars([record.measurements[latency.name].spread or 0.0 for record in records]),
-            error_y=None if front.noise is None else _bars([front.noise.paired] * len(records)),
-        )
-
-    paper = [record for record in front.baselines if not record.candidate.schedule.is_dense]
-    searched = [record for record in front.points if record.baseline is None]
-    figure = go.Figure(
-        [
-            trace(list(front.others), "other trials", "markers", "#b8c4cc", "circle"),
-            trace(dense_curve(front), "dense base at fewer steps", "lines+markers", "#444444", "square"),
-            trace(searched, "searched schedules on the front", "lines+markers", "#0b6e99", "circle"),
-            trace(paper, "FlexDiT paper's schedule", "markers", "#d1495b", "star"),
-        ]
-    )
-    if front.confirmation is not None:
-        figure.add_trace(_confirmed(front, front.confirmation))
-    figure.update_layout(
-        xaxis_title=f"{latency.name} ({latency.unit})",
-        yaxis_title=quality.name,
-        title=f"{front.study}: quality and latency",
-    )
-    return figure
-
-
-def _bars(half_widths: list[float]) -> dict[str, Any]:
-    return {"type": "data", "array": half_widths, "thickness": 1, "width": 3}
-
-
-def _confirmed(front: Front, confirmation: Confirmation) -> go.Scatter:
-    """The points that were measured again, with 95 % intervals."""
-    points = [confirmation.points[record.number] for record in front.confirmed]
-    return go.Scatter(
-        x=[point.latency.value for point in points],
-        y=[point.quality.value for point in points],
-        text=[
-            f"trial {record.number}: {record.baseline or record.candidate}: {point.verdict} "
-            f"(on the front: {point.front_probability:.0%})"
-            for record, point in zip(front.confirmed, points, strict=True)
-        ],
-        name=f"measured again: {confirmation.shown_size} images, 95 %",
-        mode="markers",
-        marker={"color": "#c77d0a", "symbol": "diamond", "size": 9},
-        error_x=_bars([point.latency.half_width for point in points]),
-        error_y=_bars([point.quality.half_width for point in points]),
-    )
 
 
 def serve(run: Run, *, port: int) -> None:

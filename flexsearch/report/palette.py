@@ -34,3 +34,6 @@ DENSE = "#4a5462"
 PAPER = "#d1495b"
 OTHER = "#b3bdc9"
 CONFIRMED = "#c77d0a"
+
+FRONT_ON_DARK = "#4fb3dc"
+DENSE_ON_DARK = "#a7b3c1"

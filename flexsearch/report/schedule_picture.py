@@ -24,25 +24,29 @@ STYLE = {"svg.fonttype": "none", "svg.hashsalt": "flexsearch", "pdf.fonttype": 4
 
 FORMATS = (".png", ".svg", ".pdf")
 
-_ROW, _BAND, _TOP, _BOTTOM = 0.46, 1.15, 0.34, 0.42  # inches
+_ROW, _BAND, _TOP, _BOTTOM = 0.44, 1.0, 0.3, 0.42  # inches
 _GAP = 0.07  # of a cell, between cells
 
 
-def schedule_figure(schedule: DensitySchedule, grid: TokenGrid, *, title: str | None = None) -> Figure:
+def schedule_figure(
+    schedule: DensitySchedule, grid: TokenGrid, *, title: str | None = None, has_legend: bool = True
+) -> Figure:
     """The picture.
 
     Args:
         schedule: at least one block.
         grid: of the dense tokens; a video has frames in it.
         title: above the picture.
+        has_legend: names the roles below it.
     """
     plan = lower(schedule, num_blocks=schedule.num_blocks, grid=grid)
-    column = 0.6 if schedule.num_blocks <= 16 else 0.46  # inches
+    column = 0.52 if schedule.num_blocks <= 16 else 0.46  # inches
+    below = _BOTTOM if has_legend else 0.05
     above = _TOP + (0.3 if title else 0.0)
     across, down = column * schedule.num_blocks, _ROW * len(plan.stages)
-    wide, high = _BAND + across + 0.12, above + down + _BOTTOM
+    wide, high = _BAND + across + 0.12, above + down + below
     figure = Figure(figsize=(wide, high), dpi=160)
-    axes = figure.add_axes((_BAND / wide, _BOTTOM / high, across / wide, down / high))
+    axes = figure.add_axes((_BAND / wide, below / high, across / wide, down / high))
     axes.set_xlim(0, schedule.num_blocks)
     axes.set_ylim(len(plan.stages), 0)
     axes.axis("off")
@@ -54,11 +58,12 @@ def schedule_figure(schedule: DensitySchedule, grid: TokenGrid, *, title: str | 
             -0.12, stage + 0.5, f"t {low:.2f}\N{EN DASH}{top:.2f}", ha="right", va="center", fontsize=8.5, color=INK
         )
     for block in range(schedule.num_blocks):
-        axes.text(block + 0.5, -0.1, str(block), ha="center", va="bottom", fontsize=7.5, color=MUTED)
-    axes.text(-0.12, -0.1, "block", ha="right", va="bottom", fontsize=7.5, color=MUTED)
+        axes.text(block + 0.5, -0.1, str(block), ha="center", va="bottom", fontsize=8, color=MUTED)
+    axes.text(-0.12, -0.1, "block", ha="right", va="bottom", fontsize=8, color=MUTED)
     if title:
         figure.text(0.12 / wide, 1 - 0.1 / high, title, ha="left", va="top", fontsize=10, weight="bold", color=INK)
-    _legend(figure, schedule, wide=wide)
+    if has_legend:
+        _legend(figure, schedule, wide=wide)
     return figure
 
 
@@ -83,7 +88,7 @@ def _cell(axes: Axes, operation: Operation, *, stage: int, column: float) -> Non
         "\n".join(lines),
         ha="center",
         va="center",
-        fontsize=min(8.5 if len(lines) == 1 else 7, 72 * column * (1 - 3 * _GAP) / (0.68 * len(lines[-1]))),
+        fontsize=min(9.5 if len(lines) == 1 else 7, 72 * column * (1 - 3 * _GAP) / (0.66 * len(lines[-1]))),
         linespacing=1.05,
         color=ON_ROLES[operation.kind],
     )
@@ -116,8 +121,8 @@ def write_schedule_picture(schedule: DensitySchedule, grid: TokenGrid, path: Pat
 
 
 def schedule_svg(schedule: DensitySchedule, grid: TokenGrid) -> str:
-    """The picture as an `<svg>` element for a page; its ink is the page's own text colour."""
-    return inline_svg(schedule_figure(schedule, grid))
+    """The picture as an `<svg>` element for a page, which says the roles' names."""
+    return inline_svg(schedule_figure(schedule, grid, has_legend=False))
 
 
 def inline_svg(figure: Figure) -> str:
