@@ -1,21 +1,31 @@
-"""optuna-dashboard on a run: sample images and notes per trial, and the front with its baselines."""
+"""optuna-dashboard on a run: notes, images and the drawn schedule of every trial, and the front with its baselines.
 
+Publishing is idempotent: what is there already and has not changed is left alone.
+"""
+
+import io
 import sys
 import threading
 
-from optuna_dashboard import run_server, save_note, save_plotly_graph_object
+from matplotlib.style import context
+from optuna_dashboard import get_note, run_server, save_note, save_plotly_graph_object
 
 from flexsearch.errors import UserError
+from flexsearch.report.claims import compare
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.front_figure import front_figure
+from flexsearch.report.headline import headline
 from flexsearch.report.run import Run
-from flexsearch.report.trial_page import draw_schedule, measurements_markdown
+from flexsearch.report.schedule_picture import STYLE, schedule_figure
+from flexsearch.report.table import summary_lines
 from flexsearch.study.decisions import ARTIFACTS, Decisions
 from flexsearch.study.store import TrialRecord
 
 HOST = "127.0.0.1"  # its page can delete studies
 _REFRESH_S = 10.0
 _PLOT_ID = "flexsearch-front"
+_NOTE_PX = 680  # of images in notes
+_SAMPLES, _SCHEDULE = "samples.png", "schedule.png"
 
 
 def decisions_of(run: Run) -> Decisions:
@@ -23,7 +33,7 @@ def decisions_of(run: Run) -> Decisions:
     return Decisions(
         run.url,
         name=run.name,
-        objectives=run.settings.objectives.names,
+        objectives=run.settings.objectives.labels,
         domains=run.settings.search_space.domains,
         settings=run.search,
     )
@@ -34,23 +44,116 @@ def publish(run: Run, decisions: Decisions) -> None:
     front = front_of(run.store, run.settings.objectives.names)
     for record in run.store.trials():
         if record.measurements:
-            save_note(decisions.trial(record.number), note(run, record))
-    save_note(decisions.study, study_note(front))
+            body, trial = note(run, decisions, front, record), decisions.trial(record.number)
+            if get_note(trial) != body:
+                save_note(trial, body)
+    body = study_note(run, front)
+    if get_note(decisions.study) != body:
+        save_note(decisions.study, body)
     if front.points:
         save_plotly_graph_object(decisions.study, front_figure(front), graph_object_id=_PLOT_ID)
 
 
-def note(run: Run, record: TrialRecord) -> str:
-    """A trial in Markdown: schedule drawn, measurements with protocol."""
-    drawn = "\n".join(draw_schedule(record.candidate.schedule, run.settings.shape.grid))
+def publish_images(run: Run, decisions: Decisions) -> None:
+    """Shows the samples of every trial that has some, and its schedule; each is drawn once."""
+    folder = run.folder / ARTIFACTS
+    for record in run.store.trials():
+        samples = run.folder / "trials" / str(record.number) / _SAMPLES
+        is_done = record.state == "complete" and samples.exists()
+        if is_done and not decisions.has_image(record.number, _SAMPLES, folder=folder):
+            decisions.publish_image(record.number, _SAMPLES, samples.read_bytes(), folder=folder)
+        if record.measurements and not decisions.has_image(record.number, _SCHEDULE, folder=folder):
+            decisions.publish_image(record.number, _SCHEDULE, _schedule_png(run, record), folder=folder)
+
+
+def _schedule_png(run: Run, record: TrialRecord) -> bytes:
+    written = io.BytesIO()
+    with context(STYLE):
+        schedule_figure(record.candidate.schedule, run.settings.shape.grid).savefig(written, format="png")
+    return written.getvalue()
+
+
+def note(run: Run, decisions: Decisions, front: Front, record: TrialRecord) -> str:
+    """A trial in Markdown: what it is worth, schedule and samples, measurements, and the protocol of each."""
     title = record.baseline or str(record.candidate)
-    return f"### {title}\n\n```\n{drawn}\n```\n\n{measurements_markdown(record)}\n"
+    parts = [f"### {title}", " ".join(_worth(front, record))]
+    for name, caption in (
+        (
+            _SCHEDULE,
+            "Blocks across, bands of diffusion time down; in each cell the grid of tokens that leaves the block.",
+        ),
+        (_SAMPLES, "The first images that were scored; every trial draws them from the same noise and labels."),
+    ):
+        url = decisions.image_url(record.number, name, folder=run.folder / ARTIFACTS)
+        if url is not None:
+            parts += [f'<img src="{url}" width="{_NOTE_PX}" alt="{name}">', f"*{caption}*"]
+    parts += [_measured(record), *_again(front, record), _protocols(record)]
+    if record.state == "complete":
+        parts.append(f"```\nflexsearch export {run.folder} {record.number} exported\n```")
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def study_note(front: Front) -> str:
-    """The study in Markdown."""
-    lines = [f"- **{o.name}** ({o.unit or 'no unit'}), minimised: {dict(o.protocol)}" for o in front.objectives]
-    return "\n".join([f"### {front.study}", "", *lines, "", f"Hypervolume {front.hypervolume:.4g}."])
+def _measured(record: TrialRecord) -> str:
+    rows = []
+    for found in record.measurements.values():
+        spread = "" if found.spread is None else f" ± {found.spread:.2g}"
+        rows.append(f"| {found.name} | {found.value:.4g}{spread} | {'' if found.unit == '1' else found.unit} |")
+    return "\n".join(["| measurement | value | unit |", "|---|---|---|", *rows])
+
+
+def _again(front: Front, record: TrialRecord) -> list[str]:
+    """What the confirmation says of a trial, if it took part."""
+    found = front.confirmation
+    again = None if found is None else found.points.get(record.number)
+    if found is None or again is None:
+        return []
+    quality, latency = front.objectives
+    return [
+        f"Measured again ({found.shown_size} images, 95 %): {quality.name} {again.quality.value:.4g} ± "
+        f"{again.quality.half_width:.2g}, {again.latency.value:.4g} ± {again.latency.half_width:.2g} {latency.unit}: "
+        f"{again.verdict}."
+    ]
+
+
+def _protocols(record: TrialRecord) -> str:
+    lines = []
+    for found in record.measurements.values():
+        facts = ", ".join(f"{key} {value}" for key, value in sorted(found.protocol.items()))
+        lines.append(f"- **{found.name}**: {facts}")
+    return "\n".join(lines)
+
+
+def _worth(front: Front, record: TrialRecord) -> list[str]:
+    """Its state, and how it stands beside the dense base, in sentences."""
+    if record.state != "complete":
+        return [f"**{record.state}**" + (f": {record.reason}." if record.reason else ".")]
+    if record.number not in front.complete:
+        return ["Measured under another protocol than most trials: it is not on the front."]
+    lines = ["**On the front.**" if record in front.points else "Not on the front: another trial is better and faster."]
+    compared, name = compare(front, record), front.objectives[0].name
+    if not record.candidate.schedule.is_dense:
+        if compared.speedup is not None:
+            lines.append(f"{compared.speedup:.2f}x as fast as the dense base at the same sampler steps.")
+        if compared.gain is None:
+            lines.append("The dense base is not as fast at any number of steps.")
+        else:
+            side = "lower" if compared.gain > 0 else "higher"
+            lines.append(f"Its {name} is {abs(compared.gain):.3g} {side} than fewer dense steps' at equal latency.")
+    return lines
+
+
+def study_note(run: Run, front: Front) -> str:
+    """The study in Markdown: the claim, what it rests on, and the protocol of both objectives."""
+    if not front.complete:
+        return f"### {front.study}\n\nNo trial is complete yet.\n"
+    facts = [f"- {line}" for line in summary_lines(front)[1:]]
+    tables = []
+    for objective in front.objectives:
+        unit = "" if objective.unit in ("", "1") else f" ({objective.unit})"
+        rows = [f"| {key} | {value} |" for key, value in sorted(objective.protocol.items())]
+        tables.append("\n".join([f"| {objective.name}{unit}, minimised | |", "|---|---|", *rows]))
+    page = f"One page to send on: `flexsearch report {run.folder} {run.folder.name}.html`"
+    return "\n\n".join([f"### {headline(front).claim}", "\n".join(facts), *tables, page]) + "\n"
 
 
 def serve(run: Run, *, port: int) -> None:
@@ -74,7 +177,10 @@ def serve(run: Run, *, port: int) -> None:
 
     threading.Thread(target=answer_requests, daemon=True).start()  # so that an interrupt never meets a request
     print(f"serving {run.folder} at http://{HOST}:{port}/ (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    publish_images(run, decisions)  # drawing many takes a while, in which the page is there already
+    publish(run, decisions)
     while not ended.wait(_REFRESH_S):
+        publish_images(run, decisions)
         publish(run, decisions)
     for error in failures:
         if isinstance(error, OSError):
