@@ -6,9 +6,11 @@ Publishing is idempotent: what is there already and has not changed is left alon
 import io
 import sys
 import threading
+from pathlib import Path
 
 from matplotlib.style import context
 from optuna_dashboard import get_note, run_server, save_note, save_plotly_graph_object
+from PIL import Image
 
 from flexsearch.errors import UserError
 from flexsearch.report.claims import compare
@@ -24,8 +26,9 @@ from flexsearch.study.store import TrialRecord
 HOST = "127.0.0.1"  # its page can delete studies
 _REFRESH_S = 10.0
 _PLOT_ID = "flexsearch-front"
-_NOTE_PX = 680  # of images in notes
-_SAMPLES, _SCHEDULE = "samples.png", "schedule.png"
+_NOTE_PX = 720  # of images in notes
+_SCHEDULE_DPI = 100
+_SAMPLES, _PREVIEW, _SCHEDULE = "samples.png", "preview.png", "schedule.png"
 
 
 def decisions_of(run: Run) -> Decisions:
@@ -62,14 +65,32 @@ def publish_images(run: Run, decisions: Decisions) -> None:
         is_done = record.state == "complete" and samples.exists()
         if is_done and not decisions.has_image(record.number, _SAMPLES, folder=folder):
             decisions.publish_image(record.number, _SAMPLES, samples.read_bytes(), folder=folder)
+        if is_done and not decisions.has_image(record.number, _PREVIEW, folder=folder):
+            decisions.publish_image(record.number, _PREVIEW, _preview_png(samples), folder=folder)
         if record.measurements and not decisions.has_image(record.number, _SCHEDULE, folder=folder):
             decisions.publish_image(record.number, _SCHEDULE, _schedule_png(run, record), folder=folder)
+
+
+def _preview_png(samples: Path) -> bytes:
+    """Samples in the width of a note: enlarged by whole pixels, or scaled down."""
+    written = io.BytesIO()
+    with Image.open(samples) as image:
+        width, height = image.size
+        factor = max(1, _NOTE_PX // width)
+        size = (width * factor, height * factor)
+        if width > _NOTE_PX:
+            size = (_NOTE_PX, round(height * _NOTE_PX / width))
+        method = Image.Resampling.LANCZOS if width > _NOTE_PX else Image.Resampling.NEAREST
+        image.convert("RGB").resize(size, method).save(written, format="PNG")
+    return written.getvalue()
 
 
 def _schedule_png(run: Run, record: TrialRecord) -> bytes:
     written = io.BytesIO()
     with context(STYLE):
-        schedule_figure(record.candidate.schedule, run.settings.shape.grid).savefig(written, format="png")
+        schedule_figure(record.candidate.schedule, run.settings.shape.grid).savefig(
+            written, format="png", dpi=_SCHEDULE_DPI
+        )
     return written.getvalue()
 
 
@@ -82,12 +103,12 @@ def note(run: Run, decisions: Decisions, front: Front, record: TrialRecord) -> s
             _SCHEDULE,
             "Blocks across, bands of diffusion time down; in each cell the grid of tokens that leaves the block.",
         ),
-        (_SAMPLES, "The first images that were scored; every trial draws them from the same noise and labels."),
+        (_PREVIEW, "The first images that were scored; every trial draws them from the same noise and labels."),
     ):
         url = decisions.image_url(record.number, name, folder=run.folder / ARTIFACTS)
         if url is not None:
-            parts += [f'<img src="{url}" width="{_NOTE_PX}" alt="{name}">', f"*{caption}*"]
-    parts += [_measured(record), *_again(front, record), _protocols(record)]
+            parts += [f"![{name}]({url})", f"*{caption}*"]
+    parts += [_measured(record), *_again(front, record), _protocols(front, record)]
     if record.state == "complete":
         parts.append(f"```\nflexsearch export {run.folder} {record.number} exported\n```")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -98,7 +119,7 @@ def _measured(record: TrialRecord) -> str:
     for found in record.measurements.values():
         spread = "" if found.spread is None else f" ± {found.spread:.2g}"
         rows.append(f"| {found.name} | {found.value:.4g}{spread} | {'' if found.unit == '1' else found.unit} |")
-    return "\n".join(["| measurement | value | unit |", "|---|---|---|", *rows])
+    return "\n".join(["#### Measured", "", "| | value | unit |", "|---|---|---|", *rows])
 
 
 def _again(front: Front, record: TrialRecord) -> list[str]:
@@ -115,12 +136,22 @@ def _again(front: Front, record: TrialRecord) -> list[str]:
     ]
 
 
-def _protocols(record: TrialRecord) -> str:
-    lines = []
-    for found in record.measurements.values():
-        facts = ", ".join(f"{key} {value}" for key, value in sorted(found.protocol.items()))
-        lines.append(f"- **{found.name}**: {facts}")
-    return "\n".join(lines)
+def _protocols(front: Front, record: TrialRecord) -> str:
+    """The objectives' protocols as one table; those of other measurements as a list."""
+    names = [objective.name for objective in front.objectives if objective.name in record.measurements]
+    protocols = [record.measurements[name].protocol for name in names]
+    rows = [
+        f"| {key} | " + " | ".join(str(one.get(key, "")) for one in protocols) + " |"
+        for key in sorted({key for one in protocols for key in one})
+    ]
+    lines = [
+        f"- {found.name}: " + ", ".join(f"{key} {value}" for key, value in sorted(found.protocol.items()))
+        for name, found in record.measurements.items()
+        if name not in names
+    ]
+    if rows:
+        rows = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|", *rows]
+    return "\n\n".join(["#### How it was measured", *("\n".join(part) for part in (rows, lines) if part)])
 
 
 def _worth(front: Front, record: TrialRecord) -> list[str]:
@@ -177,11 +208,15 @@ def serve(run: Run, *, port: int) -> None:
 
     threading.Thread(target=answer_requests, daemon=True).start()  # so that an interrupt never meets a request
     print(f"serving {run.folder} at http://{HOST}:{port}/ (Ctrl-C ends it)", file=sys.stderr, flush=True)
-    publish_images(run, decisions)  # drawing many takes a while, in which the page is there already
-    publish(run, decisions)
-    while not ended.wait(_REFRESH_S):
-        publish_images(run, decisions)
-        publish(run, decisions)
+    seen = None  # drawing many schedules takes a while, in which the page is there already
+    while True:
+        found = (run.store.trials(), run.store.confirmations(), run.store.costs())
+        if found != seen:
+            publish_images(run, decisions)
+            publish(run, decisions)
+            seen = found
+        if ended.wait(_REFRESH_S):
+            break
     for error in failures:
         if isinstance(error, OSError):
             raise UserError(f"cannot be used ({error.strerror})", field=f"--port {port}", nearest=port + 1)

@@ -76,8 +76,10 @@ def evidence_of(front: Front) -> Evidence:
         quality = found.paired_noise / math.sqrt(len(found.seeds))
         latency: float | None = found.latency_noise / math.sqrt(len(found.seeds))
     else:
-        values = [(record, *front.values(record)) for record in front.complete.values()]
-        known = [Known(record=record, quality=quality, latency_ms=ms) for record, quality, ms in values]
+        known = [
+            Known(record=record, quality=front.values(record)[0], latency_ms=front.values(record)[-1])
+            for record in front.complete.values()
+        ]
         spread = front.latency_spread
         latency = None if spread is None else spread / _NORMAL_QUARTILE
         quality = math.nan if front.noise is None else front.noise.paired

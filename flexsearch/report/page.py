@@ -239,7 +239,7 @@ def _costs(front: Front) -> list[tuple[str, float, float]]:
 def _protocols(front: Front) -> list[tuple[str, Sequence[tuple[str, Any]]]]:
     """How every number was measured."""
     first: TrialRecord = next(iter(front.complete.values()))
-    found = [
+    found: list[tuple[str, Sequence[tuple[str, Any]]]] = [
         (f"{name} ({measured.unit})" if measured.unit != "1" else name, sorted(measured.protocol.items()))
         for name, measured in first.measurements.items()
     ]
