@@ -150,16 +150,17 @@ def confirm(
         _print_json(found)
 
 
-@app.command(epilog="Example: flexsearch show runs/quickstart 7")
+@app.command(epilog="Example: flexsearch show runs/quickstart 7 --picture schedule.svg")
 def show(
     run_dir: RunDir,
     trial: Annotated[int, typer.Argument(help="number of the trial", metavar="TRIAL")],
     as_json: AsJson = False,
+    picture: Annotated[Path | None, typer.Option(help="draw its schedule: .png, .svg or .pdf")] = None,
 ) -> None:
     """Show one trial: its schedule, measurements with protocol, training curve and files."""
     from flexsearch.cli.results import show_trial
 
-    found = show_trial(run_dir, trial, quiet=as_json)
+    found = show_trial(run_dir, trial, picture=picture, quiet=as_json)
     if as_json:
         _print_json(found)
 

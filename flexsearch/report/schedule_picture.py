@@ -22,8 +22,6 @@ from flexsearch.schedule.plan import Operation, lower
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "flexsearch", "pdf.fonttype": 42, "font.family": "sans-serif"}
 """Text stays text in SVG and PDF, and the same picture is the same file."""
 
-FORMATS = (".png", ".svg", ".pdf")
-
 _ROW, _BAND, _TOP, _BOTTOM = 0.44, 1.0, 0.3, 0.42  # inches
 _GAP = 0.07  # of a cell, between cells
 
@@ -115,7 +113,7 @@ def _legend(figure: Figure, schedule: DensitySchedule, *, wide: float) -> None:
 
 
 def write_schedule_picture(schedule: DensitySchedule, grid: TokenGrid, path: Path, *, title: str | None = None) -> None:
-    """Writes the picture; the suffix decides the format, one of `FORMATS`."""
+    """Writes the picture; the suffix decides the format (.png, .svg, .pdf)."""
     with context(STYLE), replacing(path) as temporary:
         schedule_figure(schedule, grid, title=title).savefig(temporary)
 
