@@ -138,7 +138,7 @@ def _figures(front: Front, found: Headline) -> list[tuple[str, str]]:
 
 def _plot(front: Front) -> Markup:
     figure = front_figure(front)
-    figure.update_layout(title=None, margin={"t": 16}, height=500)
+    figure.update_layout(title=None, margin={"t": 36}, height=500)
     options = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
     # plotly's own output: its script, and our numbers and names as escaped JSON
     return Markup(

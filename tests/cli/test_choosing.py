@@ -1,4 +1,4 @@
-"""`choose`, `compare` and `report` from the command line: JSON alone on stdout, and one line for what cannot be done."""
+"""`choose`, `compare`, `report` and pictures from the command line: JSON alone on stdout, one line for an error."""
 
 import json
 from collections.abc import Callable
