@@ -18,7 +18,7 @@ _PLACES = (  # (x, y) of the label's near side from the point, best first: above
     (1, 1), (-1, -1), (1, -1), (-1, 1), (0, 1), (0, -1), (1, 0), (-1, 0),
 )  # fmt: skip
 _DISTANCES_PT = (5.0, 9.0, 14.0, 20.0)
-_POINT_PX = 5.0  # half the side of what a marker covers, at 100 dots per inch
+_POINT_PX = 6.0  # half the side of what a marker covers, at 100 dots per inch
 _SAMPLES = 40  # along a line
 
 

@@ -5,7 +5,7 @@ The page is made of `page.html.j2`; text is escaped there. Pictures, images and 
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from markupsafe import Markup
 from flexsearch import __version__
 from flexsearch.errors import UserError
 from flexsearch.files import write_atomically
-from flexsearch.report.claims import compare
 from flexsearch.report.confirmed_table import confirmed_lines
 from flexsearch.report.evidence import evidence_of
 from flexsearch.report.front import Front
 from flexsearch.report.front_figure import front_figure
 from flexsearch.report.galleries import galleries
 from flexsearch.report.headline import Headline, headline
+from flexsearch.report.page_rows import confirmed_rows, front_rows
 from flexsearch.report.palette import DENSE, DENSE_ON_DARK, FRONT, FRONT_ON_DARK, ON_ROLES, ROLES
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import schedule_svg
@@ -31,27 +31,6 @@ from flexsearch.study.store import TrialRecord
 
 _SMALL_COST = 0.005  # of the whole
 _LIBRARIES = ("torch", "diffusers", "optuna", "torch-fidelity")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One trial in the table of the front, as it is printed."""
-
-    number: int
-    name: str
-    schedule: str
-    steps: int
-    quality: str
-    latency: str
-    spread: str
-    macs: str
-    speedup: str
-    gain: str
-    confirmed: str
-    confirmed_latency: str
-    verdict: str
-    is_baseline: bool
-    is_on_front: bool
 
 
 def write_page(run: Run, front: Front, out: Path) -> None:
@@ -92,9 +71,10 @@ def render(run: Run, front: Front) -> str:
         margin=evidence_of(front).quality_margin,
         ended=max((record.ended for record in run.store.trials() if record.ended), default=""),
         plot=_plot(front),
-        rows=list(_rows(front)),
+        rows=list(front_rows(front)),
         has_confirmation=front.confirmation is not None,
         confirmation=front.confirmation,
+        again=list(confirmed_rows(front)),
         confirmed_lines=[] if front.confirmation is None else confirmed_lines(front, front.confirmation),
         galleries=list(galleries(run, front, found)),
         roles={role: {"fill": ROLES[role], "text": ON_ROLES[role]} for role in ROLES},
@@ -144,32 +124,6 @@ def _plot(front: Front) -> Markup:
     return Markup(
         figure.to_html(full_html=False, include_plotlyjs=True, config=options, div_id="front-plot", default_height=500)
     )
-
-
-def _rows(front: Front) -> Iterator[Row]:
-    """The front, fastest first, then the baselines that are not on it."""
-    for record in (*front.points, *(one for one in front.baselines if one not in front.points)):
-        quality, latency = (record.measurements[objective.name] for objective in front.objectives)
-        compared, is_dense = compare(front, record), record.candidate.schedule.is_dense
-        again = None if front.confirmation is None else front.confirmation.points.get(record.number)
-        ratio = front.row(record)["macs_ratio"]
-        yield Row(
-            number=record.number,
-            name=record.baseline or "",
-            schedule=str(record.candidate.schedule),
-            steps=record.candidate.sampler_steps,
-            quality=f"{quality.value:.2f}",
-            latency=f"{latency.value:#.3g}",
-            spread="" if latency.spread is None else f"± {latency.spread:.1g}",
-            macs="" if ratio is None else f"{ratio:.0%}",
-            speedup="" if is_dense or compared.speedup is None else f"{compared.speedup:.2f}x",
-            gain="" if is_dense else "fastest" if compared.gain is None else f"{compared.gain:+.2f}",
-            confirmed="" if again is None else f"{again.quality.value:.4g} ± {again.quality.half_width:.2g}",
-            confirmed_latency="" if again is None else f"{again.latency.value:.3g} ± {again.latency.half_width:.1g}",
-            verdict="" if again is None else f"{again.verdict} ({again.front_probability:.0%})",
-            is_baseline=record.baseline is not None,
-            is_on_front=record in front.points,
-        )
 
 
 def _schedules(run: Run, front: Front) -> Iterator[dict[str, Any]]:

@@ -57,8 +57,7 @@ def front_picture(front: Front) -> Figure:
     device = latency.protocol.get("device")
     axes.set_xlabel(f"latency ({latency.unit})" + (f", measured on {device}" if device else ""))
     images = quality.protocol.get("images")
-    again = "" if front.confirmation is None else f"; again: {front.confirmation.shown_size}, 95 %"
-    axes.set_ylabel(f"{quality.name} ({images} images{again}; lower is better)")
+    axes.set_ylabel(f"{quality.name} ({images} images; lower is better)")
     axes.set_title(
         f"{front.study}: quality and latency, hypervolume {front.hypervolume:.4g}",
         loc="left",
@@ -115,7 +114,7 @@ def _confirmed(axes: Axes, confirmation: Confirmation) -> None:
                 capsize=2,
                 linewidth=1,
                 zorder=6,
-                label=f"measured again: {verdict}",
+                label=f"again, {confirmation.shown_size} images, 95 %: {verdict}",
             )
 
 

@@ -99,8 +99,8 @@ def test_a_confirmation_is_shown_and_decides_the_headline(tmp_path: Path) -> Non
     assert headline(front).known.record.number == 6
     assert evidence_of(front).is_confirmed
     page = Page(render(run, front))
-    assert "measured again" in page.text
-    assert "stands (" in page.text
+    assert "Measured again 3 x 2000 images" in page.text
+    assert "stands" in page.text
 
 
 def test_a_gain_within_noise_is_no_claim(tmp_path: Path) -> None:
