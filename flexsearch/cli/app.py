@@ -150,18 +150,63 @@ def confirm(
         _print_json(found)
 
 
-@app.command(epilog="Example: flexsearch show runs/quickstart 7")
+@app.command(epilog="Example: flexsearch show runs/quickstart 7 --picture schedule.svg")
 def show(
     run_dir: RunDir,
     trial: Annotated[int, typer.Argument(help="number of the trial", metavar="TRIAL")],
     as_json: AsJson = False,
+    picture: Annotated[Path | None, typer.Option(help="draw its schedule: .png, .svg or .pdf")] = None,
 ) -> None:
     """Show one trial: its schedule, measurements with protocol, training curve and files."""
     from flexsearch.cli.results import show_trial
 
-    found = show_trial(run_dir, trial, quiet=as_json)
+    found = show_trial(run_dir, trial, picture=picture, quiet=as_json)
     if as_json:
         _print_json(found)
+
+
+@app.command(epilog="Example: flexsearch choose runs/quickstart --max-latency 6.5")
+def choose(
+    run_dir: RunDir,
+    max_latency: Annotated[float | None, typer.Option(help="ms per image: the best within it")] = None,
+    max_fid: Annotated[float | None, typer.Option(help="of the quality objective: the fastest within it")] = None,
+    knee: Annotated[bool, typer.Option("--knee", help="the point farthest from the front's chord")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose a trial of the front by exactly one of three rules, and say why."""
+    from flexsearch.cli.choosing import choose_trial
+
+    found = choose_trial(run_dir, max_latency_ms=max_latency, max_quality=max_fid, knee=knee, quiet=as_json)
+    if as_json:
+        _print_json(found)
+
+
+@app.command(epilog="Example: flexsearch compare runs/quickstart 24 5")
+def compare(
+    run_dir: RunDir,
+    a: Annotated[int, typer.Argument(help="number of a trial", metavar="A")],
+    b: Annotated[int, typer.Argument(help="number of another", metavar="B")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two trials: schedules, measurements and whether they differ by more than noise."""
+    from flexsearch.cli.choosing import show_comparison
+
+    found = show_comparison(run_dir, a, b, quiet=as_json)
+    if as_json:
+        _print_json(found)
+
+
+@app.command(epilog="Example: flexsearch report runs/quickstart quickstart.html")
+def report(
+    run_dir: RunDir, out: Annotated[Path, typer.Argument(help="page to write, ends in .html", metavar="OUT")]
+) -> None:
+    """Write one self-contained page of a run: front, images, schedules, protocols. Opens without a network."""
+    from flexsearch.cli.results import front_of_run, open_run
+    from flexsearch.report.page import write_page
+
+    opened = open_run(run_dir)
+    write_page(opened, front_of_run(opened), out)
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, opens in any browser", file=sys.stderr)
 
 
 @app.command(epilog="Example: flexsearch dashboard runs/quickstart --port 8080")

@@ -74,20 +74,35 @@ def write_front(front: Front, *, csv: Path | None, plot: Path | None) -> None:
         csv.parent.mkdir(parents=True, exist_ok=True)
         front_frame(front).to_csv(csv, index=False)
     if plot is not None:
-        if plot.suffix not in (".png", ".svg", ".pdf"):
-            raise UserError(
-                f"must end in .png, .svg or .pdf, but got {plot.name!r}", field="--plot", nearest="front.png"
-            )
+        _check_format(plot, option="--plot")
         from flexsearch.report.plot import plot_front
 
         plot.parent.mkdir(parents=True, exist_ok=True)
         plot_front(front, plot)
 
 
-def show_trial(run_dir: Path, number: int, *, quiet: bool) -> dict[str, Any]:
-    """Prints one trial."""
+def _check_format(path: Path, *, option: str) -> None:
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        nearest = path.with_suffix(".png").name
+        raise UserError(f"must end in .png, .svg or .pdf, but got {path.name!r}", field=option, nearest=nearest)
+
+
+def show_trial(run_dir: Path, number: int, *, picture: Path | None, quiet: bool) -> dict[str, Any]:
+    """Prints one trial, and draws its schedule where asked.
+
+    Raises:
+        UserError: there is no such trial, or the picture's suffix is not a format.
+    """
     run = open_run(run_dir)
+    if picture is not None:
+        _check_format(picture, option="--picture")
     page = trial_page(run, number)
+    if picture is not None:
+        from flexsearch.report.schedule_picture import write_schedule_picture
+
+        candidate = run.trial(number).candidate
+        title = f"{run.name}, trial {number}: {candidate.sampler_steps} steps"
+        write_schedule_picture(candidate.schedule, run.settings.shape.grid, picture, title=title)
     if not quiet:
         print_trial(page, Console())
     return page

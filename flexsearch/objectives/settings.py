@@ -107,6 +107,11 @@ class ObjectiveSettings:
         """The measurements that the search minimises, in the study's order."""
         return (fid_name(self.fid.extractor, self.fid.distance), "latency_ms")
 
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Their names as they are shown, with the unit where there is one."""
+        return (fid_name(self.fid.extractor, self.fid.distance), "latency (ms/image)")
+
 
 _NAMES = {
     ("frechet", "inception"): "fid",

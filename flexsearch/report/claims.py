@@ -1,5 +1,6 @@
 """What a front says about the schedules that were searched, in numbers that a reader can check."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,11 +37,22 @@ def compare(front: Front, record: TrialRecord) -> Comparison:
     curve = dense_curve(front)
     steps = record.candidate.sampler_steps
     same = next((dense for dense in curve if dense.candidate.sampler_steps == steps), None)
-    gain = None
-    if curve and latency >= front.values(curve[0])[-1]:
-        qualities, latencies = zip(*(front.values(dense) for dense in curve), strict=True)
-        gain = float(np.interp(latency, latencies, qualities)) - quality
+    fewer = quality_at([(q, ms) for q, ms in map(front.values, curve)], latency)
+    gain = None if fewer is None else fewer - quality
     return Comparison(record=record, speedup=None if same is None else front.values(same)[-1] / latency, gain=gain)
+
+
+def quality_at(curve: Sequence[tuple[float, float]], latency: float) -> float | None:
+    """The quality of a curve at a latency, between its points; None on the fast side of them all.
+
+    Args:
+        curve: (quality, latency) of points, fastest first.
+        latency: in the unit of the curve's. Beyond the slowest point the quality stays.
+    """
+    if not curve or latency < curve[0][1]:
+        return None
+    qualities, latencies = zip(*curve, strict=True)
+    return float(np.interp(latency, latencies, qualities))
 
 
 def largest_gain(front: Front) -> Comparison | None:

@@ -1,24 +1,34 @@
-"""optuna-dashboard on a run: sample images and notes per trial, and the front with its baselines."""
+"""optuna-dashboard on a run: notes, images and the drawn schedule of every trial, and the front with its baselines.
 
+Publishing is idempotent: what is there already and has not changed is left alone.
+"""
+
+import io
 import sys
 import threading
-from typing import Any
+from pathlib import Path
 
-import plotly.graph_objects as go
-from optuna_dashboard import run_server, save_note, save_plotly_graph_object
+from matplotlib.style import context
+from optuna_dashboard import get_note, run_server, save_note, save_plotly_graph_object
+from PIL import Image
 
 from flexsearch.errors import UserError
-from flexsearch.report.claims import dense_curve
-from flexsearch.report.confirmation import Confirmation
+from flexsearch.report.claims import compare
 from flexsearch.report.front import Front, front_of
+from flexsearch.report.front_figure import front_figure
+from flexsearch.report.headline import headline
 from flexsearch.report.run import Run
-from flexsearch.report.trial_page import draw_schedule, measurements_markdown
+from flexsearch.report.schedule_picture import STYLE, schedule_figure
+from flexsearch.report.table import summary_lines
 from flexsearch.study.decisions import ARTIFACTS, Decisions
 from flexsearch.study.store import TrialRecord
 
 HOST = "127.0.0.1"  # its page can delete studies
 _REFRESH_S = 10.0
 _PLOT_ID = "flexsearch-front"
+_NOTE_PX = 720  # of images in notes
+_SCHEDULE_DPI = 100
+_SAMPLES, _PREVIEW, _SCHEDULE = "samples.png", "preview.png", "schedule.png"
 
 
 def decisions_of(run: Run) -> Decisions:
@@ -26,7 +36,7 @@ def decisions_of(run: Run) -> Decisions:
     return Decisions(
         run.url,
         name=run.name,
-        objectives=run.settings.objectives.names,
+        objectives=run.settings.objectives.labels,
         domains=run.settings.search_space.domains,
         settings=run.search,
     )
@@ -37,83 +47,144 @@ def publish(run: Run, decisions: Decisions) -> None:
     front = front_of(run.store, run.settings.objectives.names)
     for record in run.store.trials():
         if record.measurements:
-            save_note(decisions.trial(record.number), note(run, record))
-    save_note(decisions.study, study_note(front))
+            body, trial = note(run, decisions, front, record), decisions.trial(record.number)
+            if get_note(trial) != body:
+                save_note(trial, body)
+    body = study_note(run, front)
+    if get_note(decisions.study) != body:
+        save_note(decisions.study, body)
     if front.points:
         save_plotly_graph_object(decisions.study, front_figure(front), graph_object_id=_PLOT_ID)
 
 
-def note(run: Run, record: TrialRecord) -> str:
-    """A trial in Markdown: schedule drawn, measurements with protocol."""
-    drawn = "\n".join(draw_schedule(record.candidate.schedule, run.settings.shape.grid))
-    title = record.baseline or str(record.candidate)
-    return f"### {title}\n\n```\n{drawn}\n```\n\n{measurements_markdown(record)}\n"
+def publish_images(run: Run, decisions: Decisions) -> None:
+    """Shows the samples of every trial that has some, and its schedule; each is drawn once."""
+    folder = run.folder / ARTIFACTS
+    for record in run.store.trials():
+        samples = run.folder / "trials" / str(record.number) / _SAMPLES
+        is_done = record.state == "complete" and samples.exists()
+        if is_done and not decisions.has_image(record.number, _SAMPLES, folder=folder):
+            decisions.publish_image(record.number, _SAMPLES, samples.read_bytes(), folder=folder)
+        if is_done and not decisions.has_image(record.number, _PREVIEW, folder=folder):
+            decisions.publish_image(record.number, _PREVIEW, _preview_png(samples), folder=folder)
+        if record.measurements and not decisions.has_image(record.number, _SCHEDULE, folder=folder):
+            decisions.publish_image(record.number, _SCHEDULE, _schedule_png(run, record), folder=folder)
 
 
-def study_note(front: Front) -> str:
-    """The study in Markdown."""
-    lines = [f"- **{o.name}** ({o.unit or 'no unit'}), minimised: {dict(o.protocol)}" for o in front.objectives]
-    return "\n".join([f"### {front.study}", "", *lines, "", f"Hypervolume {front.hypervolume:.4g}."])
+def _preview_png(samples: Path) -> bytes:
+    """Samples in the width of a note: enlarged by whole pixels, or scaled down."""
+    written = io.BytesIO()
+    with Image.open(samples) as image:
+        width, height = image.size
+        factor = max(1, _NOTE_PX // width)
+        size = (width * factor, height * factor)
+        if width > _NOTE_PX:
+            size = (_NOTE_PX, round(height * _NOTE_PX / width))
+        method = Image.Resampling.LANCZOS if width > _NOTE_PX else Image.Resampling.NEAREST
+        image.convert("RGB").resize(size, method).save(written, format="PNG")
+    return written.getvalue()
 
 
-def front_figure(front: Front) -> go.Figure:
-    """The front as an interactive plot; bars as in `plot_front`."""
-    quality, latency = front.objectives
-
-    def trace(records: list[TrialRecord], name: str, mode: str, colour: str, symbol: str) -> go.Scatter:
-        points = [front.values(record) for record in records]
-        return go.Scatter(
-            x=[point[-1] for point in points],
-            y=[point[0] for point in points],
-            text=[f"trial {record.number}: {record.baseline or record.candidate}" for record in records],
-            name=name,
-            mode=mode,
-            marker={"color": colour, "symbol": symbol, "size": 9},
-            error_x=_bars([record.measurements[latency.name].spread or 0.0 for record in records]),
-            error_y=None if front.noise is None else _bars([front.noise.paired] * len(records)),
+def _schedule_png(run: Run, record: TrialRecord) -> bytes:
+    written = io.BytesIO()
+    with context(STYLE):
+        schedule_figure(record.candidate.schedule, run.settings.shape.grid).savefig(
+            written, format="png", dpi=_SCHEDULE_DPI
         )
-
-    paper = [record for record in front.baselines if not record.candidate.schedule.is_dense]
-    searched = [record for record in front.points if record.baseline is None]
-    figure = go.Figure(
-        [
-            trace(list(front.others), "other trials", "markers", "#b8c4cc", "circle"),
-            trace(dense_curve(front), "dense base at fewer steps", "lines+markers", "#444444", "square"),
-            trace(searched, "searched schedules on the front", "lines+markers", "#0b6e99", "circle"),
-            trace(paper, "FlexDiT paper's schedule", "markers", "#d1495b", "star"),
-        ]
-    )
-    if front.confirmation is not None:
-        figure.add_trace(_confirmed(front, front.confirmation))
-    figure.update_layout(
-        xaxis_title=f"{latency.name} ({latency.unit})",
-        yaxis_title=quality.name,
-        title=f"{front.study}: quality and latency",
-    )
-    return figure
+    return written.getvalue()
 
 
-def _bars(half_widths: list[float]) -> dict[str, Any]:
-    return {"type": "data", "array": half_widths, "thickness": 1, "width": 3}
+def note(run: Run, decisions: Decisions, front: Front, record: TrialRecord) -> str:
+    """A trial in Markdown: what it is worth, schedule and samples, measurements, and the protocol of each."""
+    title = record.baseline or str(record.candidate)
+    parts = [f"### {title}", " ".join(_worth(front, record))]
+    for name, caption in (
+        (
+            _SCHEDULE,
+            "Blocks across, bands of diffusion time down; in each cell the grid of tokens that leaves the block.",
+        ),
+        (_PREVIEW, "The first images that were scored; every trial draws them from the same noise and labels."),
+    ):
+        url = decisions.image_url(record.number, name, folder=run.folder / ARTIFACTS)
+        if url is not None:
+            parts += [f"![{name}]({url})", f"*{caption}*"]
+    parts += [_measured(record), *_again(front, record), _protocols(front, record)]
+    if record.state == "complete":
+        parts.append(f"```\nflexsearch export {run.folder} {record.number} exported\n```")
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _confirmed(front: Front, confirmation: Confirmation) -> go.Scatter:
-    """The points that were measured again, with 95 % intervals."""
-    points = [confirmation.points[record.number] for record in front.confirmed]
-    return go.Scatter(
-        x=[point.latency.value for point in points],
-        y=[point.quality.value for point in points],
-        text=[
-            f"trial {record.number}: {record.baseline or record.candidate}: {point.verdict} "
-            f"(on the front: {point.front_probability:.0%})"
-            for record, point in zip(front.confirmed, points, strict=True)
-        ],
-        name=f"measured again: {confirmation.shown_size} images, 95 %",
-        mode="markers",
-        marker={"color": "#c77d0a", "symbol": "diamond", "size": 9},
-        error_x=_bars([point.latency.half_width for point in points]),
-        error_y=_bars([point.quality.half_width for point in points]),
-    )
+def _measured(record: TrialRecord) -> str:
+    rows = []
+    for found in record.measurements.values():
+        spread = "" if found.spread is None else f" ± {found.spread:.2g}"
+        rows.append(f"| {found.name} | {found.value:.4g}{spread} | {'' if found.unit == '1' else found.unit} |")
+    return "\n".join(["#### Measured", "", "| | value | unit |", "|---|---|---|", *rows])
+
+
+def _again(front: Front, record: TrialRecord) -> list[str]:
+    """What the confirmation says of a trial, if it took part."""
+    found = front.confirmation
+    again = None if found is None else found.points.get(record.number)
+    if found is None or again is None:
+        return []
+    quality, latency = front.objectives
+    return [
+        f"Measured again ({found.shown_size} images, 95 %): {quality.name} {again.quality.value:.4g} ± "
+        f"{again.quality.half_width:.2g}, {again.latency.value:.4g} ± {again.latency.half_width:.2g} {latency.unit}: "
+        f"{again.verdict}."
+    ]
+
+
+def _protocols(front: Front, record: TrialRecord) -> str:
+    """The objectives' protocols as one table; those of other measurements as a list."""
+    names = [objective.name for objective in front.objectives if objective.name in record.measurements]
+    protocols = [record.measurements[name].protocol for name in names]
+    rows = [
+        f"| {key} | " + " | ".join(str(one.get(key, "")) for one in protocols) + " |"
+        for key in sorted({key for one in protocols for key in one})
+    ]
+    lines = [
+        f"- {found.name}: " + ", ".join(f"{key} {value}" for key, value in sorted(found.protocol.items()))
+        for name, found in record.measurements.items()
+        if name not in names
+    ]
+    if rows:
+        rows = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|", *rows]
+    return "\n\n".join(["#### How it was measured", *("\n".join(part) for part in (rows, lines) if part)])
+
+
+def _worth(front: Front, record: TrialRecord) -> list[str]:
+    """Its state, and how it stands beside the dense base, in sentences."""
+    if record.state != "complete":
+        return [f"**{record.state}**" + (f": {record.reason}." if record.reason else ".")]
+    if record.number not in front.complete:
+        return ["Measured under another protocol than most trials: it is not on the front."]
+    lines = ["**On the front.**" if record in front.points else "Not on the front: another trial is better and faster."]
+    compared, name = compare(front, record), front.objectives[0].name
+    if not record.candidate.schedule.is_dense:
+        if compared.speedup is not None:
+            lines.append(f"{compared.speedup:.2f}x as fast as the dense base at the same sampler steps.")
+        if compared.gain is None:
+            lines.append("The dense base is not as fast at any number of steps.")
+        else:
+            side = "lower" if compared.gain > 0 else "higher"
+            lines.append(f"Its {name} is {abs(compared.gain):.3g} {side} than fewer dense steps' at equal latency.")
+    return lines
+
+
+def study_note(run: Run, front: Front) -> str:
+    """The study in Markdown: the claim, what it rests on, and the protocol of both objectives."""
+    if not front.complete:
+        return f"### {front.study}\n\nNo trial is complete yet.\n"
+    facts = [f"- {line}" for line in summary_lines(front)[1:]]
+    tables = []
+    for objective in front.objectives:
+        unit = "" if objective.unit in ("", "1") else f" ({objective.unit})"
+        rows = [f"| {key} | {value} |" for key, value in sorted(objective.protocol.items())]
+        tables.append("\n".join([f"| {objective.name}{unit}, minimised | |", "|---|---|", *rows]))
+    page = f"One page to send on: `flexsearch report {run.folder} {run.folder.name}.html`"
+    return "\n\n".join([f"### {headline(front).claim}", "\n".join(facts), *tables, page]) + "\n"
 
 
 def serve(run: Run, *, port: int) -> None:
@@ -137,8 +208,15 @@ def serve(run: Run, *, port: int) -> None:
 
     threading.Thread(target=answer_requests, daemon=True).start()  # so that an interrupt never meets a request
     print(f"serving {run.folder} at http://{HOST}:{port}/ (Ctrl-C ends it)", file=sys.stderr, flush=True)
-    while not ended.wait(_REFRESH_S):
-        publish(run, decisions)
+    seen = None  # drawing many schedules takes a while, in which the page is there already
+    while True:
+        found = (run.store.trials(), run.store.confirmations(), run.store.costs())
+        if found != seen:
+            publish_images(run, decisions)
+            publish(run, decisions)
+            seen = found
+        if ended.wait(_REFRESH_S):
+            break
     for error in failures:
         if isinstance(error, OSError):
             raise UserError(f"cannot be used ({error.strerror})", field=f"--port {port}", nearest=port + 1)

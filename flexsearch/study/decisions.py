@@ -4,6 +4,9 @@ The only file that imports optuna. Several objectives, ask and tell, SQL storage
 """
 
 import copy
+import io
+import json
+import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -113,7 +116,7 @@ class Decisions:
     Args:
         url: SQLAlchemy URL of the storage; None keeps the study in memory.
         name: of the study; created if it is not there.
-        objectives: names; all are minimised.
+        objectives: names as the dashboard shows them; all are minimised. Nothing is looked up by them.
         domains: parameters of the space.
         settings: sampler, seed.
     """
@@ -210,12 +213,56 @@ class Decisions:
 
     def attach_image(self, number: int, image: Path, *, folder: Path) -> None:
         """Makes `image` an artifact of a running trial, stored in `folder`, where the dashboard shows it; once."""
-        trial, storage = self.study.get_trials(deepcopy=False)[number], self.study._storage
-        known = get_all_artifact_meta(study_or_trial=trial, storage=storage)
-        if not trial.state.is_finished() and not any((folder / meta.artifact_id).exists() for meta in known):
+        trial = self.study.get_trials(deepcopy=False)[number]
+        if not trial.state.is_finished() and not self.has_image(number, image.name, folder=folder):
             upload_artifact(
-                artifact_store=self.artifacts(folder), file_path=str(image), study_or_trial=trial, storage=storage
+                artifact_store=self.artifacts(folder),
+                file_path=str(image),
+                study_or_trial=trial,
+                storage=self.study._storage,
             )
+
+    def image_url(self, number: int, name: str, *, folder: Path) -> str | None:
+        """Where the dashboard serves an image of a trial, for its notes; None if there is none called `name`."""
+        trial = self.study.get_trials(deepcopy=False)[number]
+        known = [
+            meta.artifact_id
+            for meta in get_all_artifact_meta(study_or_trial=trial, storage=self.study._storage)
+            if meta.filename == name
+        ]
+        key, artifact = self._finished_key(trial, name)
+        if json.loads(self._attributes.get(key, "null")) is not None:
+            known.append(artifact)
+        shown = next((one for one in known if (folder / one).exists()), None)
+        return None if shown is None else f"/artifacts/{self.study._study_id}/{trial._trial_id}/{shown}"
+
+    def has_image(self, number: int, name: str, *, folder: Path) -> bool:
+        """Whether the dashboard shows an image called `name` with a trial, or its user has deleted it there."""
+        key, _ = self._finished_key(self.study.get_trials(deepcopy=False)[number], name)
+        was_deleted = self._attributes.get(key) == "null"
+        return was_deleted or self.image_url(number, name, folder=folder) is not None
+
+    @property
+    def _attributes(self) -> dict[str, Any]:
+        """What the dashboard keeps in the study."""
+        return self.study._storage.get_study_system_attrs(self.study._study_id)
+
+    def publish_image(self, number: int, name: str, content: bytes, *, folder: Path) -> None:
+        """Shows a PNG with a trial that may have ended: a second time, in its place.
+
+        Optuna lets nobody add to an ended trial. The dashboard also reads artifacts of trials from the study's
+        attributes, where its own early versions kept them.
+        """
+        trial = self.study.get_trials(deepcopy=False)[number]
+        key, artifact = self._finished_key(trial, name)
+        self.artifacts(folder).write(artifact, io.BytesIO(content))
+        meta = {"artifact_id": artifact, "filename": name, "mimetype": "image/png", "encoding": None}
+        self.study._storage.set_study_system_attr(self.study._study_id, key, json.dumps(meta))
+
+    def _finished_key(self, trial: FrozenTrial, name: str) -> tuple[str, str]:
+        """The attribute and the artifact's id, which follow from study, trial and name."""
+        artifact = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.study.study_name}/{trial.number}/{name}"))
+        return f"dashboard:artifacts:{trial._trial_id}:{artifact}", artifact
 
     def running(self) -> list[Decision]:
         """Trials that have not ended: after a crash, those of the driver that died."""

@@ -189,7 +189,7 @@ def _search(plan: RunPlan, store: Store) -> Search:
     decisions = Decisions(
         storage_url(plan.run_dir, plan.storage),
         name=plan.name,
-        objectives=objectives,
+        objectives=plan.settings.objectives.labels,
         domains=space.domains,
         settings=plan.search,
     )

@@ -86,6 +86,11 @@ class Store:
             text = connection.execute(select(RUN.c.config).where(RUN.c.study == self.study)).scalar()
         return None if text is None else json.loads(text)
 
+    def version(self) -> str | None:
+        """The version of flexsearch that started the study; None for a new study."""
+        with self.engine.connect() as connection:
+            return connection.execute(select(RUN.c.version).where(RUN.c.study == self.study)).scalar()
+
     def save_config(self, config: Mapping[str, Any], *, version: str) -> None:
         with self.engine.begin() as connection:
             connection.execute(delete(RUN).where(RUN.c.study == self.study))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -202,13 +203,20 @@ def test_the_dashboard_serves_the_run(flexsearch: Call, start_program: Call, run
                 assert program.poll() is None, program.stderr.read()
                 time.sleep(0.5)
         assert [study["study_name"] for study in studies] == ["tiny"]
-        with urllib.request.urlopen(f"{url}/{studies[0]['study_id']}", timeout=10) as answer:
-            study = json.load(answer)
+        for _ in range(60):  # schedules are drawn while the page is there already
+            with urllib.request.urlopen(f"{url}/{studies[0]['study_id']}", timeout=10) as answer:
+                study = json.load(answer)
+            trial = next(trial for trial in study["trials"] if trial["number"] == 3)
+            if "schedule.png" in trial["note"]["body"]:
+                break
+            time.sleep(0.5)
         assert study["artifacts"] is not None
-        trial = next(trial for trial in study["trials"] if trial["number"] == 3)
-        assert trial["artifacts"]
-        assert "samples.png" in json.dumps(trial["artifacts"])
-        assert "block" in trial["note"]["body"]
+        names = sorted(artifact["filename"] for artifact in trial["artifacts"])
+        assert names == ["preview.png", "samples.png", "schedule.png"]
+        picture = re.search(r"!\[schedule.png\]\((\S+)\)", trial["note"]["body"])
+        assert picture is not None, trial["note"]["body"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{picture[1]}", timeout=10) as answer:
+            assert answer.read().startswith(b"\x89PNG")
         assert study["plotly_graph_objects"]
         taken = flexsearch("dashboard", run_dir, "--port", port)
         assert (taken.code, f"--port {port}: cannot be used" in taken.err) == (2, True)

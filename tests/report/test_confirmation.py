@@ -13,8 +13,8 @@ from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
 from flexsearch.report.confirmation import Confirmation, confirmation_of
 from flexsearch.report.confirmed_table import confirmed_lines, confirmed_table
-from flexsearch.report.dashboard import front_figure
 from flexsearch.report.front import front_of
+from flexsearch.report.front_figure import front_figure
 from flexsearch.report.near_front import near_front, to_confirm
 from flexsearch.report.plot import plot_front
 from flexsearch.report.table import front_frame, summary_lines

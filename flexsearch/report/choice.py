@@ -1,0 +1,206 @@
+"""Choosing one point of a front: the best within a latency, the fastest within a quality, or the knee.
+
+The knee is the point farthest from the chord between the ends of the front, both objectives scaled to [0, 1]: I. Das,
+"On characterizing the knee of the Pareto curve based on normal-boundary intersection", Structural Optimization 18
+(1999), for two objectives.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flexsearch.errors import UserError
+from flexsearch.report.claims import quality_at
+from flexsearch.report.evidence import Evidence, Known, evidence_of
+from flexsearch.report.front import Front
+
+_FEWEST = 3  # points of a front with a knee
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A trial and what speaks for it.
+
+    Attributes:
+        known: the trial with its values.
+        rule: how it was chosen, in words.
+        quality_name: of the first objective.
+        is_confirmed: its values were measured again.
+        faster_as_good: the fastest faster trial whose quality is within noise of it; None if there is none.
+        better_as_fast: the best better trial whose latency is within noise of it; None if there is none.
+        dense_quality: of the dense base at fewer steps and equal latency; None where none is as fast.
+        speedup: over the dense base at the same sampler steps; None where that was not measured.
+        quality_margin: differences of quality below it may be noise; None if noise was not measured.
+    """
+
+    known: Known
+    rule: str
+    quality_name: str
+    is_confirmed: bool
+    faster_as_good: Known | None
+    better_as_fast: Known | None
+    dense_quality: float | None
+    speedup: float | None
+    quality_margin: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        record, ahead = self.known.record, self.dense_quality
+        return {
+            "trial": record.number,
+            "baseline": record.baseline,
+            "schedule": record.candidate.to_dict(),
+            "digest": record.digest,
+            "rule": self.rule,
+            "values": {self.quality_name: self.known.quality, "latency_ms": self.known.latency_ms},
+            "confirmed": self.is_confirmed,
+            "noise_margin": self.quality_margin,
+            "faster_within_noise": None if self.faster_as_good is None else self.faster_as_good.record.number,
+            "better_within_noise": None if self.better_as_fast is None else self.better_as_fast.record.number,
+            "dense_at_equal_latency": ahead,
+            "speedup_at_same_steps": self.speedup,
+            "why": reasons(self),
+        }
+
+
+def choose(
+    front: Front, *, max_latency_ms: float | None = None, max_quality: float | None = None, knee: bool = False
+) -> Choice:
+    """The point of the front that one of three rules picks.
+
+    Args:
+        front: at least one complete trial.
+        max_latency_ms: take the best quality within it.
+        max_quality: take the fastest within it.
+        knee: take the knee.
+
+    Raises:
+        UserError: not exactly one rule is given, no point keeps the limit, or the front has no knee.
+    """
+    given = [max_latency_ms is not None, max_quality is not None, knee]
+    if sum(given) != 1:
+        raise UserError(
+            f"exactly one of --max-latency, --max-fid and --knee must be given, but got {sum(given)}", nearest="--knee"
+        )
+    evidence, quality = evidence_of(front), front.objectives[0].name
+    best = evidence.best
+    if not best:
+        raise UserError("no trial is complete yet, so there is nothing to choose from", field=front.study)
+    if max_latency_ms is not None:
+        within = [one for one in best if one.latency_ms <= max_latency_ms]
+        if not within:
+            raise _out_of_reach("--max-latency", max_latency_ms, "takes at most {} ms/image", best[0].latency_ms)
+        chosen, rule = within[-1], f"the best {quality} within {max_latency_ms:g} ms/image"
+    elif max_quality is not None:
+        within = [one for one in best if one.quality <= max_quality]
+        if not within:
+            raise _out_of_reach("--max-fid", max_quality, f"has {quality} of at most {{}}", best[-1].quality)
+        chosen, rule = within[0], f"the fastest with {quality} of at most {max_quality:g}"
+    else:
+        chosen, rule = find_knee(best), "the knee: farthest from the straight line between the ends of the front"
+    return _explained(chosen, evidence, rule=rule, quality_name=quality)
+
+
+def _out_of_reach(option: str, limit: float, what: str, nearest: float) -> UserError:
+    """The nearest value is rounded up, so that it is within reach as it is printed."""
+    shown = f"{nearest:.4g}"
+    if float(shown) < nearest:
+        shown = f"{nearest * 1.0005:.4g}"
+    return UserError(f"no point of the front {what.format(f'{limit:g}')}", field=option, nearest=shown)
+
+
+def find_knee(best: Sequence[Known]) -> Known:
+    """The knee of non-dominated points, fastest first.
+
+    Raises:
+        UserError: there are fewer than three, or none lies below the chord.
+    """
+    if len(best) < _FEWEST:
+        raise UserError(
+            f"a knee needs a front of at least {_FEWEST} points, but got {len(best)}", field="--knee", nearest=None
+        )
+    fast, good = best[0], best[-1]
+    wide, high = good.latency_ms - fast.latency_ms, fast.quality - good.quality
+
+    def below_chord(one: Known) -> float:  # times the square root of 2; the chord is x + y = 1
+        return 1 - (one.latency_ms - fast.latency_ms) / wide - (one.quality - good.quality) / high
+
+    found = max(best, key=below_chord)
+    if below_chord(found) <= 0:
+        raise UserError("no point of the front lies below its chord", field="--knee", nearest="--max-latency MS")
+    return found
+
+
+def _explained(chosen: Known, evidence: Evidence, *, rule: str, quality_name: str) -> Choice:
+    faster, better = None, None
+    if evidence.quality_margin is not None:
+        worst = chosen.quality + evidence.quality_margin
+        faster = next(
+            (one for one in evidence.known if one.latency_ms < chosen.latency_ms and one.quality <= worst), None
+        )
+    if evidence.latency_margin is not None:
+        slowest = chosen.latency_ms * (1 + evidence.latency_margin)
+        rivals = [one for one in evidence.known if one.quality < chosen.quality and one.latency_ms <= slowest]
+        better = min(rivals, key=lambda one: one.quality, default=None)
+    dense = evidence.dense
+    steps = chosen.record.candidate.sampler_steps
+    same = next((one for one in dense if one.record.candidate.sampler_steps == steps), None)
+    return Choice(
+        known=chosen,
+        rule=rule,
+        quality_name=quality_name,
+        is_confirmed=evidence.is_confirmed,
+        faster_as_good=faster,
+        better_as_fast=better,
+        dense_quality=quality_at([(one.quality, one.latency_ms) for one in dense], chosen.latency_ms),
+        speedup=None if same is None else same.latency_ms / chosen.latency_ms,
+        quality_margin=evidence.quality_margin,
+    )
+
+
+def reasons(choice: Choice) -> list[str]:
+    """Why this trial, in sentences."""
+    known, name = choice.known, choice.quality_name
+    record = known.record
+    source = (
+        "measured again by `confirm`" if choice.is_confirmed else "as searched; `flexsearch confirm` would check it"
+    )
+    lines = [
+        f"Trial {record.number} is {choice.rule}.",
+        f"{name} {known.quality:.4g} at {known.latency_ms:.4g} ms/image, {source}.",
+    ]
+    if record.baseline is not None:
+        lines.append(f"It is a baseline ({record.baseline}): no searched schedule is better here.")
+    else:
+        lines += _beside_dense(choice)
+    if choice.quality_margin is None:
+        lines.append("The noise of this run was not measured: how sure the order of neighbours is, is not known.")
+    elif choice.faster_as_good is None and choice.better_as_fast is None:
+        lines.append("No faster trial is as good within noise, and no better one as fast.")
+    if (faster := choice.faster_as_good) is not None:
+        lines.append(
+            f"Within noise: trial {faster.record.number} is {1 - faster.latency_ms / known.latency_ms:.1%} faster, its "
+            f"{name} {faster.quality:.4g} (differences below {choice.quality_margin:.2g} may be noise)."
+        )
+    if (better := choice.better_as_fast) is not None:
+        lines.append(
+            f"Within noise: trial {better.record.number} is better ({name} {better.quality:.4g}) and "
+            f"{better.latency_ms / known.latency_ms - 1:+.1%} slower, which the timing can hardly tell."
+        )
+    return lines
+
+
+def _beside_dense(choice: Choice) -> list[str]:
+    known, name = choice.known, choice.quality_name
+    steps = known.record.candidate.sampler_steps
+    lines = []
+    if choice.speedup is not None:
+        lines.append(f"It is {choice.speedup:.2f}x as fast as the dense base at its {steps} sampler steps.")
+    if choice.dense_quality is None:
+        lines.append("The dense base is not as fast at any number of steps that was tried.")
+    else:
+        gain = choice.dense_quality - known.quality
+        verdict = f"{gain:.3g} worse" if gain > 0 else f"{-gain:.3g} better: fewer steps are the better deal"
+        dense = f"{name} {choice.dense_quality:.4g}"
+        lines.append(f"The dense base at fewer steps and equal latency has {dense}, which is {verdict}.")
+    return lines

@@ -1,0 +1,195 @@
+"""Two trials side by side: what differs in their plans, and whether what was measured differs by more than noise."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from flexsearch.measurement import Measurement
+from flexsearch.report.evidence import Evidence, evidence_of
+from flexsearch.report.front import Front
+from flexsearch.report.run import Run
+from flexsearch.report.trial_page import draw_schedule
+from flexsearch.schedule.plan import Operation, Plan
+from flexsearch.study.store import TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One measurement of both trials.
+
+    Attributes:
+        a: of the first trial.
+        b: of the second.
+        other_protocol: what was measured differently; empty for one protocol.
+        margin: differences below it may be noise; None where there is no noise (MACs) or it was not measured.
+    """
+
+    a: Measurement
+    b: Measurement
+    other_protocol: tuple[str, ...]
+    margin: float | None
+
+    @property
+    def value(self) -> float | None:
+        """b minus a; None under different protocols."""
+        return None if self.other_protocol else self.b.value - self.a.value
+
+    @property
+    def exceeds_noise(self) -> bool | None:
+        """None where it cannot be told."""
+        return None if self.value is None or self.margin is None else abs(self.value) > self.margin
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "a": self.a.to_dict(),
+            "b": self.b.to_dict(),
+            "difference": self.value,
+            "noise_margin": self.margin,
+            "exceeds_noise": self.exceeds_noise,
+            "protocol_differs_in": list(self.other_protocol),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialComparison:
+    """Two trials of a run.
+
+    Attributes:
+        a: the first.
+        b: the second.
+        drawn: both schedules as text.
+        measured: what both have.
+        confirmed: quality and latency of both as measured again; empty unless both were.
+        latency_ratio: latency of a over b with its spread; None unless both were timed under one protocol.
+        plans: where they differ, a line each.
+    """
+
+    a: TrialRecord
+    b: TrialRecord
+    drawn: tuple[tuple[str, ...], tuple[str, ...]]
+    measured: tuple[Difference, ...]
+    confirmed: tuple[Difference, ...]
+    latency_ratio: Measurement | None
+    plans: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            **{
+                name: {"trial": one.number, "state": one.state, "baseline": one.baseline, "digest": one.digest}
+                for name, one in (("a", self.a), ("b", self.b))
+            },
+            "measurements": {one.a.name: one.to_dict() for one in self.measured},
+            "confirmed": {one.a.name: one.to_dict() for one in self.confirmed},
+            "latency_ratio": None if self.latency_ratio is None else self.latency_ratio.to_dict(),
+            "plans_differ_in": list(self.plans),
+        }
+
+
+def compare_trials(run: Run, front: Front, a: int, b: int) -> TrialComparison:
+    """Two trials of a run, complete or not.
+
+    Raises:
+        UserError: the run has no such trial.
+    """
+    first, second = run.trial(a), run.trial(b)
+    quality, latency = (objective.name for objective in front.objectives)
+    measured = tuple(
+        Difference(
+            a=found,
+            b=second.measurements[name],
+            other_protocol=differing(found.protocol, second.measurements[name].protocol),
+            margin=_margin(front, found, second.measurements[name], is_quality=name == quality),
+        )
+        for name, found in first.measurements.items()
+        if name in second.measurements
+    )
+    space = run.settings.search_space
+    steps = [record.candidate.sampler_steps for record in (first, second)]
+    lines = [f"sampler steps: {steps[0]} | {steps[1]}"] if steps[0] != steps[1] else []
+    lines += differences(space.plan(first.candidate.schedule), space.plan(second.candidate.schedule))
+    grid = run.settings.shape.grid
+    evidence = evidence_of(front)
+    return TrialComparison(
+        a=first,
+        b=second,
+        drawn=(
+            tuple(draw_schedule(first.candidate.schedule, grid)),
+            tuple(draw_schedule(second.candidate.schedule, grid)),
+        ),
+        measured=measured,
+        confirmed=tuple(_confirmed(front, evidence, a, b)),
+        latency_ratio=next((_ratio(one) for one in measured if one.a.name == latency and not one.other_protocol), None),
+        plans=tuple(lines),
+    )
+
+
+def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
+    """The facts of two protocols that are not the same, as "name: in a | in b"."""
+    return tuple(f"{key}: {a.get(key)} | {b.get(key)}" for key in sorted({*a, *b}) if a.get(key) != b.get(key))
+
+
+def _margin(front: Front, a: Measurement, b: Measurement, *, is_quality: bool) -> float | None:
+    """Quality: paired noise. What has spreads of its own: both of them together. Else there is nothing to go by."""
+    if is_quality:
+        return None if front.noise is None else 1.96 * math.sqrt(2) * front.noise.paired
+    if a.spread is None or b.spread is None:
+        return None
+    return 1.96 * math.hypot(a.spread, b.spread) / 0.6745  # half an interquartile range is 0.6745 normal sd
+
+
+def _confirmed(front: Front, evidence: Evidence, a: int, b: int) -> Iterator[Difference]:
+    found = front.confirmation
+    if found is None or not {a, b} <= set(evidence.by_number):
+        return
+    quality, latency = front.objectives
+    first, second = (found.points[number] for number in (a, b))
+    typical = (first.latency.value + second.latency.value) / 2
+    relative = evidence.latency_margin
+    for objective, x, y, margin in (
+        (quality, first.quality, second.quality, evidence.quality_margin),
+        (latency, first.latency, second.latency, None if relative is None else relative * typical),
+    ):
+        protocol = {**found.protocols[objective.name], "seeds": list(found.seeds)}
+        one, other = (
+            Measurement(name=objective.name, value=value.value, unit=objective.unit, protocol=protocol)
+            for value in (x, y)
+        )
+        yield Difference(a=one, b=other, other_protocol=(), margin=margin)
+
+
+def _ratio(latency: Difference) -> Measurement:
+    """a over b; relative spreads add as independent errors do."""
+    a, b = latency.a, latency.b
+    spreads = [(one.spread or 0.0) / one.value for one in (a, b)]
+    ratio = a.value / b.value
+    return Measurement(
+        name="latency_ratio", value=ratio, unit="1", spread=ratio * math.hypot(*spreads), protocol=a.protocol
+    )
+
+
+def differences(a: Plan, b: Plan) -> list[str]:
+    """Where two plans of one model differ: a line per band of time and run of blocks, as "where: in a | in b"."""
+    edges = sorted({*a.timetable.edges, *b.timetable.edges})
+    lines = []
+    for low, high in pairwise(edges):
+        runs: list[tuple[int, int, str]] = []
+        for one, other in zip(a.stages[a.stage_of(low)], b.stages[b.stage_of(low)], strict=True):
+            if one != other:
+                text = f"{_said(one)} | {_said(other)}"
+                if runs and runs[-1][1:] == (one.block - 1, text):
+                    runs[-1] = (runs[-1][0], one.block, text)
+                else:
+                    runs.append((one.block, one.block, text))
+        for start, end, text in runs:
+            blocks = f"block {start}" if start == end else f"blocks {start}-{end}"
+            lines.append(f"time {low:.2f}-{high:.2f}, {blocks}: {text}")
+    return lines
+
+
+def _said(operation: Operation) -> str:
+    if operation.queries == operation.keys:
+        return f"{operation.kind} {operation.queries}"
+    return f"{operation.kind} {operation.keys} to {operation.queries}"

@@ -1,0 +1,91 @@
+"""What is known best of a front's trials: the confirmation where there is one, and how large a difference must be.
+
+A value that was searched and one that was measured again have different protocols, so they are never compared: where
+there is a confirmation, only what takes part in it is looked at.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import moocore
+import numpy as np
+
+from flexsearch.report.front import Front
+from flexsearch.study.store import TrialRecord
+
+_DIFFERENCE = 1.96 * math.sqrt(2)  # two values with independent errors: 95 % of differences that are only noise
+_NORMAL_QUARTILE = 0.6745  # half the interquartile range of a normal distribution, in standard deviations
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """One trial with the best evidence of it: quality and latency (ms per image), both minimised."""
+
+    record: TrialRecord
+    quality: float
+    latency_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Trials under one protocol.
+
+    Attributes:
+        known: all of them, fastest first.
+        is_confirmed: measured again.
+        quality_margin: 95 % of differences of quality that are only paired noise are below it; None if not measured.
+        latency_margin: the same of a latency, relative.
+    """
+
+    known: tuple[Known, ...]
+    is_confirmed: bool
+    quality_margin: float | None
+    latency_margin: float | None
+
+    @property
+    def best(self) -> tuple[Known, ...]:
+        """The non-dominated ones, fastest first."""
+        if not self.known:
+            return ()
+        table = np.array([[one.quality, one.latency_ms] for one in self.known])
+        return tuple(one for one, good in zip(self.known, moocore.is_nondominated(table), strict=True) if good)
+
+    @property
+    def by_number(self) -> Mapping[int, Known]:
+        return {one.record.number: one for one in self.known}
+
+    @property
+    def dense(self) -> list[Known]:
+        """The dense base over sampler steps, fastest first."""
+        return [one for one in self.known if one.record.baseline is not None and one.record.candidate.schedule.is_dense]
+
+
+def evidence_of(front: Front) -> Evidence:
+    """The confirmation's values where there are any, else the searched ones."""
+    found = front.confirmation
+    if found is not None:
+        known = [
+            Known(
+                record=record,
+                quality=found.points[record.number].quality.value,
+                latency_ms=found.points[record.number].latency.value,
+            )
+            for record in front.confirmed
+        ]
+        quality = found.paired_noise / math.sqrt(len(found.seeds))
+        latency: float | None = found.latency_noise / math.sqrt(len(found.seeds))
+    else:
+        known = [
+            Known(record=record, quality=front.values(record)[0], latency_ms=front.values(record)[-1])
+            for record in front.complete.values()
+        ]
+        spread = front.latency_spread
+        latency = None if spread is None else spread / _NORMAL_QUARTILE
+        quality = math.nan if front.noise is None else front.noise.paired
+    return Evidence(
+        known=tuple(sorted(known, key=lambda one: (one.latency_ms, one.quality, one.record.number))),
+        is_confirmed=found is not None,
+        quality_margin=None if math.isnan(quality) else _DIFFERENCE * quality,
+        latency_margin=None if latency is None else _DIFFERENCE * latency,
+    )

@@ -1,0 +1,214 @@
+"""`flexsearch report`: a run as one HTML page that needs no network, to send to a colleague.
+
+The page is made of `page.html.j2`; text is escaped there. Pictures, images and the plot's script are inside the page.
+"""
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from flexsearch import __version__
+from flexsearch.errors import UserError
+from flexsearch.files import write_atomically
+from flexsearch.report.confirmed_table import confirmed_lines
+from flexsearch.report.evidence import evidence_of
+from flexsearch.report.front import Front
+from flexsearch.report.front_figure import front_figure
+from flexsearch.report.galleries import galleries
+from flexsearch.report.headline import Headline, headline
+from flexsearch.report.page_rows import confirmed_rows, front_rows
+from flexsearch.report.palette import DENSE, DENSE_ON_DARK, FRONT, FRONT_ON_DARK, ON_ROLES, ROLES
+from flexsearch.report.run import Run
+from flexsearch.report.schedule_picture import schedule_svg
+from flexsearch.report.table import summary_lines
+from flexsearch.study.store import TrialRecord
+
+_SMALL_COST = 0.005  # of the whole
+_LIBRARIES = ("torch", "diffusers", "optuna", "torch-fidelity")
+
+
+def write_page(run: Run, front: Front, out: Path) -> None:
+    """Writes the page.
+
+    Raises:
+        UserError: `out` does not end in .html, or no trial is complete.
+    """
+    if out.suffix != ".html":
+        raise UserError(f"must end in .html, but got {out.name!r}", field="OUT", nearest=out.stem + ".html")
+    write_atomically(out, render(run, front))
+
+
+def render(run: Run, front: Front) -> str:
+    """The page.
+
+    Raises:
+        UserError: no trial is complete.
+    """
+    if not front.complete:
+        running = f"{front.counts['running']} running, {front.counts['pruned']} pruned"
+        raise UserError(f"no trial is complete yet ({running}), so there is nothing to report", field=str(run.folder))
+    environment = Environment(
+        loader=PackageLoader("flexsearch.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found = headline(front)
+    return environment.get_template("page.html.j2").render(
+        name=front.study,
+        quality=front.objectives[0],
+        latency=front.objectives[1],
+        headline=found,
+        figures=_figures(front, found),
+        is_running=front.counts["running"] > 0,
+        margin=evidence_of(front).quality_margin,
+        ended=max((record.ended for record in run.store.trials() if record.ended), default=""),
+        plot=_plot(front),
+        rows=list(front_rows(front)),
+        has_confirmation=front.confirmation is not None,
+        confirmation=front.confirmation,
+        again=list(confirmed_rows(front)),
+        confirmed_lines=[] if front.confirmation is None else confirmed_lines(front, front.confirmation),
+        galleries=list(galleries(run, front, found)),
+        roles={role: {"fill": ROLES[role], "text": ON_ROLES[role]} for role in ROLES},
+        schedules=list(_schedules(run, front)),
+        is_wide=run.settings.shape.num_blocks > 16,
+        plot_light={"line": DENSE, "front": FRONT},
+        plot_dark={"line": DENSE_ON_DARK, "front": FRONT_ON_DARK},
+        space=_space(run),
+        setting=_setting(run),
+        notes=summary_lines(front)[1:],
+        correlations=front.rank_correlations,
+        noise=front.noise,
+        latency_spread=front.latency_spread,
+        costs=_costs(front),
+        protocols=_protocols(front),
+        config=(run.folder / "config.yaml").read_text(),
+        seed=run.search.seed,
+        trials=run.search.trials,
+        folder=run.folder.name,
+        versions=_versions(run),
+    )
+
+
+def _figures(front: Front, found: Headline) -> list[tuple[str, str]]:
+    """The few numbers at the top: value and what it is."""
+    figures = []
+    if found.known is not None:
+        if found.speedup is not None:
+            steps = found.known.record.candidate.sampler_steps
+            figures.append((f"{found.speedup:.2f}x", f"as fast as dense at the same {steps} steps"))
+        if found.dense_quality is not None:
+            gained = found.dense_quality - found.known.quality
+            figures.append((f"{gained:.3g}", f"lower {front.objectives[0].name} than fewer dense steps, equal latency"))
+    if front.noise is not None:
+        figures.append((f"{front.noise.paired:.2g}", f"paired noise of {front.objectives[0].name} (sd over seeds)"))
+    figures.append((str(sum(front.counts.values())), f"trials, {front.counts['complete']} of them to the end"))
+    if front.costs:
+        figures.append((f"{sum(cost.seconds for cost in front.costs) / 60:.1f}", "device minutes in all"))
+    return figures
+
+
+def _plot(front: Front) -> Markup:
+    figure = front_figure(front)
+    figure.update_layout(title=None, margin={"t": 36}, height=500)
+    options = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
+    # plotly's own output: its script, and our numbers and names as escaped JSON
+    return Markup(
+        figure.to_html(full_html=False, include_plotlyjs=True, config=options, div_id="front-plot", default_height=500)
+    )
+
+
+def _schedules(run: Run, front: Front) -> Iterator[dict[str, Any]]:
+    """Every point of the front that was searched, and the paper's schedules beside them."""
+    searched = [record for record in front.points if record.baseline is None]
+    paper = [record for record in front.baselines if not record.candidate.schedule.is_dense]
+    for record in (*searched, *paper):
+        quality, latency = front.values(record)
+        yield {
+            "number": record.number,
+            "name": record.baseline or "",
+            "facts": f"{record.candidate.sampler_steps} steps, {front.objectives[0].name} {quality:.2f}, "
+            f"{latency:.3g} ms/image",
+            "text": str(record.candidate.schedule),
+            # our own drawing; its text is digits and role names
+            "svg": Markup(schedule_svg(record.candidate.schedule, run.settings.shape.grid)),
+        }
+
+
+def _space(run: Run) -> dict[str, Any]:
+    space = run.settings.search_space
+    parameters = [(name, _domain_text(asdict(domain))) for name, domain in space.domains.items()]
+    return {"parameters": parameters, "size": space.size}
+
+
+def _domain_text(domain: Mapping[str, Any]) -> str:
+    if "values" in domain:
+        return "one of " + ", ".join(str(value) for value in domain["values"])
+    step = "" if domain.get("step", 1) == 1 else f" in steps of {domain['step']}"
+    return f"{domain['low']} to {domain['high']}{step}"
+
+
+def _setting(run: Run) -> list[tuple[str, str]]:
+    """What the search was run on, in words."""
+    settings, shape = run.settings, run.settings.shape
+    stopping, warm = settings.early_stopping, settings.warm_start
+    return [
+        (
+            "base",
+            f"{settings.base.checkpoint} ({settings.base.backbone}), {shape.num_blocks} blocks of width "
+            f"{shape.width} on {shape.grid} tokens",
+        ),
+        ("data", settings.data.name),
+        ("warm start", "none: trials start from the base" if warm is None else f"{warm.updates} updates, shared"),
+        ("each trial", f"{settings.trial.updates} updates of {settings.trial.batch} samples"),
+        (
+            "early stopping",
+            "none"
+            if stopping is None
+            else f"at {', '.join(f'{rung:.0%}' for rung in stopping.rungs)} of the updates, {stopping.keep:.0%} go on",
+        ),
+        ("sampler", f"{run.search.sampler}, seed {run.search.seed}"),
+    ]
+
+
+def _costs(front: Front) -> list[tuple[str, float, float]]:
+    """What was spent on what: minutes, and the share of the largest. What is below `_SMALL_COST` is one line."""
+    total = sum(cost.seconds for cost in front.costs)
+    spent = {cost.what: cost.seconds for cost in front.costs if cost.seconds >= _SMALL_COST * total}
+    ordered = sorted(spent.items(), key=lambda one: -one[1])
+    if (rest := total - sum(spent.values())) > 0:
+        ordered.append(("all else", rest))
+    largest = max((seconds for _, seconds in ordered), default=1.0)
+    return [(what, seconds / 60, seconds / largest) for what, seconds in ordered]
+
+
+def _protocols(front: Front) -> list[tuple[str, Sequence[tuple[str, Any]]]]:
+    """How every number was measured."""
+    first: TrialRecord = next(iter(front.complete.values()))
+    found: list[tuple[str, Sequence[tuple[str, Any]]]] = [
+        (f"{name} ({measured.unit})" if measured.unit != "1" else name, sorted(measured.protocol.items()))
+        for name, measured in first.measurements.items()
+    ]
+    if front.confirmation is not None:
+        for name, protocol in front.confirmation.protocols.items():
+            seeds = ("seeds", ", ".join(map(str, front.confirmation.seeds)))
+            found.append((f"{name}, measured again", sorted([*protocol.items(), seeds])))
+    return found
+
+
+def _versions(run: Run) -> list[tuple[str, str]]:
+    """Of what made this page, and of what began the search."""
+    return [
+        ("flexsearch, when the search began", run.store.version() or "unknown"),
+        ("flexsearch, of this page", __version__),
+        ("python", platform.python_version()),
+        *((library, version(library)) for library in _LIBRARIES),
+    ]

@@ -1,0 +1,128 @@
+"""A finished run that nobody ran: made-up measurements in a real store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from flexsearch.cli.results import open_run
+from flexsearch.measurement import Measurement
+from flexsearch.objectives.fid_infinity import BLOCKS, block_name
+from flexsearch.report.dashboard import decisions_of
+from flexsearch.report.run import Run
+from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.presets import paper_schedule
+from flexsearch.schedule.segments import Dense, Pooling, Sdtm
+from flexsearch.schedule.timetable import Timetable, equal_edges
+from flexsearch.trial.contract import TrialResult
+
+QUALITY, LATENCY = "fid_fashion_cnn", "latency_ms"
+CONFIG: dict[str, Any] = {
+    "name": "fake",
+    "base": {"checkpoint": "embedded:quickstart"},
+    "data": {"name": "quickstart"},
+    "space": {
+        "segments": [
+            {"family": "pooling", "depth": {"int": [1, 4]}},
+            {"family": "sdtm", "sparse": "rest", "dense": 0},
+            {"family": "dense", "depth": {"int": [1, 2]}},
+        ],
+        "timetable": {"stages": 2, "clean_grid": {"choice": [3, 4, 5]}, "noise_grid": {"choice": [2, 3]}},
+        "sampler_steps": {"choice": [3, 5, 10]},
+    },
+    "objectives": {
+        "fid": {"images": 500, "extractor": "fashion-cnn", "reference": "embedded:quickstart"},
+        "latency": {"batch": 8},
+    },
+    "trial": {"updates": 2},
+}
+DENSE = ((10.0, 20.0, 10), (16.0, 10.0, 5), (40.0, 6.0, 3))
+"""Quality, latency in ms and sampler steps of the dense baselines."""
+
+
+def searched(index: int) -> Candidate:
+    """Another schedule of 12 blocks for every index below 24."""
+    pooling, dense = 1 + index % 4, 1 + index // 4 % 2
+    return Candidate(
+        schedule=DensitySchedule(
+            segments=(Pooling(depth=pooling), Sdtm(sparse=10 - pooling - dense, dense=0), Dense(depth=dense)),
+            timetable=Timetable(edges=equal_edges(2), grids=(5, 2 + index // 8 % 3)),
+        ),
+        sampler_steps=5,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeRun:
+    """What is in the run.
+
+    Attributes:
+        folder: to make it in.
+        points: (quality, latency in ms) of searched trials, which follow the three dense baselines and the paper's.
+        name: of the study.
+        noise: paired noise of the quality; 0 measures none.
+        has_study: whether Optuna's study is made too, which the dashboard needs.
+        images: in the protocol of single trials that differ from the others', by number.
+    """
+
+    folder: Path
+    points: Sequence[tuple[float, float]] = ((14.0, 7.0), (22.0, 5.0), (12.0, 9.0), (30.0, 8.0))
+    name: str = "fake"
+    noise: float = 0.3
+    has_study: bool = False
+    images: dict[int, int] = field(default_factory=dict)
+
+    def make(self) -> Run:
+        self.folder.mkdir()
+        (self.folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "name": self.name}))
+        run = open_run(self.folder)
+        decisions = decisions_of(run) if self.has_study else None
+        dense = DensitySchedule.all_dense(12)
+        paper = Candidate(schedule=paper_schedule(num_blocks=12, grid=run.settings.shape.grid), sampler_steps=10)
+        rows: list[tuple[str | None, Candidate, float, float]] = [
+            ("dense" if steps == 10 else f"dense, {steps} steps", Candidate(schedule=dense, sampler_steps=steps), q, ms)
+            for q, ms, steps in DENSE
+        ]
+        rows.append(("FlexDiT paper", paper, 13.0, 14.0))
+        rows += [(None, searched(index), q, ms) for index, (q, ms) in enumerate(self.points)]
+        for number, (baseline, candidate, quality, latency) in enumerate(rows):
+            run.store.start(number, candidate, baseline=baseline)
+            run.store.record(number, self._result(number, quality, latency))
+            if decisions is not None:
+                decisions.add_baseline(baseline or "searched", {})
+                decisions.tell(number, [quality, latency], {})
+            picture = run.folder / "trials" / str(number) / "samples.png"
+            picture.parent.mkdir(parents=True)
+            Image.fromarray(np.full((35, 171, 3), 10 * number, dtype=np.uint8)).save(picture)
+        for sign, number in ((1, 4), (-1, 5)) if self.noise and len(self.points) > 1 else ():
+            quality, latency = self.points[number - 4]
+            run.store.record(number, self._result(number, quality + sign * self.noise, latency), seed=1)
+        return run
+
+    def _result(self, number: int, quality: float, latency: float) -> TrialResult:
+        protocol = {"images": self.images.get(number, 500), "seed": 0}
+        found = (
+            Measurement(name=QUALITY, value=quality, unit="1", protocol=protocol),
+            Measurement(name=LATENCY, value=latency, unit="ms/image", spread=latency / 200, protocol={"batch": 8}),
+            Measurement(name="macs", value=latency * 1e6, unit="MACs/forward"),
+        )
+        return TrialResult(state="complete", measurements={one.name: one for one in found}, seconds={"sample": 60.0})
+
+
+def confirm(run: Run, truth: dict[int, tuple[float, float]], *, seeds: int = 3) -> None:
+    """Measures trials again: quality and latency as in `truth`, with a little noise."""
+    generator = np.random.default_rng(0)
+    for seed in range(seeds):
+        for number, (quality, latency) in truth.items():
+            parts = quality + generator.normal(0, 0.02, max(BLOCKS))
+            rows = [(LATENCY, latency * (1 + generator.normal(0, 0.001)), "ms/image")]
+            for num in BLOCKS:
+                means = [part.mean() for part in np.split(parts, num)]
+                rows += [(block_name(QUALITY, index, num), float(mean), "1") for index, mean in enumerate(means)]
+            found = {n: Measurement(name=n, value=v, unit=u, protocol={"seed": seed}) for n, v, u in rows}
+            result = TrialResult(state="complete", measurements=found)
+            run.store.record_confirmation(number, result, seed=10_000 + seed, images=2000)
