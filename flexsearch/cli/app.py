@@ -173,17 +173,27 @@ def dashboard(run_dir: RunDir, port: Annotated[int, typer.Option(help="on this m
     serve(open_run(run_dir), port=port)
 
 
-@app.command(epilog="Example: flexsearch export runs/quickstart 7 exported")
+@app.command(epilog="Example: flexsearch export runs/quickstart 7 exported --onnx")
 def export(
     run_dir: RunDir,
     trial: Annotated[int, typer.Argument(help="number of the trial", metavar="TRIAL")],
     out: Annotated[Path, typer.Argument(help="folder to make", metavar="OUT")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="add OUT/onnx: one ONNX graph per stage")] = False,
+    programs: Annotated[
+        bool, typer.Option("--torch-export", help="add OUT/torch_export: one torch.export program per stage")
+    ] = False,
 ) -> None:
     """Export a trial's model: safetensors, schedule, recipe and card, checked by rebuilding it."""
+    from itertools import chain
+
     from flexsearch.cli.results import open_run
+    from flexsearch.export.graphs import require_onnx, write_graphs
     from flexsearch.export.model import export_trial
 
-    for line in export_trial(open_run(run_dir), trial, out):
+    if onnx:
+        require_onnx()
+    lines = export_trial(open_run(run_dir), trial, out)
+    for line in chain(lines, write_graphs(out, onnx=onnx, programs=programs)):
         print(line, file=sys.stderr)
 
 

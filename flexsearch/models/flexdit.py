@@ -107,9 +107,9 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             The model in eval mode; with `output_loading_info`, the model and what diffusers says of the loading.
         """
         folder = Path(pretrained_model_name_or_path)
-        if "subfolder" not in options and not (folder / "config.json").exists():
-            if (folder / "transformer" / "config.json").exists():
-                options["subfolder"] = "transformer"
+        is_pipeline = (folder / "transformer" / "config.json").exists() and not (folder / "config.json").exists()
+        if is_pipeline:
+            options.setdefault("subfolder", "transformer")
         return super().from_pretrained(pretrained_model_name_or_path, **options)
 
     def clone(self) -> "FlexDiT":
