@@ -107,11 +107,14 @@ def test_models_that_read_text(tmp_path: Path, export: Callable[..., dict[str, A
 
 
 def test_a_graph_that_differs_is_not_kept(model: FlexDiT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "_traced", lambda stage, inputs: None)
-    monkeypatch.setattr(torch.export, "save", lambda program, path: path.write_text(""))
-    wrong = torch.nn.Module()
-    wrong.module = lambda: lambda noisy, timestep, **condition: torch.zeros(len(noisy), 8, 16, 16)
-    monkeypatch.setattr(torch.export, "load", lambda path: wrong)
+    class Wrong:
+        @staticmethod
+        def module() -> Callable[..., torch.Tensor]:
+            return lambda noisy, *_, **__: torch.zeros(len(noisy), 8, 16, 16)
+
+    monkeypatch.setattr(graphs, "_traced", lambda *_: None)
+    monkeypatch.setattr(torch.export, "save", lambda _, path: path.write_text(""))
+    monkeypatch.setattr(torch.export, "load", lambda _: Wrong)
     with pytest.raises(FlexsearchError, match="the graph of stage 0 differs"):
         export_programs(model, tmp_path / "programs")
     assert list(tmp_path.iterdir()) == []
