@@ -180,7 +180,7 @@ def _export(
             **about,
             "torch": torch.__version__,
             "flexsearch": __version__,
-            "digest": model.schedule.digest,
+            "schedule_digest": model.schedule.digest,
             "covers": "from_timestep <= timestep < to_timestep; the last graph its end as well",
             "inputs": _described(_inputs(model, _EXAMPLE, time=0.0)),
             "outputs": {"sample": {"dtype": "float32", "shape": ["batch", *_output_shape(model)]}},

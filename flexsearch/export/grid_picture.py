@@ -13,6 +13,7 @@ SMALLEST_SIDE_PX = 72
 _FONT_PX, _LINE_PX = 13, 17
 _GAP_PX, _GROUP_GAP_PX, _MARGIN_PX = 2, 12, 10
 _MOST_LINES = 3
+_WIDEST_SIDE_PX = 150  # of captions beside rows
 _INK, _QUIET, _PAPER = "#1a1a1a", "#6b6b6b", "white"
 
 
@@ -32,15 +33,16 @@ class Row:
 
 
 def grid_picture(rows: Sequence[Row], *, columns: Sequence[str] = ()) -> Image.Image:
-    """Draws rows of images of equal size; `columns` are captions above them, wrapped to an image's width."""
+    """Draws rows of images of equal size; `columns` are captions above them. Captions are wrapped to their room."""
     height, width = rows[0].images.shape[-2:]
     factor = max(1, ceil(SMALLEST_SIDE_PX / min(height, width)))
     high, wide = height * factor, width * factor
     font = ImageFont.load_default(_FONT_PX)
     heads = [_wrapped(caption, font, wide) for caption in columns]
-    left = _MARGIN_PX + ceil(max(font.getlength(line) for row in rows for line in row.caption)) + _MARGIN_PX
+    sides = [[part for line in row.caption for part in _wrapped(line, font, _WIDEST_SIDE_PX)] for row in rows]
+    left = _MARGIN_PX + ceil(max(font.getlength(line) for lines in sides for line in lines)) + _MARGIN_PX
     top = _MARGIN_PX + _LINE_PX * max((len(lines) for lines in heads), default=0)
-    tall = max(high, _LINE_PX * max(len(row.caption) for row in rows))
+    tall = max(high, _LINE_PX * max(len(lines) for lines in sides))
     tops = _tops(rows, top=top, step=tall + _GAP_PX)
     most = max(len(row.images) for row in rows)
     picture = Image.new("RGB", (left + most * (wide + _GAP_PX) + _MARGIN_PX, tops[-1] + tall + _MARGIN_PX), _PAPER)
@@ -50,9 +52,9 @@ def grid_picture(rows: Sequence[Row], *, columns: Sequence[str] = ()) -> Image.I
         first = top - _LINE_PX * len(lines) + _LINE_PX // 2 - 2  # captions stand on the images
         for number, line in enumerate(lines):
             pen.text((middle, first + number * _LINE_PX), line, fill=_INK, font=font, anchor="mm")
-    for row, y in zip(rows, tops, strict=True):
-        first = y + (tall - _LINE_PX * len(row.caption)) // 2 + _LINE_PX // 2
-        for number, line in enumerate(row.caption):
+    for row, lines, y in zip(rows, sides, tops, strict=True):
+        first = y + (tall - _LINE_PX * len(lines)) // 2 + _LINE_PX // 2
+        for number, line in enumerate(lines):
             place = (left - _MARGIN_PX, first + number * _LINE_PX)
             pen.text(place, line, fill=_QUIET if number else _INK, font=font, anchor="rm")
         for column, image in enumerate(row.images):

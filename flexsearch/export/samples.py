@@ -115,7 +115,7 @@ def _caption(drawable: Drawable, kind: str, steps: int) -> tuple[str, ...]:
         return (kind, f"{steps} steps")
     own = plan_macs(model.plan(), model.shape, times)
     whole = plan_macs(lower(dense, num_blocks=model.shape.num_blocks, grid=model.shape.grid), model.shape, times)
-    return (kind, f"{steps} steps", f"{own / whole:.0%} of MACs")
+    return (kind, f"{steps} steps", f"{100 * own / whole:.0f} % of MACs")
 
 
 def _captioned(

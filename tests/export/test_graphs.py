@@ -62,7 +62,7 @@ def test_programs_equal_the_model_in_every_stage(model: FlexDiT, folder: Path) -
     assert [(graph["from_timestep"], graph["to_timestep"]) for graph in index["graphs"]] == [(0, 250), (250, 1000)]
     assert index["inputs"]["hidden_states"] == {"dtype": "float32", "shape": ["batch", 4, 16, 16]}
     assert index["outputs"]["sample"]["shape"] == ["batch", 8, 16, 16]
-    assert index["digest"] == model.schedule.digest
+    assert index["schedule_digest"] == model.schedule.digest
     noisy, labels = torch.randn(7, 4, 16, 16), torch.randint(11, (7,))
     for graph in index["graphs"]:
         program = torch.export.load(folder / "torch_export" / graph["file"]).module()

@@ -94,6 +94,21 @@ def test_columns_hold_one_condition_where_they_can(exported: Path, drawn: dict[s
         assert sum(len(row.images) for row in drawn["rows"]) == 2 * num
 
 
+def test_a_video_has_a_row_of_frames(drawn: dict[str, Any]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    video = torch.randint(256, (3, 3, 4, 8, 8), generator=generator, dtype=torch.uint8)
+    found = {(0, "dense"): video, (0, "sparse"): 255 - video}
+    wish = Wish(num=3, prompts=("the sea", "a very long caption that does not fit beside a row of frames, or hardly"))
+    captions = {"dense": ("dense",), "sparse": ("sparse",)}
+    picture = samples._captioned(found, captions, wish, num_classes=0)
+    assert [row.caption[0] for row in drawn["rows"]] == ["dense", "sparse"] * 3
+    assert [row.caption[-1] for row in drawn["rows"][::2]] == [wish.prompts[0], wish.prompts[1], wish.prompts[0]]
+    assert all(row.images.shape == (10, 3, 8, 8) for row in drawn["rows"])
+    assert torch.equal(drawn["rows"][4].images[[0, 9]], video[2][:, [0, 3]].transpose(0, 1))
+    assert drawn["columns"] == []
+    assert picture.width < 200 + 10 * (SMALLEST_SIDE_PX + 2)
+
+
 def test_every_image_stands_in_the_picture() -> None:
     """Enlarged by a whole factor, unblurred, in reading order, for grey and for coloured images."""
     generator = torch.Generator().manual_seed(0)
