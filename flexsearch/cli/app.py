@@ -218,36 +218,58 @@ def dashboard(run_dir: RunDir, port: Annotated[int, typer.Option(help="on this m
     serve(open_run(run_dir), port=port)
 
 
-@app.command(epilog="Example: flexsearch export runs/quickstart 7 exported")
+@app.command(epilog="Example: flexsearch export runs/quickstart 7 exported --onnx")
 def export(
     run_dir: RunDir,
     trial: Annotated[int, typer.Argument(help="number of the trial", metavar="TRIAL")],
     out: Annotated[Path, typer.Argument(help="folder to make", metavar="OUT")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="add OUT/onnx: one ONNX graph per stage")] = False,
+    programs: Annotated[
+        bool, typer.Option("--torch-export", help="add OUT/torch_export: one torch.export program per stage")
+    ] = False,
 ) -> None:
     """Export a trial's model: safetensors, schedule, recipe and card, checked by rebuilding it."""
+    from itertools import chain
+
     from flexsearch.cli.results import open_run
+    from flexsearch.export.graphs import require_onnx, write_graphs
     from flexsearch.export.model import export_trial
 
-    for line in export_trial(open_run(run_dir), trial, out):
+    if onnx:
+        require_onnx()
+    lines = export_trial(open_run(run_dir), trial, out)
+    for line in chain(lines, write_graphs(out, onnx=onnx, programs=programs)):
         print(line, file=sys.stderr)
 
 
-@app.command(epilog="Example: flexsearch sample exported --out samples.png --steps 10")
+@app.command(epilog="Example: flexsearch sample exported --out samples.png --dense --classes 3,7 --seeds 0,1")
 def sample(
     model: Annotated[
         str, typer.Argument(help="exported folder, or a base such as embedded:quickstart", metavar="MODEL")
     ],
     out: Annotated[Path, typer.Option(help="picture to write")],
-    num: Annotated[int, typer.Option(help="images")] = 40,
+    num: Annotated[int, typer.Option(help="images per seed")] = 40,
     steps: Annotated[int | None, typer.Option(help="sampler steps; default those of the export, else 50")] = None,
-    seed: Annotated[int, typer.Option(help="of the noise")] = 0,
+    seeds: Annotated[str, typer.Option("--seeds", "--seed", help="of the noise, e.g. 0,1,2")] = "0",
     guidance: Annotated[float, typer.Option(help="classifier-free guidance; 1 is none")] = 1.0,
+    classes: Annotated[str | None, typer.Option(help="labels to take in turn, e.g. 3,7; default all")] = None,
     prompt: Annotated[list[str] | None, typer.Option(help="what to draw; repeatable, taken in turn")] = None,
+    dense: Annotated[bool, typer.Option("--dense", help="beside each image the dense base's, from one noise")] = False,
 ) -> None:
-    """Draw images or videos from an exported model or a base."""
-    from flexsearch.export.samples import draw
+    """Draw images or videos from an exported model or a base. Several seeds or --dense give rows with captions."""
+    from flexsearch.cli.number_list import number_list
+    from flexsearch.export.samples import Wish, draw
 
-    print(draw(model, out, num=num, steps=steps, seed=seed, guidance=guidance, prompts=prompt or ()), file=sys.stderr)
+    wish = Wish(
+        num=num,
+        steps=steps,
+        seeds=number_list(seeds, field="--seeds"),
+        guidance=guidance,
+        prompts=tuple(prompt or ()),
+        classes=() if classes is None else number_list(classes, field="--classes"),
+        beside_dense=dense,
+    )
+    print(draw(model, out, wish), file=sys.stderr)
 
 
 @app.command(epilog="Example: flexsearch pretrain search_spaces/fashion_mnist.yaml")

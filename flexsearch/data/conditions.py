@@ -33,12 +33,19 @@ class Conditions(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassConditions:
-    """Class labels in turn: generated image i has label `i % num_classes`. "No label" is `num_classes`."""
+    """Class labels in turn: generated image i has label `i % num_classes`. "No label" is `num_classes`.
+
+    Attributes:
+        num_classes: labels are below this.
+        chosen: labels to take in turn instead of all.
+    """
 
     num_classes: int
+    chosen: tuple[int, ...] = ()
 
     def of_samples(self, indices: Sequence[int]) -> Condition:
-        return self.of_labels(torch.tensor([index % self.num_classes for index in indices]))
+        turn = self.chosen or range(self.num_classes)
+        return self.of_labels(torch.tensor([turn[index % len(turn)] for index in indices]))
 
     def of_labels(self, labels: Tensor) -> Condition:
         return {"class_labels": labels}

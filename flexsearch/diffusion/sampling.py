@@ -4,7 +4,7 @@ Noise is drawn per image from (seed, index), so an image does not depend on the 
 that are given one seed are compared on paired noise. Letters: B batch, C channels, F frames, H x W data.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -70,6 +70,7 @@ def denoise(
     sampler_steps: int,
     settings: SamplingSettings,
     seed: int = 0,
+    progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> Tensor:
     """Turns noise into data with one model call per sampler step.
 
@@ -85,6 +86,7 @@ def denoise(
         sampler_steps: steps of the sampler.
         settings: guidance and dtype.
         seed: of the noise that stochastic samplers add.
+        progress: goes through the sampler steps and may show how far it is, e.g. diffusers' progress bar.
 
     Returns:
         float32 data in model units, shaped like `noise`.
@@ -103,7 +105,7 @@ def denoise(
     sample = noise
     dtype = next(model.parameters(), noise).dtype
     precision = torch.autocast(noise.device.type, torch.bfloat16) if settings.dtype == "bf16" else nullcontext()
-    for timestep, row, stage in zip(scheduler.timesteps, on_device, stages, strict=True):
+    for timestep, row, stage in progress(list(zip(scheduler.timesteps, on_device, stages, strict=True))):
         scaled = scheduler.scale_model_input(sample, timestep) if hasattr(scheduler, "scale_model_input") else sample
         with precision:
             output = _guided(model, scaled.to(dtype), row.expand(len(scaled)), condition, stage, settings).float()

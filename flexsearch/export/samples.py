@@ -1,126 +1,145 @@
-"""Images from an exported model or a dense base."""
+"""Pictures of what a model draws: a plain grid, or rows with captions, dense beside sparse, seed below seed."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import diffusers
 import torch
-import yaml
+from PIL import Image
+from torch import Tensor
 from torchvision.utils import save_image
 
-from flexsearch.data.conditions import CaptionConditions, ClassConditions, Conditions, size_condition
+from flexsearch.data.conditions import Conditions
 from flexsearch.data.images import tiles, to_uint8
-from flexsearch.diffusion.sampling import generate
+from flexsearch.diffusion.sampling import generate, sampler_times
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
-from flexsearch.export.model import CANDIDATE, RECIPE
+from flexsearch.export.drawable import Drawable, conditions_of, decoder_of, load_dense, load_model
+from flexsearch.export.grid_picture import Row, grid_picture
 from flexsearch.files import replacing
-from flexsearch.models.autoencoder import load_autoencoder
-from flexsearch.models.flexdit import FlexDiT
-from flexsearch.models.loading import Base, load_base, load_scheduler
-from flexsearch.models.settings import BaseSettings, backbone_of
-from flexsearch.models.text_encoder import load_text_encoder
-from flexsearch.trial.device import trial_device
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.macs import plan_macs
+from flexsearch.schedule.plan import lower
 
 DEFAULT_STEPS = 50
+MOST_COLUMNS = 10
 MOST_TOKENS = 16_384  # of one batch, so that large images and videos are drawn few at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawable:
-    """A model to draw from.
+class Wish:
+    """What to draw.
 
     Attributes:
-        base: the model and its scheduler.
-        checkpoint: of the dense base, which has the autoencoder and the text encoder.
-        revision: of that base on the hub.
-        steps: sampler steps that an exported model was found with.
+        num: images or videos per seed.
+        steps: sampler steps; None takes those of the export, else 50.
+        seeds: of the noise.
+        guidance: classifier-free guidance; 1 is none.
+        prompts: in turn, for a model that reads text.
+        classes: in turn, for a model that reads labels; empty takes all.
+        beside_dense: whether the dense base draws the same beside an exported model.
     """
 
-    base: Base
-    checkpoint: str
-    revision: str | None = None
+    num: int
     steps: int | None = None
+    seeds: tuple[int, ...] = (0,)
+    guidance: float = 1.0
+    prompts: tuple[str, ...] = ()
+    classes: tuple[int, ...] = ()
+    beside_dense: bool = False
+
+    def __post_init__(self) -> None:
+        if self.num < 1:
+            raise UserError(f"must be at least 1, but got {self.num}", field="--num", nearest=1)
+        if self.steps is not None and self.steps < 1:
+            raise UserError(f"must be at least 1, but got {self.steps}", field="--steps", nearest=1)
+        if min(self.seeds) < 0:
+            raise UserError(f"must be at least 0, but got {min(self.seeds)}", field="--seeds", nearest=0)
 
 
-def load_model(name: str) -> Drawable:
-    """An exported folder, or a dense base of any architecture.
-
-    Raises:
-        UserError: neither can be read.
-    """
-    device, folder = trial_device(), Path(name)
-    candidate = folder / CANDIDATE
-    if not candidate.exists():
-        settings = BaseSettings(checkpoint=name, backbone=backbone_of(name))
-        return Drawable(base=load_base(settings, device=device), checkpoint=name)
-    model = FlexDiT.from_pretrained(folder / "transformer").to(device).eval()
-    recipe = yaml.safe_load((folder / RECIPE).read_text())
-    return Drawable(
-        base=Base(model=model, scheduler=load_scheduler(str(folder))),
-        checkpoint=recipe["base"]["checkpoint"],
-        revision=recipe["base"]["revision"],
-        steps=int(json.loads(candidate.read_text())["sampler_steps"]),
-    )
-
-
-def conditions_of(drawable: Drawable, prompts: Sequence[str]) -> Conditions:
-    """Class labels in turn, or the prompts in turn.
+def draw(name: str, out: Path, wish: Wish) -> str:
+    """Writes a picture and says what it shows: a plain grid of one seed, or, with several seeds or the dense base, rows
+    with captions. Images are ten to a row, videos one to a row.
 
     Raises:
-        UserError: a model that reads text has no prompts, or one that reads labels has some.
+        UserError: the model cannot be read or cannot do what is wished, or `out` is no picture.
     """
-    shape = drawable.base.model.shape
-    if not shape.text_tokens:
-        if prompts:
-            raise UserError("this model reads class labels", field="--prompt")
-        return ClassConditions(num_classes=shape.num_classes)
-    if not prompts:
-        raise UserError("is missing: this model reads text", field="--prompt", nearest='--prompt "a red boat"')
-    encoder = load_text_encoder(drawable.checkpoint, revision=drawable.revision, device=trial_device())
-    empty, *rows = encoder.embed(["", *prompts])
-    return CaptionConditions(
-        rows=torch.cat(rows),
-        ends=torch.tensor([len(row) for row in rows]).cumsum(0),
-        empty=empty,
-        max_tokens=shape.text_tokens,
-        added=size_condition(shape),
-    )
-
-
-def draw(
-    name: str, out: Path, *, num: int, steps: int | None, seed: int, guidance: float, prompts: Sequence[str] = ()
-) -> str:
-    """Writes a grid of `num` images, ten to a row, or of videos, one to a row, and says what it drew.
-
-    Raises:
-        UserError: the model cannot be read, or `num`, `out` or `prompts` cannot be used.
-    """
-    if num < 1:
-        raise UserError(f"must be at least 1, but got {num}", field="--num", nearest=1)
     if out.suffix not in (".png", ".jpg"):
         raise UserError(f"must end in .png or .jpg, but got {out.name!r}", field="--out", nearest="samples.png")
-    drawable = load_model(name)
-    loaded, steps = drawable.base, steps or drawable.steps or DEFAULT_STEPS
+    model = load_model(name)
+    conditions = conditions_of(model, prompts=wish.prompts, classes=wish.classes)
+    drawn_by = {"sparse": model}
+    if wish.beside_dense:
+        drawn_by = {"dense": load_dense(model, name=name), **drawn_by}
+    steps = wish.steps or model.steps or DEFAULT_STEPS
+    found = {
+        (seed, kind): _images(drawable, conditions, wish, steps=steps, seed=seed)
+        for seed in wish.seeds
+        for kind, drawable in drawn_by.items()
+    }
+    first = next(iter(found.values()))
+    with replacing(out) as temporary:
+        if len(found) == 1:
+            save_image(tiles(first).float() / 255, temporary, nrow=MOST_COLUMNS, padding=1)
+        else:
+            captions = {kind: _caption(drawable, kind, steps) for kind, drawable in drawn_by.items()}
+            _captioned(found, captions, wish, num_classes=model.base.model.shape.num_classes).save(temporary)
+    what = f"{wish.num * len(wish.seeds)} {'videos' if first.ndim == 5 else 'images'}"
+    beside = ", each beside the dense base's" if wish.beside_dense else ""
+    sampler = f"{steps} steps of {type(model.base.scheduler).__name__}"
+    seeds = f"seed{'s' if len(wish.seeds) > 1 else ''} {', '.join(map(str, wish.seeds))}"
+    made = f"{model.base.model.schedule}, {sampler}, {seeds}, diffusers {diffusers.__version__}"
+    return f"{out}: {what}{beside}, {made}"
+
+
+def _images(drawable: Drawable, conditions: Conditions, wish: Wish, *, steps: int, seed: int) -> Tensor:
+    """(num, C, H, W) or (num, C, F, H, W) uint8. Image i has the same noise and condition whoever draws it."""
+    model, decode = drawable.base.model, decoder_of(drawable)
     batches = generate(
-        loaded.model,
-        loaded.scheduler,
-        conditions=conditions_of(drawable, prompts),
-        num_images=num,
-        batch=min(num, MOST_TOKENS // loaded.model.shape.grid.num_tokens + 1, 50),
+        model,
+        drawable.base.scheduler,
+        conditions=conditions,
+        num_images=wish.num,
+        batch=min(wish.num, MOST_TOKENS // model.shape.grid.num_tokens + 1, 50),
         sampler_steps=steps,
         seed=seed,
-        settings=SamplingSettings(guidance=guidance),
+        settings=SamplingSettings(guidance=wish.guidance),
     )
-    is_latent = loaded.model.shape.in_channels == 4
-    where = {"revision": drawable.revision, "device": loaded.model.device}
-    decode = load_autoencoder(drawable.checkpoint, **where).decode if is_latent else None
-    images = torch.cat([to_uint8(batch if decode is None else decode(batch)).cpu() for batch in batches])
-    with replacing(out) as temporary:
-        save_image(tiles(images).float() / 255, temporary, nrow=10, padding=1)
-    sampler = f"{steps} steps of {type(loaded.scheduler).__name__}"
-    kind = "videos" if images.ndim == 5 else "images"
-    made = f"{loaded.model.schedule}, {sampler}, seed {seed}, diffusers {diffusers.__version__}"
-    return f"{out}: {num} {kind}, {made}"
+    return torch.cat([to_uint8(decode(batch)).cpu() for batch in batches])
+
+
+def _caption(drawable: Drawable, kind: str, steps: int) -> tuple[str, ...]:
+    model, times = drawable.base.model, sampler_times(drawable.base.scheduler, steps)
+    dense = DensitySchedule.all_dense(model.shape.num_blocks)
+    if model.schedule == dense:
+        return (kind, f"{steps} steps")
+    own = plan_macs(model.plan(), model.shape, times)
+    whole = plan_macs(lower(dense, num_blocks=model.shape.num_blocks, grid=model.shape.grid), model.shape, times)
+    return (kind, f"{steps} steps", f"{100 * own / whole:.0f} % of MACs")
+
+
+def _captioned(
+    found: dict[tuple[int, str], Tensor], captions: dict[str, tuple[str, ...]], wish: Wish, *, num_classes: int
+) -> Image.Image:
+    """Blocks of rows: for every seed and every ten images, what each model drew of them."""
+    names = wish.prompts or tuple(f"class {label}" for label in wish.classes or range(num_classes))
+    is_video = next(iter(found.values())).ndim == 5
+    columns = 1 if is_video else _num_columns(wish.num, len(names))
+    rows = []
+    for seed in wish.seeds:
+        for start in range(0, wish.num, columns):
+            for number, (kind, lines) in enumerate(captions.items()):
+                shown = tiles(found[seed, kind][start : start + columns])
+                of_video = (names[start % len(names)],) if is_video else ()
+                of_seed = (f"seed {seed}",) if len(wish.seeds) > 1 else ()
+                rows.append(Row(caption=(*lines, *of_video, *of_seed), images=shown, opens_group=number == 0))
+    repeats = not is_video and (columns % len(names) == 0 or wish.num <= columns)
+    heads = [names[column % len(names)] for column in range(columns)] if repeats else []
+    return grid_picture(rows, columns=heads)
+
+
+def _num_columns(num: int, num_names: int) -> int:
+    """At most ten, and where it can be, so many that every column shows one condition."""
+    if num_names > MOST_COLUMNS:
+        return min(num, MOST_COLUMNS)
+    return min(num, num_names * (MOST_COLUMNS // num_names))

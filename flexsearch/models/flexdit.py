@@ -9,6 +9,8 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from inspect import signature
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -90,6 +92,25 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Wraps a diffusers model. Takes ownership: `base` shares its weights with the result."""
         model: FlexDiT = cls(backbone=backbone, base=base, schedule=None if schedule is None else schedule.to_dict())
         return model
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **options: Any) -> Any:
+        """Loads what `save_pretrained` wrote: its own folder, or a folder in pipeline layout that holds it as
+        `transformer/`, such as `flexsearch export` makes.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or the name of a model on the Hugging Face hub, which needs
+                `subfolder="transformer"` where it is in pipeline layout.
+            options: of diffusers' `ModelMixin.from_pretrained`.
+
+        Returns:
+            The model in eval mode; with `output_loading_info`, the model and what diffusers says of the loading.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        is_pipeline = (folder / "transformer" / "config.json").exists() and not (folder / "config.json").exists()
+        if is_pipeline:
+            options.setdefault("subfolder", "transformer")
+        return super().from_pretrained(pretrained_model_name_or_path, **options)
 
     def clone(self) -> "FlexDiT":
         """An independent copy: weights, schedule and mode."""

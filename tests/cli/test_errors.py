@@ -72,6 +72,12 @@ def test_bad_files(flexsearch: Call, tmp_path: Path) -> None:
         (["sample", "./nowhere", "--out", "x.png"], "base.checkpoint"),
         (["sample", "embedded:quickstart", "--out", "x.bmp"], "--out: must end in .png or .jpg, but got 'x.bmp'"),
         (["sample", "embedded:quickstart", "--out", "x.png", "--num", "0"], "--num: must be at least 1, but got 0"),
+        (
+            ["sample", "embedded:quickstart", "--out", "x.png", "--classes", "12"],
+            "--classes: must be in [0, 9], but got",
+        ),
+        (["sample", "embedded:quickstart", "--out", "x.png", "--seeds", "a,1"], "--seeds: must be whole numbers"),
+        (["sample", "embedded:quickstart", "--out", "x.png", "--dense"], "--dense: compares an exported model"),
         (["run"], "Missing argument"),
         (["rnu"], "No such command"),
         (["plan", "x.yaml", "--jsn"], "No such option"),

@@ -52,5 +52,7 @@ def test_what_the_base_reads_must_be_given(flexsearch: Call, text_base: Path, tm
     out = tmp_path / "samples.png"
     missing = flexsearch("sample", text_base, "--out", out, "--steps", 1)
     assert (missing.code, "--prompt: is missing" in missing.err) == (2, True)
+    classes = flexsearch("sample", text_base, "--out", out, "--classes", 3)
+    assert (classes.code, "--classes: this model reads text" in classes.err) == (2, True)
     labels = flexsearch("sample", "embedded:quickstart", "--out", out, "--steps", 1, "--prompt", "a shoe")
     assert (labels.code, "--prompt: this model reads class labels" in labels.err) == (2, True)

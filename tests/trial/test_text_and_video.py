@@ -19,7 +19,7 @@ from diffusers import (
 from flexsearch.config import parse_config
 from flexsearch.data.shards import UNCONDITIONAL, LatentIndex, read_index, shard_name, store
 from flexsearch.errors import UserError
-from flexsearch.export.samples import load_model
+from flexsearch.export.drawable import load_model
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.trial.contract import TrialOrder, TrialResult
 from flexsearch.trial.inputs import load_inputs

@@ -50,7 +50,7 @@ class TemporalBlock(TransformerBlock):
         assert keys is queries, "a temporal block mixes tokens of one density"
         places = queries.unflatten(1, (frames, -1)).transpose(1, 2).flatten(0, 1)  # (B * n, F, C)
         mixed = attention(self.block.attn1, places, places)
-        framed: Tensor = mixed.unflatten(0, (len(queries), -1)).transpose(1, 2).flatten(1, 2)  # (B, F * n, C)
+        framed: Tensor = mixed.unflatten(0, (queries.shape[0], -1)).transpose(1, 2).flatten(1, 2)  # (B, F * n, C)
         return framed
 
     def pool(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
@@ -90,7 +90,7 @@ class LatteBackbone:
         return tokens
 
     def conditioning(self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Conditioning:
-        shared, embedding = self.base.adaln_single(timestep, None, batch_size=len(timestep), hidden_dtype=dtype)
+        shared, embedding = self.base.adaln_single(timestep, None, batch_size=timestep.shape[0], hidden_dtype=dtype)
         spatial = modulations_of(shared, list(self.base.transformer_blocks))
         temporal = modulations_of(shared, list(self.base.temporal_transformer_blocks))
         return Conditioning(

@@ -44,7 +44,7 @@ class PixArtBackbone:
         sizes = {name: condition.get(name) for name in ("resolution", "aspect_ratio")}
         if self.shape.reads_size and None in sizes.values():
             raise UserError("is missing: this base reads sizes", field="added_cond_kwargs.resolution, aspect_ratio")
-        shared, embedding = self.base.adaln_single(timestep, sizes, batch_size=len(timestep), hidden_dtype=dtype)
+        shared, embedding = self.base.adaln_single(timestep, sizes, batch_size=timestep.shape[0], hidden_dtype=dtype)
         modulations = modulations_of(shared, list(self.base.transformer_blocks))
         return Conditioning(
             embedding=embedding,

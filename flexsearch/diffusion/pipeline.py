@@ -1,0 +1,160 @@
+"""A diffusers pipeline of class-conditional models, in pixels or latents. Needs no part of flexsearch that searches.
+
+diffusers' own `DiTPipeline` needs an autoencoder and ImageNet's 1000 classes; this one runs any DiT. Models that read
+text run in diffusers' pipelines for their bases. Letters: B batch, C channels, H x W data.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import diffusers
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from flexsearch.data.conditions import ClassConditions
+from flexsearch.diffusion.sampling import denoise, on
+from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.errors import UserError
+from flexsearch.models.flexdit import FlexDiT
+
+DEFAULT_STEPS = 50
+_LARGEST_SEED = 2**62
+_OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """Draws images of given classes: `FlexDiTPipeline.from_pretrained(OUT)([3, 7]).images`.
+
+    Args:
+        transformer: a model that reads class labels.
+        scheduler: a diffusers scheduler.
+        vae: decodes latents; None where the model works on pixels.
+        sampler_steps: default of `num_inference_steps`, those that the schedule was found with.
+    """
+
+    model_cpu_offload_seq = "transformer->vae"
+    _optional_components: ClassVar[list[str]] = ["vae"]
+
+    def __init__(self, transformer: FlexDiT, scheduler: Any, vae: Any = None, sampler_steps: int | None = None) -> None:
+        super().__init__()
+        if transformer.shape.text_tokens:
+            raise UserError(
+                "reads text: give it to the pipeline of its base, e.g. PixArtAlphaPipeline.from_pretrained(BASE, "
+                "transformer=FlexDiT.from_pretrained(OUT))",
+                field="transformer",
+            )
+        self.register_modules(transformer=transformer, scheduler=scheduler, vae=vae)
+        self.register_to_config(sampler_steps=sampler_steps)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        class_labels: int | Sequence[int],
+        guidance_scale: float = 1.0,
+        num_inference_steps: int | None = None,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+    ) -> ImagePipelineOutput | tuple[Any]:
+        """Draws one image per label.
+
+        Args:
+            class_labels: of the images; `num_classes` is "no label".
+            guidance_scale: of classifier-free guidance; 1 is none and needs half of the work.
+            num_inference_steps: sampler steps; None takes those that the schedule was found with.
+            generator: of the noise; with a list, one per image, an image does not depend on its batch.
+            latents: (B, C, H, W) noise to start from; None draws it.
+            output_type: "pil", "np" (B, H, W, C) in [0, 1], "pt" (B, C, H, W) in [0, 1], or "latent" (B, C, H, W) in
+                model units, not decoded.
+            return_dict: give an `ImagePipelineOutput`, else a tuple.
+
+        Raises:
+            UserError: a label is out of range, an argument is not one of the above, or latents have no `vae`.
+        """
+        shape, device = self.transformer.shape, self._execution_device
+        if output_type not in _OUTPUT_TYPES:
+            raise UserError(f"must be one of {list(_OUTPUT_TYPES)}, but got {output_type!r}", field="output_type")
+        if shape.in_channels not in (1, 3) and self.vae is None and output_type != "latent":
+            raise UserError(
+                "is missing: this model draws latents; give the base's, "
+                'vae=AutoencoderKL.from_pretrained(BASE, subfolder="vae")',
+                field="vae",
+                nearest='output_type="latent"',
+            )
+        labels = [class_labels] if isinstance(class_labels, int) else [int(label) for label in class_labels]
+        for label in labels:
+            if not 0 <= label <= shape.num_classes:
+                raise UserError(f"must be in [0, {shape.num_classes}], but got {label}", field="class_labels")
+        conditions = ClassConditions(num_classes=shape.num_classes)
+        if latents is None:
+            given = list(generator) if isinstance(generator, Sequence) else generator
+            latents = randn_tensor((len(labels), *shape.sample_size), generator=given, device=device)
+        data = denoise(
+            self.transformer,
+            self.scheduler,
+            noise=latents.to(device=device, dtype=torch.float32),
+            condition=on(device, conditions.of_labels(torch.tensor(labels))),
+            none=on(device, conditions.none(len(labels))),
+            sampler_steps=num_inference_steps or self.config.sampler_steps or DEFAULT_STEPS,
+            settings=SamplingSettings(guidance=guidance_scale),
+            seed=_step_seed(generator),
+            progress=self.progress_bar,
+        ).clone()  # out of inference mode, so that the caller may work on it
+        images = data if output_type == "latent" else _as(output_type, self._decoded(data))
+        self.maybe_free_model_hooks()
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _decoded(self, data: Tensor) -> Tensor:
+        """(B, C, H, W) pixels in [0, 1]."""
+        if self.vae is not None:
+            shift = float(getattr(self.vae.config, "shift_factor", None) or 0)
+            latents = data / float(self.vae.config.scaling_factor) + shift
+            data = self.vae.decode(latents.to(self.vae.dtype)).sample.float()
+        return (data / 2 + 0.5).clamp(0, 1)
+
+
+def _as(output_type: str, pixels: Tensor) -> Any:
+    if output_type == "pt":
+        return pixels
+    array = pixels.cpu().permute(0, 2, 3, 1).numpy()
+    return array if output_type == "np" else DiffusionPipeline.numpy_to_pil(array)
+
+
+def _step_seed(generator: Generators) -> int:
+    """The seed of what stochastic samplers add at every step: the first image's own seed, or drawn."""
+    if isinstance(generator, Sequence):
+        return generator[0].initial_seed()
+    device = None if generator is None else generator.device
+    return int(torch.randint(_LARGEST_SEED, (), generator=generator, device=device))
+
+
+def write_pipeline(folder: Path, *, sampler_steps: int) -> bool:
+    """Makes `FlexDiTPipeline.from_pretrained(folder)` work on a folder that holds `transformer/` and `scheduler/`.
+
+    Writes `model_index.json`, for a model that reads class labels. A model that reads text gets none: it runs in its
+    base's own pipeline, which has the text encoder.
+
+    Returns:
+        Whether the folder is a pipeline now.
+    """
+    transformer = json.loads((folder / "transformer" / "config.json").read_text())
+    if transformer["backbone"] != "dit":
+        return False
+    scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    index = {
+        "_class_name": FlexDiTPipeline.__name__,
+        "_diffusers_version": diffusers.__version__,
+        "sampler_steps": sampler_steps,
+        "scheduler": ["diffusers", scheduler["_class_name"]],
+        "transformer": [FlexDiT.__module__, FlexDiT.__name__],
+        "vae": [None, None],
+    }
+    (folder / DiffusionPipeline.config_name).write_text(json.dumps(index, indent=2) + "\n")
+    return True

@@ -1,0 +1,108 @@
+"""What images can be drawn from: an exported folder or a dense base, with what conditions it and what decodes it."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor
+
+from flexsearch.data.conditions import CaptionConditions, ClassConditions, Conditions, size_condition
+from flexsearch.errors import UserError
+from flexsearch.export.model import CANDIDATE, RECIPE
+from flexsearch.models.autoencoder import load_autoencoder
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.loading import Base, load_base, load_scheduler
+from flexsearch.models.settings import BaseSettings, backbone_of
+from flexsearch.models.text_encoder import load_text_encoder
+from flexsearch.trial.device import trial_device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawable:
+    """A model to draw from.
+
+    Attributes:
+        base: the model and its scheduler.
+        origin: the dense base that it was made from, which has the autoencoder and the text encoder.
+        steps: sampler steps that an exported model was found with; None of a base.
+    """
+
+    base: Base
+    origin: BaseSettings
+    steps: int | None = None
+
+
+def load_model(name: str) -> Drawable:
+    """An exported folder, or a dense base of any architecture.
+
+    Raises:
+        UserError: neither can be read.
+    """
+    device, folder = trial_device(), Path(name)
+    candidate = folder / CANDIDATE
+    if not candidate.exists():
+        settings = BaseSettings(checkpoint=name, backbone=backbone_of(name))
+        return Drawable(base=load_base(settings, device=device), origin=settings)
+    model = FlexDiT.from_pretrained(folder).to(device).eval()
+    recipe = yaml.safe_load((folder / RECIPE).read_text())
+    return Drawable(
+        base=Base(model=model, scheduler=load_scheduler(str(folder))),
+        origin=BaseSettings(**recipe["base"]),
+        steps=int(json.loads(candidate.read_text())["sampler_steps"]),
+    )
+
+
+def load_dense(drawable: Drawable, *, name: str) -> Drawable:
+    """The dense base of an exported model, with the model's own scheduler, so that only the density differs.
+
+    Raises:
+        UserError: the model, which the user called `name`, is a base itself; or its base cannot be read.
+    """
+    if drawable.steps is None:
+        raise UserError(f"compares an exported model with its base, but {name} is a base", field="--dense")
+    dense = load_base(drawable.origin, device=drawable.base.model.device)
+    return replace(drawable, base=replace(drawable.base, model=dense.model))
+
+
+def conditions_of(drawable: Drawable, *, prompts: Sequence[str], classes: Sequence[int]) -> Conditions:
+    """Class labels in turn, all or those in `classes`, or the prompts in turn.
+
+    Raises:
+        UserError: a model that reads text has no prompts, one that reads labels has some, or a class is not one of its.
+    """
+    shape = drawable.base.model.shape
+    if not shape.text_tokens:
+        if prompts:
+            raise UserError("this model reads class labels", field="--prompt", nearest="--classes 0,1")
+        for label in classes:
+            if not 0 <= label < shape.num_classes:
+                nearest = min(max(label, 0), shape.num_classes - 1)
+                raise UserError(
+                    f"must be in [0, {shape.num_classes - 1}], but got {label}", field="--classes", nearest=nearest
+                )
+        return ClassConditions(num_classes=shape.num_classes, chosen=tuple(classes))
+    if classes:
+        raise UserError("this model reads text", field="--classes", nearest='--prompt "a red boat"')
+    if not prompts:
+        raise UserError("is missing: this model reads text", field="--prompt", nearest='--prompt "a red boat"')
+    origin = drawable.origin
+    encoder = load_text_encoder(origin.checkpoint, revision=origin.revision, device=trial_device())
+    empty, *rows = encoder.embed(["", *prompts])
+    return CaptionConditions(
+        rows=torch.cat(rows),
+        ends=torch.tensor([len(row) for row in rows]).cumsum(0),
+        empty=empty,
+        max_tokens=shape.text_tokens,
+        added=size_condition(shape),
+    )
+
+
+def decoder_of(drawable: Drawable) -> Callable[[Tensor], Tensor]:
+    """From data in model units to images in [-1, 1]: the base's autoencoder, or nothing for a model of pixels."""
+    model, origin = drawable.base.model, drawable.origin
+    if model.shape.in_channels != 4:
+        return lambda data: data
+    return load_autoencoder(origin.checkpoint, revision=origin.revision, device=model.device).decode

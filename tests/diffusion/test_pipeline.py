@@ -1,0 +1,246 @@
+"""The diffusers pipeline: the images of flexsearch's own sampling loop, in diffusers' conventions."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    LattePipeline,
+    LatteTransformer3DModel,
+    PixArtAlphaPipeline,
+    PixArtTransformer2DModel,
+)
+
+from flexsearch.data.conditions import ClassConditions
+from flexsearch.diffusion.pipeline import FlexDiTPipeline, write_pipeline
+from flexsearch.diffusion.sampling import generate, initial_noise
+from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.errors import UserError
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.segments import Pooling, Sdtm
+from flexsearch.schedule.timetable import Timetable
+
+NO_SEARCH_PARTS = '''
+import sys
+
+MISSING = {
+    "accelerate", "matplotlib", "moocore", "onnx", "onnxruntime", "optuna", "optuna_dashboard", "pandas", "plotly",
+    "pydantic", "ray", "rich", "scipy", "sqlalchemy", "torch_fidelity", "torchvision", "transformers", "typer",
+}
+
+class Without:
+    """A finder that finds all but these."""
+
+    def __init__(self, finder):
+        self.finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in MISSING else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+import numpy as np
+import torch
+from flexsearch.diffusion.pipeline import FlexDiTPipeline
+
+pipeline = FlexDiTPipeline.from_pretrained(sys.argv[1])
+pipeline.set_progress_bar_config(disable=True)
+generators = [torch.Generator().manual_seed(index) for index in range(3)]
+np.save(sys.argv[2], pipeline([0, 1, 2], 2.0, generator=generators, output_type="np").images)
+assert not MISSING & set(sys.modules), MISSING & set(sys.modules)
+'''
+
+SMALL = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 12,
+    "num_layers": 4,
+    "in_channels": 4,
+    "out_channels": 8,
+    "sample_size": 8,
+    "patch_size": 2,
+}
+TEXT = {"cross_attention_dim": 24, "caption_channels": 20}
+LATTE = {"video_length": 2, "norm_type": "ada_norm_single", "norm_elementwise_affine": False, "attention_bias": True}
+SPARSE = DensitySchedule(segments=(Pooling(depth=1), Sdtm(sparse=1, dense=0)), timetable=Timetable(grids=(3,)))
+
+
+def exported(model: FlexDiT, scheduler: Any, folder: Path, *, sampler_steps: int = 3) -> Path:
+    model.save_pretrained(folder / "transformer", safe_serialization=True)
+    scheduler.save_pretrained(folder / "scheduler")
+    write_pipeline(folder, sampler_steps=sampler_steps)
+    return folder
+
+
+def quiet(pipeline: Any) -> Any:
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def tiny_vae() -> AutoencoderKL:
+    return AutoencoderKL(latent_channels=4, block_out_channels=(8,), norm_num_groups=4, shift_factor=0.1).eval()
+
+
+def generators(num: int, *, seed: int) -> list[torch.Generator]:
+    """Those of `generate`'s first images."""
+    return [torch.Generator().manual_seed(seed * 1_000_003 + index) for index in range(num)]
+
+
+@pytest.mark.parametrize("scheduler", [FlowMatchEulerDiscreteScheduler(), DDPMScheduler()])
+def test_its_images_equal_generates_to_the_bit(tiny_model: FlexDiT, scheduler: Any) -> None:
+    pipeline = quiet(FlexDiTPipeline(tiny_model, scheduler))
+    labels, conditions = [0, 1, 2, 3], ClassConditions(num_classes=10)
+    for guidance in (1.0, 3.0):
+        (expected,) = generate(
+            tiny_model,
+            scheduler,
+            conditions=conditions,
+            num_images=4,
+            batch=4,
+            sampler_steps=5,
+            seed=7,
+            settings=SamplingSettings(guidance=guidance),
+        )
+        drawn = pipeline(labels, guidance, 5, generators(4, seed=7), output_type="latent").images
+        assert torch.equal(drawn, expected)
+    given = pipeline(labels, 3.0, 5, latents=initial_noise(range(4), shape=(1, 16, 16), seed=7), output_type="latent")
+    assert torch.equal(given.images, expected) or isinstance(scheduler, DDPMScheduler)
+
+
+def test_conventions_of_diffusers(tiny_model: FlexDiT) -> None:
+    """Every output type shows the same images; a seeded generator draws them again; steps have a default."""
+    pipeline = quiet(FlexDiTPipeline(tiny_model, FlowMatchEulerDiscreteScheduler(), sampler_steps=2))
+
+    def drawn(**options: Any) -> Any:
+        return pipeline([1, 5], generator=torch.Generator().manual_seed(0), **options)
+
+    latent = drawn(output_type="latent").images
+    tensor, array, pictures = (drawn(output_type=kind).images for kind in ("pt", "np", "pil"))
+    assert torch.equal(tensor, (latent / 2 + 0.5).clamp(0, 1))
+    assert np.array_equal(array, tensor.permute(0, 2, 3, 1).numpy())
+    expected = ((latent.clamp(-1, 1) + 1) * 127.5).round()[:, 0].numpy()
+    assert np.abs(np.stack([np.array(picture) for picture in pictures]) - expected).max() <= 1
+    assert torch.equal(drawn(num_inference_steps=2, output_type="pt", return_dict=False)[0], tensor)
+    assert not torch.equal(drawn(num_inference_steps=3, output_type="pt").images, tensor)
+    assert torch.equal(
+        pipeline(5, latents=torch.ones(1, 1, 16, 16), output_type="pt").images,
+        pipeline([5], latents=torch.ones(1, 1, 16, 16), output_type="pt").images,
+    )
+    (latent.requires_grad_() * 2).sum().backward()
+    assert latent.grad is not None
+
+
+def test_an_exported_folder_is_a_pipeline(tiny_model: FlexDiT, tmp_path: Path) -> None:
+    folder = exported(tiny_model, FlowMatchEulerDiscreteScheduler(shift=2.0), tmp_path / "out")
+    images = []
+    for where in (folder, tmp_path / "again"):
+        pipeline = quiet(FlexDiTPipeline.from_pretrained(where))
+        assert pipeline.scheduler.config.shift == 2.0
+        assert pipeline.config.sampler_steps == 3
+        images.append(pipeline([2, 3], generator=generators(2, seed=1), output_type="pt").images)
+        pipeline.save_pretrained(tmp_path / "again")
+    assert torch.equal(*images)
+
+
+def test_the_model_loads_from_the_folder_and_from_inside_it(tiny_model: FlexDiT, tmp_path: Path) -> None:
+    folder = exported(tiny_model, FlowMatchEulerDiscreteScheduler(), tmp_path / "out")
+    for model in (
+        FlexDiT.from_pretrained(folder),
+        FlexDiT.from_pretrained(str(folder)),
+        FlexDiT.from_pretrained(folder / "transformer"),
+        FlexDiT.from_pretrained(folder, subfolder="transformer"),
+        FlexDiT.from_pretrained(folder, output_loading_info=True)[0],
+    ):
+        assert model.schedule == tiny_model.schedule
+        for name, weight in tiny_model.state_dict().items():
+            assert torch.equal(model.state_dict()[name], weight)
+    with pytest.raises(OSError, match=r"config\.json"):
+        FlexDiT.from_pretrained(tmp_path)
+
+
+def test_it_runs_without_what_searches(tiny_model: FlexDiT, tmp_path: Path) -> None:
+    """An import hook stands for an environment in which none of it is installed."""
+    folder = exported(tiny_model, FlowMatchEulerDiscreteScheduler(), tmp_path / "out")
+    drawn = tmp_path / "drawn.npy"
+    subprocess.run([sys.executable, "-c", NO_SEARCH_PARTS, str(folder), str(drawn)], check=True)
+    own = [torch.Generator().manual_seed(index) for index in range(3)]
+    expected = quiet(FlexDiTPipeline.from_pretrained(folder))([0, 1, 2], 2.0, generator=own, output_type="np").images
+    np.testing.assert_allclose(np.load(drawn), expected, rtol=0, atol=1e-5)
+
+
+def test_latents_are_decoded_as_diffusers_own_pipeline_does(tmp_path: Path) -> None:
+    base = DiTTransformer2DModel(**SMALL, num_embeds_ada_norm=1000).eval()
+    folder = exported(FlexDiT.from_base(base), DDIMScheduler(), tmp_path / "out")
+    vae = tiny_vae()
+    vae.register_to_config(shift_factor=0.0)  # diffusers' pipeline does not read it
+    own = quiet(DiTPipeline(transformer=FlexDiT.from_pretrained(folder), vae=vae, scheduler=DDIMScheduler()))
+    ours = quiet(FlexDiTPipeline.from_pretrained(folder, vae=vae))
+    expected, found = (
+        pipeline([3, 9], 4.0, generator=torch.Generator().manual_seed(0), num_inference_steps=3, output_type="pt")
+        for pipeline in (own, ours)
+    )
+    torch.testing.assert_close(found.images, expected.images, rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match="vae: is missing: this model draws latents"):
+        FlexDiTPipeline.from_pretrained(folder)([3])
+
+
+def test_a_text_model_runs_in_the_pipeline_of_its_base(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    bases = {
+        "pixart": (PixArtTransformer2DModel(**SMALL, **TEXT), PixArtAlphaPipeline, DPMSolverMultistepScheduler()),
+        "latte": (LatteTransformer3DModel(**SMALL, **TEXT, **LATTE), LattePipeline, DDIMScheduler()),
+    }
+    text = {
+        "prompt_embeds": torch.randn(1, 9, 20),
+        "negative_prompt_embeds": torch.randn(1, 9, 20),
+        "negative_prompt": None,
+        "num_inference_steps": 2,
+        "height": 8,
+        "width": 8,
+    }
+    masks = {f"{kind}_attention_mask": torch.ones(1, 9, dtype=torch.int64) for kind in ("prompt", "negative_prompt")}
+    own = {
+        "pixart": {**masks, "output_type": "np", "use_resolution_binning": False},
+        "latte": {"video_length": 2, "output_type": "latent", "clean_caption": False},
+    }
+    for backbone, (base, pipeline_class, scheduler) in bases.items():
+        model = FlexDiT.from_base(base.eval(), backbone=backbone, schedule=SPARSE)
+        folder = exported(model, scheduler, tmp_path / backbone)
+        assert not (folder / "model_index.json").exists()
+        pipeline = quiet(
+            pipeline_class(
+                tokenizer=None,
+                text_encoder=None,
+                vae=tiny_vae(),
+                transformer=FlexDiT.from_pretrained(folder),
+                scheduler=scheduler,
+            )
+        )
+        drawn = pipeline(generator=torch.Generator().manual_seed(0), **text, **own[backbone])[0]
+        assert torch.as_tensor(np.asarray(drawn)).isfinite().all()
+        with pytest.raises(UserError, match="transformer: reads text"):
+            FlexDiTPipeline(model, scheduler)
+
+
+def test_arguments_are_checked(tiny_model: FlexDiT) -> None:
+    pipeline = quiet(FlexDiTPipeline(tiny_model, FlowMatchEulerDiscreteScheduler()))
+    for options, message in (
+        ({"class_labels": [0, 11]}, r"class_labels: must be in \[0, 10\], but got 11"),
+        ({"class_labels": -1}, r"class_labels: must be in \[0, 10\], but got -1"),
+        ({"class_labels": 0, "output_type": "jpg"}, "output_type: must be one of"),
+    ):
+        with pytest.raises(UserError, match=message):
+            pipeline(**options)

@@ -1,0 +1,158 @@
+"""Pictures of samples: who drew what, from which noise and condition, and where it stands in the picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from diffusers import FlowMatchEulerDiscreteScheduler
+from PIL import Image, ImageFont
+
+from flexsearch.cli.number_list import number_list
+from flexsearch.errors import UserError
+from flexsearch.export import samples
+from flexsearch.export.grid_picture import SMALLEST_SIDE_PX, Row, _wrapped, grid_picture
+from flexsearch.export.samples import Wish, draw
+from flexsearch.models.flexdit import FlexDiT
+
+Drawn = list[Row]
+
+
+@pytest.fixture
+def base(tiny_model: FlexDiT, tmp_path: Path) -> Path:
+    """The dense base of `tiny_model`, on disk."""
+    tiny_model.base.save_pretrained(tmp_path / "base" / "transformer", safe_serialization=True)
+    FlowMatchEulerDiscreteScheduler().save_pretrained(tmp_path / "base" / "scheduler")
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def exported(tiny_model: FlexDiT, base: Path, tmp_path: Path) -> Path:
+    """What drawing needs of an exported folder."""
+    folder = tmp_path / "out"
+    tiny_model.save_pretrained(folder / "transformer", safe_serialization=True)
+    FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler")
+    (folder / "candidate.json").write_text(json.dumps({**tiny_model.schedule.to_dict(), "sampler_steps": 2}))
+    origin = {"checkpoint": str(base), "backbone": "dit", "revision": None, "config": None}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({"base": origin}))
+    return folder
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the last captioned picture was made of."""
+    last: dict[str, Any] = {}
+
+    def spy(rows: Drawn, *, columns: list[str]) -> Image.Image:
+        last.update(rows=rows, columns=columns)
+        return grid_picture(rows, columns=columns)
+
+    monkeypatch.setattr(samples, "grid_picture", spy)
+    return last
+
+
+def plain(name: Path, out: Path, *, num: int, **wish: Any) -> np.ndarray:
+    """(num, 16, 16) the images of a plain grid of one row."""
+    draw(str(name), out, Wish(num=num, **wish))
+    picture = np.array(Image.open(out).convert("L"))
+    return np.stack([picture[1:17, 1 + 17 * column : 17 + 17 * column] for column in range(num)])
+
+
+def test_dense_beside_sparse_shares_noise_steps_and_condition(
+    exported: Path, base: Path, drawn: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "beside.png"
+    wish = Wish(num=5, seeds=(0, 3), classes=(7, 2), beside_dense=True)
+    line = draw(str(exported), out, wish)
+    assert "10 images, each beside the dense base's" in line
+    assert "2 steps" in line
+    assert drawn["columns"] == ["class 7", "class 2", "class 7", "class 2", "class 7"]
+    captions = [row.caption for row in drawn["rows"]]
+    assert captions[0] == ("dense", "2 steps", "seed 0")
+    assert [(lines[0], lines[-1]) for lines in captions] == [
+        ("dense", "seed 0"),
+        ("sparse", "seed 0"),
+        ("dense", "seed 3"),
+        ("sparse", "seed 3"),
+    ]
+    assert captions[1][2].endswith("of MACs")
+    assert [row.opens_group for row in drawn["rows"]] == [True, False, True, False]
+    for row, (name, seed) in zip(drawn["rows"], [(base, 0), (exported, 0), (base, 3), (exported, 3)], strict=True):
+        alone = plain(name, tmp_path / "alone.png", num=5, steps=2, seeds=(seed,), classes=(7, 2))
+        assert np.array_equal(row.images[:, 0].numpy(), alone)
+
+
+def test_columns_hold_one_condition_where_they_can(exported: Path, drawn: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "picture.png"
+    for num, classes, columns in ((12, (1, 2, 3), 9), (20, (), 10), (4, (), 4), (9, (5,), 9)):
+        draw(str(exported), out, Wish(num=num, steps=1, classes=classes, beside_dense=True))
+        names = [f"class {label}" for label in classes or range(10)]
+        assert drawn["columns"] == [names[column % len(names)] for column in range(columns)]
+        assert sum(len(row.images) for row in drawn["rows"]) == 2 * num
+
+
+def test_a_video_has_a_row_of_frames(drawn: dict[str, Any]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    video = torch.randint(256, (3, 3, 4, 8, 8), generator=generator, dtype=torch.uint8)
+    found = {(0, "dense"): video, (0, "sparse"): 255 - video}
+    wish = Wish(num=3, prompts=("the sea", "a very long caption that does not fit beside a row of frames, or hardly"))
+    captions = {"dense": ("dense",), "sparse": ("sparse",)}
+    picture = samples._captioned(found, captions, wish, num_classes=0)
+    assert [row.caption[0] for row in drawn["rows"]] == ["dense", "sparse"] * 3
+    assert [row.caption[-1] for row in drawn["rows"][::2]] == [wish.prompts[0], wish.prompts[1], wish.prompts[0]]
+    assert all(row.images.shape == (10, 3, 8, 8) for row in drawn["rows"])
+    assert torch.equal(drawn["rows"][4].images[[0, 9]], video[2][:, [0, 3]].transpose(0, 1))
+    assert drawn["columns"] == []
+    assert picture.width < 200 + 10 * (SMALLEST_SIDE_PX + 2)
+
+
+def test_every_image_stands_in_the_picture() -> None:
+    """Enlarged by a whole factor, unblurred, in reading order, for grey and for coloured images."""
+    generator = torch.Generator().manual_seed(0)
+    for channels, side in ((1, 16), (3, 80)):
+        images = torch.randint(256, (6, channels, side, side), generator=generator, dtype=torch.uint8)
+        rows = [Row(caption=("a",), images=images[:3]), Row(caption=("b", "c"), images=images[3:], opens_group=True)]
+        factor = -(-SMALLEST_SIDE_PX // side)
+        picture = np.array(grid_picture(rows, columns=("x", "a longer one", "z")))
+        found = []
+        for image in images:
+            shown = np.kron(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), np.ones((factor, factor, 1), np.uint8))
+            high, wide = shown.shape[:2]
+            first = np.argwhere((picture == shown[0, 0]).all(axis=2))
+            found += [tuple(at) for at in first if np.array_equal(picture[at[0] :, at[1] :][:high, :wide], shown)]
+        assert len(found) == 6
+        assert found == sorted(found)
+
+
+def test_captions_of_columns_fit_them() -> None:
+    font = ImageFont.load_default(13)
+    for text in ("class 3", "a red cat on the moon, in the style of a very old photograph", "Donaudampfschifffahrt"):
+        lines = _wrapped(text, font, 72)
+        assert 1 <= len(lines) <= 3
+        assert all(font.getlength(line) <= 72 for line in lines)
+        assert text.startswith(lines[0].rstrip("…"))
+
+
+def test_wishes_that_cannot_be_granted(exported: Path, base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "picture.png"
+    for wish, name, message in (
+        ({"classes": (3, 10)}, exported, r"--classes: must be in \[0, 9\], but got 10; nearest legal: 9"),
+        ({"prompts": ("a shoe",)}, exported, "--prompt: this model reads class labels"),
+        ({"beside_dense": True}, base, "--dense: compares an exported model with its base, but .* is a base"),
+        ({"steps": 0}, exported, "--steps: must be at least 1, but got 0"),
+        ({"seeds": (1, -2)}, exported, "--seeds: must be at least 0, but got -2"),
+    ):
+        with pytest.raises(UserError, match=message):
+            draw(str(name), out, Wish(num=2, **wish))
+    assert not out.exists()
+
+
+def test_numbers_are_read_from_a_list() -> None:
+    assert number_list("3", field="--seeds") == (3,)
+    assert number_list("0, 12,5", field="--seeds") == (0, 12, 5)
+    for text in ("", "1,", "a", "1.5"):
+        with pytest.raises(UserError, match="--seeds: must be whole numbers"):
+            number_list(text, field="--seeds")
