@@ -1,0 +1,91 @@
+"""The tutorial on density families, done as it says."""
+
+import random
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fences import ROOT, run_page
+
+from flexsearch.config import load_config
+from flexsearch.errors import UserError
+from flexsearch.schedule import DensitySchedule, RoleCost, register_role, roles, segments
+
+PAGE = ROOT / "docs" / "tutorials" / "density_family.md"
+SMALL = (
+    "search.trials=6",
+    "search.noise_schedules=0",
+    "search.long_schedules=0",
+    "objectives.fid.images=10",
+    "objectives.latency.repeats=1",
+    "trial.updates=1",
+    "space.sampler_steps={choice: [1, 2]}",
+)
+Call = Callable[[Sequence[str]], None]
+
+
+def install(project: Path) -> None:
+    """What `pip install -e .` leaves behind of a pure Python project: its name and its entry points."""
+    described = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    folder = project / f"{described['name'].replace('-', '_')}-{described['version']}.dist-info"
+    folder.mkdir(exist_ok=True)
+    (folder / "METADATA").write_text(f"Name: {described['name']}\nVersion: {described['version']}\n")
+    groups = described["entry-points"].items()
+    lines = [f"[{group}]\n" + "".join(f"{name} = {where}\n" for name, where in one.items()) for group, one in groups]
+    (folder / "entry_points.txt").write_text("\n".join(lines))
+
+
+def as_installed(flexsearch: Call, folder: Path, *, with_run: bool) -> Call:
+    """Commands that find the family through its entry point alone, as a new process does."""
+
+    def command(arguments: Sequence[str]) -> None:
+        install(folder)
+        sys.modules.pop("flexsearch_skip", None)
+        for registry in (segments.FAMILIES, roles.LETTERS, roles.COSTS):
+            registry.pop("skip", None)
+        if arguments[0] != "run":
+            flexsearch(arguments)
+        elif with_run:
+            flexsearch([*arguments, *(word for override in SMALL for word in ("--set", override))])
+
+    return command
+
+
+@pytest.mark.usefixtures("registries")
+def test_the_tutorial(workplace: Path, flexsearch: Call) -> None:
+    """The Python blocks assert what they claim."""
+    names = run_page(PAGE, workplace, flexsearch=as_installed(flexsearch, workplace, with_run=False))
+    saved = names["plan_macs"](names["plan"], names["shape"]) / names["plan_macs"](names["dense"], names["shape"])
+    assert f"{saved:.1%} of the MACs\n" in PAGE.read_text()
+    space = load_config(Path("skip.yaml")).search_space
+    drawn = [space.build(space.sample(random.Random(seed))).schedule for seed in range(30)]
+    assert all("skip" in schedule.roles and schedule.num_blocks == 12 for schedule in drawn)
+    assert len({schedule.digest for schedule in drawn}) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("registries")
+def test_the_tutorials_search(workplace: Path, flexsearch: Call) -> None:
+    run_page(PAGE, workplace, flexsearch=as_installed(flexsearch, workplace, with_run=True))
+    rows = pd.read_csv("runs/skip/front.csv")
+    assert len(rows) >= 6
+    assert rows.astype(str).apply(lambda row: "--" in " ".join(row), axis=1).any()
+
+
+@pytest.mark.usefixtures("registries")
+def test_a_role_needs_a_letter_of_its_own() -> None:
+    cost = RoleCost(macs=lambda operation, shape: 0, unused_params=lambda shape: 0)
+    with pytest.raises(UserError, match="letter"):
+        register_role("mine", letter="D", cost=cost)
+    with pytest.raises(UserError, match="paper's"):
+        register_role("dense", letter="D", cost=cost)
+    register_role("mine", letter="m", cost=cost)
+    register_role("mine", letter="m", cost=cost)  # importing a module twice is no error
+
+
+def test_an_unknown_family_is_named() -> None:
+    with pytest.raises(UserError, match=r"segments\[0\].family: must be one of .*'nothing'"):
+        DensitySchedule.from_dict({"segments": [{"family": "nothing"}]})
