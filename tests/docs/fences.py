@@ -1,8 +1,10 @@
 """Fenced code blocks of a Markdown page, and running them in the order of the page."""
 
+import io
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +78,13 @@ def flexsearch_arguments(words: Sequence[str]) -> list[str] | None:
 def run_page(page: Path, folder: Path, *, flexsearch: Callable[[Sequence[str]], None]) -> dict[str, Any]:
     """Does what the page says, in `folder`: writes titled blocks, executes Python, gives commands to `flexsearch`.
 
+    A `text` block after a Python block is what that prints.
+
     Returns:
         The names that the Python blocks defined, in one namespace.
     """
     names: dict[str, Any] = {"__name__": page.stem}
+    printed: str | None = None
     for fence in fences(page):
         if fence.title is not None:
             file = folder / fence.title
@@ -87,7 +92,12 @@ def run_page(page: Path, folder: Path, *, flexsearch: Callable[[Sequence[str]], 
             file.write_text(fence.text)
         elif fence.language == "python":
             padded = "\n" * (fence.line - 1) + fence.text  # tracebacks show the line of the page
-            exec(compile(padded, str(page), "exec"), names)
+            with redirect_stdout(io.StringIO()) as out:
+                exec(compile(padded, str(page), "exec"), names)
+            printed = out.getvalue()
+        elif fence.language == "text" and printed is not None:
+            assert printed == fence.text, f"{fence} is not what the block before it prints"
+            printed = None
         else:
             for words in command_lines(fence):
                 arguments = flexsearch_arguments(words)

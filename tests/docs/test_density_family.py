@@ -5,6 +5,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -57,9 +58,7 @@ def as_installed(flexsearch: Call, folder: Path, *, with_run: bool) -> Call:
 @pytest.mark.usefixtures("registries")
 def test_the_tutorial(workplace: Path, flexsearch: Call) -> None:
     """The Python blocks assert what they claim."""
-    names = run_page(PAGE, workplace, flexsearch=as_installed(flexsearch, workplace, with_run=False))
-    saved = names["plan_macs"](names["plan"], names["shape"]) / names["plan_macs"](names["dense"], names["shape"])
-    assert f"{saved:.1%} of the MACs\n" in PAGE.read_text()
+    run_page(PAGE, workplace, flexsearch=as_installed(flexsearch, workplace, with_run=False))
     space = load_config(Path("skip.yaml")).search_space
     drawn = [space.build(space.sample(random.Random(seed))).schedule for seed in range(30)]
     assert all("skip" in schedule.roles and schedule.num_blocks == 12 for schedule in drawn)
@@ -77,7 +76,7 @@ def test_the_tutorials_search(workplace: Path, flexsearch: Call) -> None:
 
 @pytest.mark.usefixtures("registries")
 def test_a_role_needs_a_letter_of_its_own() -> None:
-    cost = RoleCost(macs=lambda operation, shape: 0, unused_params=lambda shape: 0)
+    cost = RoleCost(macs=Mock(return_value=0), unused_params=Mock(return_value=0))
     with pytest.raises(UserError, match="letter"):
         register_role("mine", letter="D", cost=cost)
     with pytest.raises(UserError, match="paper's"):
