@@ -3,10 +3,12 @@
 import io
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +75,18 @@ def flexsearch_arguments(words: Sequence[str]) -> list[str] | None:
         if word == "flexsearch" and (index == 0 or words[index - 1] in ("run", "-m", "&&")):
             return list(words[index + 1 :])
     return None
+
+
+def import_titled(page: Path) -> list[ModuleType]:
+    """The titled Python blocks of a page as modules, in order; each can import those before it."""
+    modules = []
+    for fence in fences(page):
+        if fence.language == "python" and fence.title is not None:
+            module = ModuleType(Path(fence.title).stem)
+            sys.modules[module.__name__] = module
+            exec(compile("\n" * (fence.line - 1) + fence.text, str(page), "exec"), module.__dict__)
+            modules.append(module)
+    return modules
 
 
 def run_page(page: Path, folder: Path, *, flexsearch: Callable[[Sequence[str]], None]) -> dict[str, Any]:
