@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 _OPEN = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)(?: title=\"(?P<title>[^\"]+)\")? *$")
+
+_ASSIGNMENT = re.compile(r"^(?P<name>[A-Z_]+)=\"(?P<value>[^\"]*)\"$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +61,21 @@ def fences(page: Path) -> Iterator[Fence]:
 
 
 def command_lines(fence: Fence) -> Iterator[list[str]]:
-    """The command lines of a shell block (or one without a language), continued lines joined, split into words."""
-    if fence.language not in ("", "sh") or fence.title is not None:
+    """The command lines of a shell block (or one without a language), split into words: continued lines joined, the
+    block's own `NAME="..."` put in."""
+    if fence.language not in ("", "sh"):
         return
+    variables: dict[str, str] = {}
     for line in fence.text.replace("\\\n", " ").splitlines():
-        if line.strip() and not line.lstrip().startswith("#"):
-            try:
-                yield shlex.split(line, comments=True)
-            except ValueError:  # a drawing or a table, not a command
-                continue
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if assigned := _ASSIGNMENT.match(line):
+            variables[assigned["name"]] = assigned["value"]
+            continue
+        try:
+            yield shlex.split(Template(line).safe_substitute(variables), comments=True)
+        except ValueError:  # a drawing or a table, not a command
+            continue
 
 
 def flexsearch_arguments(words: Sequence[str]) -> list[str] | None:
