@@ -3,6 +3,7 @@
 import runpy
 import shlex
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import typer
@@ -10,7 +11,8 @@ from fences import PAGES, ROOT, command_lines, fences, flexsearch_arguments
 
 from flexsearch.cli.app import app
 
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+PROGRAM: Any = typer.main.get_command(app)
+COMMANDS = PROGRAM.commands
 
 
 def documented() -> Iterator[tuple[str, list[str]]]:
@@ -26,6 +28,9 @@ def documented() -> Iterator[tuple[str, list[str]]]:
 def check(arguments: Sequence[str]) -> None:
     """Parses a command line as the program does, without running the command."""
     name, *rest = arguments
+    if name.startswith("-"):
+        PROGRAM.make_context("flexsearch", list(arguments))
+        return
     assert name in COMMANDS, f"there is no command {name}, only {sorted(COMMANDS)}"
     COMMANDS[name].make_context(name, list(rest))  # raises where an option, an argument or a value is wrong
 
