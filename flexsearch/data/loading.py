@@ -5,6 +5,7 @@ from pathlib import Path
 from flexsearch.data.embedded import load_quickstart
 from flexsearch.data.fashion_mnist import load_fashion_mnist
 from flexsearch.data.latents import LatentFolder, LatentSet
+from flexsearch.data.pixel_folder import load_pixels
 from flexsearch.data.settings import DataSettings
 from flexsearch.data.shards import is_latent_folder
 from flexsearch.data.source import DataSource
@@ -22,5 +23,7 @@ def load_data(settings: DataSettings) -> DataSource:
             return load_quickstart()
         case "fashion_mnist":
             return load_fashion_mnist(root, split=settings.split, size=settings.size)
+        case "images":
+            return load_pixels(root, size=settings.size)
         case "latents" | "imagenet_latents":
             return LatentFolder(root) if is_latent_folder(root) else LatentSet(root)

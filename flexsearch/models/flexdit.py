@@ -26,16 +26,28 @@ from flexsearch.models.backbones.latte import LatteBackbone
 from flexsearch.models.backbones.modulation import Modulation, Text
 from flexsearch.models.backbones.pixart import PixArtBackbone
 from flexsearch.models.backbones.protocol import Backbone
+from flexsearch.models.shapes import SHAPES, ShapeFunction, shape_function
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.macs import TransformerShape
 from flexsearch.schedule.plan import Operation, Plan, lower
 
-BACKBONES: dict[str, type[DiTBackbone | PixArtBackbone | LatteBackbone]] = {
+BACKBONES: dict[str, type[Backbone]] = {
     "dit": DiTBackbone,
     "pixart": PixArtBackbone,
     "latte": LatteBackbone,
 }
+
+
+def register_backbone(name: str, adapter: type[Backbone], *, shape_of: ShapeFunction) -> None:
+    """Makes an architecture known.
+
+    Args:
+        name: of `base.backbone`.
+        adapter: called with (base, tied=...), as `DiTBackbone` is.
+        shape_of: from the base's configuration to its sizes.
+    """
+    BACKBONES[name], SHAPES[name] = adapter, shape_of
 
 
 _ISOLATED = {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
@@ -70,8 +82,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         base: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if backbone not in BACKBONES:
-            raise UserError(f"must be one of {sorted(BACKBONES)}, but got {backbone!r}", field="backbone")
+        shape_function(backbone, field="backbone")
         adapter: Any = BACKBONES[backbone]
         # Early checkpoints carry arguments that today's classes no longer have: `from_config` leaves them out.
         self.base = base if base is not None else adapter.base_class.from_config(dict(base_config or {}))

@@ -3,6 +3,7 @@
 Letters: B batch, N dense tokens, M sparse tokens, C width.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -111,6 +112,21 @@ def attend(
     return block.finish(modulation.gate_mixer * mixed + tokens, modulation, text)
 
 
+FurtherOperation = Callable[
+    [tuple[TransformerBlock, ...], Tensor, tuple[Modulation, ...], Text | None, Operation], Tensor
+]
+"""Dense tokens to dense tokens (B, N, C), by the transformer blocks that are one block of the plan (two for video) and
+their modulations."""
+
+FURTHER: dict[str, FurtherOperation] = {}
+"""Operations of the roles that are not the paper's."""
+
+
+def register_operation(role: str, operation: FurtherOperation) -> None:
+    """Says what a role of `flexsearch.schedule.roles.register_role` computes."""
+    FURTHER[role] = operation
+
+
 def run(
     operation: Operation,
     blocks: tuple[TransformerBlock, ...],
@@ -134,6 +150,8 @@ def run(
         text: the caption, where the base reads text.
         merge: the `Merge` of a recover block.
     """
+    if operation.kind in FURTHER:
+        return FURTHER[operation.kind](blocks, tokens, modulations, text, operation), None
     (first, *others), (modulation, *rest) = blocks, modulations
     follow = pool if operation.kind == "pool" else dense
     match operation.kind:

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from flexsearch.errors import UserError
-from flexsearch.models.shapes import KNOWN_CONFIGS, SHAPES
+from flexsearch.models.shapes import KNOWN_CONFIGS, shape_function
 from flexsearch.paths import PREFIX, resolve_path
 from flexsearch.schedule.macs import TransformerShape
 from flexsearch.settings import settings
@@ -17,21 +17,24 @@ class BaseSettings:
 
     Attributes:
         checkpoint: "embedded:quickstart", a folder in diffusers' pipeline layout, or a model on the Hugging Face hub.
-        backbone: architecture.
+        backbone: architecture: "dit", "pixart", "latte", or one that an installed package brings.
         revision: of a model on the hub.
         config: diffusers configuration of the transformer, for bases that `flexsearch pretrain` makes.
     """
 
     checkpoint: str
-    backbone: Literal["dit", "pixart", "latte"] = "dit"
+    backbone: str = "dit"
     revision: str | None = None
     config: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        shape_function(self.backbone, field="base.backbone")
 
 
 _BACKBONES = {"PixArtTransformer2DModel": "pixart", "LatteTransformer3DModel": "latte"}
 
 
-def backbone_of(checkpoint: str) -> Literal["dit", "pixart", "latte"]:
+def backbone_of(checkpoint: str) -> str:
     """The architecture of a checkpoint, from its own configuration or its known name; "dit" where neither says.
 
     Early checkpoints call every class `Transformer2DModel`; those with captions are PixArt-alpha's.
@@ -51,7 +54,7 @@ def base_shape(settings: BaseSettings) -> TransformerShape:
     Raises:
         UserError: none of the three knows them.
     """
-    shape_of = SHAPES[settings.backbone]
+    shape_of = shape_function(settings.backbone, field="base.backbone")
     if settings.config is not None:
         return shape_of(settings.config)
     inside = "base" if settings.checkpoint.startswith(PREFIX) else ""

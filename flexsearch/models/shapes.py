@@ -1,6 +1,7 @@
 """The sizes of a base model, read from its configuration alone. Needs no torch and no weights."""
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from flexsearch.errors import UserError
@@ -87,11 +88,30 @@ def latte_shape_of(config: Mapping[str, Any]) -> TransformerShape:
     return TransformerShape(**_common(values, frames=values["video_length"]), **_text(values), has_temporal_blocks=True)
 
 
-SHAPES: dict[str, Callable[[Mapping[str, Any]], TransformerShape]] = {
+ShapeFunction = Callable[[Mapping[str, Any]], TransformerShape]
+
+SHAPES: dict[str, ShapeFunction] = {
     "dit": dit_shape_of,
     "pixart": pixart_shape_of,
     "latte": latte_shape_of,
 }
+ENTRY_POINTS = "flexsearch.backbones"
+"""Group of entry points by which an installed package brings backbones: name of the backbone, module that registers
+it."""
+
+
+def shape_function(backbone: str, *, field: str) -> ShapeFunction:
+    """From a configuration of `backbone` to its sizes. One that is not known yet is looked for in installed packages.
+
+    Raises:
+        UserError: there is none.
+    """
+    if backbone not in SHAPES:
+        for entry in entry_points(group=ENTRY_POINTS, name=backbone):
+            entry.load()
+    if backbone not in SHAPES:
+        raise UserError(f"must be one of {sorted(SHAPES)}, but got {backbone!r}", field=field)
+    return SHAPES[backbone]
 
 
 def _common(values: Mapping[str, Any], *, frames: int = 1) -> dict[str, Any]:

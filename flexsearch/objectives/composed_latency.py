@@ -16,7 +16,7 @@ from flexsearch.errors import UserError
 from flexsearch.schedule.density import Candidate
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.plan import Operation, Plan, lower
-from flexsearch.schedule.segments import Role
+from flexsearch.schedule.roles import Role
 
 OperationKey = tuple[Role, TokenGrid, TokenGrid]
 

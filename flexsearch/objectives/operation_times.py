@@ -35,8 +35,9 @@ from flexsearch.objectives.composed_latency import OperationKey, key_of
 from flexsearch.objectives.latency import Workload, half_interquartile, seconds_of
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
-from flexsearch.schedule.plan import Plan, lower
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm, Segment
+from flexsearch.schedule.plan import Operation, Plan, lower
+from flexsearch.schedule.roles import Role
+from flexsearch.schedule.segments import Dense, Sdtm, Segment
 from flexsearch.schedule.timetable import Timetable
 
 DESIGN_STEPS = 4
@@ -60,7 +61,7 @@ class Generation:
 
 
 def designed_generations(
-    sparse: Sequence[tuple[int, int | None]], *, num_blocks: int, grid: TokenGrid, has_pooling: bool
+    sparse: Sequence[tuple[int, int | None]], *, num_blocks: int, grid: TokenGrid, whole: Sequence[Role] = ()
 ) -> list[Generation]:
     """Generations whose times tell the operations apart.
 
@@ -68,7 +69,7 @@ def designed_generations(
         sparse: sparse grids as a `Timetable` has them: tokens along the shorter side, and frames or None.
         num_blocks: blocks of the model.
         grid: its dense tokens.
-        has_pooling: whether pool blocks are wanted.
+        whole: roles on all tokens that are wanted beside `dense`: pool, and those of further families.
     """
     nothing = Plan(timetable=Timetable(), stages=((),))
     found = [Generation(plan=nothing, sampler_steps=DESIGN_STEPS * factor) for factor in (1, 4)]
@@ -80,8 +81,9 @@ def designed_generations(
 
     for factor in (1, 2):
         add(Dense(depth=num_blocks), sampler_steps=DESIGN_STEPS * factor)
-    if has_pooling:
-        add(Pooling(depth=num_blocks))
+    for role in whole:
+        blocks = tuple(Operation(kind=role, block=block, queries=grid, keys=grid) for block in range(num_blocks))
+        found.append(Generation(plan=Plan(timetable=Timetable(), stages=(blocks,)), sampler_steps=DESIGN_STEPS))
     for side, frames in sparse:
         timetable = Timetable(grids=(side,), frames=frames)
         add(Sdtm(sparse=num_blocks - 2, dense=0), timetable=timetable)

@@ -4,7 +4,8 @@ from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.macs import TransformerShape, plan_macs, plan_params
 from flexsearch.schedule.plan import Operation, Plan, lower
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm, Segment
+from flexsearch.schedule.roles import RoleCost, register_role
+from flexsearch.schedule.segments import Dense, Pooling, Sdtm, Segment, register_family
 from flexsearch.schedule.timetable import Timetable
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Operation",
     "Plan",
     "Pooling",
+    "RoleCost",
     "Sdtm",
     "Segment",
     "Timetable",
@@ -22,4 +24,6 @@ __all__ = [
     "lower",
     "plan_macs",
     "plan_params",
+    "register_family",
+    "register_role",
 ]

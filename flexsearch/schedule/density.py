@@ -6,7 +6,8 @@ from typing import Any
 
 from flexsearch.errors import UserError
 from flexsearch.measurement import short_digest
-from flexsearch.schedule.segments import FAMILIES, Dense, Role, Segment
+from flexsearch.schedule.roles import LETTERS, Role
+from flexsearch.schedule.segments import Dense, Segment, family_named
 from flexsearch.schedule.timetable import Timetable
 
 
@@ -69,12 +70,10 @@ class DensitySchedule:
         """
         segments = []
         for index, entry in enumerate(values.get("segments", ())):
-            family = entry.get("family")
             path = f"segments[{index}]"
-            if family not in FAMILIES:
-                raise UserError(f"must be one of {sorted(FAMILIES)}, but got {family!r}", field=f"{path}.family")
+            family = family_named(entry.get("family"), field=f"{path}.family")
             try:
-                segments.append(FAMILIES[family](**{key: value for key, value in entry.items() if key != "family"}))
+                segments.append(family(**{key: value for key, value in entry.items() if key != "family"}))
             except UserError as error:
                 raise error.under(path) from None
             except TypeError as error:
@@ -90,8 +89,7 @@ class DensitySchedule:
 
     def __str__(self) -> str:
         """One letter per block (P pool, M merge, s sparse, R recover, D dense) and the grids from data to noise."""
-        letters = {"pool": "P", "merge": "M", "sparse": "s", "recover": "R", "dense": "D"}
-        text = "".join(letters[role] for role in self.roles)
+        text = "".join(LETTERS[role] for role in self.roles)
         if self.has_sparse_tokens:
             text += " @" + ",".join(str(grid) for grid in self.timetable.grids)
             if self.timetable.frames is not None:

@@ -11,6 +11,7 @@ from statistics import fmean
 
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.plan import Operation, Plan
+from flexsearch.schedule.roles import COSTS
 
 TIME_FREQUENCIES = 256  # sinusoidal features of the timestep
 
@@ -60,10 +61,12 @@ class TransformerShape:
 
 def operation_macs(operation: Operation, shape: TransformerShape) -> int:
     """MACs of one block (of one pair, for video) playing one role."""
+    if operation.kind in COSTS:
+        return COSTS[operation.kind].macs(operation, shape)
     queries, keys, c = operation.queries, operation.keys, shape.width
     groups = min(queries.frames, keys.frames)  # attention in space stays inside a frame, or a window of frames
     n, m = queries.num_tokens, keys.num_tokens
-    macs = _rest_macs(n, shape) + _text_macs(n, shape)
+    macs = rest_macs(n, shape) + _text_macs(n, shape)
     if operation.kind == "pool":  # value and output projection of one mean token per frame
         macs += 2 * queries.frames * c * c
     else:
@@ -73,14 +76,18 @@ def operation_macs(operation: Operation, shape: TransformerShape) -> int:
     if not shape.has_temporal_blocks:
         return macs
     if operation.kind == "pool":  # one mean token per place
-        return macs + _rest_macs(n, shape) + 2 * n // queries.frames * c * c
-    return macs + _rest_macs(n, shape) + 4 * n * c * c + 2 * n * queries.frames * c
+        return macs + rest_macs(n, shape) + 2 * n // queries.frames * c * c
+    return macs + rest_macs(n, shape) + 4 * n * c * c + 2 * n * queries.frames * c
 
 
-def _rest_macs(tokens: int, shape: TransformerShape) -> int:
+def rest_macs(tokens: int, shape: TransformerShape) -> int:
     """MLP and modulation of one block."""
-    squared = shape.width**2
-    return 2 * shape.mlp_ratio * tokens * squared + (0 if shape.shares_modulation else 6 * squared)
+    return 2 * shape.mlp_ratio * tokens * shape.width**2 + modulation_macs(shape)
+
+
+def modulation_macs(shape: TransformerShape) -> int:
+    """The adaLN matrix of one block, which every role pays for: all blocks' are computed before the first one runs."""
+    return 0 if shape.shares_modulation else 6 * shape.width**2
 
 
 def _text_macs(tokens: int, shape: TransformerShape) -> int:
@@ -148,9 +155,6 @@ def plan_params(plan: Plan, shape: TransformerShape) -> int:
     n, c, area = shape.grid.height * shape.grid.width, shape.width, shape.patch_size**2
     linear = c * c + c
     blocks_in_one = 2 if shape.has_temporal_blocks else 1
-    modulation = 6 * c if shape.shares_modulation else 6 * linear
-    block = blocks_in_one * (4 * linear + 2 * shape.mlp_ratio * c * c + (shape.mlp_ratio + 1) * c + modulation)
-    block += 4 * linear if shape.text_tokens else 0
     classes = (shape.num_classes + 1) * c if shape.num_classes else 0
     embedders = shape.num_embedders * (TIME_FREQUENCIES * c + c + linear + classes)
     if shape.text_tokens:
@@ -162,4 +166,14 @@ def plan_params(plan: Plan, shape: TransformerShape) -> int:
     final = 6 * linear + 2 * c if shape.shares_modulation else 2 * linear
     head = final + (c + 1) * area * shape.out_channels
     changed = 2 * linear * (len(plan.blocks("recover")) - blocks_in_one * len(plan.blocks("pool")))
-    return shape.num_blocks * block + embedders + patches + head + changed
+    changed -= sum(cost.unused_params(shape) * len(plan.blocks(role)) for role, cost in COSTS.items())
+    return shape.num_blocks * block_params(shape) + embedders + patches + head + changed
+
+
+def block_params(shape: TransformerShape) -> int:
+    """Parameters of one block (of one pair, for video)."""
+    c = shape.width
+    linear = c * c + c
+    modulation = 6 * c if shape.shares_modulation else 6 * linear
+    one = 4 * linear + 2 * shape.mlp_ratio * c * c + (shape.mlp_ratio + 1) * c + modulation
+    return (2 if shape.has_temporal_blocks else 1) * one + (4 * linear if shape.text_tokens else 0)

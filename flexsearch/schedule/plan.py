@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from flexsearch.errors import UserError
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
-from flexsearch.schedule.segments import Role
+from flexsearch.schedule.roles import Role
 from flexsearch.schedule.timetable import Timetable
 
 
@@ -48,17 +48,12 @@ def lower(schedule: DensitySchedule, *, num_blocks: int, grid: TokenGrid) -> Pla
             sparse = grid.pooled(side, schedule.timetable.frames)
         except UserError as error:
             raise error.under(f"timetable.grids[{stage}]") from None
-        tokens = {
-            "dense": (grid, grid),
-            "pool": (grid, grid),
-            "merge": (sparse, grid),
-            "sparse": (sparse, sparse),
-            "recover": (grid, sparse),
-        }
+        tokens = {"merge": (sparse, grid), "sparse": (sparse, sparse), "recover": (grid, sparse)}
+        asking = [(role, *tokens.get(role, (grid, grid))) for role in schedule.roles]
         stages.append(
             tuple(
-                Operation(kind=role, block=block, queries=tokens[role][0], keys=tokens[role][1])
-                for block, role in enumerate(schedule.roles)
+                Operation(kind=role, block=block, queries=queries, keys=keys)
+                for block, (role, queries, keys) in enumerate(asking)
             )
         )
     return Plan(timetable=schedule.timetable, stages=tuple(stages))

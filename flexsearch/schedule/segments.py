@@ -1,16 +1,16 @@
 """Segments: runs of blocks, bottom to top, and the role that each block plays.
 
-Source: FlexDiT (arXiv 2412.06028), section 3.2 and figure 2. A new density family is a new segment here, plus the
-operations that it lowers to. Roles: `pool`, `merge` (the paper's sparse token generation), `sparse`, `recover` (dense
-token recovery), `dense`.
+Source: FlexDiT (arXiv 2412.06028), section 3.2 and figure 2. Roles: `pool`, `merge` (the paper's sparse token
+generation), `sparse`, `recover` (dense token recovery), `dense`. A new density family is a new segment, and the roles
+that it brings (`flexsearch.schedule.roles`).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from importlib.metadata import entry_points
+from typing import ClassVar, Protocol, TypeVar
 
 from flexsearch.errors import UserError
-
-Role = Literal["dense", "pool", "merge", "sparse", "recover"]
+from flexsearch.schedule.roles import Role
 
 
 class Segment(Protocol):
@@ -82,4 +82,31 @@ class Sdtm:
         return _runs(("merge", self.merge), ("sparse", self.sparse), ("recover", 1), ("dense", self.dense))
 
 
-FAMILIES: dict[str, type[Pooling] | type[Dense] | type[Sdtm]] = {kind.family: kind for kind in (Pooling, Sdtm, Dense)}
+FAMILIES: dict[str, type[Segment]] = {kind.family: kind for kind in (Pooling, Sdtm, Dense)}
+ENTRY_POINTS = "flexsearch.families"
+"""Group of entry points by which an installed package brings families: name of the family, module that registers it."""
+
+Family = TypeVar("Family", bound=type[Segment])
+
+
+def register_family(family: Family) -> Family:
+    """Makes a family known, for YAML and for reading saved schedules. A class decorator.
+
+    Its dataclass fields are whole numbers; one of them may be `depth`, which a space may leave as `rest`.
+    """
+    FAMILIES[family.family] = family
+    return family
+
+
+def family_named(name: object, *, field: str) -> type[Segment]:
+    """The segment class of a family; one that is not known yet is looked for in installed packages.
+
+    Raises:
+        UserError: there is none.
+    """
+    if isinstance(name, str) and name not in FAMILIES:
+        for entry in entry_points(group=ENTRY_POINTS, name=name):
+            entry.load()
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise UserError(f"must be one of {sorted(FAMILIES)}, but got {name!r}", field=field)
+    return FAMILIES[name]

@@ -7,14 +7,14 @@ blocks.
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from flexsearch.errors import UserError
-from flexsearch.schedule.segments import FAMILIES, Dense, Pooling, Sdtm, Segment
+from flexsearch.schedule.segments import FAMILIES, Sdtm, Segment, family_named
 from flexsearch.space.domains import REST, Choice, Domain, Float, Int, Rest, Value, parse_domain
 
-LEAST = {"depth": 0, "repeat": 1, "merge": 1, "sparse": 0, "dense": 0}
-DEFAULTS: dict[str, Value] = {"repeat": 1, "merge": 1, "dense": 1}
+LEAST = {"repeat": 1, "merge": 1}
+"""Of fields that may not be 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,7 @@ def parse_segments(entries: Any, *, field: str) -> tuple[SegmentSpace, ...]:
         path = f"{field}[{index}]"
         if not isinstance(entry, Mapping):
             raise UserError(f"must be a mapping with a family, but got {entry!r}", field=path)
-        family = entry.get("family")
-        if family not in FAMILIES:
-            raise UserError(f"must be one of {sorted(FAMILIES)}, but got {family!r}", field=f"{path}.family")
+        family = family_named(entry.get("family"), field=f"{path}.family").family
         families[family] = families.get(family, 0) + 1
         name = family if families[family] == 1 else f"{family}_{families[family]}"
         spaces.append(_parse_segment(entry, family=family, name=name, path=path))
@@ -68,18 +66,20 @@ def parse_segments(entries: Any, *, field: str) -> tuple[SegmentSpace, ...]:
 
 
 def _parse_segment(entry: Mapping[str, Any], *, family: str, name: str, path: str) -> SegmentSpace:
-    allowed = [spec.name for spec in dataclasses.fields(FAMILIES[family])]
+    specs = dataclasses.fields(cast("Any", FAMILIES[family]))
+    allowed = [spec.name for spec in specs]
+    defaults = {spec.name: spec.default for spec in specs if spec.default is not dataclasses.MISSING}
     if family == Sdtm.family:
-        allowed = ["repeat", *allowed]
+        allowed, defaults = ["repeat", *allowed], {"repeat": 1, **defaults}
     unknown = sorted(set(entry) - {"family", *allowed})
     if unknown:
         raise UserError(f"unknown field, {family} has {allowed}", field=f"{path}.{unknown[0]}")
     fields: dict[str, Value | Domain | Rest] = {}
     for key in allowed:
         if key not in entry:
-            if key not in DEFAULTS:
+            if key not in defaults:
                 raise UserError("is missing", field=f"{path}.{key}", nearest="rest")
-            fields[key] = DEFAULTS[key]
+            fields[key] = defaults[key]
             continue
         fields[key] = _parse_depth(entry[key], key=key, path=f"{path}.{key}")
     return SegmentSpace(family=family, name=name, fields=fields)
@@ -95,8 +95,9 @@ def _parse_depth(value: Any, *, key: str, path: str) -> Value | Domain | Rest:
     for number in values if values is not None else ():
         if isinstance(number, bool) or not isinstance(number, int):
             raise UserError(f"must be a whole number, but got {number!r}", field=path)
-        if number < LEAST[key]:
-            raise UserError(f"must be at least {LEAST[key]}, but got {number}", field=path, nearest=LEAST[key])
+        least = LEAST.get(key, 0)
+        if number < least:
+            raise UserError(f"must be at least {least}, but got {number}", field=path, nearest=least)
     if values is None:
         raise UserError("must be whole numbers, but got a float domain", field=path, nearest="{int: [1, 3]}")
     return parsed
@@ -126,15 +127,19 @@ def _fixed_blocks(space: SegmentSpace, fields: Mapping[str, Any]) -> int:
     numbers = {key: 0 if value is REST else value for key, value in fields.items()}
     if space.family == Sdtm.family:
         return int(numbers["repeat"] * (numbers["merge"] + numbers["sparse"] + 1 + numbers["dense"]))
-    return int(numbers["depth"])
+    return len(_segment(space.family, numbers).roles)
 
 
 def _segments(space: SegmentSpace, fields: Mapping[str, Any], *, rest: int) -> Iterator[Segment]:
     if space.family != Sdtm.family:
-        depth = rest if fields["depth"] is REST else fields["depth"]
-        yield Pooling(depth=depth) if space.family == Pooling.family else Dense(depth=depth)
+        yield _segment(space.family, {key: rest if value is REST else value for key, value in fields.items()})
         return
     share, extra = divmod(rest, fields["repeat"])
     for module in range(fields["repeat"]):
         sparse = share + (module < extra) if fields["sparse"] is REST else fields["sparse"]
         yield Sdtm(merge=fields["merge"], sparse=sparse, dense=fields["dense"])
+
+
+def _segment(family: str, fields: Mapping[str, Any]) -> Segment:
+    built: Segment = cast("Any", FAMILIES[family])(**fields)
+    return built

@@ -12,6 +12,7 @@ from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.plan import Plan, lower
 from flexsearch.schedule.presets import PAPER_STAGES
+from flexsearch.schedule.roles import Role
 from flexsearch.schedule.segments import Segment
 from flexsearch.schedule.timetable import Timetable, equal_edges, linear_timetable
 from flexsearch.space.domains import Choice, Domain, Float, Int, Rest, Value, parse_domain
@@ -120,6 +121,10 @@ class SearchSpace:
             if role == "recover"
         }
         return tuple(sorted(blocks))
+
+    def roles(self) -> frozenset[Role]:
+        """Every role that a block plays in some schedule of the space."""
+        return frozenset(role for segments in self._layouts() for segment in segments for role in segment.roles)
 
     def _layouts(self) -> Iterator[tuple[Segment, ...]]:
         """The segments of every combination of depths."""

@@ -14,6 +14,7 @@ from flexsearch.files import write_atomically
 from flexsearch.measurement import short_digest
 from flexsearch.objectives.composed_latency import LatencyProfile
 from flexsearch.paths import cache_folder
+from flexsearch.schedule.roles import COSTS
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.settings import TrialSettings
 
@@ -70,8 +71,10 @@ def _path(settings: TrialSettings, model: str) -> Path:
 def _model_digest(settings: TrialSettings) -> str:
     """Identifies all that decides a profile but the machine. How often something is timed does not."""
     space = settings.search_space
+    further = sorted(space.roles() & COSTS.keys())
     return short_digest(
         {
+            **({"roles": further} if further else {}),
             "format": _FORMAT,
             "base": [settings.base.backbone, settings.base.checkpoint, settings.base.revision],
             "shape": asdict(settings.shape),

@@ -18,6 +18,7 @@ from flexsearch.objectives.generation import generation
 from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, cpu_threads
 from flexsearch.objectives.operation_times import Generation, RelativeTimes, designed_generations, relative_times, solve
 from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.roles import Role
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.device import trial_device
 from flexsearch.trial.profile import SparseGrid, hardware_of, sparse_grids
@@ -128,8 +129,7 @@ def _fitted(
         _grids_of(space, others),
         num_blocks=space.num_blocks,
         grid=space.grid,
-        has_pooling=any(segment.family == "pooling" for segment in space.segments)
-        or any("pool" in one.schedule.roles for one in others),
+        whole=sorted(_roles_of(space, others) - {"dense", "merge", "sparse", "recover"}),
     )
     generations = [*designed, *map(stopwatch.generation, fitted)]
     times = stopwatch.times(generations, what="operations")
@@ -166,6 +166,11 @@ def _fitted(
             "statistic": "median of ratios to the dense base right before and after",
         },
     )
+
+
+def _roles_of(space: SearchSpace, others: Sequence[Candidate]) -> frozenset[Role]:
+    """The roles of blocks in the space and in `others`."""
+    return space.roles().union(*(one.schedule.roles for one in others))
 
 
 def _grids_of(space: SearchSpace, others: Sequence[Candidate]) -> list[SparseGrid]:

@@ -67,7 +67,7 @@ def space() -> SearchSpace:
 
 
 def design() -> list[Generation]:
-    return designed_generations([(2, None), (4, None), (5, None)], num_blocks=BLOCKS, grid=GRID, has_pooling=True)
+    return designed_generations([(2, None), (4, None), (5, None)], num_blocks=BLOCKS, grid=GRID, whole=["pool"])
 
 
 def times_of(one: Generation) -> Sequence[float]:

@@ -26,7 +26,7 @@ class DiTBackbone:
     """
 
     base_class: ClassVar[Any] = DiTTransformer2DModel
-    reads = ("class_labels",)
+    reads: ClassVar[tuple[str, ...]] = ("class_labels",)
 
     def __init__(self, base: DiTTransformer2DModel, *, tied: bool | None = None) -> None:
         self.base = base

@@ -62,7 +62,7 @@ class LatteBackbone:
     """A `LatteTransformer3DModel`, taken apart."""
 
     base_class: ClassVar[Any] = LatteTransformer3DModel
-    reads = ("encoder_hidden_states", "encoder_attention_mask")
+    reads: ClassVar[tuple[str, ...]] = ("encoder_hidden_states", "encoder_attention_mask")
 
     def __init__(self, base: LatteTransformer3DModel, *, tied: bool | None = None) -> None:
         self.base = base

@@ -20,7 +20,7 @@ class PixArtBackbone:
     """A `PixArtTransformer2DModel`, taken apart. Text is attended to in every block, at the density that it runs at."""
 
     base_class: ClassVar[Any] = PixArtTransformer2DModel
-    reads = ("encoder_hidden_states", "encoder_attention_mask", "resolution", "aspect_ratio")
+    reads: ClassVar[tuple[str, ...]] = ("encoder_hidden_states", "encoder_attention_mask", "resolution", "aspect_ratio")
 
     def __init__(self, base: PixArtTransformer2DModel, *, tied: bool | None = None) -> None:
         self.base = base

@@ -1,0 +1,48 @@
+"""Writes docs/commands.md: every command with what its `--help` says. Run it after changing a command.
+
+uv run python docs/make_commands.py
+"""
+
+from pathlib import Path
+
+import typer
+from typer.testing import CliRunner
+
+from flexsearch.cli.app import app
+
+PAGE = Path(__file__).parent / "commands.md"
+_WIDTH = 96
+
+_HEAD = """# Commands
+
+This page is what `flexsearch COMMAND --help` prints; `docs/make_commands.py` writes it.
+
+`SPACE` is a search space, a YAML file; `RUN` is a run directory. JSON goes to stdout alone, everything else to stderr.
+
+| exit status | means |
+|---|---|
+| 0 | done |
+| 2 | something that you can mend; one line says what |
+| 1 | our fault; a log file is named |
+| 130 | interrupted; the same command goes on |
+"""
+
+
+def help_of(*words: str) -> str:
+    """What `flexsearch WORDS --help` prints, at a fixed width."""
+    printed = CliRunner().invoke(app, [*words, "--help"], prog_name="flexsearch", terminal_width=_WIDTH)
+    if printed.exit_code:
+        raise RuntimeError(f"flexsearch {' '.join(words)} --help ended with {printed.exit_code}: {printed.output}")
+    return "\n".join(line.rstrip() for line in printed.stdout.strip().splitlines())
+
+
+def commands_page() -> str:
+    """The page."""
+    names = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    parts = [_HEAD, f"```text\n{help_of()}\n```\n"]
+    parts += [f"## {name}\n\n```text\n{help_of(name)}\n```\n" for name in names]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(commands_page())

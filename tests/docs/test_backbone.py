@@ -1,0 +1,56 @@
+"""The tutorial on backbones, done as it says, its backbone held to the properties of every backbone."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fences import ROOT, import_titled, run_page
+from installed import install
+
+from flexsearch.errors import UserError
+from flexsearch.models import flexdit, shapes
+from flexsearch.models.loading import load_base
+from flexsearch.models.settings import BaseSettings
+
+PAGE = ROOT / "docs" / "tutorials" / "backbone.md"
+_, ADAPTER, SUITE = import_titled(PAGE)
+_OF_THE_PAGE = flexdit.BACKBONES.pop("label"), shapes.SHAPES.pop("label")
+
+
+@pytest.mark.usefixtures("known")
+class TestLabel(SUITE.TestLabel):  # type: ignore[name-defined,misc]
+    @pytest.fixture
+    def known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Other tests do not see the page's backbone."""
+        adapter, shape_of = _OF_THE_PAGE
+        monkeypatch.setitem(flexdit.BACKBONES, "label", adapter)
+        monkeypatch.setitem(shapes.SHAPES, "label", shape_of)
+
+    @pytest.mark.slow
+    def test_every_stage_compiles_without_a_graph_break(self, model: Any) -> None:
+        super().test_every_stage_compiles_without_a_graph_break(model)
+
+
+@pytest.mark.usefixtures("registries")
+def test_the_tutorial(workplace: Path, flexsearch: Callable[[Sequence[str]], None]) -> None:
+    """The commands find the backbone through its entry point alone."""
+
+    def command(arguments: Sequence[str]) -> None:
+        install(workplace)
+        sys.modules.pop("flexsearch_label", None)
+        flexdit.BACKBONES.pop("label", None)
+        shapes.SHAPES.pop("label", None)
+        flexsearch(arguments)
+
+    for name in ("label_transformer", "flexsearch_label", "test_label"):
+        sys.modules.pop(name, None)
+    names = run_page(PAGE, workplace, flexsearch=command)
+    loaded = load_base(BaseSettings(checkpoint="label_base", backbone="label")).model
+    assert loaded.shape == names["model"].shape
+
+
+def test_an_unknown_backbone_is_named() -> None:
+    with pytest.raises(UserError, match=r"base.backbone: must be one of \['dit', 'latte', 'pixart'\], but got 'unet'"):
+        BaseSettings(checkpoint="somewhere", backbone="unet")
