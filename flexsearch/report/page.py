@@ -23,10 +23,11 @@ from flexsearch.report.front_figure import front_figure
 from flexsearch.report.galleries import galleries
 from flexsearch.report.headline import Headline, headline
 from flexsearch.report.page_rows import confirmed_rows, front_rows
-from flexsearch.report.palette import DENSE, DENSE_ON_DARK, FRONT, FRONT_ON_DARK, ON_ROLES, ROLES
+from flexsearch.report.palette import DENSE, DENSE_ON_DARK, FRONT, FRONT_ON_DARK, role_colours
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import schedule_svg
 from flexsearch.report.table import summary_lines
+from flexsearch.schedule.roles import LETTERS
 from flexsearch.study.store import TrialRecord
 
 _SMALL_COST = 0.005  # of the whole
@@ -77,7 +78,7 @@ def render(run: Run, front: Front) -> str:
         again=list(confirmed_rows(front)),
         confirmed_lines=[] if front.confirmation is None else confirmed_lines(front, front.confirmation),
         galleries=list(galleries(run, front, found)),
-        roles={role: {"fill": ROLES[role], "text": ON_ROLES[role]} for role in ROLES},
+        roles={role: dict(zip(("fill", "text"), role_colours(role), strict=True)) for role in LETTERS},
         schedules=list(_schedules(run, front)),
         is_wide=run.settings.shape.num_blocks > 16,
         plot_light={"line": DENSE, "front": FRONT},

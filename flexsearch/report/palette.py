@@ -3,31 +3,31 @@
 Roles are told apart by lightness too: what works on fewer tokens is lighter. Safe for the common colour blindnesses.
 """
 
-from flexsearch.schedule.segments import Role
+from flexsearch.schedule.roles import LETTERS, Role
 
 INK = "#1f2a37"
 MUTED = "#667085"
 GRID = "#d5dae1"
 
-ROLES: dict[Role, str] = {
-    "pool": "#f2b84b",
-    "merge": "#e2764a",
-    "sparse": "#a9dcd3",
-    "recover": "#2b9a94",
-    "dense": "#24456b",
-}
-"""By role, in the order of a legend."""
-
 _ON_LIGHT, _ON_DARK = "#141d28", "#ffffff"  # not INK: a page's dark mode changes that
 
-ON_ROLES: dict[Role, str] = {
-    "pool": _ON_LIGHT,
-    "merge": _ON_LIGHT,
-    "sparse": _ON_LIGHT,
-    "recover": _ON_DARK,
-    "dense": _ON_DARK,
+_ROLES: dict[Role, tuple[str, str]] = {
+    "pool": ("#f2b84b", _ON_LIGHT),
+    "merge": ("#e2764a", _ON_LIGHT),
+    "sparse": ("#a9dcd3", _ON_LIGHT),
+    "recover": ("#2b9a94", _ON_DARK),
+    "dense": ("#24456b", _ON_DARK),
 }
-"""Of text on a role's colour."""
+_FURTHER = ("#7a68b3", "#a8527f", "#66753b", "#85603e")  # roles that packages bring, in the order of their arrival
+
+
+def role_colours(role: Role) -> tuple[str, str]:
+    """Of a block that plays the role, and of text on it."""
+    if role in _ROLES:
+        return _ROLES[role]
+    further = [known for known in LETTERS if known not in _ROLES]
+    return _FURTHER[further.index(role) % len(_FURTHER)], _ON_DARK
+
 
 FRONT = "#0b6e99"
 DENSE = "#4a5462"

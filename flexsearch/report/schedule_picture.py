@@ -14,10 +14,11 @@ from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.style import context
 
 from flexsearch.files import replacing
-from flexsearch.report.palette import INK, MUTED, ON_ROLES, ROLES
+from flexsearch.report.palette import INK, MUTED, role_colours
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.plan import Operation, lower
+from flexsearch.schedule.roles import LETTERS
 
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "flexsearch", "pdf.fonttype": 42, "font.family": "sans-serif"}
 """Text stays text in SVG and PDF, and the same picture is the same file."""
@@ -68,6 +69,7 @@ def schedule_figure(
 def _cell(axes: Axes, operation: Operation, *, stage: int, column: float) -> None:
     """A block in one stage, with its grid."""
     grid = operation.queries
+    fill, text = role_colours(operation.kind)
     lines = [f"{grid.frames}f"] * (grid.frames > 1) + [f"{grid.height}\N{MULTIPLICATION SIGN}{grid.width}"]
     axes.add_patch(
         FancyBboxPatch(
@@ -77,7 +79,7 @@ def _cell(axes: Axes, operation: Operation, *, stage: int, column: float) -> Non
             boxstyle="round,pad=0,rounding_size=0.09",
             mutation_aspect=column / _ROW,
             linewidth=0,
-            facecolor=ROLES[operation.kind],
+            facecolor=fill,
         )
     )
     axes.text(
@@ -88,15 +90,15 @@ def _cell(axes: Axes, operation: Operation, *, stage: int, column: float) -> Non
         va="center",
         fontsize=min(9.5 if len(lines) == 1 else 7, 72 * column * (1 - 3 * _GAP) / (0.66 * len(lines[-1]))),
         linespacing=1.05,
-        color=ON_ROLES[operation.kind],
+        color=text,
     )
 
 
 def _legend(figure: Figure, schedule: DensitySchedule, *, wide: float) -> None:
     """The roles that are played."""
-    played = [role for role in ROLES if role in schedule.roles]
+    played = [role for role in LETTERS if role in schedule.roles]
     legend = figure.legend(
-        handles=[Patch(facecolor=ROLES[role], label=role) for role in played],
+        handles=[Patch(facecolor=role_colours(role)[0], label=role) for role in played],
         loc="lower left",
         bbox_to_anchor=(_BAND / wide - 0.03 / wide, 0),
         ncols=len(played) if wide > 4 else 3,

@@ -16,15 +16,14 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from flexsearch.schedule.density import Candidate
-
-_ROLES = ("pool", "sparse", "recover", "dense")
+from flexsearch.schedule.roles import LETTERS
 
 
 def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
     """Shares of roles, sparse tokens per side near data and near noise, frames, sampler steps, MACs of an image."""
     roles, timetable = candidate.schedule.roles, candidate.schedule.timetable
     return (
-        *(roles.count(role) / len(roles) for role in _ROLES),
+        *(roles.count(role) / len(roles) for role in LETTERS),
         float(timetable.grids[0]),
         float(timetable.grids[-1]),
         float(timetable.frames or 0),

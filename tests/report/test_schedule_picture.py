@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyBboxPatch
 
-from flexsearch.report.palette import ROLES
+from flexsearch.report.palette import role_colours
 from flexsearch.report.schedule_picture import schedule_figure, schedule_svg, write_schedule_picture
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
@@ -28,7 +28,7 @@ def test_every_block_of_every_stage_has_a_cell(name: str) -> None:
     assert len(cells) == schedule.num_blocks * stages
     assert places == {(block, stage) for block in range(schedule.num_blocks) for stage in range(stages)}
     colors = {int(cell.get_x()): to_hex(cell.get_facecolor()) for cell in cells}
-    assert [colors[block] for block in range(schedule.num_blocks)] == [ROLES[role] for role in schedule.roles]
+    assert [colors[block] for block in range(schedule.num_blocks)] == [role_colours(role)[0] for role in schedule.roles]
     texts = {text.get_text() for text in axes.texts}
     frames = f"{grid.frames}f\n" if grid.frames > 1 else ""
     sparse = schedule.timetable.grids if schedule.has_sparse_tokens else ()
