@@ -15,7 +15,8 @@ from flexsearch.data.images import tiles, to_uint8
 from flexsearch.diffusion.sampling import generate
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
-from flexsearch.export.model import CANDIDATE, RECIPE
+from flexsearch.export.folder import CANDIDATE
+from flexsearch.export.recipe import RECIPE
 from flexsearch.files import replacing
 from flexsearch.models.autoencoder import load_autoencoder
 from flexsearch.models.flexdit import FlexDiT
