@@ -242,6 +242,22 @@ def export(
         print(line, file=sys.stderr)
 
 
+@app.command(epilog="Example: flexsearch train exported/recipe.yaml --updates 1000 --set training.batch=64")
+def train(
+    recipe: Annotated[Path, typer.Argument(help="recipe.yaml of an exported model", metavar="RECIPE")],
+    out: Annotated[Path | None, typer.Option(help="folder of the run; default the export's with -trained")] = None,
+    updates: Annotated[int | None, typer.Option(help="optimiser steps; default those of the recipe")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="override a field, e.g. training.batch=64")
+    ] = None,
+) -> None:
+    """Train an exported model for long. The same command resumes; accelerate launch -m flexsearch train: many GPUs."""
+    from flexsearch.cli.train import train_recipe
+
+    given = [] if updates is None else [f"training.updates={updates}"]
+    train_recipe(recipe, out=out, overrides=[*(overrides or ()), *given])
+
+
 @app.command(epilog="Example: flexsearch sample exported --out samples.png --dense --classes 3,7 --seeds 0,1")
 def sample(
     model: Annotated[

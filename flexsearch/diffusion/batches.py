@@ -32,6 +32,15 @@ class Batch:
             time=self.time.to(device, non_blocking=True),
         )
 
+    def rows(self, chosen: slice) -> "Batch":
+        """Some of its examples."""
+        return Batch(
+            clean=self.clean[chosen],
+            condition={name: value[chosen] for name, value in self.condition.items()},
+            noise=self.noise[chosen],
+            time=self.time[chosen],
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class BatchStream:
@@ -53,20 +62,21 @@ class BatchStream:
     label_dropout: float = 0.1
     mirror: bool = False
 
-    def at(self, update: int) -> Batch:
-        """The batch of update `update`, from 0."""
+    def at(self, update: int, rows: slice = slice(None)) -> Batch:
+        """The batch of update `update`, from 0, or some rows of it: only theirs are read."""
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + update) % 2**63)
         indices = torch.randint(len(self.data), (self.batch,), generator=generator)
-        clean = self.data.clean(indices)
-        if self.mirror:
-            flipped = torch.rand(self.batch, generator=generator) < 0.5
-            clean = torch.where(flipped.view(-1, *[1] * (clean.ndim - 1)), clean.flip(-1), clean)
+        flipped = torch.rand(self.batch, generator=generator) < 0.5 if self.mirror else None
         times, _ = stage_homogeneous_times(update, self.batch, edges=self.edges, generator=generator)
         dropped = torch.rand(self.batch, generator=generator) < self.label_dropout
-        noise = torch.randn(clean.shape, generator=generator)
-        return Batch(clean=clean, condition=self._condition(indices, dropped), noise=noise, time=times)
+        indices, dropped = indices[rows], dropped[rows]
+        clean = self.data.clean(indices)
+        noise = torch.randn((self.batch, *clean.shape[1:]), generator=generator)[rows]
+        if flipped is not None:
+            clean = torch.where(flipped[rows].view(-1, *[1] * (clean.ndim - 1)), clean.flip(-1), clean)
+        return Batch(clean=clean, condition=self._condition(indices, dropped), noise=noise, time=times[rows])
 
     def _condition(self, indices: Tensor, dropped: Tensor) -> Condition:
-        given, none = self.data.condition(indices), self.data.conditions.none(self.batch)
+        given, none = self.data.condition(indices), self.data.conditions.none(len(indices))
         rows = {name: dropped.view(-1, *[1] * (value.ndim - 1)) for name, value in given.items()}
         return {name: torch.where(rows[name], none[name], value) for name, value in given.items()}

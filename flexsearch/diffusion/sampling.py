@@ -125,13 +125,16 @@ def generate(
     sampler_steps: int,
     seed: int,
     settings: SamplingSettings,
+    rank: int = 0,
+    num_processes: int = 1,
 ) -> Iterator[Tensor]:
     """Batches of data in model units, (b, C, H, W) or (b, C, F, H, W) each, on the model's device.
 
-    Image i has the condition that `conditions` gives to index i.
+    Image i has the condition that `conditions` gives to index i. Of `num_processes` that draw together, this one draws
+    the batches `rank`, `rank + num_processes`, and so on.
     """
     device = next(model.parameters()).device
-    for start in range(0, num_images, batch):
+    for start in range(rank * batch, num_images, batch * num_processes):
         indices = range(start, min(start + batch, num_images))
         yield denoise(
             model,

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from flexsearch.diffusion.batches import Batch, BatchStream
 from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.diffusion.process import DiffusionProcess
+from flexsearch.diffusion.share import Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class Training:
         optimisation: how weights are updated.
         teacher: `(update, batch, noisy, model_time) -> (B, C, H, W)` the dense base's output, for distillation.
         before_update: called with the update's index and batch before it runs, e.g. to draw a schedule.
+        share: of every batch that this process computes; None is the whole batch at once.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Training:
         optimisation: Optimisation,
         teacher: Callable[[int, Batch, Tensor, Tensor], Tensor] | None = None,
         before_update: Callable[[int, Batch], None] | None = None,
+        share: Share | None = None,
     ) -> None:
         self.model = model
         self.process = process
@@ -52,6 +55,8 @@ class Training:
         self.optimisation = optimisation
         self.teacher = teacher
         self.before_update = before_update
+        self.share = Share() if share is None else share
+        self.share.check(stream.batch)
         self.device = next(model.parameters()).device
         self.num_done = 0
         self.optimizer = torch.optim.AdamW(
@@ -102,20 +107,33 @@ class Training:
                 self.before_update(update, batch)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.optimisation.learning_rate_at(update)
-            loss = self.loss(update, batch)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss = self._backward(update, batch)
             if self.optimisation.max_gradient_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, self.optimisation.max_gradient_norm)
             self.optimizer.step()
             self.average.update_parameters(self.model)
             self.num_done += 1
             coming = self._batch_of(self.num_done)
-            yield Step(update=self.num_done, loss=float(loss.detach()))
+            yield Step(update=self.num_done, loss=float(loss))
+
+    def _backward(self, update: int, batch: Batch) -> Tensor:
+        """Leaves the gradients of the whole batch's mean loss, and gives that loss, from this process's rows."""
+        losses = []
+        for part in self.share.parts(batch):
+            loss = self.loss(update, part) * self.share.weight
+            loss.backward()
+            losses.append(loss.detach())
+        total = torch.stack(losses).sum()
+        gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
+        self.share.sum_in_place([*gradients, total])
+        return total
 
     def _batch_of(self, update: int) -> Batch | None:
-        """The batch of an update, on its way to the device; None after the last."""
-        return self.stream.at(update).to(self.device) if update < self.optimisation.updates else None
+        """This process's rows of an update's batch, on their way to the device; None after the last."""
+        if update >= self.optimisation.updates:
+            return None
+        return self.stream.at(update, self.share.rows(self.stream.batch)).to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -1,17 +1,16 @@
 """What images can be drawn from: an exported folder or a dense base, with what conditions it and what decodes it."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor
 
 from flexsearch.data.conditions import CaptionConditions, ClassConditions, Conditions, size_condition
 from flexsearch.errors import UserError
-from flexsearch.export.model import CANDIDATE, RECIPE
+from flexsearch.export.folder import CANDIDATE
+from flexsearch.export.recipe import load_recipe
 from flexsearch.models.autoencoder import load_autoencoder
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import Base, load_base, load_scheduler
@@ -42,16 +41,15 @@ def load_model(name: str) -> Drawable:
         UserError: neither can be read.
     """
     device, folder = trial_device(), Path(name)
-    candidate = folder / CANDIDATE
-    if not candidate.exists():
+    if not (folder / CANDIDATE).exists():
         settings = BaseSettings(checkpoint=name, backbone=backbone_of(name))
         return Drawable(base=load_base(settings, device=device), origin=settings)
     model = FlexDiT.from_pretrained(folder).to(device).eval()
-    recipe = yaml.safe_load((folder / RECIPE).read_text())
+    recipe = load_recipe(folder)
     return Drawable(
         base=Base(model=model, scheduler=load_scheduler(str(folder))),
-        origin=BaseSettings(**recipe["base"]),
-        steps=int(json.loads(candidate.read_text())["sampler_steps"]),
+        origin=recipe.base,
+        steps=recipe.chosen.sampler_steps,
     )
 
 

@@ -1,10 +1,12 @@
 """One trial as text: its schedule drawn, its measurements with their protocol, its training curve."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from flexsearch.measurement import Measurement
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
@@ -61,9 +63,14 @@ def draw_schedule(schedule: DensitySchedule, grid: TokenGrid) -> list[str]:
 
 
 def measurements_markdown(record: TrialRecord) -> str:
-    """What was measured and how, as a Markdown table."""
+    """What was measured of a trial and how, as a Markdown table."""
+    return measurement_table(record.measurements.values())
+
+
+def measurement_table(measurements: Iterable[Measurement]) -> str:
+    """Measurements and how they were made, as a Markdown table."""
     rows = []
-    for found in record.measurements.values():
+    for found in measurements:
         spread = "" if found.spread is None else f" ± {found.spread:.2g}"
         protocol = ", ".join(f"{key} {value}" for key, value in found.protocol.items())
         rows.append(f"| {found.name} | {found.value:.4g}{spread} | {found.unit} | {protocol} |")

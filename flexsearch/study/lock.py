@@ -1,7 +1,5 @@
 """One driver per study. The lock is the operating system's or the server's, so a killed driver leaves none behind."""
 
-import fcntl
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 
 from flexsearch.errors import UserError
+from flexsearch.process_lock import one_process
 
 
 @contextmanager
@@ -19,19 +18,7 @@ def one_driver(run_dir: Path, engine: Engine, study_name: str) -> Iterator[None]
     Raises:
         UserError: another process holds it; names the process where it is on this machine.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / "driver.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            raise UserError(
-                f"is being searched by process {holder}; wait for it or stop it", field=str(run_dir)
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    with one_process(run_dir / "driver.lock", doing="searched"):
         if engine.dialect.name == "postgresql":
             with _advisory_lock(engine, study_name):
                 yield

@@ -1,6 +1,5 @@
 """What the user supplies: base, data, extractor, reference. Loading it all is the check that a run can start."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +21,7 @@ from flexsearch.objectives.quality import Judge
 from flexsearch.trial.device import trial_device
 from flexsearch.trial.fit import check_fit
 from flexsearch.trial.judges import load_extractors, load_judges, open_source
-from flexsearch.trial.settings import TrialSettings
+from flexsearch.trial.settings import InputSettings
 
 T = TypeVar("T")
 
@@ -40,18 +39,18 @@ class Inputs:
     device: torch.device
 
 
-def load_inputs(settings: TrialSettings) -> Inputs:
+def load_inputs(settings: InputSettings) -> Inputs:
     """Loads everything, once per process, and prepares the process for training.
 
     Raises:
         UserError: something is missing or does not fit; says what, and how to get it.
     """
-    return _load(json.dumps(settings.to_dict(), sort_keys=True))
+    return _load(TypeAdapter(InputSettings).dump_json(settings.inputs).decode())
 
 
 @lru_cache(maxsize=1)
 def _load(settings_json: str) -> Inputs:
-    settings = TypeAdapter(TrialSettings).validate_python(json.loads(settings_json))
+    settings = TypeAdapter(InputSettings).validate_json(settings_json)
     keep_freed_memory()
     device, fid = trial_device(), settings.objectives.fid
     missing: list[UserError] = []

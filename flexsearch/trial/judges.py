@@ -16,7 +16,7 @@ from flexsearch.objectives.reference import TRAINING_DATA, ImageFolder, open_ref
 from flexsearch.objectives.reference_file import ReferenceFile
 from flexsearch.objectives.settings import FidSettings
 from flexsearch.paths import PREFIX, resolve_path
-from flexsearch.trial.settings import TrialSettings
+from flexsearch.trial.settings import InputSettings
 
 Decode = Callable[[Tensor], Tensor]
 
@@ -54,7 +54,7 @@ def load_extractors(fid: FidSettings, *, device: torch.device) -> dict[str, Extr
 
 
 def load_judges(
-    settings: TrialSettings,
+    settings: InputSettings,
     *,
     source: ReferenceFile | ImageFolder | str,
     extractors: Mapping[str, Extractor],

@@ -22,6 +22,7 @@ from flexsearch.schedule.macs import plan_macs
 from flexsearch.trial.clock import Clock
 from flexsearch.trial.contract import Progress, Report, State, TrialOrder, TrialResult
 from flexsearch.trial.latency import latency_of
+from flexsearch.trial.protocol import with_protocol
 from flexsearch.trial.workbench import Workbench, workbench
 
 SHOWN_IMAGES = 40
@@ -176,16 +177,9 @@ def _sample(model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report,
 
 def _quality(images: Tensor, order: TrialOrder, bench: Workbench) -> list[Measurement]:
     """The objective, then what is reported beside it."""
-    sampling = bench.settings.sampling
     with bench.turn.shared():
         measured = measure_quality(images, judges=bench.inputs.judges, batch=bench.settings.objectives.fid.batch)
-    facts = {
-        "sampler": type(bench.inputs.base.scheduler).__name__,
-        "guidance": sampling.guidance,
-        "dtype": sampling.dtype,
-        "seed": order.seed,
-    }
-    return [replace(found, protocol={**found.protocol, **facts}) for found in measured]
+    return with_protocol(measured, bench.inputs.base.scheduler, bench.settings.sampling, seed=order.seed)
 
 
 def _keep(model: FlexDiT, images: Tensor, order: TrialOrder) -> None:

@@ -21,6 +21,7 @@ from flexsearch.trial.clock import Clock
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
 from flexsearch.trial.latency import time_images
 from flexsearch.trial.life import CHECKPOINT
+from flexsearch.trial.protocol import with_protocol
 from flexsearch.trial.workbench import Workbench, workbench
 
 
@@ -92,19 +93,12 @@ def _features(model: FlexDiT, order: TrialOrder, bench: Workbench, report: Repor
 
 def _quality(features: Tensor, order: TrialOrder, bench: Workbench) -> list[Measurement]:
     """The objective on all images, then on every block of them."""
-    judge, sampling = bench.inputs.judges[0], bench.settings.sampling
+    judge = bench.inputs.judges[0]
     judge = replace(judge, metrics=judge.metrics[:1])
-    facts = {
-        "sampler": type(bench.inputs.base.scheduler).__name__,
-        "guidance": sampling.guidance,
-        "dtype": sampling.dtype,
-        "seed": order.seed,
-    }
     measured = []
     for num in BLOCKS:
         for index, block in enumerate(features.tensor_split(num)):
             with bench.turn.shared():
                 (found,) = measure_features(block, judge=judge)
-            name = block_name(found.name, index, num)
-            measured.append(replace(found, name=name, protocol={**found.protocol, **facts}))
-    return measured
+            measured.append(replace(found, name=block_name(found.name, index, num)))
+    return with_protocol(measured, bench.inputs.base.scheduler, bench.settings.sampling, seed=order.seed)

@@ -25,15 +25,31 @@ def train_resumably(training: Training, checkpoint: Path, *, save_every: int, re
     Raises:
         KeyboardInterrupt: after the update that was being done, which is saved.
     """
+    resume(training, checkpoint)
+    train_on(training, checkpoint, save_every=save_every, report=report)
+
+
+def resume(training: Training, checkpoint: Path) -> int:
+    """Takes up the state in `checkpoint` if it is there; gives the number of updates done."""
     if checkpoint.exists():
-        training.load_state_dict(torch.load(checkpoint, weights_only=True))
+        training.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu"))
+    return training.num_done
+
+
+def train_on(training: Training, checkpoint: Path, *, save_every: int, report: Callable[[Step], None]) -> None:
+    """Trains to the last update from wherever the run is, with checkpoints, as `train_resumably` does.
+
+    Of several processes the first one writes, and an interrupt of one stops them all after the same update.
+    """
     with held_interrupt() as interrupted:
         for step in training.run():
             report(step)
-            if interrupted() or (step.update % save_every == 0 and step.update < training.optimisation.updates):
+            stops = training.share.any_process(interrupted())
+            is_due = step.update % save_every == 0 and step.update < training.optimisation.updates
+            if (stops or is_due) and training.share.rank == 0:
                 with replacing(checkpoint) as temporary:
                     torch.save(training.state_dict(), temporary)
-            if interrupted():
+            if stops:
                 raise KeyboardInterrupt
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,25 +24,39 @@ _FILE = "trial.json"
 
 
 @settings
-class TrialSettings:
-    """The parts of a configuration that a trial reads.
+class InputSettings:
+    """What is trained and judged, on what, and how it is measured.
 
     Attributes:
         base: the dense base.
-        data: what trials are fine-tuned on.
-        space: the search space as written in YAML.
+        data: what is trained on.
         objectives: what is measured.
         sampling: how images are drawn.
+    """
+
+    base: BaseSettings
+    data: DataSettings
+    objectives: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+
+    @property
+    def inputs(self) -> "InputSettings":
+        """These four parts alone."""
+        return InputSettings(**{spec.name: getattr(self, spec.name) for spec in fields(InputSettings)})
+
+
+@settings
+class TrialSettings(InputSettings):
+    """The parts of a configuration that a trial reads.
+
+    Attributes:
+        space: the search space as written in YAML.
         warm_start: the shared elastic fine-tune that trials start from; None starts them from the base.
         trial: each trial's own fine-tune.
         early_stopping: where trials are compared on their way; None trains every trial to the end.
     """
 
-    base: BaseSettings
-    data: DataSettings
     space: Mapping[str, Any]
-    objectives: ObjectiveSettings = field(default_factory=ObjectiveSettings)
-    sampling: SamplingSettings = field(default_factory=SamplingSettings)
     warm_start: FineTune | None = None
     trial: FineTune = field(default_factory=lambda: FineTune(updates=1000))
     early_stopping: EarlyStopping | None = None

@@ -1,0 +1,111 @@
+"""The model card: `README.md` of an exported model, with the front matter that the Hugging Face hub reads."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+
+from flexsearch import __version__
+from flexsearch.export.licence import base_licence
+from flexsearch.export.recipe import Recipe
+from flexsearch.measurement import Measurement
+from flexsearch.models.settings import BaseSettings, base_shape
+from flexsearch.paths import PREFIX
+from flexsearch.report.trial_page import draw_schedule, measurement_table
+
+CARD = "README.md"
+
+
+def write_card(recipe: Recipe, *, made: str, measured: Mapping[str, Iterable[Measurement]]) -> str:
+    """The card's text.
+
+    Args:
+        recipe: of the model.
+        made: how its weights came about, in whole sentences.
+        measured: measurements with their protocols, by when they were made.
+    """
+    base, chosen = recipe.base, recipe.chosen
+    found_by = recipe.found_by or {}
+    source = f"\n\nFound by a search: {_listed(found_by)}." if found_by else ""
+    drawn = "\n".join(draw_schedule(chosen.schedule, base_shape(base).grid))
+    tables = "\n\n".join(f"### {_heading(when)}\n\n{measurement_table(found)}" for when, found in measured.items())
+    return f"""---
+{yaml.safe_dump(_front_matter(base), sort_keys=False).strip()}
+---
+
+# {chosen.schedule}
+
+A density schedule of the diffusion transformer `{base.checkpoint}`, for {chosen.sampler_steps} sampler steps: in every
+band of diffusion time it says which role each block plays and on how many tokens. Digest `{chosen.digest}`.{source}
+
+{made}
+
+## Schedule
+
+Rows are bands of diffusion time (0 is data, 1 is noise), columns are blocks, numbers are tokens.
+
+```
+{drawn}
+```
+
+## Measurements
+
+{tables or "None were made."}
+
+## Use
+
+```python
+from flexsearch.models.flexdit import FlexDiT
+
+model = FlexDiT.from_pretrained("transformer")  # in this folder
+```
+
+```
+flexsearch sample . --out samples.png
+flexsearch train recipe.yaml --out trained
+```
+
+`scheduler/` is the base's own, `candidate.json` the schedule, `recipe.yaml` how to train it further.
+
+## Licence
+
+{_licence_sentence(base)}
+
+Written by flexsearch {__version__}.
+"""
+
+
+def _front_matter(base: BaseSettings) -> dict[str, Any]:
+    licence = base_licence(base)
+    values: dict[str, Any] = (
+        {"license": licence}
+        if licence
+        else {"license": "other", "license_name": "see-base", "license_link": base.checkpoint}
+    )
+    if not base.checkpoint.startswith((PREFIX, ".", "/", "~")):
+        values["base_model"] = base.checkpoint
+    tags = {"dit": "unconditional-image-generation", "pixart": "text-to-image", "latte": "text-to-video"}
+    return {
+        **values,
+        "pipeline_tag": tags[base.backbone],
+        "library_name": "diffusers",
+        "tags": ["diffusion-transformer", base.backbone, "token-density-schedule", "flexsearch"],
+    }
+
+
+def _licence_sentence(base: BaseSettings) -> str:
+    licence = base_licence(base)
+    if licence is None:
+        return (
+            f"The weights are derived from those of `{base.checkpoint}`, which declares no licence that flexsearch "
+            "could read: see there before you use or publish them."
+        )
+    return f"The weights are derived from those of `{base.checkpoint}` and are under its licence, `{licence}`."
+
+
+def _heading(when: str) -> str:
+    return when[:1].upper() + when[1:]
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} `{value}`" for key, value in values.items())

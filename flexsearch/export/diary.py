@@ -1,0 +1,120 @@
+"""What a training run writes and tells as it goes: `training.csv`, `evaluations.json`, and a log elsewhere if asked.
+
+Both files are cut back to the checkpoint when a run resumes: what a process wrote after it and died is done again.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flexsearch.diffusion.training import Step
+from flexsearch.export.processes import Processes
+from flexsearch.export.recipe import Recipe
+from flexsearch.files import write_atomically
+from flexsearch.measurement import Measurement
+from flexsearch.objectives.settings import fid_name
+
+TRAINING_LOG = "training.csv"
+EVALUATIONS = "evaluations.json"
+
+Evaluations = dict[int, list[Measurement]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingNews:
+    """What a run tells while it goes on.
+
+    Attributes:
+        update: updates done so far.
+        loss: of the whole batch; None before the first update.
+        images_per_s: of all processes together, since the last news.
+        measured: quality of the averaged weights, where it was measured after this update.
+    """
+
+    update: int
+    loss: float | None = None
+    images_per_s: float | None = None
+    measured: tuple[Measurement, ...] = ()
+
+
+class Diary:
+    """The diary of one run, kept by its first process; the others' stay empty.
+
+    Args:
+        out: folder of the run.
+        recipe: what is trained.
+        processes: this process and its peers.
+        report: told everything.
+        resumed_at: updates of the checkpoint that the run goes on from; 0 begins a new diary.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        recipe: Recipe,
+        processes: Processes,
+        report: Callable[[TrainingNews], None],
+        *,
+        resumed_at: int,
+    ) -> None:
+        self.out, self.recipe, self.processes, self.report = out, recipe, processes, report
+        self.evaluations: Evaluations = {}
+        quality = [
+            fid_name(name, metric) for name, metrics in recipe.objectives.fid.metrics.items() for metric in metrics
+        ]
+        self.columns = ["update", "loss", "learning_rate", "images_per_s", *quality]
+        if processes.is_first:
+            self.evaluations = {
+                at: found for at, found in read_evaluations(out).items() if resumed_at and at <= resumed_at
+            }
+            kept = [row for row in read_log(out) if resumed_at and int(row["update"]) <= resumed_at]
+            lines = [self.columns, *([row[name] for name in self.columns] for row in kept)]
+            write_atomically(out / TRAINING_LOG, "".join(",".join(line) + "\n" for line in lines))
+            processes.start_log(out.resolve().name, {"schedule": str(recipe.chosen), "base": recipe.base.checkpoint})
+
+    def add(self, step: Step, measured: Sequence[Measurement], *, learning_rate: float, seconds: float) -> None:
+        """One update, which took `seconds`, and what was measured after it. Update 0 is the start, without training."""
+        if not self.processes.is_first:
+            return
+        values = {found.name: found.value for found in measured}
+        if step.update:
+            speed = self.recipe.training.batch / seconds
+            values |= {"loss": step.loss, "learning_rate": learning_rate, "images_per_s": round(speed, 2)}
+        if measured:
+            self.evaluations[step.update] = list(measured)
+            kept = [
+                {"update": at, "measured": [one.to_dict() for one in found]} for at, found in self.evaluations.items()
+            ]
+            write_atomically(self.out / EVALUATIONS, json.dumps(kept, indent=2))
+        row: Mapping[str, float] = {"update": step.update, **values}
+        with (self.out / TRAINING_LOG).open("a") as file:
+            file.write(",".join(str(row.get(name, "")) for name in self.columns) + "\n")
+        self.processes.log(values, step.update)
+        self.report(
+            TrainingNews(
+                update=step.update,
+                loss=values.get("loss"),
+                images_per_s=values.get("images_per_s"),
+                measured=tuple(measured),
+            )
+        )
+
+
+def read_log(out: Path) -> list[dict[str, str]]:
+    """The whole lines of a run's `training.csv`; a last one that a crash cut short is left out."""
+    path = out / TRAINING_LOG
+    if not path.exists():
+        return []
+    *whole, _ = path.read_text().split("\n")
+    return list(csv.DictReader(whole))
+
+
+def read_evaluations(out: Path) -> Evaluations:
+    """What a run has measured, by updates done."""
+    path = out / EVALUATIONS
+    if not path.exists():
+        return {}
+    rows = json.loads(path.read_text())
+    return {row["update"]: [Measurement.from_dict(found) for found in row["measured"]] for row in rows}

@@ -1,0 +1,54 @@
+"""The quality of a model in training, measured as the search measured its trials, so that the numbers compare.
+
+The processes draw the batches in turn and the first one judges all features. Batches are the search's own, so the value
+does not depend on the number of processes.
+"""
+
+import torch
+from torch import Tensor
+
+from flexsearch.data.images import to_uint8
+from flexsearch.diffusion.sampling import generate
+from flexsearch.export.processes import Processes
+from flexsearch.export.recipe import Recipe
+from flexsearch.measurement import Measurement
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.quality import measure_features
+from flexsearch.trial.inputs import Inputs
+from flexsearch.trial.protocol import with_protocol
+
+
+def evaluate(model: FlexDiT, recipe: Recipe, inputs: Inputs, processes: Processes) -> list[Measurement]:
+    """The recipe's metrics, the objective first; nothing in all processes but the first. Leaves the model in eval mode.
+
+    Raises:
+        UserError: too few images.
+    """
+    fid, share = recipe.objectives.fid, processes.share(1)
+    drawn = generate(
+        model.eval(),
+        inputs.base.scheduler,
+        conditions=inputs.data.conditions,
+        num_images=fid.images,
+        batch=fid.batch,
+        sampler_steps=recipe.chosen.sampler_steps,
+        seed=recipe.evaluation_seed,
+        settings=recipe.sampling,
+        rank=share.rank,
+        num_processes=share.num_processes,
+    )
+    features: list[tuple[int, list[Tensor]]] = []  # of every extractor, by the number of the batch
+    for turn, batch in enumerate(drawn):
+        images = to_uint8(inputs.decode(batch)).cpu()
+        rows = [extract_features(images, extractor=judge.extractor, batch=fid.batch) for judge in inputs.judges]
+        features.append((turn * share.num_processes + share.rank, rows))
+    features = sorted(processes.gathered(features), key=lambda numbered: numbered[0])
+    if not processes.is_first:
+        return []
+    measured = [
+        found
+        for index, judge in enumerate(inputs.judges)
+        for found in measure_features(torch.cat([rows[index] for _, rows in features]), judge=judge)
+    ]
+    return with_protocol(measured, inputs.base.scheduler, recipe.sampling, seed=recipe.evaluation_seed)

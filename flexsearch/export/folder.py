@@ -1,0 +1,67 @@
+"""The exported format: a folder that `FlexDiT.from_pretrained` and diffusers read, with schedule, recipe and card.
+
+`transformer/` (configuration, safetensors), `scheduler/`, `candidate.json`, `recipe.yaml`, `README.md`. It is written
+beside its place, read back, and compared with the model in memory before any of it gets its name.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flexsearch.data.conditions import random_condition
+from flexsearch.errors import FlexsearchError
+from flexsearch.export.card import CARD
+from flexsearch.export.recipe import RECIPE, Recipe
+from flexsearch.models.flexdit import FlexDiT
+
+CANDIDATE = "candidate.json"
+TRANSFORMER = "transformer"
+PIECES = (TRANSFORMER, "scheduler", RECIPE, CARD, CANDIDATE)
+"""In the order in which they get their names: a folder with a candidate is whole."""
+
+
+@contextmanager
+def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, card: str) -> Iterator[Path]:
+    """A verified folder beside the path `beside`; the block moves it, or its pieces, to their place.
+
+    Raises:
+        FlexsearchError: what was written does not give the same model back.
+    """
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{beside.name}.", dir=beside.parent))
+    try:
+        model.save_pretrained(temporary / TRANSFORMER, safe_serialization=True)
+        scheduler.save_pretrained(temporary / "scheduler")
+        (temporary / RECIPE).write_text(recipe.to_yaml())
+        (temporary / CARD).write_text(card)
+        (temporary / CANDIDATE).write_text(json.dumps(recipe.chosen.to_dict(), indent=2))
+        _verify(model, temporary / TRANSFORMER, recipe)
+        temporary.chmod(0o755)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _verify(model: FlexDiT, folder: Path, recipe: Recipe) -> None:
+    """The model read back has the recipe's schedule and gives the same output to the bit, in every stage."""
+    rebuilt = FlexDiT.from_pretrained(folder).to(model.device).eval()
+    if rebuilt.schedule.digest != recipe.chosen.schedule.digest:
+        raise FlexsearchError(f"the exported schedule is {rebuilt.schedule}, not {recipe.chosen.schedule}")
+    generator = torch.Generator().manual_seed(0)
+    noisy = torch.randn(2, *model.shape.sample_size, generator=generator).to(model.device)
+    condition = random_condition(model.shape, batch=2, generator=generator)
+    condition = {name: value.to(model.device) for name, value in condition.items()}
+    with torch.inference_mode():
+        for stage, low in enumerate(model.plan().timetable.edges[:-1]):
+            timestep = torch.full((2,), low * 1000, device=model.device)
+            expected, found = (one(noisy, timestep, stage=stage, **condition).sample for one in (model.eval(), rebuilt))
+            if not torch.equal(expected, found):
+                raise FlexsearchError(
+                    f"the exported model differs by {(expected - found).abs().max():.3g} in stage {stage}"
+                )

@@ -1,0 +1,42 @@
+"""The licence of a dense base, as far as it is declared: derived weights are under it."""
+
+from pathlib import Path
+
+import yaml
+from huggingface_hub import try_to_load_from_cache
+
+from flexsearch.models.settings import BaseSettings
+from flexsearch.paths import PREFIX, resolve_path
+
+_CARD = "README.md"
+_PUBLISHED = {  # in the model cards on huggingface.co, read in 2026
+    "facebook/DiT-XL-2-256": "cc-by-nc-4.0",
+    "facebook/DiT-XL-2-512": "cc-by-nc-4.0",
+    "PixArt-alpha/PixArt-XL-2-256x256": "openrail++",
+}
+
+
+def base_licence(base: BaseSettings) -> str | None:
+    """The licence's identifier on the Hugging Face hub; None where the base declares none that is known here.
+
+    Taken from the model card in the base's folder or in the hub's cache, else from what its publishers wrote there.
+    """
+    if base.checkpoint.startswith(PREFIX):
+        return "apache-2.0"  # our own, see the package's assets
+    folder = resolve_path(base.checkpoint)
+    found = folder / _CARD if folder.is_dir() else try_to_load_from_cache(base.checkpoint, _CARD, base.revision)
+    declared = _declared(Path(found)) if isinstance(found, str | Path) and Path(found).is_file() else None
+    return declared or _PUBLISHED.get(base.checkpoint)
+
+
+def _declared(card: Path) -> str | None:
+    """`license` in the front matter of a model card."""
+    text = card.read_text(errors="replace")
+    if not text.startswith("---\n"):
+        return None
+    try:
+        values = yaml.safe_load(text.split("\n---", 1)[0].removeprefix("---\n"))
+    except yaml.YAMLError:
+        return None  # a card that cannot be read declares nothing
+    found = values.get("license") if isinstance(values, dict) else None
+    return found if isinstance(found, str) else None

@@ -1,0 +1,138 @@
+"""The training recipe: `recipe.yaml` of an exported model. Its defaults are the paper's (arXiv 2412.06028, section 4).
+
+Paths mean what they do in a search space: those of data, references and checkpoints are relative to where the user
+stands. Only `start` is relative to the recipe, so that an exported folder can be moved.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from annotated_types import Ge, Gt, Le
+from pydantic import TypeAdapter
+
+from flexsearch.diffusion.optimisation import Optimisation
+from flexsearch.errors import UserError
+from flexsearch.models.settings import base_shape
+from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.plan import lower
+from flexsearch.settings import Count, PositiveCount, settings
+from flexsearch.settings_file import checked, read_values
+from flexsearch.trial.settings import InputSettings
+
+RECIPE = "recipe.yaml"
+BASE = "base"
+
+CHANGES_NO_RESULT = frozenset(
+    {
+        "training.gradient_accumulation",
+        "training.gradient_checkpointing",
+        "training.save_every",
+        "training.evaluate_every",
+        "training.log",
+    }
+)
+"""Fields that may differ between a run and its resumption: gradients stay the same up to rounding."""
+
+
+@settings
+class LongTraining(Optimisation):
+    """The long fine-tune of a schedule.
+
+    Attributes:
+        seed: of order, times, noise and label dropout.
+        label_dropout: fraction of conditions replaced by "no condition".
+        gradient_accumulation: equal parts in which each process computes its share of a batch.
+        gradient_checkpointing: compute each block again on the way back rather than keep what it left: less memory, a
+            third more work.
+        save_every: updates between two checkpoints; what a crash can lose.
+        evaluate_every: updates between two measurements of quality, of which one comes before the first update and one
+            after the last; None measures nothing.
+        log: also send loss, speed and quality to TensorBoard (`OUT/logs`) or Weights & Biases.
+    """
+
+    updates: Count = 400_000
+    batch: PositiveCount = 256
+    max_gradient_norm: Annotated[float, Gt(0)] | None = None
+    seed: int = 0
+    label_dropout: Annotated[float, Ge(0), Le(1)] = 0.1
+    gradient_accumulation: PositiveCount = 1
+    gradient_checkpointing: bool = False
+    save_every: PositiveCount = 1000
+    evaluate_every: PositiveCount | None = 20_000
+    log: Literal["none", "tensorboard", "wandb"] = "none"
+
+
+@settings
+class Recipe(InputSettings):
+    """A whole recipe.
+
+    Attributes:
+        candidate: the density schedule and its sampler steps.
+        start: where training begins: a folder of weights, relative to the recipe, or "base", the dense base.
+        training: how weights are updated.
+        evaluation_seed: of the sampling noise of every measurement; the study's, so that values compare with its own.
+        found_by: the study and trial that found the schedule.
+        trained: updates done before, of a model that was already trained.
+    """
+
+    candidate: Mapping[str, Any]
+    start: str = "transformer"
+    training: LongTraining = field(default_factory=LongTraining)
+    evaluation_seed: int = 0
+    found_by: Mapping[str, Any] | None = None
+    trained: Count = 0
+
+    @property
+    def chosen(self) -> Candidate:
+        """The candidate.
+
+        Raises:
+            UserError: it is no schedule, or does not fit the base.
+        """
+        try:
+            found = Candidate.from_dict(self.candidate)
+            shape = base_shape(self.base)
+            lower(found.schedule, num_blocks=shape.num_blocks, grid=shape.grid)
+        except UserError as error:
+            raise error.under("candidate") from None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"is not a schedule with sampler_steps ({error})", field="candidate") from None
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        values: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
+        return values
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe, applies `key=value` overrides, and checks everything.
+
+    Args:
+        path: the file, or the exported folder that holds it.
+        overrides: such as "training.updates=1000".
+
+    Raises:
+        UserError: the file or a field is wrong; names it, the rule and the value.
+    """
+    recipe = checked(Recipe, read_values(path / RECIPE if path.is_dir() else path, overrides))
+    _ = recipe.chosen
+    return recipe
+
+
+def first_difference(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> str | None:
+    """The dotted name of the first field in which two recipes would train differently; None where none does."""
+    for key in [*one, *(key for key in other if key not in one)]:
+        name, here, there = prefix + str(key), one.get(key), other.get(key)
+        if isinstance(here, Mapping) and isinstance(there, Mapping):
+            found = first_difference(here, there, f"{name}.")
+            if found is not None:
+                return found
+        elif here != there and name not in CHANGES_NO_RESULT:
+            return name
+    return None

@@ -1,0 +1,199 @@
+"""The long training run of a recipe, top to bottom. Everything it leaves lies in its folder OUT.
+
+`training.yaml` (the recipe as it is trained), `training.csv`, `evaluations.json`, `checkpoint/` while it runs; at the
+end the pieces of an exported model, so that the result is drawn from, or trained further, like any other.
+"""
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from flexsearch.cpu_memory import keep_freed_memory
+from flexsearch.diffusion.batches import BatchStream
+from flexsearch.diffusion.training import Step, Training
+from flexsearch.errors import UserError
+from flexsearch.export.card import write_card
+from flexsearch.export.diary import Diary, Evaluations, TrainingNews
+from flexsearch.export.evaluation import evaluate
+from flexsearch.export.folder import CANDIDATE, PIECES, TRANSFORMER, written
+from flexsearch.export.processes import Processes
+from flexsearch.export.recipe import BASE, Recipe, first_difference
+from flexsearch.files import write_atomically
+from flexsearch.measurement import Measurement
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.process_lock import one_process
+from flexsearch.settings_file import read_values
+from flexsearch.trial.inputs import Inputs, load_inputs
+from flexsearch.trial.resumable import resume, train_on
+from flexsearch.trial.teacher import live_teacher
+
+TRAINED_BY = "training.yaml"
+CHECKPOINT = Path("checkpoint") / "training.checkpoint"
+
+
+def is_finished(out: Path, recipe: Recipe) -> bool:
+    """Whether OUT holds the trained model of this recipe.
+
+    Raises:
+        UserError: OUT is something else, or another recipe's; names the first field that differs.
+    """
+    if not (out / TRAINED_BY).exists():
+        if out.exists() and any(out.iterdir()):
+            raise UserError("exists already and is not a training run", field=str(out), nearest=f"{out}-trained")
+        return False
+    changed = first_difference(read_values(out / TRAINED_BY), recipe.to_dict())
+    if changed is not None:
+        raise UserError(
+            f"differs from the recipe that is trained in {out}; give it back its value, or train into another folder",
+            field=changed,
+            nearest=f"--out {out}-2",
+        )
+    return (out / CANDIDATE).exists() and not (out / CHECKPOINT).parent.exists()
+
+
+def train(
+    recipe: Recipe, *, folder: Path, out: Path, processes: Processes, report: Callable[[TrainingNews], None]
+) -> None:
+    """Trains a recipe into `out`, from its checkpoint if there is one. Every process calls this; the first one writes.
+
+    Args:
+        recipe: what to train and how.
+        folder: of the recipe; `recipe.start` lies below it.
+        out: folder of the run, which `is_finished` has looked at.
+        processes: this process and its peers.
+        report: called in the first process, after every update and measurement.
+
+    Raises:
+        UserError: an input is missing or does not fit; another process trains into `out`.
+        KeyboardInterrupt: after the update that was being done, which is saved.
+    """
+    share = processes.share(recipe.training.gradient_accumulation)
+    share.check(recipe.training.batch)
+    if not processes.is_first:
+        _train(recipe, folder, out, processes, report)
+        return
+    with one_process(out / "training.lock", doing="trained"):
+        _train(recipe, folder, out, processes, report)
+
+
+def _train(
+    recipe: Recipe, folder: Path, out: Path, processes: Processes, report: Callable[[TrainingNews], None]
+) -> None:
+    keep_freed_memory()
+    inputs = processes.first_then_others(lambda: load_inputs(recipe))
+    training = _training(recipe, folder, inputs, processes)
+    num_done = resume(training, out / CHECKPOINT)
+    if processes.is_first:
+        write_atomically(out / TRAINED_BY, recipe.to_yaml())
+    diary = Diary(out, recipe, processes, report, resumed_at=num_done)
+    since = time.perf_counter()
+
+    def after(step: Step) -> None:
+        nonlocal since
+        seconds = time.perf_counter() - since
+        measured = _measured(training, recipe, inputs, processes, at=step.update)
+        rate = recipe.training.learning_rate_at(max(step.update - 1, 0))
+        diary.add(step, measured, learning_rate=rate, seconds=seconds)
+        since = time.perf_counter()
+
+    if num_done == 0:
+        after(Step(update=0, loss=math.nan))
+
+    train_on(training, out / CHECKPOINT, save_every=recipe.training.save_every, report=after)
+    if processes.is_first:
+        _finish(_averaged(training), recipe, inputs, out, diary.evaluations)
+    processes.wait()
+
+
+def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes) -> Training:
+    settings, model = recipe.training, _start(recipe, folder, inputs)
+    if settings.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    stream = BatchStream(
+        data=inputs.data,
+        batch=settings.batch,
+        seed=settings.seed,
+        edges=model.schedule.timetable.edges,
+        label_dropout=settings.label_dropout,
+    )
+    return Training(
+        model,
+        process=inputs.process,
+        stream=stream,
+        optimisation=settings,
+        teacher=live_teacher(inputs.base.model) if settings.distillation else None,
+        share=processes.share(settings.gradient_accumulation),
+    )
+
+
+def _start(recipe: Recipe, folder: Path, inputs: Inputs) -> FlexDiT:
+    """The model at its first update: the weights that the recipe names, under its schedule."""
+    model: FlexDiT
+    if recipe.start == BASE:
+        model = inputs.base.model.clone()
+    else:
+        weights = folder / recipe.start
+        if not (weights / "config.json").is_file():
+            raise UserError(f"{weights} holds no model", field="start", nearest=BASE)
+        model = FlexDiT.from_pretrained(weights).to(inputs.device)
+        if model.shape != inputs.base.model.shape:
+            raise UserError(f"{weights} is not a model of {recipe.base.checkpoint}", field="start", nearest=BASE)
+    model.set_schedule(recipe.chosen.schedule)
+    model.drop_unused_merges()
+    return model
+
+
+def _averaged(training: Training) -> FlexDiT:
+    averaged = training.averaged
+    assert isinstance(averaged, FlexDiT)
+    return averaged
+
+
+def _measured(
+    training: Training, recipe: Recipe, inputs: Inputs, processes: Processes, *, at: int
+) -> list[Measurement]:
+    """The averaged weights' quality, where one is due after `at` updates."""
+    every, last = recipe.training.evaluate_every, recipe.training.updates
+    if every is None or (at % every and at != last):
+        return []
+    return evaluate(_averaged(training), recipe, inputs, processes)
+
+
+def _finish(model: FlexDiT, recipe: Recipe, inputs: Inputs, out: Path, evaluations: Evaluations) -> None:
+    """The exported model: written and verified beside, then moved to its place piece by piece; then the run is over."""
+    updates = recipe.training.updates
+    trained = replace(recipe, start=TRANSFORMER, trained=recipe.trained + updates)
+    measured = {
+        "before training" if at == 0 else f"after {at} updates": found
+        for at, found in evaluations.items()
+        if at in (0, updates)
+    }
+    card = write_card(trained, made=_made(recipe), measured=measured)
+    scheduler = inputs.base.scheduler
+    with written(out / "final", model=model, scheduler=scheduler, recipe=trained, card=card) as folder:
+        for piece in PIECES:
+            if (out / piece).is_dir():  # of a process that died while it moved them
+                shutil.rmtree(out / piece)
+            (folder / piece).replace(out / piece)
+    shutil.rmtree((out / CHECKPOINT).parent, ignore_errors=True)
+
+
+def _made(recipe: Recipe) -> str:
+    how, before = (
+        recipe.training,
+        f" It had been trained for {recipe.trained} updates before." if recipe.trained else "",
+    )
+    start = (
+        "the dense base's weights" if recipe.start == BASE else "the averaged weights of the search's short fine-tune"
+    )
+    if recipe.trained and recipe.start != BASE:
+        start = "the weights of an earlier training"
+    taught = f", taught by the dense base (weight {how.distillation:g})" if how.distillation else ""
+    return (
+        f"Trained for {how.updates} updates of batch {how.batch} on `{recipe.data.name}`, from {start}{taught}: AdamW "
+        f"at {how.learning_rate:g} ({how.decay}), seed {how.seed}. These are the averaged weights (decay "
+        f"{how.ema_decay:g}).{before} `training.yaml` is the recipe, `training.csv` the loss of every update."
+    )

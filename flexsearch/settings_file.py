@@ -1,0 +1,83 @@
+"""A YAML file of settings: read, overridden by `key=value`, and checked. Every error names the field's path."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from flexsearch.errors import UserError
+
+T = TypeVar("T")
+
+
+def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The mapping in a YAML file, after `key=value` overrides.
+
+    Raises:
+        UserError: the file is not there or not a mapping, or an override cannot be applied.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", field=str(path)) from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"is not YAML ({' '.join(str(error).split())})", field=str(path)) from None
+    if not isinstance(values, dict):
+        raise UserError(f"must be a mapping, but got {type(values).__name__}", field=str(path))
+    for override in overrides:
+        _override(values, override)
+    return values
+
+
+def checked(kind: type[T], values: Mapping[str, Any]) -> T:
+    """The settings of class `kind` that `values` spell.
+
+    Raises:
+        UserError: a field is unknown, missing or wrong; names it, the rule and the value.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise _first_error(error, kind) from None
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise UserError(f"must be key=value, but got {override!r}", field="--set", nearest="--set search.trials=20")
+    *parents, last = key.split(".")
+    place: Any = values
+    for name in parents:
+        place = place[int(name)] if isinstance(place, list) and name.isdigit() else place.setdefault(name, {})
+        if not isinstance(place, dict | list):
+            raise UserError(f"{name} is a value and has no fields", field=f"--set {key}")
+    try:
+        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(text)
+    except (ValueError, IndexError, yaml.YAMLError):
+        raise UserError(f"cannot be set to {text!r}", field=f"--set {key}") from None
+
+
+def _first_error(error: ValidationError, kind: type[Any]) -> UserError:
+    found = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in found["loc"])
+    if found["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        *_, name = found["loc"]
+        close = difflib.get_close_matches(str(name), _all_fields(kind), n=1)
+        return UserError("is not a known field", field=path, nearest=close[0] if close else None)
+    if found["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return UserError("is missing", field=path)
+    message = found["msg"].replace("Input should be", "must be")
+    return UserError(f"{message}, but got {found['input']!r}", field=path)
+
+
+def _all_fields(kind: type[Any]) -> list[str]:
+    names: set[str] = set()
+    schema = TypeAdapter(kind).json_schema()
+    for part in (schema, *schema.get("$defs", {}).values()):
+        names |= set(part.get("properties", {}))
+    return sorted(names)
