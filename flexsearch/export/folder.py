@@ -1,7 +1,8 @@
 """The exported format: a folder that `FlexDiT.from_pretrained` and diffusers read, with schedule, recipe and card.
 
-`transformer/` (configuration, safetensors), `scheduler/`, `candidate.json`, `recipe.yaml`, `README.md`. It is written
-beside its place, read back, and compared with the model in memory before any of it gets its name.
+`transformer/` (configuration, safetensors), `scheduler/`, `candidate.json`, `recipe.yaml`, `README.md`, and
+`model_index.json`, which makes it a diffusers pipeline, for models that read class labels. It is written beside its
+place, read back, and compared with the model in memory before any of it gets its name.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from flexsearch.data.conditions import random_condition
+from flexsearch.diffusion.pipeline import write_pipeline
 from flexsearch.errors import FlexsearchError
 from flexsearch.export.card import CARD
 from flexsearch.export.recipe import RECIPE, Recipe
@@ -22,7 +24,7 @@ from flexsearch.models.flexdit import FlexDiT
 
 CANDIDATE = "candidate.json"
 TRANSFORMER = "transformer"
-PIECES = (TRANSFORMER, "scheduler", RECIPE, CARD, CANDIDATE)
+_PIECES = (TRANSFORMER, "scheduler", "model_index.json", RECIPE, CARD, CANDIDATE)
 """In the order in which they get their names: a folder with a candidate is whole."""
 
 
@@ -41,11 +43,22 @@ def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, car
         (temporary / RECIPE).write_text(recipe.to_yaml())
         (temporary / CARD).write_text(card)
         (temporary / CANDIDATE).write_text(json.dumps(recipe.chosen.to_dict(), indent=2))
+        write_pipeline(temporary, sampler_steps=recipe.chosen.sampler_steps)
         _verify(model, temporary / TRANSFORMER, recipe)
         temporary.chmod(0o755)
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def move_pieces(source: Path, target: Path) -> None:
+    """Moves a written model into a folder that has other files too, piece by piece, and over what a process left that
+    died while it did that."""
+    for piece in _PIECES:
+        if (target / piece).is_dir() and (source / piece).exists():
+            shutil.rmtree(target / piece)
+        if (source / piece).exists():
+            (source / piece).replace(target / piece)
 
 
 def _verify(model: FlexDiT, folder: Path, recipe: Recipe) -> None:

@@ -18,7 +18,7 @@ from flexsearch.errors import UserError
 from flexsearch.export.card import write_card
 from flexsearch.export.diary import Diary, Evaluations, TrainingNews
 from flexsearch.export.evaluation import evaluate
-from flexsearch.export.folder import CANDIDATE, PIECES, TRANSFORMER, written
+from flexsearch.export.folder import CANDIDATE, TRANSFORMER, move_pieces, written
 from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import BASE, Recipe, first_difference
 from flexsearch.files import write_atomically
@@ -174,10 +174,7 @@ def _finish(model: FlexDiT, recipe: Recipe, inputs: Inputs, out: Path, evaluatio
     card = write_card(trained, made=_made(recipe), measured=measured)
     scheduler = inputs.base.scheduler
     with written(out / "final", model=model, scheduler=scheduler, recipe=trained, card=card) as folder:
-        for piece in PIECES:
-            if (out / piece).is_dir():  # of a process that died while it moved them
-                shutil.rmtree(out / piece)
-            (folder / piece).replace(out / piece)
+        move_pieces(folder, out)
     shutil.rmtree((out / CHECKPOINT).parent, ignore_errors=True)
 
 
