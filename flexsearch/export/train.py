@@ -131,7 +131,6 @@ def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes
 
 def _start(recipe: Recipe, folder: Path, inputs: Inputs) -> FlexDiT:
     """The model at its first update: the weights that the recipe names, under its schedule."""
-    model: FlexDiT
     if recipe.start == BASE:
         model = inputs.base.model.clone()
     else:
@@ -143,6 +142,7 @@ def _start(recipe: Recipe, folder: Path, inputs: Inputs) -> FlexDiT:
             raise UserError(f"{weights} is not a model of {recipe.base.checkpoint}", field="start", nearest=BASE)
     model.set_schedule(recipe.chosen.schedule)
     model.drop_unused_merges()
+    assert isinstance(model, FlexDiT)
     return model
 
 
