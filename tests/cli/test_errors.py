@@ -1,5 +1,6 @@
 """Bad input gets one clear line and exit status 2: field, rule, value, nearest legal one. Never a traceback."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,14 @@ def test_our_own_fault_is_exit_status_1_with_a_log(
     assert "internal error: ZeroDivisionError: ours" in outcome.err
     log = Path(outcome.err.strip().rsplit(" ", 1)[1])
     assert "Traceback" in log.read_text()
+
+
+def test_graphs_need_their_libraries_before_anything_is_exported(
+    flexsearch: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None if name == "onnxscript" else find(name, *_))
+    outcome = flexsearch("export", tmp_path / "run", 1, tmp_path / "out", "--onnx", "--torch-export")
+    assert outcome.code == 2
+    assert 'error: --onnx: onnxscript is not installed; pip install "flexsearch[onnx]"' in outcome.err
+    assert not (tmp_path / "out").exists()

@@ -186,7 +186,9 @@ def test_latents_are_decoded_as_diffusers_own_pipeline_does(tmp_path: Path) -> N
     folder = exported(FlexDiT.from_base(base), DDIMScheduler(), tmp_path / "out")
     vae = tiny_vae()
     vae.register_to_config(shift_factor=0.0)  # diffusers' pipeline does not read it
-    own = quiet(DiTPipeline(transformer=FlexDiT.from_pretrained(folder), vae=vae, scheduler=DDIMScheduler()))
+    DiTPipeline(transformer=base, vae=vae, scheduler=DDIMScheduler()).save_pretrained(tmp_path / "published")
+    own = quiet(DiTPipeline.from_pretrained(tmp_path / "published", transformer=FlexDiT.from_pretrained(folder)))
+    assert isinstance(own.transformer, FlexDiT)
     ours = quiet(FlexDiTPipeline.from_pretrained(folder, vae=vae))
     expected, found = (
         pipeline([3, 9], 4.0, generator=torch.Generator().manual_seed(0), num_inference_steps=3, output_type="pt")
