@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from flexsearch.cpu_memory import keep_freed_memory
 from flexsearch.diffusion.batches import BatchStream
@@ -131,25 +132,27 @@ def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes
 
 def _start(recipe: Recipe, folder: Path, inputs: Inputs) -> FlexDiT:
     """The model at its first update: the weights that the recipe names, under its schedule."""
+    model: FlexDiT
     if recipe.start == BASE:
         model = inputs.base.model.clone()
     else:
         weights = folder / recipe.start
         if not (weights / "config.json").is_file():
             raise UserError(f"{weights} holds no model", field="start", nearest=BASE)
-        model = FlexDiT.from_pretrained(weights).to(inputs.device)
+        saved: FlexDiT = FlexDiT.from_pretrained(weights)
+        saved.to(inputs.device)
+        model = saved
         if model.shape != inputs.base.model.shape:
             raise UserError(f"{weights} is not a model of {recipe.base.checkpoint}", field="start", nearest=BASE)
     model.set_schedule(recipe.chosen.schedule)
     model.drop_unused_merges()
-    assert isinstance(model, FlexDiT)
     return model
 
 
 def _averaged(training: Training) -> FlexDiT:
-    averaged = training.averaged
-    assert isinstance(averaged, FlexDiT)
-    return averaged
+    averaged: Any = training.averaged
+    model: FlexDiT = averaged
+    return model
 
 
 def _measured(
