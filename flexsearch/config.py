@@ -37,9 +37,11 @@ class RunConfig(TrialSettings):
 
     @property
     def trial_settings(self) -> TrialSettings:
+        """The part that trials read."""
         return TrialSettings(**{spec.name: getattr(self, spec.name) for spec in fields(TrialSettings)})
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values, defaults included."""
         values: dict[str, Any] = TypeAdapter(RunConfig).dump_python(self, mode="json")
         return values
 

@@ -37,6 +37,7 @@ class Measurement:
     protocol: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values; `from_dict` is the inverse."""
         return {
             "name": self.name,
             "value": self.value,
@@ -47,4 +48,5 @@ class Measurement:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Measurement":
+        """Builds a measurement from JSON values."""
         return cls(**values)

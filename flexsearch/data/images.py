@@ -27,9 +27,11 @@ class ImageSet:
 
     @property
     def conditions(self) -> ClassConditions:
+        """Class labels in turn, and "no label"."""
         return ClassConditions(num_classes=self.num_classes)
 
     def condition(self, indices: Tensor) -> Condition:
+        """The labels of the images at `indices`."""
         return self.conditions.of_labels(self.labels[indices])
 
     def clean(self, indices: Tensor) -> Tensor:

@@ -136,6 +136,7 @@ class Training:
         return self.stream.at(update, self.share.rows(self.stream.batch)).to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
+        """All that resuming needs: weights, their averages, the optimiser, how many updates are done."""
         return {
             "num_done": self.num_done,
             "model": self.model.state_dict(),
@@ -144,6 +145,7 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict`."""
         self.num_done = state["num_done"]
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])

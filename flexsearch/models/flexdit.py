@@ -134,10 +134,12 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @property
     def shape(self) -> TransformerShape:
+        """The base's sizes, which decide what it costs."""
         return self._parts.shape
 
     @property
     def schedule(self) -> DensitySchedule:
+        """The schedule that routes the blocks now."""
         return self._schedule
 
     def set_schedule(self, schedule: DensitySchedule) -> None:

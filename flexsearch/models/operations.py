@@ -34,6 +34,7 @@ class Merge(nn.Module):
             self.dense.bias.zero_()
 
     def forward(self, sparse: Tensor, dense: Tensor, *, sparse_grid: TokenGrid, grid: TokenGrid) -> Tensor:
+        """(B, M, C) sparse and (B, N, C) dense tokens to (B, N, C) merged ones."""
         merged: Tensor = upsample(self.sparse(sparse), sparse_grid, grid) + self.dense(dense)  # (B, N, C)
         return merged
 

@@ -25,6 +25,7 @@ class FeatureStatistics:
 
     @property
     def digest(self) -> str:
+        """Identifies mean and covariance."""
         return short_digest([float(self.mean.sum()), float(np.trace(self.covariance)), self.mean.shape[0]])
 
     def save(self, path: Path) -> None:

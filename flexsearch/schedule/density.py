@@ -30,6 +30,7 @@ class DensitySchedule:
 
     @classmethod
     def all_dense(cls, num_blocks: int) -> "DensitySchedule":
+        """The schedule that changes nothing."""
         return cls(segments=(Dense(depth=num_blocks),))
 
     @property
@@ -39,14 +40,17 @@ class DensitySchedule:
 
     @property
     def num_blocks(self) -> int:
+        """Blocks of the model that it is for."""
         return len(self.roles)
 
     @property
     def has_sparse_tokens(self) -> bool:
+        """Whether any block works on sparse tokens."""
         return "recover" in self.roles
 
     @property
     def is_dense(self) -> bool:
+        """Whether every block is the base's own."""
         return set(self.roles) == {"dense"}
 
     @property
@@ -110,13 +114,16 @@ class Candidate:
 
     @property
     def digest(self) -> str:
+        """Identifies what the candidate does."""
         return short_digest({"schedule": self.schedule.digest, "sampler_steps": self.sampler_steps})
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values; `from_dict` is the inverse."""
         return {**self.schedule.to_dict(), "sampler_steps": self.sampler_steps}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Candidate":
+        """Builds a candidate from JSON values; raises `UserError` as `DensitySchedule.from_dict` does."""
         return cls(schedule=DensitySchedule.from_dict(values), sampler_steps=values["sampler_steps"])
 
     def __str__(self) -> str:

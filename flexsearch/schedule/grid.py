@@ -20,6 +20,7 @@ class TokenGrid:
 
     @property
     def num_tokens(self) -> int:
+        """Tokens on the grid."""
         return self.frames * self.height * self.width
 
     def pooled(self, side: int, frames: int | None = None) -> "TokenGrid":

@@ -31,6 +31,7 @@ class Plan:
         return tuple(operation.block for operation in self.stages[0] if operation.kind == kind)
 
     def stage_of(self, time: float) -> int:
+        """The stage that covers `time` in [0, 1]."""
         return self.timetable.stage_of(time)
 
 

@@ -46,6 +46,7 @@ class Pooling:
 
     @property
     def roles(self) -> tuple[Role, ...]:
+        """One role per block, bottom to top."""
         return _runs(("pool", self.depth))
 
 
@@ -61,6 +62,7 @@ class Dense:
 
     @property
     def roles(self) -> tuple[Role, ...]:
+        """One role per block, bottom to top."""
         return _runs(("dense", self.depth))
 
 
@@ -79,6 +81,7 @@ class Sdtm:
 
     @property
     def roles(self) -> tuple[Role, ...]:
+        """One role per block, bottom to top."""
         return _runs(("merge", self.merge), ("sparse", self.sparse), ("recover", 1), ("dense", self.dense))
 
 

@@ -42,6 +42,7 @@ class Timetable:
 
     @property
     def num_stages(self) -> int:
+        """Bands of diffusion time with a sparse grid of their own."""
         return len(self.grids)
 
     def to_dict(self) -> dict[str, Any]:

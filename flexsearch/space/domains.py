@@ -25,6 +25,7 @@ class Int:
 
     @property
     def values(self) -> tuple[int, ...]:
+        """Every value, rising."""
         return tuple(range(self.low, self.high + 1, self.step))
 
 
@@ -41,6 +42,7 @@ class Float:
 
     @property
     def values(self) -> None:
+        """None: there are too many to list."""
         return None
 
 

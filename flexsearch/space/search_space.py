@@ -68,6 +68,7 @@ class SearchSpace:
         )
 
     def plan(self, schedule: DensitySchedule) -> Plan:
+        """What a schedule lowers to on the model of this space."""
         return lower(schedule, num_blocks=self.num_blocks, grid=self.grid)
 
     def choices(self) -> Iterator[dict[str, Value]]:

@@ -49,6 +49,7 @@ class TrialRecord:
 
     @property
     def digest(self) -> str:
+        """Of the candidate."""
         return self.candidate.digest
 
 

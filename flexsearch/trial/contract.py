@@ -45,6 +45,7 @@ class TrialOrder:
         return folder / (f"seed-{self.seed}" if self.updates is None else f"updates-{self.updates}")
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values; `from_dict` is the inverse."""
         return {
             "number": self.number,
             "candidate": self.candidate.to_dict(),
@@ -58,6 +59,7 @@ class TrialOrder:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialOrder":
+        """Builds an order from JSON values."""
         candidate, run_dir = Candidate.from_dict(values["candidate"]), Path(values["run_dir"])
         return cls(**{**values, "candidate": candidate, "run_dir": run_dir})
 
@@ -86,12 +88,14 @@ class TrialResult:
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values; `from_dict` is the inverse."""
         values = asdict(self)
         values["measurements"] = {name: found.to_dict() for name, found in self.measurements.items()}
         return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialResult":
+        """Builds a result from JSON values."""
         measurements = {name: Measurement.from_dict(found) for name, found in values["measurements"].items()}
         curves = {
             name: tuple((int(update), float(value)) for update, value in values.get(name, ()))
@@ -114,10 +118,12 @@ class Progress:
     so_far: TrialResult | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values; `from_dict` is the inverse."""
         return {**asdict(self), "so_far": None if self.so_far is None else self.so_far.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Progress":
+        """Builds a progress from JSON values."""
         so_far = values["so_far"]
         return cls(**{**values, "so_far": None if so_far is None else TrialResult.from_dict(so_far)})
 

@@ -63,18 +63,22 @@ class TrialSettings(InputSettings):
 
     @property
     def shape(self) -> TransformerShape:
+        """The base's sizes."""
         return base_shape(self.base)
 
     @property
     def search_space(self) -> SearchSpace:
+        """The space, checked."""
         shape = self.shape
         return parse_space(self.space, num_blocks=shape.num_blocks, grid=shape.grid)
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON values, defaults included."""
         values: dict[str, Any] = TypeAdapter(TrialSettings).dump_python(self, mode="json")
         return values
 
     def save(self, run_dir: Path) -> None:
+        """Writes what the workers of a run read."""
         write_atomically(run_dir / _FILE, json.dumps(self.to_dict(), indent=2))
 
 
