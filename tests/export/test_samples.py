@@ -35,9 +35,10 @@ def exported(tiny_model: FlexDiT, base: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "out"
     tiny_model.save_pretrained(folder / "transformer", safe_serialization=True)
     FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler")
-    (folder / "candidate.json").write_text(json.dumps({**tiny_model.schedule.to_dict(), "sampler_steps": 2}))
-    origin = {"checkpoint": str(base), "backbone": "dit", "revision": None, "config": None}
-    (folder / "recipe.yaml").write_text(yaml.safe_dump({"base": origin}))
+    candidate = {**tiny_model.schedule.to_dict(), "sampler_steps": 2}
+    (folder / "candidate.json").write_text(json.dumps(candidate))
+    recipe = {"base": {"checkpoint": str(base)}, "data": {"name": "quickstart"}, "candidate": candidate}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     return folder
 
 

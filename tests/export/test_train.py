@@ -1,0 +1,179 @@
+"""The long training: it resumes to the bit, more processes change nothing, and it ends as an exported model."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from flexsearch.errors import UserError
+from flexsearch.export import processes as processes_module
+from flexsearch.export.diary import TrainingNews, read_evaluations
+from flexsearch.export.drawable import load_model
+from flexsearch.export.processes import Processes
+from flexsearch.export.recipe import load_recipe
+from flexsearch.export.train import is_finished, train
+from flexsearch.models.flexdit import FlexDiT
+
+Write = Callable[..., Path]
+
+
+def run(folder: Path, out: Path, *overrides: str, report: Callable[[TrainingNews], None] = lambda _: None) -> None:
+    recipe = load_recipe(folder, overrides)
+    assert not is_finished(out, recipe)
+    train(recipe, folder=folder, out=out, processes=Processes(), report=report)
+    assert is_finished(out, recipe)
+
+
+def log(out: Path) -> pd.DataFrame:
+    return pd.read_csv(out / "training.csv").set_index("update")
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = FlexDiT.from_pretrained(out).state_dict()
+    return found
+
+
+def assert_same(one: Path, other: Path) -> None:
+    here, there = weights(one), weights(other)
+    assert here.keys() == there.keys()
+    assert all(torch.equal(here[name], there[name]) for name in here)
+    assert log(one)["loss"].equals(log(other)["loss"])
+    assert read_evaluations(one) == read_evaluations(other)
+
+
+def dies_after(update: int) -> Callable[[TrainingNews], None]:
+    def report(news: TrainingNews) -> None:
+        if news.update == update:
+            raise RuntimeError("the process dies here")
+
+    return report
+
+
+def test_the_end_is_an_exported_model_that_can_be_trained_further(recipe_folder: Write, tmp_path: Path) -> None:
+    out, news = tmp_path / "out", list[TrainingNews]()
+    run(recipe_folder(), out, report=news.append)
+    assert [one.update for one in news] == [0, 1, 2, 3, 4, 5, 6]
+    assert [one.update for one in news if one.measured] == [0, 3, 6]
+    assert list(log(out).index) == list(range(7))
+    assert not (out / "checkpoint").exists()
+    recipe = load_recipe(out)
+    assert (recipe.trained, recipe.start) == (6, "transformer")
+    assert load_model(str(out)).steps == 2
+    card = (out / "README.md").read_text()
+    assert "Trained for 6 updates of batch 8" in card
+    assert "Before training" in card
+    assert "After 6 updates" in card
+    first = read_evaluations(out)[6][0].value
+    further = tmp_path / "further"
+    run(out, further, "training.updates=2")
+    assert read_evaluations(further)[0][0].value == pytest.approx(first, rel=1e-6), "it begins where the first ended"
+    assert load_recipe(further).trained == 8
+    assert "trained for 6 updates before" in (further / "README.md").read_text()
+
+
+@pytest.mark.parametrize("update", [1, 4, 5])
+def test_a_run_that_died_ends_as_one_that_did_not(recipe_folder: Write, tmp_path: Path, update: int) -> None:
+    folder = recipe_folder()
+    run(folder, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="dies here"):
+        run(folder, tmp_path / "died", report=dies_after(update))
+    seen: list[int] = []
+    run(folder, tmp_path / "died", report=lambda news: seen.append(news.update))
+    assert seen[-1] == 6
+    assert min(seen) == (0 if update < 2 else 5 if update == 5 else 3), "from the last checkpoint"
+    assert_same(tmp_path / "whole", tmp_path / "died")
+
+
+def test_neither_parts_nor_checkpointing_change_the_losses(recipe_folder: Write, tmp_path: Path) -> None:
+    folder = recipe_folder(evaluate_every=None)
+    run(folder, tmp_path / "whole")
+    run(
+        folder,
+        tmp_path / "parts",
+        "training.gradient_accumulation=4",
+        "training.gradient_checkpointing=true",
+    )
+    whole, parts = log(tmp_path / "whole")["loss"], log(tmp_path / "parts")["loss"]
+    assert parts.to_numpy()[1:] == pytest.approx(whole.to_numpy()[1:], rel=1e-5)
+    with pytest.raises(
+        UserError, match=r"training\.batch: must be a multiple of 1 processes x 3 parts.*nearest legal.*9"
+    ):
+        run(folder, tmp_path / "odd", "training.gradient_accumulation=3")
+
+
+def test_a_changed_recipe_is_refused_by_name(recipe_folder: Write, tmp_path: Path) -> None:
+    folder, out = recipe_folder(), tmp_path / "out"
+    with pytest.raises(RuntimeError, match="dies here"):
+        run(folder, out, report=dies_after(3))
+    with pytest.raises(UserError, match=r"training\.learning_rate: differs from the recipe"):
+        is_finished(out, load_recipe(folder, ["training.learning_rate=0.5"]))
+    run(folder, out, "training.gradient_accumulation=2", "training.save_every=50")
+
+
+def test_a_folder_of_something_else_is_left_alone(recipe_folder: Write, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").touch()
+    with pytest.raises(UserError, match="is not a training run"):
+        is_finished(tmp_path / "photos", load_recipe(recipe_folder()))
+
+
+def test_a_log_that_is_not_installed_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes_module.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"training\.log: wandb is not installed: pip install wandb"):
+        Processes(log="wandb")
+
+
+def test_one_process_in_place_of_two_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`accelerate launch --cpu --num_processes 2` starts one process, and says nothing."""
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with pytest.raises(UserError, match="--multi_gpu"):
+        Processes()
+
+
+def program(folder: Path, out: Path, *launcher: str) -> list[str]:
+    return [sys.executable, *launcher, "-m", "flexsearch", "train", str(folder), "--out", str(out)]
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(recipe_folder: Write, tmp_path: Path) -> None:
+    folder = recipe_folder()
+    run(folder, tmp_path / "one")
+    two = program(folder, tmp_path / "two", "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(two, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "2 processes on" in ended.stderr
+    one, both = log(tmp_path / "one"), log(tmp_path / "two")
+    assert both["loss"].to_numpy()[1:] == pytest.approx(one["loss"].to_numpy()[1:], rel=1e-5)
+    assert both["fid_fashion_cnn"].dropna().to_numpy() == pytest.approx(
+        one["fid_fashion_cnn"].dropna().to_numpy(), rel=1e-3
+    )
+    here, there = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert all(torch.allclose(here[name], there[name], atol=1e-4) for name in here)
+
+
+@pytest.mark.slow
+def test_kill_9_loses_nothing(recipe_folder: Write, tmp_path: Path) -> None:
+    folder = recipe_folder(updates=200, save_every=5, evaluate_every=None)
+    line: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    for share in (20, 90):
+        process = subprocess.Popen(program(folder, tmp_path / "killed"), **line)
+        csv = tmp_path / "killed" / "training.csv"
+        while process.poll() is None and (not csv.exists() or len(csv.read_text().splitlines()) < share):
+            time.sleep(0.02)
+        assert process.poll() is None, "it is killed on the way"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(program(folder, tmp_path / "killed"), check=True, timeout=300, **line)
+    subprocess.run(program(folder, tmp_path / "whole"), check=True, timeout=300, **line)
+    assert_same(tmp_path / "whole", tmp_path / "killed")
