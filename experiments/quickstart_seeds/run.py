@@ -26,9 +26,8 @@ from flexsearch.study.store import Store
 SPACE = "search_spaces/quickstart.yaml"
 VARIANTS: dict[str, list[str]] = {
     "defaults": [],
-    "2026-11-24": [  # neither early stopping nor screening, as the first version had it
+    "2026-11-24": [  # no screening, as the first version had it
         "search.screen=1",
-        "early_stopping=null",
         "trial.updates=60",
         "search.trials=24",
         "search.noise_schedules=3",

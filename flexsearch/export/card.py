@@ -14,6 +14,9 @@ from flexsearch.paths import PREFIX
 from flexsearch.report.trial_page import draw_schedule, measurement_table
 
 CARD = "README.md"
+_TASKS = {"dit": "unconditional-image-generation", "pixart": "text-to-image", "latte": "text-to-video"}
+_PIPELINES = {"pixart": "PixArtAlphaPipeline", "latte": "LattePipeline"}
+"""Of diffusers, by backbone."""
 
 
 def write_card(recipe: Recipe, *, made: str, measured: Mapping[str, Iterable[Measurement]]) -> str:
@@ -54,14 +57,17 @@ Rows are bands of diffusion time (0 is data, 1 is noise), columns are blocks, nu
 
 ## Use
 
+In this folder:
+
 ```python
-from flexsearch.models.flexdit import FlexDiT
-
-model = FlexDiT.from_pretrained("transformer")  # in this folder
+{_use(base)}
 ```
 
+needs torch, diffusers, safetensors, numpy and annotated-types beside flexsearch (`pip install --no-deps flexsearch`).
+With all of flexsearch:
+
 ```
-flexsearch sample . --out samples.png
+flexsearch sample . --out samples.png --dense
 flexsearch train recipe.yaml --out trained
 ```
 
@@ -75,6 +81,33 @@ Written by flexsearch {__version__}.
 """
 
 
+def _use(base: BaseSettings) -> str:
+    """The lines that draw images, in a pipeline of diffusers or in ours."""
+    if base.backbone == "dit":
+        shape = base_shape(base)
+        vae = (
+            f', vae=AutoencoderKL.from_pretrained("{base.checkpoint}", subfolder="vae")'
+            if shape.in_channels == 4
+            else ""
+        )
+        lines = [
+            *(["from diffusers import AutoencoderKL", ""] if vae else []),
+            "from flexsearch.diffusion.pipeline import FlexDiTPipeline",
+            "",
+            f'pipeline = FlexDiTPipeline.from_pretrained("."{vae})',
+            "images = pipeline([0, 1, 2]).images",
+        ]
+        return "\n".join(lines)
+    kind = _PIPELINES.get(base.backbone)
+    own = "from flexsearch.models.flexdit import FlexDiT\n\n"
+    if kind is None:
+        return f'{own}model = FlexDiT.from_pretrained(".")'
+    return (
+        f"from diffusers import {kind}\n\n{own}"
+        f'pipeline = {kind}.from_pretrained("{base.checkpoint}", transformer=FlexDiT.from_pretrained("."))'
+    )
+
+
 def _front_matter(base: BaseSettings) -> dict[str, Any]:
     licence = base_licence(base)
     values: dict[str, Any] = (
@@ -84,10 +117,9 @@ def _front_matter(base: BaseSettings) -> dict[str, Any]:
     )
     if not base.checkpoint.startswith((PREFIX, ".", "/", "~")):
         values["base_model"] = base.checkpoint
-    tags = {"dit": "unconditional-image-generation", "pixart": "text-to-image", "latte": "text-to-video"}
     return {
         **values,
-        "pipeline_tag": tags[base.backbone],
+        **({"pipeline_tag": _TASKS[base.backbone]} if base.backbone in _TASKS else {}),
         "library_name": "diffusers",
         "tags": ["diffusion-transformer", base.backbone, "token-density-schedule", "flexsearch"],
     }

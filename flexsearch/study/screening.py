@@ -56,10 +56,11 @@ class Screen:
         running = [record.candidate for record in records if record.state == "running"]
         asked = [*running, *candidates]
         trained = _trained(complete)
+        known = [(record.candidate, self._values(record)[0]) for record in trained] + self._stopped(records, trained)
         model = QualityModel(
-            [self._features(record.candidate) for record in trained],
-            qualities=[self._values(record)[0] for record in trained],
-            dense=self._dense_qualities([record.candidate for record in trained], complete),
+            [self._features(candidate) for candidate, _ in known],
+            qualities=[quality for _, quality in known],
+            dense=self._dense_qualities([candidate for candidate, _ in known], complete),
         )
         mean, sd = model.predict([self._features(one) for one in asked], dense=self._dense_qualities(asked, complete))
         latency = self._latencies(asked, trained)
@@ -85,6 +86,19 @@ class Screen:
         logarithms = np.log([known[num] for num in steps])
         asked = np.log([candidate.sampler_steps for candidate in candidates])
         return list(np.exp(np.interp(asked, np.log(steps), logarithms)))
+
+    def _stopped(self, records: Sequence[TrialRecord], trained: Sequence[TrialRecord]) -> list[tuple[Candidate, float]]:
+        """Trials that ended at a rung, with what they would have reached: the rung's quality, times the median ratio of
+        the last quality to that rung's of the trials that went on."""
+        found = []
+        for record in records:
+            if record.state != "pruned" or not record.rungs:
+                continue
+            rung, quality = record.rungs[-1]
+            ratios = [self._values(one)[0] / dict(one.rungs)[rung] for one in trained if rung in dict(one.rungs)]
+            if ratios:
+                found.append((record.candidate, quality * statistics.median(ratios)))
+        return found
 
     def _latencies(self, candidates: Sequence[Candidate], trained: Sequence[TrialRecord]) -> list[float]:
         """In ms per image: predictions times the median ratio of measurement and prediction so far."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flexsearch.measurement import Measurement
 from flexsearch.schedule.density import Candidate
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.space.search_space import SearchSpace, parse_space
@@ -16,6 +17,7 @@ from flexsearch.study.local import run_locally
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.screening import LEAST_TRIALS, Screen
 from flexsearch.study.settings import SearchSettings
+from flexsearch.study.store import TrialRecord
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
 Open = Callable[..., Any]
@@ -31,6 +33,10 @@ def work_of(candidate: Candidate) -> float:
 
 def screen(**changes: Any) -> Screen:
     return Screen(**{"num": 64, "work": work_of, "predict_ms": lambda _: None, "objectives": OBJECTIVES, **changes})
+
+
+def _complete(search: Any) -> list[TrialRecord]:
+    return [record for record in search.store.trials() if record.state == "complete"]
 
 
 def values(records: Any) -> np.ndarray:
@@ -117,6 +123,27 @@ def test_the_choice_gains_more_than_most(half_done: Any, run_trial: Run, tmp_pat
     gains = np.array([gain(candidate) for candidate in unseen])
     chosen = screen().best(unseen, records)
     assert gains[chosen] > np.median(gains)
+
+
+def test_trials_that_were_stopped_count_by_their_rung(half_done: Any) -> None:
+    """A region in which trials were stopped for being bad promises less than before."""
+    records = [replace(record, rungs=((0, values([record])[0][0] + 5.0),)) for record in _complete(half_done)]
+    unseen = half_done._space.candidates(up_to=200)
+    chosen = unseen[screen().best(unseen, records)]
+    latency = Measurement(name=OBJECTIVES[1], value=work_of(chosen), unit="ms/image", protocol={})
+    stopped = replace(
+        records[-1],
+        number=98,
+        candidate=chosen,
+        state="pruned",
+        baseline=None,
+        measurements={latency.name: latency},
+        rungs=((0, 500.0),),
+    )
+    again = unseen[screen().best(unseen, [*records, stopped])]
+    assert features(again, work=work_of(again)) != features(chosen, work=work_of(chosen))
+    at_another_rung = replace(stopped, rungs=((7, 500.0),))  # which nobody has passed: it tells nothing
+    assert unseen[screen().best(unseen, [*records, at_another_rung])] == chosen
 
 
 def test_a_profile_in_other_units_changes_nothing(half_done: Any) -> None:
