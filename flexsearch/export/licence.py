@@ -9,7 +9,7 @@ from flexsearch.models.settings import BaseSettings
 from flexsearch.paths import PREFIX, resolve_path
 
 _CARD = "README.md"
-_PUBLISHED = {  # in the model cards on huggingface.co, read in 2026
+_PUBLISHED = {  # as their publishers declare them; a card that is at hand comes first
     "facebook/DiT-XL-2-256": "cc-by-nc-4.0",
     "facebook/DiT-XL-2-512": "cc-by-nc-4.0",
     "PixArt-alpha/PixArt-XL-2-256x256": "openrail++",

@@ -1,0 +1,121 @@
+"""The exported format: whole or not there, the same model when read back, and a card that a hub can read."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from flexsearch.diffusion.pipeline import FlexDiTPipeline
+from flexsearch.errors import FlexsearchError
+from flexsearch.export.card import write_card
+from flexsearch.export.folder import move_pieces, written
+from flexsearch.export.recipe import Recipe, load_recipe
+from flexsearch.measurement import Measurement
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.loading import load_base
+from flexsearch.models.settings import BaseSettings
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def recipe(recipe_folder: Write) -> Recipe:
+    return load_recipe(recipe_folder())
+
+
+@pytest.fixture
+def model(recipe: Recipe) -> FlexDiT:
+    found = load_base(recipe.base).model.clone()
+    found.set_schedule(recipe.chosen.schedule)
+    return found
+
+
+def write(out: Path, model: FlexDiT, recipe: Recipe) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    with written(out, model=model, scheduler=scheduler, recipe=recipe, card="# a model\n") as folder:
+        assert not out.exists()
+        folder.rename(out)
+
+
+def test_what_is_written_is_the_model_and_a_pipeline(model: FlexDiT, recipe: Recipe, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write(out, model, recipe)
+    for where in (out, out / "transformer"):
+        again = FlexDiT.from_pretrained(where)
+        assert again.schedule.digest == model.schedule.digest
+        assert all(torch.equal(again.state_dict()[name], value) for name, value in model.state_dict().items())
+    drawn = FlexDiTPipeline.from_pretrained(out)([3, 7], output_type="np").images
+    assert drawn.shape == (2, 16, 16, 1)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_what_differs_from_the_model_never_gets_its_name(
+    model: FlexDiT, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = FlexDiT.save_pretrained
+
+    def tampered(self: FlexDiT, folder: Path, **options: Any) -> None:
+        other = self.clone()
+        with torch.no_grad():
+            next(other.parameters()).add_(1e-3)
+        save(other, folder, **options)
+
+    monkeypatch.setattr(FlexDiT, "save_pretrained", tampered)
+    with pytest.raises(FlexsearchError, match="differs by"):
+        write(tmp_path / "out", model, recipe)
+    monkeypatch.undo()
+    candidate = {**recipe.candidate, "timetable": {"edges": [0.0, 1.0], "grids": [2]}}
+    with pytest.raises(FlexsearchError, match="the exported schedule is"):
+        write(tmp_path / "out", model, replace(recipe, candidate=candidate))
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe"], "nothing is left behind"
+
+
+def test_pieces_replace_what_a_dead_process_left(model: FlexDiT, recipe: Recipe, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "transformer").mkdir(parents=True)
+    (out / "transformer" / "half.safetensors").touch()
+    (out / "training.csv").write_text("update\n")
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    with written(out / "final", model=model, scheduler=scheduler, recipe=recipe, card="") as folder:
+        move_pieces(folder, out)
+    assert not (out / "transformer" / "half.safetensors").exists()
+    assert FlexDiT.from_pretrained(out).schedule.digest == model.schedule.digest
+    assert (out / "training.csv").exists()
+
+
+def test_the_card_says_what_it_is_and_under_which_licence(recipe: Recipe) -> None:
+    found = Measurement(name="fid", value=12.345, unit="1", spread=0.5, protocol={"images": 500})
+    text = write_card(recipe, made="Made by a test.", measured={"after 6 updates": [found], "before": []})
+    _, front_matter, body = text.split("---\n", 2)
+    values = yaml.safe_load(front_matter)
+    assert values["license"] == "other"
+    assert values["license_link"] == recipe.base.checkpoint
+    assert "base_model" not in values, "a folder of this machine is no name on a hub"
+    assert recipe.chosen.digest in body
+    assert "| fid | 12.35 ± 0.5 | 1 | images 500 |" in body
+    assert "FlexDiTPipeline" in body
+    assert body.count("```") % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "backbone", "expected"),
+    [
+        ("facebook/DiT-XL-2-256", "dit", "AutoencoderKL"),
+        ("PixArt-alpha/PixArt-XL-2-256x256", "pixart", "PixArtAlphaPipeline"),
+        ("maxin-cn/Latte-1", "latte", "LattePipeline"),
+    ],
+)
+def test_the_card_of_a_public_model_names_it(recipe: Recipe, checkpoint: str, backbone: str, expected: str) -> None:
+    base = BaseSettings(checkpoint=checkpoint, backbone=backbone)
+    segments = [{"family": "dense", "depth": 28}]
+    candidate = {"segments": segments, "timetable": {"edges": [0.0, 1.0], "grids": [1]}, "sampler_steps": 50}
+    text = write_card(replace(recipe, base=base, candidate=candidate), made="", measured={})
+    values = yaml.safe_load(text.split("---\n", 2)[1])
+    assert values["base_model"] == checkpoint
+    assert values["license"]
+    assert expected in text
