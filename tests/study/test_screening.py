@@ -91,7 +91,7 @@ def test_the_model_knows_what_it_saw_and_doubts_what_is_far(space: SearchSpace) 
     mean, _ = model.predict(asked, dense=[30.0 / one.sampler_steps for one in others])
     truth = [30 / one.sampler_steps * (1 + 1 / (1 + one.schedule.roles.count("dense"))) for one in others]
     assert np.median(np.abs(np.exp(mean) / truth - 1)) < 0.03
-    far = (0.0, 0.0, 0.0, 9.0, 90.0, 900.0, 90.0, 9.0, 90.0)
+    far = tuple(10 * (one + 1) for one in table[0])
     _, doubts = model.predict([table[0], far], dense=[1.0, 1.0])
     assert doubts[1] > 3 * doubts[0]
     assert sd.max() < doubts[1]
