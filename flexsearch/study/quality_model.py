@@ -11,9 +11,6 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from flexsearch.schedule.density import Candidate
 from flexsearch.schedule.roles import LETTERS
@@ -47,6 +44,12 @@ class QualityModel:
 
     def predict(self, asked: Sequence[Sequence[float]], *, dense: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """(K,) means and (K,) standard deviations of the logarithm of the quality of K candidates."""
+        from sklearn.exceptions import (
+            ConvergenceWarning,
+        )  # a second to import, which `flexsearch plan` need not wait for
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
         everything = np.vstack([self._table, np.array(asked)])
         low, span = everything.min(axis=0), np.ptp(everything, axis=0)
         scaled = (everything - low) / np.where(span > 0, span, 1.0)
