@@ -47,7 +47,18 @@ def test_rows_describe_their_candidates(table: pd.DataFrame) -> None:
 
 
 def test_a_policy_is_judged_on_it(tmp_path: Path) -> None:
-    command = [sys.executable, str(FOLDER / "compare.py"), "--seeds", "2", "--jobs", "1", "--policies", "random"]
+    command = [
+        sys.executable,
+        str(FOLDER / "compare.py"),
+        "--seeds",
+        "2",
+        "--jobs",
+        "1",
+        "--policies",
+        "random",
+        "--trials",
+        "40",
+    ]
     subprocess.run([*command, "--out", str(tmp_path)], check=True, capture_output=True, timeout=200)
     found = pd.read_csv(tmp_path / "compare.csv").set_index("policy")
     assert list(found.index) == ["random", "random + early stopping"]

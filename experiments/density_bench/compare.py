@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -255,11 +255,16 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=2, help="searches at once")
     parser.add_argument("--policies", nargs="*", help="names that contain one of these; all if none is given")
+    parser.add_argument(
+        "--trials", type=int, help="finished trials of every search; each policy's own if none is given"
+    )
     arguments = parser.parse_args()
     table = pd.read_parquet(arguments.table)
     table = table[(table["start"] == "warm") & table["updates"].isin([0, 40, UPDATES])]
     config, judge = load_config(HERE / "space.yaml"), Judge(table)
     chosen = [policy for policy in policies() if any(part in policy.name for part in arguments.policies or [""])]
+    if arguments.trials is not None:
+        chosen = [replace(policy, trials=arguments.trials) for policy in chosen]
     curves: list[pd.DataFrame] = []
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for policy in chosen:
