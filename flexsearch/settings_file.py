@@ -23,6 +23,8 @@ def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         text = path.read_text()
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})", field=str(path)) from None
+    except UnicodeDecodeError:
+        raise UserError("is not YAML (it is not text)", field=str(path)) from None
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -48,18 +50,28 @@ def checked(kind: type[T], values: Mapping[str, Any]) -> T:
 
 def _override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator:
-        raise UserError(f"must be key=value, but got {override!r}", field="--set", nearest="--set search.trials=20")
-    *parents, last = key.split(".")
+    *parents, last = names = key.split(".")
+    if not separator or not all(names):
+        nearest = f"--set {override}=VALUE" if not separator and all(names) else None
+        raise UserError(f"must be key=value, but got {override!r}", field="--set", nearest=nearest)
     place: Any = values
     for name in parents:
-        place = place[int(name)] if isinstance(place, list) and name.isdigit() else place.setdefault(name, {})
+        place = place[_index(name, place, key)] if isinstance(place, list) else place.setdefault(name, {})
         if not isinstance(place, dict | list):
             raise UserError(f"{name} is a value and has no fields", field=f"--set {key}")
     try:
-        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(text)
-    except (ValueError, IndexError, yaml.YAMLError):
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
         raise UserError(f"cannot be set to {text!r}", field=f"--set {key}") from None
+    place[_index(last, place, key) if isinstance(place, list) else last] = value
+
+
+def _index(name: str, entries: Sequence[Any], key: str) -> int:
+    """The number of an entry of a list, from 0."""
+    if name.isdecimal() and int(name) < len(entries):
+        return int(name)
+    rule = f"must name one of {len(entries)} entries by its number, from 0, but got {name}"
+    raise UserError(rule, field=f"--set {key}", nearest=len(entries) - 1 if entries else None)
 
 
 def _first_error(error: ValidationError, kind: type[Any]) -> UserError:

@@ -4,6 +4,7 @@ Paths mean what they do in a search space: those of data, references and checkpo
 stands. Only `start` is relative to the recipe, so that an exported folder can be moved.
 """
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -24,6 +25,7 @@ from flexsearch.trial.settings import InputSettings
 
 RECIPE = "recipe.yaml"
 BASE = "base"
+_CANDIDATE = ("segments", "timetable", "sampler_steps")
 
 CHANGES_NO_RESULT = frozenset(
     {
@@ -90,11 +92,15 @@ class Recipe(InputSettings):
         """The candidate.
 
         Raises:
-            UserError: it is no schedule, or does not fit the base.
+            UserError: it is no schedule, or does not fit the base; or the base's sizes are not known.
         """
+        shape = base_shape(self.base)
+        for name in self.candidate:
+            if name not in _CANDIDATE:
+                close = difflib.get_close_matches(name, _CANDIDATE, n=1)
+                raise UserError("is not a known field", field=f"candidate.{name}", nearest=close[0] if close else None)
         try:
             found = Candidate.from_dict(self.candidate)
-            shape = base_shape(self.base)
             lower(found.schedule, num_blocks=shape.num_blocks, grid=shape.grid)
         except UserError as error:
             raise error.under("candidate") from None

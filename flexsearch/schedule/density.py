@@ -109,6 +109,8 @@ class Candidate:
     sampler_steps: int
 
     def __post_init__(self) -> None:
+        if isinstance(self.sampler_steps, bool) or not isinstance(self.sampler_steps, int):
+            raise UserError(f"must be a whole number, but got {self.sampler_steps!r}", field="sampler_steps")
         if self.sampler_steps < 1:
             raise UserError(f"must be at least 1, but got {self.sampler_steps}", field="sampler_steps", nearest=1)
 

@@ -27,10 +27,13 @@ class Timetable:
     frames: int | None = None
 
     def __post_init__(self) -> None:
-        edges, grids = tuple(float(edge) for edge in self.edges), tuple(self.grids)
+        try:
+            edges, grids = tuple(float(edge) for edge in self.edges), tuple(self.grids)
+        except ValueError:
+            raise UserError(f"must rise from 0 to 1, but got {list(self.edges)}", field="edges") from None
         if len(edges) != len(grids) + 1:
             raise UserError(f"needs one edge more than grids, but got {len(edges)} and {len(grids)}", field="edges")
-        if edges[0] != 0 or edges[-1] != 1 or any(low >= high for low, high in pairwise(edges)):
+        if edges[0] != 0 or edges[-1] != 1 or not all(low < high for low, high in pairwise(edges)):
             raise UserError(f"must rise from 0 to 1, but got {list(edges)}", field="edges")
         if any(isinstance(grid, bool) or not isinstance(grid, int) or grid < 1 for grid in grids):
             raise UserError(f"must be whole numbers of at least 1, but got {list(grids)}", field="grids", nearest=1)

@@ -78,3 +78,12 @@ def test_learning_rates(decay: str, expected: list[float]) -> None:
     assert [settings.learning_rate_at(update) for update in (0, 50, 90)] == pytest.approx(expected, abs=1e-3)
     warm = Optimisation(updates=100, learning_rate=1.0, warmup=4)
     assert [warm.learning_rate_at(update) for update in (0, 3, 4)] == pytest.approx([0.2, 0.8, 1.0])
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_gradient_checkpointing_trains_the_same_weights(tiny_base: DiTTransformer2DModel, dtype: str) -> None:
+    plain, checkpointed = training(tiny_base, dtype=dtype), training(tiny_base, dtype=dtype)
+    checkpointed.model.enable_gradient_checkpointing()
+    assert [step.loss for step in checkpointed.run()] == [step.loss for step in plain.run()]
+    for one, other in zip(plain.averaged.parameters(), checkpointed.averaged.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -1,6 +1,8 @@
 """What every backbone must do: inherit `BackboneSuite` and say how its base is made."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,13 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flexsearch.data.conditions import random_condition
 from flexsearch.errors import UserError
+from flexsearch.models import operations
 from flexsearch.models.flexdit import BACKBONES, FlexDiT
 from flexsearch.models.operations import downsample, upsample
 from flexsearch.models.shapes import KNOWN_CONFIGS, SHAPES
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.macs import plan_macs, plan_params
-from flexsearch.schedule.plan import lower
+from flexsearch.schedule.plan import Operation, lower
 from flexsearch.schedule.segments import Dense, Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
 
@@ -161,18 +164,49 @@ class BackboneSuite:
         assert unused - key_biases == expected - key_biases
 
     def test_gradient_checkpointing_changes_no_gradient(self, model: FlexDiT) -> None:
-        gradients = []
-        for checkpointing in (False, True):
-            model.zero_grad()
-            model.train()
-            if checkpointing:
+        """In every stage of every schedule, each block runs once more on the way back, and gradients are the same."""
+        model.train()
+        for schedule in self.schedules:
+            model.set_schedule(schedule)
+            for stage in range(len(model.plan().stages)):
+                model.disable_gradient_checkpointing()
+                plain, ran_once = self.gradients(model, stage=stage)
                 model.enable_gradient_checkpointing()
-            model(**self.inputs()).sample.square().mean().backward()
-            gradients.append([None if w.grad is None else w.grad.clone() for w in model.parameters()])
-        for plain, checkpointed in zip(*gradients, strict=True):
-            assert (plain is None) == (checkpointed is None)
-            if plain is not None:
-                torch.testing.assert_close(plain, checkpointed)
+                checkpointed, ran_twice = self.gradients(model, stage=stage)
+                assert ran_once == list(range(NUM_BLOCKS))
+                assert ran_twice == ran_once + ran_once[::-1]
+                assert plain.keys() == checkpointed.keys()
+                for name, gradient in plain.items():
+                    assert torch.equal(gradient, checkpointed[name]), (str(schedule), stage, name)
+
+    def test_without_gradients_nothing_is_computed_again(self, model: FlexDiT) -> None:
+        expected = model(**self.inputs()).sample.detach()
+        model.enable_gradient_checkpointing()
+        assert torch.equal(model(**self.inputs()).sample.detach(), expected)
+        with torch.no_grad(), self.blocks_run(model) as ran:
+            assert torch.equal(model(**self.inputs()).sample, expected)
+        assert ran == list(range(NUM_BLOCKS))
+
+    def gradients(self, model: FlexDiT, *, stage: int) -> tuple[dict[str, Tensor], list[int]]:
+        """Of every weight that has one, and the blocks that ran, in their order."""
+        model.zero_grad()
+        with self.blocks_run(model) as ran:
+            model(**self.inputs(), stage=stage).sample.square().mean().backward()
+        return {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}, ran
+
+    @contextmanager
+    def blocks_run(self, model: FlexDiT) -> Iterator[list[int]]:
+        """Collects the number of every block that runs."""
+        ran: list[int] = []
+        run = operations.run
+
+        def spy(operation: Operation, *arguments: Any) -> Any:
+            ran.append(operation.block)
+            return run(operation, *arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(operations, "run", spy)
+            yield ran
 
     def test_save_and_load_carry_the_schedule(self, model: FlexDiT, tmp_path: Path) -> None:
         model.save_pretrained(tmp_path, safe_serialization=True)

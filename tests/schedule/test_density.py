@@ -1,6 +1,7 @@
 """Schedules: what they mean, what they refuse, and what identifies them."""
 
 import json
+import math
 
 import pytest
 
@@ -81,6 +82,14 @@ def test_a_schedule_without_sparse_tokens_forgets_its_grids() -> None:
             "timetable.edges",
         ),
         (
+            {"segments": [{"family": "dense", "depth": 1}], "timetable": {"edges": [0, "x", 1], "grids": [1, 2]}},
+            "timetable.edges",
+        ),
+        (
+            {"segments": [{"family": "dense", "depth": 1}], "timetable": {"edges": [0, math.nan, 1], "grids": [1, 2]}},
+            "timetable.edges",
+        ),
+        (
             {"segments": [{"family": "dense", "depth": 1}], "timetable": {"edges": [0, 1], "grids": [0]}},
             "timetable.grids",
         ),
@@ -90,6 +99,13 @@ def test_wrong_values_are_refused_by_field(values: dict, field: str) -> None:
     with pytest.raises(UserError) as caught:
         DensitySchedule.from_dict(values)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5, "2", None, True])
+def test_sampler_steps_are_whole_numbers(steps: object) -> None:
+    with pytest.raises(UserError, match=r"must be (at least 1|a whole number), but got ") as caught:
+        Candidate.from_dict({**schedule().to_dict(), "sampler_steps": steps})
+    assert caught.value.field == "sampler_steps"
 
 
 def test_time_is_diffusion_time() -> None:

@@ -1,0 +1,77 @@
+"""Settings in YAML: what an override reaches, and errors that say where."""
+
+from pathlib import Path
+
+import pytest
+
+from flexsearch.errors import UserError
+from flexsearch.settings_file import read_values
+
+TEXT = "trial: {batch: 4}\nsegments: [{depth: 1}, {depth: 2}]\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_an_override_replaces_or_adds_a_value_and_the_last_one_wins(file: Path) -> None:
+    overrides = ["trial.batch=8", "segments.1.depth=[3, 4]", "new.deep.field=a=b", "trial.dtype=", "trial.batch=16"]
+    assert read_values(file, overrides) == {
+        "trial": {"batch": 16, "dtype": None},
+        "segments": [{"depth": 1}, {"depth": [3, 4]}],
+        "new": {"deep": {"field": "a=b"}},
+    }
+    assert file.read_text() == TEXT
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trial.batch", "--set: must be key=value, but got 'trial.batch'; nearest legal: --set trial.batch=VALUE"),
+        ("=8", "--set: must be key=value, but got '=8'"),
+        ("trial..batch=8", "--set: must be key=value, but got 'trial..batch=8'"),
+        ("trial.batch.size=8", "--set trial.batch.size: batch is a value and has no fields"),
+        ("trial.batch={", "--set trial.batch: cannot be set to '{'"),
+        (
+            "segments.2=8",
+            "--set segments.2: must name one of 2 entries by its number, from 0, but got 2; nearest legal: 1",
+        ),
+        (
+            "segments.2.depth=8",
+            "--set segments.2.depth: must name one of 2 entries by its number, from 0, but got 2; near",
+        ),
+        (
+            "segments.first.depth=8",
+            "--set segments.first.depth: must name one of 2 entries by its number, from 0, but got first",
+        ),
+        (
+            "segments.-1.depth=8",
+            "--set segments.-1.depth: must name one of 2 entries by its number, from 0, but got -1",
+        ),
+    ],
+)
+def test_an_override_that_reaches_nothing_is_refused(file: Path, override: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read_values(file, [override])
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe\x00\x01", "is not YAML (it is not text)"),
+        (b"trial: [", "is not YAML (while parsing"),
+        (b"", "must be a mapping, but got NoneType"),
+        (b"- a\n", "must be a mapping, but got list"),
+        (b"trial: !!python/object/apply:os.getcwd []", "is not YAML (could not determine a constructor"),
+    ],
+)
+def test_a_file_that_holds_no_settings_is_refused_by_name(file: Path, content: bytes, message: str) -> None:
+    file.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_values(file)
+    assert str(caught.value).startswith(f"{file}: {message}")
+    assert "\n" not in str(caught.value)
