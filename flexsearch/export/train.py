@@ -33,6 +33,7 @@ from flexsearch.trial.teacher import live_teacher
 
 TRAINED_BY = "training.yaml"
 CHECKPOINT = Path("checkpoint") / "training.checkpoint"
+_LOCK = "training.lock"
 
 
 def is_finished(out: Path, recipe: Recipe) -> bool:
@@ -42,7 +43,8 @@ def is_finished(out: Path, recipe: Recipe) -> bool:
         UserError: OUT is something else, or another recipe's; names the first field that differs.
     """
     if not (out / TRAINED_BY).exists():
-        if out.exists() and any(out.iterdir()):
+        # A run that was refused, or died, before its first update leaves nothing but the lock's file.
+        if out.exists() and (not out.is_dir() or any(path.name != _LOCK for path in out.iterdir())):
             raise UserError("exists already and is not a training run", field=str(out), nearest=f"{out}-trained")
         return False
     changed = first_difference(read_values(out / TRAINED_BY), recipe.to_dict())
@@ -76,7 +78,7 @@ def train(
     if not processes.is_first:
         _train(recipe, folder, out, processes, report)
         return
-    with one_process(out / "training.lock", doing="trained"):
+    with one_process(out / _LOCK, doing="trained"):
         _train(recipe, folder, out, processes, report)
 
 
