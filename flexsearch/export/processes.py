@@ -23,6 +23,7 @@ from flexsearch.errors import UserError
 T = TypeVar("T")
 
 _LONGEST_WAIT = timedelta(hours=24)  # for a download, a first pass over the real images, or a checkpoint being written
+_HAS_PEERS = ("LOCAL_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")  # torchrun's, and MPI's
 _ALIKE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
 
@@ -40,12 +41,13 @@ class Processes:
     def __init__(self, *, log: str = "none", out: Path = Path()) -> None:
         if log != "none" and importlib.util.find_spec(log) is None:
             raise UserError(f"{log} is not installed: pip install {log}", field="training.log", nearest="none")
-        if {"MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"} <= set(os.environ) and "LOCAL_RANK" not in os.environ:
+        launched = {"MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"} <= set(os.environ)
+        if launched and not any(name in os.environ for name in _HAS_PEERS):
             # `accelerate launch --cpu --num_processes 2` starts one process, which would train alone without a word.
             raise UserError(
                 "accelerate started one process where several were asked for, as it does on CPUs without MPI",
                 field="accelerate launch",
-                nearest="torchrun --nproc-per-node 2 -m flexsearch train, or accelerate launch --multi_gpu",
+                nearest="accelerate launch --multi_gpu --num_processes 2 -m flexsearch train RECIPE, with or without GPUs",
             )
         self.accelerator = accelerate.Accelerator(
             cpu=not torch.cuda.is_available(),

@@ -124,7 +124,8 @@ def test_data_that_do_not_fit_the_base_are_refused(flexsearch: Call, tiny_space:
     before = weights.read_text()
     try:
         weights.write_text(before.replace('"num_layers": 8', '"num_layers": 9'))
-        outcome = flexsearch("run", tiny_space(), "--run-dir", tiny_space().parent / "run")
+        space = tiny_space(objectives={"fid": {"images": 21}})  # inputs that no other test has loaded
+        outcome = flexsearch("run", space, "--run-dir", space.parent / "run")
     finally:
         weights.write_text(before)
     assert outcome.code == 2

@@ -135,8 +135,9 @@ def test_one_process_in_place_of_two_is_not_taken(monkeypatch: pytest.MonkeyPatc
     """`accelerate launch --cpu --num_processes 2` starts one process, and says nothing."""
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    with pytest.raises(UserError, match="--multi_gpu"):
+    for name in processes_module._HAS_PEERS:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="accelerate launch --multi_gpu --num_processes 2"):
         Processes()
 
 
