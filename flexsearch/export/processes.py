@@ -47,7 +47,7 @@ class Processes:
             raise UserError(
                 "accelerate started one process where several were asked for, as it does on CPUs without MPI",
                 field="accelerate launch",
-                nearest="accelerate launch --multi_gpu --num_processes 2 -m flexsearch train RECIPE, with or without GPUs",
+                nearest="accelerate launch --multi_gpu --num_processes 2 -m flexsearch train RECIPE",
             )
         self.accelerator = accelerate.Accelerator(
             cpu=not torch.cuda.is_available(),
