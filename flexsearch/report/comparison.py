@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from flexsearch.measurement import Measurement
-from flexsearch.report.evidence import Evidence, evidence_of
+from flexsearch.report.evidence import DIFFERENCE, NORMAL_QUARTILE, Evidence, evidence_of
 from flexsearch.report.front import Front
 from flexsearch.report.run import Run
 from flexsearch.report.trial_page import draw_schedule
@@ -134,10 +134,10 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
 def _margin(front: Front, a: Measurement, b: Measurement, *, is_quality: bool) -> float | None:
     """Quality: paired noise. What has spreads of its own: both of them together. Else there is nothing to go by."""
     if is_quality:
-        return None if front.noise is None else 1.96 * math.sqrt(2) * front.noise.paired
+        return None if front.noise is None else DIFFERENCE * front.noise.paired
     if a.spread is None or b.spread is None:
         return None
-    return 1.96 * math.hypot(a.spread, b.spread) / 0.6745  # half an interquartile range is 0.6745 normal sd
+    return DIFFERENCE * math.hypot(a.spread, b.spread) / math.sqrt(2) / NORMAL_QUARTILE
 
 
 def _confirmed(front: Front, evidence: Evidence, a: int, b: int) -> Iterator[Difference]:

@@ -14,8 +14,8 @@ import numpy as np
 from flexsearch.report.front import Front
 from flexsearch.study.store import TrialRecord
 
-_DIFFERENCE = 1.96 * math.sqrt(2)  # two values with independent errors: 95 % of differences that are only noise
-_NORMAL_QUARTILE = 0.6745  # half the interquartile range of a normal distribution, in standard deviations
+DIFFERENCE = 1.96 * math.sqrt(2)  # two values with independent errors: 95 % of differences that are only noise
+NORMAL_QUARTILE = 0.6745  # half the interquartile range of a normal distribution, in standard deviations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +81,11 @@ def evidence_of(front: Front) -> Evidence:
             for record in front.complete.values()
         ]
         spread = front.latency_spread
-        latency = None if spread is None else spread / _NORMAL_QUARTILE
+        latency = None if spread is None else spread / NORMAL_QUARTILE
         quality = math.nan if front.noise is None else front.noise.paired
     return Evidence(
         known=tuple(sorted(known, key=lambda one: (one.latency_ms, one.quality, one.record.number))),
         is_confirmed=found is not None,
-        quality_margin=None if math.isnan(quality) else _DIFFERENCE * quality,
-        latency_margin=None if latency is None else _DIFFERENCE * latency,
+        quality_margin=None if math.isnan(quality) else DIFFERENCE * quality,
+        latency_margin=None if latency is None else DIFFERENCE * latency,
     )

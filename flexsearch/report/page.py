@@ -177,6 +177,7 @@ def _setting(run: Run) -> list[tuple[str, str]]:
             else f"at {', '.join(f'{rung:.0%}' for rung in stopping.rungs)} of the updates, {stopping.keep:.0%} go on",
         ),
         ("sampler", f"{run.search.sampler}, seed {run.search.seed}"),
+        ("screening", "none" if run.search.num_screened == 1 else f"the best of {run.search.num_screened} candidates"),
     ]
 
 
