@@ -6,7 +6,8 @@ A policy is run on the table by the very `Search` that `flexsearch run` uses, th
 counted in full fine-tunes: core seconds spent on training and judging over the mean of a trial that is trained to the
 end, baselines included, so that early stopping counts. What it has found is judged by the mean over the table's seeds
 (not by the values that it selected on), as a share of the hypervolume that the oracle, who knows the whole table, gets
-beyond the baselines'. Writes `compare.csv`, `compare_curves.csv` and `compare.png`.
+beyond the baselines'. Writes `compare.csv`, `compare_curves.csv` and `compare.png`; with `--policies`, those that are
+not chosen stay as they are there.
 """
 
 import argparse
@@ -265,15 +266,21 @@ if __name__ == "__main__":
     chosen = [policy for policy in policies() if any(part in policy.name for part in arguments.policies or [""])]
     if arguments.trials is not None:
         chosen = [replace(policy, trials=arguments.trials) for policy in chosen]
-    curves: list[pd.DataFrame] = []
+    order = [policy.name for policy in policies()]
+    curves, path = [], arguments.out / "compare_curves.csv"
+    if path.exists():
+        before = pd.read_csv(path)
+        curves.append(before[~before["policy"].isin([policy.name for policy in chosen])])
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for policy in chosen:
             begun = time.monotonic()
             searches = [pool.submit(run, policy, table, judge, config, seed=seed) for seed in range(arguments.seeds)]
             curves += [search.result() for search in searches]
             print(f"{policy.name}: {time.monotonic() - begun:.0f} s", flush=True)
-            everything = pd.concat(curves)
-            everything.to_csv(arguments.out / "compare_curves.csv", index=False, float_format="%.4g")
+            everything = pd.concat(curves).sort_values(
+                "policy", key=lambda names: names.map(order.index), kind="stable"
+            )
+            everything.to_csv(path, index=False, float_format="%.4g")
     found = summary(everything)
     found.to_csv(arguments.out / "compare.csv", index=False, float_format="%.4g")
     draw(everything, arguments.out / "compare.png")

@@ -13,11 +13,10 @@ long trajectories.
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
-from trajectory import FINAL_IMAGES, LATE_STEPS, Bench, extend
+from trajectory import FINAL_IMAGES, LATE_STEPS, Bench, Milestone, extend
 
 from flexsearch.config import RunConfig, load_config
 from flexsearch.schedule.density import DensitySchedule
@@ -59,33 +58,37 @@ def open_bench(runs: Path, *, warm: bool, most_updates: int) -> Bench:
 
 def table(bench: Bench, *, seed: int) -> None:
     for schedule in (*baselines(bench.config), *schedules(bench.config)):
-        milestones = (0,) if schedule.is_dense else LENGTHS
-        _extend(bench, schedule, seed=seed, milestones=milestones)
+        updates = (0,) if schedule.is_dense else LENGTHS
+        _extend(bench, schedule, seed=seed, milestones=tuple(Milestone(update=update) for update in updates))
 
 
-def long(
-    bench: Bench, *, milestones: tuple[int, ...], sampler_steps: tuple[int, ...], final_images: int | None = None
-) -> None:
+def long(bench: Bench, milestones: tuple[Milestone, ...]) -> None:
     for schedule in schedules(bench.config)[::2]:
-        _extend(bench, schedule, seed=0, milestones=milestones, sampler_steps=sampler_steps, final_images=final_images)
+        _extend(bench, schedule, seed=0, milestones=milestones)
 
 
-def _in_table(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[int, ...]) -> bool:
+def late(*updates: int) -> tuple[Milestone, ...]:
+    """Milestones that are judged at fewer numbers of sampler steps."""
+    return tuple(Milestone(update=update, sampler_steps=LATE_STEPS) for update in updates)
+
+
+def _in_table(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[Milestone, ...]) -> bool:
     """Whether the table holds the trajectory already, perhaps from another machine."""
     if not TABLE.exists():
         return False
-    rows = pd.read_parquet(TABLE, columns=["schedule_digest", "start", "seed", "updates"])
+    rows = pd.read_parquet(TABLE, columns=["schedule_digest", "start", "seed", "updates", "sampler_steps"])
     mine = rows[
         (rows["schedule_digest"] == schedule.digest) & (rows["start"] == bench.folder.name) & (rows["seed"] == seed)
     ]
-    return set(milestones) <= set(mine["updates"])
+    judged = set(zip(mine["updates"], mine["sampler_steps"], strict=True))
+    return all((one.update, steps) in judged for one in milestones for steps in one.sampler_steps)
 
 
-def _extend(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[int, ...], **options: Any) -> None:
+def _extend(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[Milestone, ...]) -> None:
     if _in_table(bench, schedule, seed=seed, milestones=milestones):
         return
-    if extend(bench, schedule, seed=seed, milestones=milestones, **options):
-        print(schedule, "seed", seed, "to", milestones[-1], flush=True)
+    if extend(bench, schedule, seed=seed, milestones=milestones):
+        print(schedule, "seed", seed, "to", milestones[-1].update, flush=True)
 
 
 if __name__ == "__main__":
@@ -101,8 +104,7 @@ if __name__ == "__main__":
             table(open_bench(arguments.runs, warm=True, most_updates=max(LENGTHS)), seed=arguments.seed)
         case "long":
             bench = open_bench(arguments.runs, warm=True, most_updates=arguments.up_to)
-            milestones = tuple(update for update in LATER if update <= arguments.up_to)
-            long(bench, milestones=milestones, sampler_steps=LATE_STEPS, final_images=FINAL_IMAGES)
+            *updates, last = (update for update in LATER if update <= arguments.up_to)
+            long(bench, (*late(*updates), Milestone(update=last, images=FINAL_IMAGES)))
         case "plain":
-            bench = open_bench(arguments.runs, warm=False, most_updates=max(PLAIN))
-            long(bench, milestones=PLAIN, sampler_steps=LATE_STEPS)
+            long(open_bench(arguments.runs, warm=False, most_updates=max(PLAIN)), late(*PLAIN))

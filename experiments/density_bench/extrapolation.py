@@ -1,5 +1,6 @@
-"""What a schedule will be worth after more updates than were run, from whole curves in place of their last point."""
+"""What a schedule will be worth after more updates than were run, from more than the last point of its own curve."""
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -8,6 +9,9 @@ from scipy.optimize import curve_fit
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.preprocessing import StandardScaler
+
+from flexsearch.schedule.density import Candidate
+from flexsearch.study import quality_model
 
 ROLES = "PMsRD"
 
@@ -62,3 +66,16 @@ def gaussian_process(curves: pd.DataFrame, *, column: str, at: int) -> pd.DataFr
         asked = rows.drop_duplicates("schedule_digest").assign(updates=at)
         at_steps[steps] = pd.Series(process.predict(scaler.transform(features(asked))), index=asked["schedule_digest"])
     return pd.DataFrame(at_steps).sort_index()
+
+
+def quality_of_search(rows: pd.DataFrame, *, column: str, dense: pd.Series) -> pd.DataFrame:
+    """What the search's own quality model says of the candidates that it was fitted on: their values, with the noise
+    smoothed away. `dense` is the dense base's value by sampler steps."""
+    known = [
+        quality_model.features(Candidate.from_dict(json.loads(row.candidate)), work=row.macs * row.sampler_steps)
+        for row in rows.itertuples()
+    ]
+    of_dense = dense[rows["sampler_steps"]].to_list()
+    model = quality_model.QualityModel(known, qualities=rows[column].to_list(), dense=of_dense)
+    means, _ = model.predict(known, dense=of_dense)
+    return rows.assign(mean=means).pivot_table(index="schedule_digest", columns="sampler_steps", values="mean")

@@ -2,15 +2,16 @@
 
     uv run python experiments/density_bench/ranking.py
 
-Reads `table.parquet`; writes `ranking.csv` and `ranking.png`. Schedules are compared at equal sampler steps: at unequal
-ones every signal looks good. "Converged" is the longest fine-tune.
+Reads `table.parquet`; writes `ranking.csv` and `ranking.png`. "Converged" is the longest fine-tune.
 
-- tau: Kendall's, between signal and converged value, mean over sampler steps, with a 95 % interval from schedules drawn
-  with replacement. Two noisy measurements never reach 1: `tau_of_halves` is that of the converged value with itself,
-  from one half of the images each.
+- tau: Kendall's, between signal and converged value, of schedules at equal sampler steps (5 and 10, mean), with a 95 %
+  interval from schedules drawn with replacement. Two noisy measurements never reach 1: `tau_of_halves` is that of the
+  converged value with itself, from one half of the images each.
+- tau_candidates: the same over all candidates, schedules at every number of sampler steps, as a search ranks them;
+  empty where the signal was not judged at all five. Steps decide most of these pairs: look at that of MACs beside it.
 - regret: best converged value among the 3 schedules that the signal likes most, minus the best of all.
-- cost: core seconds of the signal over those of the converged value, per schedule. A signal from the warm start pays
-  its share of that; the share falls with the number of schedules that are tried.
+- cost: core seconds of the signal over those of the converged value, per schedule, each with its share of the warm
+  start; the share falls with the number of schedules that are tried.
 """
 
 import argparse
@@ -23,7 +24,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from extrapolation import gaussian_process, power_law
+from extrapolation import gaussian_process, power_law, quality_of_search
 from scipy.stats import kendalltau
 
 HERE = Path(__file__).parent
@@ -31,6 +32,8 @@ QUALITY = "fid_fashion_cnn"
 TOP = 3
 RESAMPLES = 500
 SCHEDULES_TRIED = 42
+LATE = [5, 10]
+"""Sampler steps at which all signals are known."""
 COLOURS = {
     "warm": "#0b6e99",
     "plain": "#d1495b",
@@ -84,7 +87,7 @@ def without_training(table: pd.DataFrame) -> Iterator[Signal]:
     """Signals that cost nothing beside the warm start: more work is better; and that together with the first rung."""
     rows = table[(table["start"] == "warm") & (table["updates"] == 0)]
     work, first = -pivot(rows, "macs"), pivot(rows, QUALITY)
-    yield "free: macs", work, work * 0.0
+    yield "free: macs", work * work.columns, work * 0.0
     yield (
         "warm 0: fid_fashion_cnn and macs, mean rank",
         first.rank() + work.rank(),
@@ -92,9 +95,18 @@ def without_training(table: pd.DataFrame) -> Iterator[Signal]:
     )
 
 
+def smoothed(table: pd.DataFrame, longest: int, dense: pd.Series) -> Iterator[Signal]:
+    """The distance after some updates, as the search's own quality model sees it."""
+    for (start, updates), rows in table[table["updates"] < longest].groupby(["start", "updates"]):
+        cost = pivot(rows, "seconds_training") + share(rows) + pivot(rows, "seconds_judging")
+        yield f"{start} {updates}: quality model", quality_of_search(rows, column=QUALITY, dense=dense), cost
+
+
 def whole_curves(table: pd.DataFrame, longest: int) -> Iterator[Signal]:
     """Signals that carry the curve on."""
     warm = table[(table["start"] == "warm") & (table["updates"] < longest)]
+    ended = table.loc[(table["start"] == "warm") & (table["updates"] == longest), "schedule_digest"]
+    warm = warm[warm["schedule_digest"].isin(ended)]  # others have shorter curves
     for up_to in sorted(warm["updates"].unique())[2:]:
         curve = warm[warm["updates"] <= up_to]
         judged = pivot(
@@ -117,6 +129,13 @@ def regret(signal: pd.DataFrame, converged: pd.DataFrame) -> float:
     return float(np.mean([converged[steps].loc[chosen[steps]].min() - converged[steps].min() for steps in converged]))
 
 
+def tau_candidates(signal: pd.DataFrame, converged: pd.DataFrame) -> float:
+    """Over schedules and sampler steps together; not a number where the signal was not judged at all of them."""
+    if not converged.columns.isin(signal.columns).all():
+        return float("nan")
+    return float(kendalltau(signal[converged.columns], converged).statistic)
+
+
 def interval(signal: pd.DataFrame, converged: pd.DataFrame, judge: Callable[..., float]) -> tuple[float, float]:
     """95 % of `judge` over schedules drawn with replacement."""
     generator = np.random.default_rng(0)
@@ -125,32 +144,39 @@ def interval(signal: pd.DataFrame, converged: pd.DataFrame, judge: Callable[...,
     return float(low), float(high)
 
 
-def study(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per signal, best first."""
+def signals(table: pd.DataFrame, longest: int, dense: pd.Series) -> Iterator[Signal]:
+    yield from without_training(table)
+    yield from last_points(table, longest)
+    yield from smoothed(table, longest, dense)
+    yield from whole_curves(table, longest)
+
+
+def study(table: pd.DataFrame, dense: pd.Series) -> pd.DataFrame:
+    """One row per signal, best first. `dense` is the dense base's distance by sampler steps."""
     longest = int(table.loc[table["start"] == "warm", "updates"].max())
     final = table[(table["start"] == "warm") & (table["updates"] == longest)]
-    wanted = {name: pivot(final, name) for name in (QUALITY, "fid_to_dense")}
-    converged = wanted[QUALITY]
-    seconds = pivot(final, "seconds_training") + pivot(final, "seconds_judging")
-    halves = float("nan")  # milestones before the last have too few images to be halved
-    if final["fid_first_half"].notna().all():
-        halves = tau(pivot(final, "fid_first_half"), pivot(final, "fid_second_half"))
+    everywhere, to_dense = pivot(final, QUALITY), pivot(final, "fid_to_dense")[LATE]
+    converged = everywhere[LATE]
+    seconds = pivot(final, "seconds_training") + pivot(final, "seconds_judging") + share(final)
+    halves = tau(pivot(final, "fid_first_half")[LATE], pivot(final, "fid_second_half")[LATE])
     found = []
-    for name, values, cost in (*without_training(table), *last_points(table, longest), *whole_curves(table, longest)):
-        if not converged.index.isin(values.index).all() or not converged.columns.isin(values.columns).all():
+    for name, values, cost in signals(table, longest, dense):
+        if not converged.index.isin(values.index).all():
             continue
-        values, cost = (part.loc[converged.index, converged.columns] for part in (values, cost))
-        low, high = interval(values, converged, tau)
+        values, cost = values.loc[converged.index], cost.loc[converged.index, LATE]
+        late = values[LATE]
+        low, high = interval(late, converged, tau)
         found.append(
             {
                 "signal": name,
-                "tau": tau(values, converged),
+                "tau": tau(late, converged),
                 "tau_low": low,
                 "tau_high": high,
-                "tau_fid_to_dense": tau(values, wanted["fid_to_dense"]),
-                "regret": regret(values, converged),
+                "tau_candidates": tau_candidates(values, everywhere),
+                "tau_fid_to_dense": tau(late, to_dense),
+                "regret": regret(late, converged),
                 "core_seconds": float(cost.to_numpy().mean()),
-                "cost": float((cost / seconds).to_numpy().mean()),
+                "cost": float((cost / seconds[LATE]).to_numpy().mean()),
                 "schedules": len(converged),
                 "converged_updates": longest,
                 "tau_of_halves": halves,
@@ -192,7 +218,9 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=HERE)
     arguments = parser.parse_args()
     rows = pd.read_parquet(arguments.table)
-    found = study(rows[(rows["seed"] == 0) & rows["baseline"].isna()])
+    rows = rows[rows["seed"] == 0]
+    dense = rows[rows["baseline"] == "dense"].set_index("sampler_steps")[QUALITY]
+    found = study(rows[rows["baseline"].isna()], dense)
     found.to_csv(arguments.out / "ranking.csv", index=False, float_format="%.4g")
     draw(found, arguments.out / "ranking.png")
     print(found.to_string(index=False, float_format="%.3g"))

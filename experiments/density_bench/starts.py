@@ -3,8 +3,9 @@
     uv run python experiments/density_bench/starts.py
 
 Trains the warm starts below on the benchmark's own space, then judges every second schedule from each of them, before
-any own update and after 160. Each is a folder beside `warm` (the quickstart's, 6,000 updates on its wider space) and
-`plain`; `collect.py` and `ranking.py` read them all. About half an hour of one core; it goes on where it stopped.
+any own update, after 160 and after 320. Each is a folder beside `warm` (the quickstart's, 6,000 updates on its wider
+space) and `plain`; `collect.py` and `ranking.py` read them all. About half an hour of one core for each; it goes on
+where it stopped.
 
 - `uniform`: every update draws a schedule uniformly from the space.
 - `sandwich`: in turn a drawn schedule, that with the most MACs and that with the fewest. Source: Yu & Huang 2019 (arXiv
@@ -21,8 +22,8 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from evaluate import HERE, QUICKSTART, long, schedules
-from trajectory import LATE_STEPS, Bench, locked
+from evaluate import HERE, QUICKSTART, late, long, schedules
+from trajectory import Bench, locked
 
 from flexsearch.config import RunConfig, load_config
 from flexsearch.diffusion.training import Training
@@ -34,7 +35,7 @@ from flexsearch.trial.settings import FineTune
 from flexsearch.trial.shared_files import SharedFiles
 from flexsearch.trial.warm_start import elastic_training, make_warm_start
 
-MILESTONES = (0, 160)
+MILESTONES = (0, 160, 320)
 RECEIPT = "start.json"
 Draw = Callable[[RunConfig, int], DensitySchedule]
 
@@ -105,9 +106,10 @@ def _training(config: RunConfig, quickstart: RunConfig, start: Start) -> Trainin
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/density_bench"))
+    parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for name in STARTS:
+    for name in arguments.starts:
         bench = made(arguments.runs, name)
         if bench is not None:
-            long(bench, milestones=MILESTONES, sampler_steps=LATE_STEPS)
+            long(bench, late(*MILESTONES))

@@ -42,7 +42,7 @@ from flexsearch.trial.warm_start import load_warm_start
 
 STEPS = (3, 4, 5, 7, 10)
 LATE_STEPS = (5, 10)
-"""Sampler steps at which milestones beyond the table's lengths are judged."""
+"""Sampler steps at which milestones beyond the table's lengths are judged, but for the last."""
 FINAL_IMAGES = 2000
 """Images of the last milestone of a long trajectory: what everything else is to predict should have little noise."""
 FEWER_IMAGES = (100, 200)
@@ -188,25 +188,35 @@ def losses(bench: Bench, model: FlexDiT) -> dict[str, float]:
     }
 
 
-def extend(
-    bench: Bench,
-    schedule: DensitySchedule,
-    *,
-    seed: int,
-    milestones: tuple[int, ...],
-    sampler_steps: tuple[int, ...] = STEPS,
-    final_images: int | None = None,
-) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class Milestone:
+    """Where a trajectory is judged: after how many updates, at which sampler steps, by how many images (None: as many
+    as the protocol says)."""
+
+    update: int
+    sampler_steps: tuple[int, ...] = STEPS
+    images: int | None = None
+
+    def known(self, folder: Path) -> dict[str, Any]:
+        """What a trajectory's folder holds of it."""
+        path = folder / f"{self.update}.json"
+        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return found
+
+    def missing_steps(self, folder: Path) -> list[int]:
+        return [steps for steps in self.sampler_steps if str(steps) not in self.known(folder).get("samples", {})]
+
+
+def extend(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[Milestone, ...]) -> bool:
     """Brings a trajectory to its last milestone, from wherever it is; False if another process is at it.
 
-    The dense schedule is the base as it is, with one milestone, 0. `final_images` are drawn at the last milestone, in
-    place of the protocol's.
+    The dense schedule is the base as it is, with one milestone, 0.
     """
     folder = bench.folder / f"{schedule.digest}-{seed}"
     with locked(folder / "lock", wait=False) as is_mine:
         if not is_mine:
             return False
-        missing = [update for update in milestones if not (folder / f"{update}.json").exists()]
+        missing = [milestone for milestone in milestones if milestone.missing_steps(folder)]
         if not missing:
             return True
         write_atomically(folder / "schedule.json", json.dumps(schedule.to_dict()))
@@ -217,7 +227,7 @@ def extend(
             model,
             process=bench.inputs.process,
             stream=bench.stream(seed),
-            optimisation=replace(bench.config.trial, updates=max(milestones)),
+            optimisation=replace(bench.config.trial, updates=milestones[-1].update),
             teacher=bench.teacher(seed),
         )
         checkpoint, spent = folder / "checkpoint.pt", 0.0
@@ -226,23 +236,28 @@ def extend(
             training.load_state_dict(state["training"])
             spent = state["seconds"]
         steps = training.run()
-        for update in missing:
-            while training.num_done < update:
+        for milestone in missing:
+            if training.num_done > milestone.update:
+                raise RuntimeError(f"{folder} is past update {milestone.update}, which was not judged")
+            while training.num_done < milestone.update:
                 begun = time.process_time()
                 next(steps)
                 spent += time.process_time() - begun
-            model, num = training.averaged, bench.config.objectives.fid.images
-            if final_images is not None and update == milestones[-1]:
-                num = final_images
-            found = {
-                "update": update,
+            model, num = training.averaged, milestone.images or bench.config.objectives.fid.images
+            known = milestone.known(folder)
+            found = known or {
+                "update": milestone.update,
                 "seed": seed,
                 "training_seconds": round(spent, 2),
                 **losses(bench, model),
-                "samples": {steps: quality(bench, model, steps=steps, seed=seed, num=num) for steps in sampler_steps},
+                "samples": {},
             }
-            if update:
+            found["samples"] |= {
+                str(steps): quality(bench, model, steps=steps, seed=seed, num=num)
+                for steps in milestone.missing_steps(folder)
+            }
+            if milestone.update and not known:
                 with replacing(checkpoint) as temporary:
                     torch.save({"training": training.state_dict(), "seconds": spent}, temporary)
-            write_atomically(folder / f"{update}.json", json.dumps(found))
+            write_atomically(folder / f"{milestone.update}.json", json.dumps(found))
         return True

@@ -21,6 +21,7 @@ BAD_FIELDS = [
     ("search.sampler=bayes", "search.sampler"),
     ("search.trails=3", "search.trails: is not a known field; nearest legal: trials"),
     ("trial.learning_rate=-1", "trial.learning_rate"),
+    ("trial.learning_rate=.inf", "trial.learning_rate"),
     ("trial.dtype=fp8", "trial.dtype"),
     ("objectives.fid.extractor=clip", "objectives.fid.extractor"),
     ("objectives.fid.images=1", "objectives.fid.images"),
