@@ -34,22 +34,26 @@ RESAMPLES = 500
 SCHEDULES_TRIED = 42
 LATE = [5, 10]
 """Sampler steps at which all signals are known."""
-COLOURS = {
-    "warm": "#0b6e99",
-    "plain": "#d1495b",
-    "free": "#444444",
-    "uniform-500": "#8fc1d4",
-    "uniform-2000": "#4b9cc0",
-    "sandwich-2000": "#c77d0a",
+LOWEST = 0.4
+"""Of the picture's axis; what is below is named at its foot."""
+SHOWN = {
+    QUALITY: ("#0b6e99", "distance to real images"),
+    "fid_to_dense": ("#2f9e44", "distance to the dense base's samples from the same noise"),
+    "feature_distance": ("#d1495b", "squared distance of features, sample by sample, to the same"),
+    "pixel_distance": ("#c77d0a", "squared distance of pixels, sample by sample, to the same"),
+    "loss": ("#7b5ea7", "training loss on fixed batches"),
+    "power law": ("#8fc1d4", "power law through the distances so far"),
+    "Gaussian process": ("#888888", "Gaussian process over schedules and updates"),
+    "macs": ("#222222", "MACs, nothing evaluated"),
 }
-NAMES = {
-    "warm": "from the warm start (6,000 updates)",
-    "plain": "from the dense base",
-    "free": "no evaluation at all",
-    "uniform-500": "from a warm start of 500 updates",
-    "uniform-2000": "from a warm start of 2,000 updates",
-    "sandwich-2000": "the same, drawn by the sandwich rule",
+STARTS = {
+    "warm": "-",
+    "plain": ":",
+    "uniform-500": "--",
+    "uniform-2000": "-.",
+    "sandwich-2000": (0, (6, 1, 1, 1, 1, 1)),
 }
+"""Line styles, by where fine-tunes start."""
 
 Signal = tuple[str, pd.DataFrame, pd.DataFrame]
 """Name, values, and core seconds: rows by schedule, columns by sampler steps."""
@@ -186,25 +190,46 @@ def study(table: pd.DataFrame, dense: pd.Series) -> pd.DataFrame:
 
 
 def draw(found: pd.DataFrame, path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(8, 5), dpi=150)
-    for start, rows in found.groupby(found["signal"].str.split("[ :]").str[0]):
-        axes.scatter(
+    """A line per kind of signal and start, a point per number of own updates."""
+    named = found["signal"].str.extract(r"^(?P<start>[^ :]+):? (?:0 to )?(?:\d+: )?(?P<kind>.*)$")
+    table = pd.concat([found, named], axis=1).sort_values("cost")
+    figure, axes = plt.subplots(figsize=(8.5, 5.5), dpi=150)
+    below = []
+    for (start, kind), rows in table.groupby(["start", "kind"], sort=False):
+        if kind not in SHOWN:
+            continue
+        colour, label = SHOWN[kind]
+        is_first = label not in axes.get_legend_handles_labels()[1]
+        axes.plot(
             rows["cost"],
             rows["tau"],
-            color=COLOURS[start],
-            label=NAMES[start],
-            s=28,
+            STARTS.get(start, "-"),
+            marker="o",
+            markersize=4,
+            color=colour,
+            label=label if is_first else None,
         )
-    best = found.sort_values("cost")
-    best = best[best["tau"] >= best["tau"].cummax()]
-    for row in best.itertuples():
-        axes.annotate(row.signal, (row.cost, row.tau), xytext=(4, 4), textcoords="offset points", fontsize=7)
-    axes.set_xscale("symlog", linthresh=0.01)
-    axes.set_xlabel("core seconds per schedule, over those of the converged fine-tune")
-    axes.set_ylabel("Kendall's tau with the converged distance")
-    axes.axvline(0.2, color="#888888", linewidth=0.8, linestyle=":")
+        below += [f"{row.signal}: {row.tau:.2f}" for row in rows.itertuples() if row.tau < LOWEST]
+    axes.set_ylim(LOWEST, 1.0)
+    if below:
+        axes.annotate("below: " + "; ".join(below), (0.99, 0.01), xycoords="axes fraction", ha="right", fontsize=7)
+    halves = float(found["tau_of_halves"].iloc[0])
+    axes.axhline(halves, color="#444444", linewidth=0.8)
+    axes.annotate("converged distance, half of the images against half", (0.0, halves + 0.005), fontsize=7)
     axes.axhline(0.9, color="#888888", linewidth=0.8, linestyle=":")
-    axes.legend(frameon=False, fontsize=9)
+    axes.axvline(0.2, color="#888888", linewidth=0.8, linestyle=":")
+    axes.set_xlabel("core seconds per schedule, over those of the converged fine-tune")
+    axes.set_ylabel("Kendall's tau with the converged distance, at equal sampler steps")
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda at: [label for _, label in SHOWN.values()].index(labels[at]))
+    axes.legend(
+        [handles[at] for at in order],
+        [labels[at] for at in order],
+        frameon=False,
+        fontsize=8,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 0.04),
+    )
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
