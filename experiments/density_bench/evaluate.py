@@ -6,8 +6,8 @@
 
 `table` runs all 42 schedules to both lengths. `long` carries every second schedule's trajectory on, `plain` begins them
 with the dense base in place of the warm start. Then `latencies.py` times every candidate and `collect.py` makes the
-table; what it holds is not run again. Takes about an hour of one core per seed of the table, and one and a half for the
-long trajectories.
+table; what it holds is not run again. Takes about an hour of one core per seed of the table, and two and a quarter for
+the long trajectories.
 """
 
 import argparse

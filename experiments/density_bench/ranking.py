@@ -9,6 +9,7 @@ Reads `table.parquet`; writes `ranking.csv` and `ranking.png`. "Converged" is th
   converged value with itself, from one half of the images each.
 - tau_candidates: the same over all candidates, schedules at every number of sampler steps, as a search ranks them;
   empty where the signal was not judged at all five. Steps decide most of these pairs: look at that of MACs beside it.
+  Losses, distances to the dense output, and ranks within equal steps do not know the steps, and are low here.
 - regret: best converged value among the 3 schedules that the signal likes most, minus the best of all.
 - cost: core seconds of the signal over those of the converged value, per schedule, each with its share of the warm
   start; the share falls with the number of schedules that are tried.
@@ -190,7 +191,7 @@ def study(table: pd.DataFrame, dense: pd.Series) -> pd.DataFrame:
 
 
 def draw(found: pd.DataFrame, path: Path) -> None:
-    """A line per kind of signal and start, a point per number of own updates."""
+    """A line per kind of signal and start, a point per number of own updates; `STARTS` has the styles of lines."""
     named = found["signal"].str.extract(r"^(?P<start>[^ :]+):? (?:0 to )?(?:\d+: )?(?P<kind>.*)$")
     table = pd.concat([found, named], axis=1).sort_values("cost")
     figure, axes = plt.subplots(figsize=(8.5, 5.5), dpi=150)

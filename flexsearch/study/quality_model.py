@@ -44,9 +44,8 @@ class QualityModel:
 
     def predict(self, asked: Sequence[Sequence[float]], *, dense: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """(K,) means and (K,) standard deviations of the logarithm of the quality of K candidates."""
-        from sklearn.exceptions import (
-            ConvergenceWarning,
-        )  # a second to import, which `flexsearch plan` need not wait for
+        # A second to import, which `flexsearch plan` need not wait for.
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
