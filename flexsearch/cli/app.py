@@ -171,12 +171,15 @@ def choose(
     max_latency: Annotated[float | None, typer.Option(help="ms per image: the best within it")] = None,
     max_fid: Annotated[float | None, typer.Option(help="of the quality objective: the fastest within it")] = None,
     knee: Annotated[bool, typer.Option("--knee", help="the point farthest from the front's chord")] = False,
+    by: Annotated[
+        Literal["outlook", "quality"] | None, typer.Option(help="what the best is by; the outlook, if it is known")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose a trial of the front by exactly one of three rules, and say why."""
+    """Choose a trial by exactly one of three rules, and say why."""
     from flexsearch.cli.choosing import choose_trial
 
-    found = choose_trial(run_dir, max_latency_ms=max_latency, max_quality=max_fid, knee=knee, quiet=as_json)
+    found = choose_trial(run_dir, max_latency_ms=max_latency, max_quality=max_fid, knee=knee, by=by, quiet=as_json)
     if as_json:
         _print_json(found)
 

@@ -8,16 +8,22 @@ from rich.console import Console
 from rich.table import Table
 
 from flexsearch.cli.results import front_of_run, open_run
-from flexsearch.report.choice import Choice, choose, reasons
+from flexsearch.report.choice import By, Choice, choose, reasons
 from flexsearch.report.comparison import Difference, TrialComparison, compare_trials
 
 
 def choose_trial(
-    run_dir: Path, *, max_latency_ms: float | None, max_quality: float | None, knee: bool, quiet: bool
+    run_dir: Path,
+    *,
+    max_latency_ms: float | None,
+    max_quality: float | None,
+    knee: bool,
+    by: By | None,
+    quiet: bool,
 ) -> dict[str, Any]:
     """Prints the choice and why."""
     front = front_of_run(open_run(run_dir))
-    found = choose(front, max_latency_ms=max_latency_ms, max_quality=max_quality, knee=knee)
+    found = choose(front, max_latency_ms=max_latency_ms, max_quality=max_quality, knee=knee, by=by)
     command = f"flexsearch export {run_dir} {found.known.record.number} exported"
     if not quiet:
         print_choice(found, command, Console())

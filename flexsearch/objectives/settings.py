@@ -10,6 +10,9 @@ from flexsearch.settings import PositiveCount, settings
 
 Metric = Literal["frechet", "kernel", "precision", "recall"]
 
+DRIFT = "drift"
+"""Name of the measurement: how far samples are from the dense base's."""
+
 _REPORTED: dict[str, Metric] = {
     "fid": "frechet",
     "kid": "kernel",
@@ -41,6 +44,9 @@ class FidSettings:
         weights_sha256: the SHA-256 of that file, or its beginning; None does not check files of networks without
             published weights.
         batch: images per sampling and feature batch.
+        drift: also measure how far samples are from the dense base's at the space's most steps, from the same noise, by
+            the objective's features of up to 2,000 images. It tells what a schedule may come to after long training
+            (`study/outlook.py`), by which candidates are then screened and trials chosen.
     """
 
     images: Annotated[int, Ge(2)] = 5000
@@ -52,6 +58,7 @@ class FidSettings:
     weights: str | None = None
     weights_sha256: str | None = None
     batch: PositiveCount = 100
+    drift: bool = True
 
     def __post_init__(self) -> None:
         if self.weights_sha256 is not None and self.weights is None:

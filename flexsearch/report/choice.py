@@ -1,4 +1,6 @@
-"""Choosing one point of a front: the best within a latency, the fastest within a quality, or the knee.
+"""Choosing one trial: the best within a latency, the fastest within a quality, or the knee of a front.
+
+The best is by outlook, what long training should make of a trial, where it is known; by quality if that is asked for.
 
 The knee is the point farthest from the chord between the ends of the front, both objectives scaled to [0, 1]: I. Das,
 "On characterizing the knee of the Pareto curve based on normal-boundary intersection", Structural Optimization 18
@@ -6,14 +8,15 @@ The knee is the point farthest from the chord between the ends of the front, bot
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from flexsearch.errors import UserError
 from flexsearch.report.claims import quality_at
-from flexsearch.report.evidence import Evidence, Known, evidence_of
+from flexsearch.report.evidence import Evidence, Known, evidence_of, non_dominated
 from flexsearch.report.front import Front
 
+By = Literal["outlook", "quality"]
 _FEWEST = 3  # points of a front with a knee
 
 
@@ -31,6 +34,8 @@ class Choice:
         dense_quality: of the dense base at fewer steps and equal latency; None where none is as fast.
         speedup: over the dense base at the same sampler steps; None where that was not measured.
         quality_margin: differences of quality below it may be noise; None if noise was not measured.
+        outlook: of the trial, if the choice was by it; then nothing is within noise, and `ahead_so_far` may be given.
+        ahead_so_far: the trial that is as fast with the best quality; None if it is this one.
     """
 
     known: Known
@@ -42,6 +47,8 @@ class Choice:
     dense_quality: float | None
     speedup: float | None
     quality_margin: float | None
+    outlook: float | None = None
+    ahead_so_far: Known | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -57,6 +64,8 @@ class Choice:
             "noise_margin": self.quality_margin,
             "faster_within_noise": None if self.faster_as_good is None else self.faster_as_good.record.number,
             "better_within_noise": None if self.better_as_fast is None else self.better_as_fast.record.number,
+            "outlook": self.outlook,
+            "ahead_so_far": None if self.ahead_so_far is None else self.ahead_so_far.record.number,
             "dense_at_equal_latency": ahead,
             "speedup_at_same_steps": self.speedup,
             "why": reasons(self),
@@ -64,18 +73,24 @@ class Choice:
 
 
 def choose(
-    front: Front, *, max_latency_ms: float | None = None, max_quality: float | None = None, knee: bool = False
+    front: Front,
+    *,
+    max_latency_ms: float | None = None,
+    max_quality: float | None = None,
+    knee: bool = False,
+    by: By | None = None,
 ) -> Choice:
-    """The point of the front that one of three rules picks.
+    """The trial that one of three rules picks.
 
     Args:
         front: at least one complete trial.
-        max_latency_ms: take the best quality within it.
-        max_quality: take the fastest within it.
+        max_latency_ms: take the best within it.
+        max_quality: take the fastest within it, which is by quality.
         knee: take the knee.
+        by: what the best is by; None takes the outlook where it is known, else the quality.
 
     Raises:
-        UserError: not exactly one rule is given, no point keeps the limit, or the front has no knee.
+        UserError: not exactly one rule is given, no point keeps the limit, there is no knee, or no outlook is known.
     """
     given = [max_latency_ms is not None, max_quality is not None, knee]
     if sum(given) != 1:
@@ -83,22 +98,41 @@ def choose(
             f"exactly one of --max-latency, --max-fid and --knee must be given, but got {sum(given)}", nearest="--knee"
         )
     evidence, quality = evidence_of(front), front.objectives[0].name
-    best = evidence.best
-    if not best:
+    if not evidence.known:
         raise UserError("no trial is complete yet, so there is nothing to choose from", field=front.study)
+    if by == "outlook" and (max_quality is not None or not front.outlooks):
+        why = "goes with --max-latency and --knee only" if front.outlooks else "is not known: no drift was measured"
+        raise UserError(why, field="--by outlook", nearest="--by quality")
+    by_outlook = by != "quality" and max_quality is None and bool(front.outlooks)
+    best, name = (_by_outlook(front), "outlook") if by_outlook else (evidence.best, quality)
     if max_latency_ms is not None:
         within = [one for one in best if one.latency_ms <= max_latency_ms]
         if not within:
             raise _out_of_reach("--max-latency", max_latency_ms, "takes at most {} ms/image", best[0].latency_ms)
-        chosen, rule = within[-1], f"the best {quality} within {max_latency_ms:g} ms/image"
+        chosen, rule = within[-1], f"the best {name} within {max_latency_ms:g} ms/image"
     elif max_quality is not None:
         within = [one for one in best if one.quality <= max_quality]
         if not within:
             raise _out_of_reach("--max-fid", max_quality, f"has {quality} of at most {{}}", best[-1].quality)
         chosen, rule = within[0], f"the fastest with {quality} of at most {max_quality:g}"
     else:
-        chosen, rule = find_knee(best), "the knee: farthest from the straight line between the ends of the front"
+        chosen, rule = (
+            find_knee(best),
+            f"the knee by {name}: farthest from the straight line between the ends of the front",
+        )
+    if by_outlook:  # what it has is still told by the best evidence of it
+        number = chosen.record.number
+        evidence = evidence if number in evidence.by_number else evidence_of(front, only_searched=True)
+        chosen = evidence.by_number[number]
+        return _explained_by_outlook(chosen, evidence, rule=rule, quality_name=quality, outlook=front.outlooks[number])
     return _explained(chosen, evidence, rule=rule, quality_name=quality)
+
+
+def _by_outlook(front: Front) -> tuple[Known, ...]:
+    """What no other trial beats in outlook and latency, fastest first, with the outlook for its quality."""
+    searched = evidence_of(front, only_searched=True).known
+    known = [one for one in searched if one.record.number in front.outlooks]
+    return non_dominated([replace(one, quality=front.outlooks[one.record.number]) for one in known])
 
 
 def _out_of_reach(option: str, limit: float, what: str, nearest: float) -> UserError:
@@ -158,6 +192,18 @@ def _explained(chosen: Known, evidence: Evidence, *, rule: str, quality_name: st
     )
 
 
+def _explained_by_outlook(chosen: Known, evidence: Evidence, *, rule: str, quality_name: str, outlook: float) -> Choice:
+    as_fast = [one for one in evidence.known if one.latency_ms <= chosen.latency_ms]
+    ahead = min(as_fast, key=lambda one: one.quality)
+    return replace(
+        _explained(chosen, evidence, rule=rule, quality_name=quality_name),
+        faster_as_good=None,
+        better_as_fast=None,
+        outlook=outlook,
+        ahead_so_far=None if ahead.quality == chosen.quality else ahead,
+    )
+
+
 def reasons(choice: Choice) -> list[str]:
     """Why this trial, in sentences."""
     known, name = choice.known, choice.quality_name
@@ -173,7 +219,15 @@ def reasons(choice: Choice) -> list[str]:
         lines.append(f"It is a baseline ({record.baseline}): no searched schedule is better here.")
     else:
         lines += _beside_dense(choice)
-    if choice.quality_margin is None:
+    if choice.outlook is not None:
+        lines.append(
+            f"Its outlook is {choice.outlook:.4g}: of all that are as fast, long training should make most of it, by "
+            "how close its samples stay to the dense base's."
+        )
+        if (ahead := choice.ahead_so_far) is not None:
+            number = ahead.record.number
+            lines.append(f"So far trial {number} is ahead at that latency, with {ahead.quality:.4g} (--by quality).")
+    elif choice.quality_margin is None:
         lines.append("The noise of this run was not measured: how sure the order of neighbours is, is not known.")
     elif choice.faster_as_good is None and choice.better_as_fast is None:
         lines.append("No faster trial is as good within noise, and no better one as fast.")

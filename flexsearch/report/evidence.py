@@ -5,7 +5,7 @@ there is a confirmation, only what takes part in it is looked at.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import moocore
@@ -46,10 +46,7 @@ class Evidence:
     @property
     def best(self) -> tuple[Known, ...]:
         """The non-dominated ones, fastest first."""
-        if not self.known:
-            return ()
-        table = np.array([[one.quality, one.latency_ms] for one in self.known])
-        return tuple(one for one, good in zip(self.known, moocore.is_nondominated(table), strict=True) if good)
+        return non_dominated(self.known)
 
     @property
     def by_number(self) -> Mapping[int, Known]:
@@ -61,9 +58,17 @@ class Evidence:
         return [one for one in self.known if one.record.baseline is not None and one.record.candidate.schedule.is_dense]
 
 
-def evidence_of(front: Front) -> Evidence:
-    """The confirmation's values where there are any, else the searched ones."""
-    found = front.confirmation
+def non_dominated(known: Sequence[Known]) -> tuple[Known, ...]:
+    """Those that no other beats in both objectives, in their order."""
+    if not known:
+        return ()
+    table = np.array([[one.quality, one.latency_ms] for one in known])
+    return tuple(one for one, good in zip(known, moocore.is_nondominated(table), strict=True) if good)
+
+
+def evidence_of(front: Front, *, only_searched: bool = False) -> Evidence:
+    """The confirmation's values where there are any, else, or if only these are asked for, the searched ones."""
+    found = None if only_searched else front.confirmation
     if found is not None:
         known = [
             Known(

@@ -5,7 +5,7 @@ Dominance and hypervolume are moocore's. Only complete trials of one protocol me
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import moocore
@@ -16,6 +16,7 @@ from flexsearch.report.confirmation import Confirmation, confirmation_of
 from flexsearch.report.trust import RankCorrelation, rank_correlations
 from flexsearch.study.hypervolume import hypervolume, reference_point
 from flexsearch.study.noise import Noise, noise_of
+from flexsearch.study.outlook import outlooks
 from flexsearch.study.store import Cost, Store, TrialRecord
 
 STATES = ("complete", "pruned", "infeasible", "duplicate", "failed", "running")
@@ -46,6 +47,7 @@ class Front:
         noise: of the quality objective; None if it was not measured.
         costs: device seconds.
         dense_macs: of the dense base; None before it is measured.
+        outlooks: what long training should make of searched trials, by number; empty where no drift was measured.
         rank_correlations: how trials rank early and late; empty where nothing can be compared.
         confirmation: the second measurement of the front; None before there is one.
     """
@@ -61,6 +63,7 @@ class Front:
     noise: Noise | None
     costs: tuple[Cost, ...]
     dense_macs: float | None
+    outlooks: Mapping[int, float] = field(default_factory=dict)
     rank_correlations: tuple[RankCorrelation, ...] = ()
     confirmation: Confirmation | None = None
 
@@ -72,6 +75,17 @@ class Front:
     def complete(self) -> dict[int, TrialRecord]:
         """All complete trials of the front's protocol, by number."""
         return {record.number: record for record in (*self.points, *self.baselines, *self.others)}
+
+    @property
+    def promising(self) -> tuple[TrialRecord, ...]:
+        """Trials that no other beats in both outlook and latency, fastest first."""
+        known = [record for number, record in self.complete.items() if number in self.outlooks]
+        if not known:
+            return ()
+        latency = self.objectives[-1].name
+        table = np.array([[self.outlooks[one.number], one.measurements[latency].value] for one in known])
+        best = [one for one, good in zip(known, moocore.is_nondominated(table), strict=True) if good]
+        return tuple(sorted(best, key=lambda one: one.measurements[latency].value))
 
     @property
     def latency_spread(self) -> float | None:
@@ -93,6 +107,7 @@ class Front:
         """A trial as `front --json` prints it."""
         macs = record.measurements["macs"].value
         again = None if self.confirmation is None else self.confirmation.points.get(record.number)
+        outlook = {"outlook": self.outlooks[record.number]} if record.number in self.outlooks else {}
         confirmed = {} if again is None else {"confirmed": again.to_dict()}
         return {
             "trial": record.number,
@@ -102,6 +117,7 @@ class Front:
             "digest": record.digest,
             "baseline": record.baseline,
             "schedule": record.candidate.to_dict(),
+            **outlook,
             **confirmed,
         }
 
@@ -117,6 +133,7 @@ class Front:
             "hypervolume": self.hypervolume,
             "counts": dict(self.counts),
             "front": [self.row(record) for record in self.points],
+            "promising": [self.row(record) for record in self.promising],
             "baselines": [self.row(record) for record in self.baselines],
             "noise": None if self.noise is None else vars(self.noise),
             "rank_correlations": [vars(one) for one in self.rank_correlations],
@@ -137,6 +154,7 @@ def front_of(store: Store, objective_names: Sequence[str]) -> Front:
     reference = reference_point(np.array([table[complete.index(b)] for b in baselines]) if baselines else table)
     is_best = moocore.is_nondominated(table) if len(complete) else np.array([], dtype=bool)
     best = [record for record, good in zip(complete, is_best, strict=True) if good]
+    outlook = outlooks(complete, quality=objective_names[0])
     dense = next((record for record in baselines if record.candidate.schedule.is_dense), None)
     return Front(
         study=store.study,
@@ -150,7 +168,8 @@ def front_of(store: Store, objective_names: Sequence[str]) -> Front:
         noise=noise_of(store.repetitions(objective_names[0])),
         costs=tuple(store.costs()),
         dense_macs=None if dense is None else dense.measurements["macs"].value,
-        rank_correlations=tuple(rank_correlations(records, objective=objective_names[0])),
+        outlooks=outlook,
+        rank_correlations=tuple(rank_correlations(records, objective=objective_names[0], outlooks=outlook)),
         confirmation=confirmation_of(store.confirmations(), objective_names),
     )
 

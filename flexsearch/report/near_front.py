@@ -1,4 +1,5 @@
-"""Which trials a second measurement is for: the front, every baseline, and what noise may have kept off the front."""
+"""Which trials a second measurement is for: the front, every baseline, what is best by outlook, and what noise may have
+kept off the front."""
 
 import moocore
 import numpy as np
@@ -28,12 +29,12 @@ def _behind(front: Front, record: TrialRecord) -> float:
 
 
 def to_confirm(front: Front, *, top: int | None = None) -> list[TrialRecord]:
-    """Every baseline, and the searched trials on the front and near it, by number.
+    """Every baseline, and the searched trials on the front, best by outlook, and near the front, by number.
 
     Args:
         front: of the run.
-        top: take at most this many searched trials: those of the front that add most to the hypervolume, then the
-            nearest to it. None takes all.
+        top: take at most this many searched trials: those of the front that add most to the hypervolume, then those
+            that are best by outlook, then the nearest to the front. None takes all.
     """
     searched = [record for record in front.points if record.baseline is None]
     if searched:
@@ -41,5 +42,6 @@ def to_confirm(front: Front, *, top: int | None = None) -> list[TrialRecord]:
         added = moocore.hv_contributions(table, ref=np.array(front.reference_point))
         worth = {record.number: value for record, value in zip(front.points, added, strict=True)}
         searched.sort(key=lambda record: -worth[record.number])
-    searched += near_front(front)
+    others = [*front.promising, *near_front(front)]
+    searched += list({one.number: one for one in others if one.baseline is None and one not in searched}.values())
     return sorted([*front.baselines, *searched[:top]], key=lambda record: record.number)

@@ -14,19 +14,26 @@ _LEGEND = (
     "at the same steps. Gain: over the dense base at fewer steps and equal latency (fastest: none of these is as fast)."
 )
 
+_OUTLOOK = (
+    "Outlook: the dense base's quality at these steps, more the farther samples are from the dense base's own. It "
+    "ranks trials by what long training should make of them (*: none is as fast with a better one); it is no forecast."
+)
+
 
 def front_table(front: Front) -> Table:
-    """The front, fastest first, then the baselines that are not on it.
+    """The front, fastest first, then the baselines that are not on it, then what else is best by outlook.
 
     "speed-up": latency of the dense base at the same sampler steps over this one's. "gain": how much better the quality
-    is than the dense base's at fewer steps and equal latency.
+    is than the dense base's at fewer steps and equal latency. "outlook": what long training should make of it, with a
+    star where no other trial beats it in outlook and latency.
     """
     quality, latency = front.objectives
     table = Table(box=SIMPLE_HEAD, show_edge=False, title=f"Pareto front of {front.study}", title_justify="left")
     table.add_column("trial", justify="right", no_wrap=True)
     table.add_column("schedule", overflow="fold")
     name = quality.name.replace("_", "\n")
-    for column in ("steps", name, latency.unit.replace("/", "/\n"), "MACs", "speed-up", "gain"):
+    columns = ["steps", name, latency.unit.replace("/", "/\n"), "MACs", "speed-\nup", "gain"]
+    for column in [*columns, "outlook"] if front.outlooks else columns:
         table.add_column(column, justify="right", no_wrap=True)
     for record in front.points:
         table.add_row(*_cells(front, record))
@@ -34,6 +41,10 @@ def front_table(front: Front) -> Table:
     for record in front.baselines:
         if record not in front.points:
             table.add_row(*_cells(front, record), style="dim")
+    table.add_section()
+    for record in front.promising:
+        if record not in (*front.points, *front.baselines):
+            table.add_row(*_cells(front, record))
     return table
 
 
@@ -43,7 +54,9 @@ def _cells(front: Front, record: TrialRecord) -> list[str]:
     spread = "" if latency.spread is None else f" ±{latency.spread:.1g}"
     is_dense = record.candidate.schedule.is_dense
     ratio = record.measurements["macs"].value / front.dense_macs if front.dense_macs else float("nan")
-    return [
+    outlook = front.outlooks.get(record.number)
+    is_promising = record in front.promising
+    cells = [
         str(record.number),
         str(record.candidate.schedule) + (f"\n{record.baseline}" if record.baseline else ""),
         str(record.candidate.sampler_steps),
@@ -53,6 +66,9 @@ def _cells(front: Front, record: TrialRecord) -> list[str]:
         "" if compared.speedup is None or is_dense else f"{compared.speedup:.2f}x",
         "fastest" if compared.gain is None else "" if is_dense else f"{compared.gain:+.2f}",
     ]
+    if not front.outlooks:
+        return cells
+    return [*cells, "" if outlook is None else f"{outlook:.1f}{'*' if is_promising else ' '}"]
 
 
 def front_frame(front: Front) -> pd.DataFrame:
@@ -74,6 +90,8 @@ def front_frame(front: Front) -> pd.DataFrame:
                 "macs_ratio": row["macs_ratio"],
                 "speedup_at_same_steps": compared.speedup,
                 "gain_over_fewer_steps": compared.gain,
+                "outlook": front.outlooks.get(record.number),
+                "promising": record in front.promising,
                 "digest": row["digest"],
             }
         )
@@ -89,6 +107,8 @@ def summary_lines(front: Front) -> list[str]:
     lines = [f"Trials: {counts or 'none'}. Hypervolume {front.hypervolume:.4g}."]
     if front.points:
         lines.insert(0, _LEGEND)
+    if front.outlooks:
+        lines.append(_OUTLOOK)
     quality = front.objectives[0]
     if (best := largest_gain(front)) is not None and best.speedup is not None:
         lines.append(
@@ -110,7 +130,8 @@ def summary_lines(front: Front) -> list[str]:
         )
     if front.rank_correlations:
         taus = ", ".join(
-            f"{one.tau:.2f} between {one.earlier} and {one.later} updates ({one.num_pairs} pairs)"
+            f"{one.tau:.2f} between {one.by} after {one.earlier} and {quality.name} after {one.later} updates "
+            f"({one.num_pairs} pairs)"
             for one in front.rank_correlations
         )
         lines.append(f"Ranking at equal sampler steps: Kendall's tau {taus}.")

@@ -16,24 +16,29 @@ class RankCorrelation:
     """Agreement of two rankings of the same trials.
 
     Attributes:
+        by: what the first ranking is by: the quality, or "outlook"; the second is always by the quality.
         earlier: own updates of the first ranking.
         later: own updates of the second.
         tau: Kendall's, over comparable pairs.
         num_pairs: pairs with equal sampler steps and no tie.
     """
 
+    by: str
     earlier: int
     later: int
     tau: float
     num_pairs: int
 
 
-def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list[RankCorrelation]:
-    """Between every rung and the end of a fine-tune, and between its end and longer ones.
+def rank_correlations(
+    records: Sequence[TrialRecord], *, objective: str, outlooks: Mapping[int, float]
+) -> list[RankCorrelation]:
+    """Between every rung and the end of a fine-tune, and between its end and longer ones, these also by outlook.
 
     Args:
         records: the trials; those that were not fine-tuned are left out.
         objective: the quality that rungs measure.
+        outlooks: of complete trials, by number.
     """
     updates = max((record.curve[-1][0] for record in records if record.curve), default=0)
     columns: dict[int, dict[int, float]] = {}
@@ -46,11 +51,13 @@ def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list
     final = columns.get(updates, {})
     found = []
     for rung in sorted(set(columns) - {updates}):
-        pairs = list(_agreements(columns[rung], final, steps))
-        if pairs:
-            earlier, later = sorted((rung, updates))
-            tau = sum(pairs) / len(pairs)
-            found.append(RankCorrelation(earlier=earlier, later=later, tau=tau, num_pairs=len(pairs)))
+        rankings = {objective: final} if rung < updates else {objective: final, "outlook": outlooks}
+        for by, ranking in rankings.items():
+            pairs = list(_agreements(columns[rung], ranking, steps))
+            if pairs:
+                earlier, later = sorted((rung, updates))
+                tau = sum(pairs) / len(pairs)
+                found.append(RankCorrelation(by=by, earlier=earlier, later=later, tau=tau, num_pairs=len(pairs)))
     return found
 
 

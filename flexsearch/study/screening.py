@@ -1,18 +1,20 @@
 """Which of many candidates is worth a trial, before any of them costs anything.
 
 Of `num` candidates drawn from the space, the one is tried from which most is expected: the gain in hypervolume by the
-latency that it is predicted to have and the quality that a model of the trials so far gives it. Latency comes from a
-profile of the device, or else from the work (MACs), and is scaled to what was measured in this study.
+latency that it is predicted to have and the worth that a model of the trials so far gives it. Worth is the outlook
+(`outlook.py`), or the quality itself where no drift is measured. Latency comes from a profile of the device, or else
+from the work (MACs), and is scaled to what was measured in this study.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from flexsearch.schedule.density import Candidate
 from flexsearch.study.hypervolume import expected_gain, reference_point
+from flexsearch.study.outlook import DenseQuality, dense_baselines, outlooks
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.store import TrialRecord
 
@@ -41,9 +43,10 @@ class Screen:
     max_ms: float | None = None
 
     def is_ready(self, records: Sequence[TrialRecord]) -> bool:
-        """Whether there is enough to learn from: a dense baseline, and some trained schedules."""
+        """Whether there is enough to learn from: a dense baseline, and some trained schedules of positive worth."""
         complete = [record for record in records if record.state == "complete"]
-        return len(_trained(complete)) >= LEAST_TRIALS and bool(_dense(complete))
+        is_enough = len(_trained(complete)) >= LEAST_TRIALS and bool(dense_baselines(complete))
+        return is_enough and min(self._worths(complete).values()) > 0  # an unbiased distance may be negative
 
     def best(self, candidates: Sequence[Candidate], records: Sequence[TrialRecord]) -> int:
         """The index of the candidate from which most is expected.
@@ -55,22 +58,27 @@ class Screen:
         complete = [record for record in records if record.state == "complete"]
         running = [record.candidate for record in records if record.state == "running"]
         asked = [*running, *candidates]
-        trained = _trained(complete)
-        known = [(record.candidate, self._values(record)[0]) for record in trained] + self._stopped(records, trained)
+        trained, worths = _trained(complete), self._worths(complete)
+        known = [(record.candidate, worths[record.number]) for record in trained]
+        known += _stopped(records, trained, worths)
+        dense = DenseQuality(dense_baselines(complete), quality=self.objectives[0])
         model = QualityModel(
             [self._features(candidate) for candidate, _ in known],
-            qualities=[quality for _, quality in known],
-            dense=self._dense_qualities([candidate for candidate, _ in known], complete),
+            qualities=[worth for _, worth in known],
+            dense=[dense.at(candidate.sampler_steps) for candidate, _ in known],
         )
-        mean, sd = model.predict([self._features(one) for one in asked], dense=self._dense_qualities(asked, complete))
+        mean, sd = model.predict(
+            [self._features(one) for one in asked], dense=[dense.at(one.sampler_steps) for one in asked]
+        )
         latency = self._latencies(asked, trained)
+        points = {record.number: (worths[record.number], self._latency(record)) for record in complete}
         expected = list(zip(np.exp(mean), latency, strict=True))[: len(running)]
         gains = expected_gain(
-            np.array([*(self._values(record) for record in complete), *expected]),
+            np.array([*points.values(), *expected]),
             log_mean=mean[len(running) :],
             log_sd=sd[len(running) :],
             latency=latency[len(running) :],
-            reference=reference_point(np.array([self._values(r) for r in complete if r.baseline is not None])),
+            reference=reference_point(np.array([points[one.number] for one in complete if one.baseline is not None])),
         )
         if self.max_ms is not None:
             gains[np.array(latency[len(running) :]) > self.max_ms] = -1.0
@@ -79,30 +87,16 @@ class Screen:
     def _features(self, candidate: Candidate) -> tuple[float, ...]:
         return features(candidate, work=self.work(candidate))
 
-    def _dense_qualities(self, candidates: Sequence[Candidate], complete: Sequence[TrialRecord]) -> list[float]:
-        """What the dense base reaches at the sampler steps of each candidate, interpolated between its trials."""
-        known = {record.candidate.sampler_steps: self._values(record)[0] for record in _dense(complete)}
-        steps = sorted(known)
-        logarithms = np.log([known[num] for num in steps])
-        asked = np.log([candidate.sampler_steps for candidate in candidates])
-        return list(np.exp(np.interp(asked, np.log(steps), logarithms)))
-
-    def _stopped(self, records: Sequence[TrialRecord], trained: Sequence[TrialRecord]) -> list[tuple[Candidate, float]]:
-        """Trials that ended at a rung, with what they would have reached: the rung's quality, times the median ratio of
-        the last quality to that rung's of the trials that went on."""
-        found = []
-        for record in records:
-            if record.state != "pruned" or not record.rungs:
-                continue
-            rung, quality = record.rungs[-1]
-            ratios = [self._values(one)[0] / dict(one.rungs)[rung] for one in trained if rung in dict(one.rungs)]
-            if ratios:
-                found.append((record.candidate, quality * statistics.median(ratios)))
-        return found
+    def _worths(self, complete: Sequence[TrialRecord]) -> Mapping[int, float]:
+        """By number: outlooks if every trial has one, else qualities; they are never mixed."""
+        found = outlooks(complete, quality=self.objectives[0])
+        if all(record.number in found for record in complete):
+            return found
+        return {record.number: record.measurements[self.objectives[0]].value for record in complete}
 
     def _latencies(self, candidates: Sequence[Candidate], trained: Sequence[TrialRecord]) -> list[float]:
         """In ms per image: predictions times the median ratio of measurement and prediction so far."""
-        measured = [(record.candidate, self._values(record)[1]) for record in trained]
+        measured = [(record.candidate, self._latency(record)) for record in trained]
         by_work = statistics.median(ms / self.work(candidate) for candidate, ms in measured)
         by_profile = [ms / predicted for one, ms in measured if (predicted := self.predict_ms(one)) is not None]
         found = []
@@ -114,14 +108,25 @@ class Screen:
                 found.append(predicted * statistics.median(by_profile))
         return found
 
-    def _values(self, record: TrialRecord) -> tuple[float, float]:
-        quality, latency = self.objectives
-        return record.measurements[quality].value, record.measurements[latency].value
+    def _latency(self, record: TrialRecord) -> float:
+        return record.measurements[self.objectives[1]].value
 
 
 def _trained(complete: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [record for record in complete if not record.candidate.schedule.is_dense]
 
 
-def _dense(complete: Sequence[TrialRecord]) -> list[TrialRecord]:
-    return [record for record in complete if record.baseline is not None and record.candidate.schedule.is_dense]
+def _stopped(
+    records: Sequence[TrialRecord], trained: Sequence[TrialRecord], worths: Mapping[int, float]
+) -> list[tuple[Candidate, float]]:
+    """Trials that ended at a rung, with the worth that they would have reached: the rung's quality, times the median
+    ratio of worth to that rung's quality of the trials that went on."""
+    found = []
+    for record in records:
+        if record.state != "pruned" or not record.rungs:
+            continue
+        rung, quality = record.rungs[-1]
+        ratios = [worths[one.number] / dict(one.rungs)[rung] for one in trained if rung in dict(one.rungs)]
+        if ratios:
+            found.append((record.candidate, quality * statistics.median(ratios)))
+    return found

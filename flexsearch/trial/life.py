@@ -7,20 +7,22 @@ samples, then their distance to real images. Everything that a trial leaves lies
 import json
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 from torchvision.utils import save_image
 
-from flexsearch.data.images import tiles, to_uint8
-from flexsearch.diffusion.sampling import generate, sampler_times
+from flexsearch.data.images import tiles
+from flexsearch.diffusion.sampling import sampler_times
 from flexsearch.diffusion.training import Training
 from flexsearch.files import replacing, write_atomically
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.objectives.quality import measure_quality
+from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.quality import measure_features, measure_quality
 from flexsearch.schedule.macs import plan_macs
 from flexsearch.trial.clock import Clock
 from flexsearch.trial.contract import Progress, Report, State, TrialOrder, TrialResult
+from flexsearch.trial.drawing import draw_all
+from flexsearch.trial.drift import ensure_reference, is_reference, keep_reference, measure_drift
 from flexsearch.trial.latency import latency_of
 from flexsearch.trial.protocol import with_protocol
 from flexsearch.trial.workbench import Workbench, workbench
@@ -89,7 +91,9 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
             model = training.averaged  # type: ignore[assignment]  # of the model's own class
     if state == "complete":
         with clock.phase("sample"):
-            images = _sample(model, order, bench, report)
+            images = draw_all(model, order, bench, report, num=bench.settings.objectives.fid.images)
+            if _has_drift(order, bench) and not is_reference(order, bench):
+                ensure_reference(order, bench, report)
         with clock.phase("score"):
             report(Progress(phase="score"))
             measurements |= {measured.name: measured for measured in _quality(images, order, bench)}
@@ -146,39 +150,27 @@ def _rung_quality(training: Training, order: TrialOrder, bench: Workbench, repor
     """The objective, on a rung's images."""
     assert bench.settings.early_stopping is not None
     model: FlexDiT = training.averaged  # type: ignore[assignment]  # of the model's own class
-    images = _sample(model, order, bench, report, num=bench.settings.early_stopping.images)
+    num = bench.settings.early_stopping.images or bench.settings.objectives.fid.images
+    images = draw_all(model, order, bench, report, num=num)
     with bench.turn.shared():
         measured = measure_quality(images, judges=bench.inputs.judges[:1], batch=bench.settings.objectives.fid.batch)
     return measured[0].value
 
 
-def _sample(model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report, *, num: int | None = None) -> Tensor:
-    """(N, C, H, W) uint8 images, or (N, C, F, H, W) videos: `num`, or as many as the objective takes."""
-    fid, batches, done = bench.settings.objectives.fid, [], 0
-    num = fid.images if num is None else num
-    drawn = generate(
-        model.eval(),
-        bench.inputs.base.scheduler,
-        conditions=bench.inputs.data.conditions,
-        num_images=num,
-        batch=fid.batch,
-        sampler_steps=order.candidate.sampler_steps,
-        seed=order.seed,
-        settings=bench.settings.sampling,
-    )
-    while done < num:
-        with bench.turn.shared():
-            batch = next(drawn)
-        batches.append(to_uint8(bench.inputs.decode(batch)).cpu())
-        done += len(batch)
-        report(Progress(phase="sample", done=done, total=num))
-    return torch.cat(batches)
+def _has_drift(order: TrialOrder, bench: Workbench) -> bool:
+    return bench.settings.objectives.fid.drift and not order.is_repetition
 
 
 def _quality(images: Tensor, order: TrialOrder, bench: Workbench) -> list[Measurement]:
-    """The objective, then what is reported beside it."""
+    """The objective, then what is reported beside it, then the drift."""
+    (first, *others), batch = bench.inputs.judges, bench.settings.objectives.fid.batch
     with bench.turn.shared():
-        measured = measure_quality(images, judges=bench.inputs.judges, batch=bench.settings.objectives.fid.batch)
+        features = extract_features(images, extractor=first.extractor, batch=batch)
+        measured = measure_features(features, judge=first) + measure_quality(images, judges=others, batch=batch)
+    if _has_drift(order, bench):
+        if is_reference(order, bench):
+            keep_reference(features, order, bench)
+        measured.append(measure_drift(features, order, bench))
     return with_protocol(measured, bench.inputs.base.scheduler, bench.settings.sampling, seed=order.seed)
 
 

@@ -9,8 +9,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from flexsearch.data.images import to_uint8
-from flexsearch.diffusion.sampling import generate
 from flexsearch.errors import UserError
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
@@ -19,6 +17,7 @@ from flexsearch.objectives.fid_infinity import BLOCKS, MIN_IMAGES, block_name
 from flexsearch.objectives.quality import measure_features
 from flexsearch.trial.clock import Clock
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
+from flexsearch.trial.drawing import draw
 from flexsearch.trial.latency import time_images
 from flexsearch.trial.life import CHECKPOINT
 from flexsearch.trial.protocol import with_protocol
@@ -71,23 +70,10 @@ def _kept(order: TrialOrder, bench: Workbench) -> FlexDiT:
 
 def _features(model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report, images: int) -> Tensor:
     """(images, D) features of the objective's extractor, in the order of the images."""
-    batch, rows, done = bench.settings.objectives.fid.batch, [], 0
-    drawn = generate(
-        model.eval(),
-        bench.inputs.base.scheduler,
-        conditions=bench.inputs.data.conditions,
-        num_images=images,
-        batch=batch,
-        sampler_steps=order.candidate.sampler_steps,
-        seed=order.seed,
-        settings=bench.settings.sampling,
-    )
-    while done < images:
+    rows, batch = [], bench.settings.objectives.fid.batch
+    for drawn in draw(model, order, bench, report, num=images):
         with bench.turn.shared():
-            seen = to_uint8(bench.inputs.decode(next(drawn))).cpu()
-            rows.append(extract_features(seen, extractor=bench.inputs.judges[0].extractor, batch=batch))
-        done += len(seen)
-        report(Progress(phase="sample", done=done, total=images))
+            rows.append(extract_features(drawn, extractor=bench.inputs.judges[0].extractor, batch=batch))
     return torch.cat(rows)
 
 

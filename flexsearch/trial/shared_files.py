@@ -1,4 +1,4 @@
-"""Files that all trials of a study share: the warm start, the teacher's lessons, the reference latency.
+"""Files that all trials of a study share: warm start, teacher's lessons, features of the dense base, reference latency.
 
 Each carries a digest of what it depends on, so a changed configuration never meets an old file.
 """
@@ -74,6 +74,20 @@ class SharedFiles:
     def lessons(self, settings: TrialSettings, *, seed: int) -> Path:
         """The teacher's outputs on the training stream of `seed`."""
         return self.folder / f"lessons-{lessons_digest(settings, seed=seed)}.safetensors"
+
+    def dense_features(self, settings: TrialSettings, *, steps: int, seed: int) -> Path:
+        """Features of the dense base's samples at `steps` sampler steps from the noise of `seed`."""
+        digest = short_digest(
+            {
+                "base": base_fingerprint(settings),
+                "data": asdict(settings.data),
+                "fid": asdict(settings.objectives.fid),
+                "sampling": asdict(settings.sampling),
+                "steps": steps,
+                "seed": seed,
+            }
+        )
+        return self.folder / f"dense_features-{digest}.safetensors"
 
     def reference_latency(self, protocol: dict[str, Any]) -> Path:
         """The dense base's latency under `protocol`."""

@@ -12,6 +12,7 @@ from PIL import Image
 from flexsearch.cli.results import open_run
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
+from flexsearch.objectives.settings import DRIFT
 from flexsearch.report.dashboard import decisions_of
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import Candidate, DensitySchedule
@@ -66,6 +67,7 @@ class FakeRun:
         name: of the study.
         noise: paired noise of the quality; 0 measures none.
         has_study: whether Optuna's study is made too, which the dashboard needs.
+        drifts: of trials, by number; where there are any, the others have a drift of 0.5.
         images: in the protocol of single trials that differ from the others', by number.
     """
 
@@ -74,6 +76,7 @@ class FakeRun:
     name: str = "fake"
     noise: float = 0.3
     has_study: bool = False
+    drifts: dict[int, float] = field(default_factory=dict)
     images: dict[int, int] = field(default_factory=dict)
 
     def make(self) -> Run:
@@ -105,11 +108,13 @@ class FakeRun:
 
     def _result(self, number: int, quality: float, latency: float) -> TrialResult:
         protocol = {"images": self.images.get(number, 500), "seed": 0}
-        found = (
+        found = [
             Measurement(name=QUALITY, value=quality, unit="1", protocol=protocol),
             Measurement(name=LATENCY, value=latency, unit="ms/image", spread=latency / 200, protocol={"batch": 8}),
             Measurement(name="macs", value=latency * 1e6, unit="MACs/forward"),
-        )
+        ]
+        if self.drifts:
+            found.append(Measurement(name=DRIFT, value=self.drifts.get(number, 0.5), unit="1"))
         return TrialResult(state="complete", measurements={one.name: one for one in found}, seconds={"sample": 60.0})
 
 

@@ -217,6 +217,48 @@ def test_a_space_that_is_used_up_ends_the_search(open_search: Open, run_trial: R
     assert {candidate.digest for candidate in tiny.candidates(up_to=100)} <= complete
 
 
+def with_drifts(records: list[TrialRecord], drift: Callable[[Candidate], float]) -> list[TrialRecord]:
+    """The trials, as if the drift of each had been measured."""
+    found = []
+    for record in records:
+        value = 0.0 if record.baseline and record.candidate.schedule.is_dense else drift(record.candidate)
+        measured = {**record.measurements, "drift": Measurement(name="drift", value=value, unit="1")}
+        found.append(replace(record, measurements=measured) if record.state == "complete" else record)
+    return found
+
+
+def test_outlooks_decide_where_every_trial_has_one(half_done: Any) -> None:
+    """What drifts least among candidates that cost the same is taken, whatever its quality so far."""
+    records, unseen = half_done.store.trials(), half_done._space.candidates(up_to=400)
+    same = [one for one in unseen if one.sampler_steps == 4]
+
+    def share_pooled(candidate: Candidate) -> float:
+        roles = candidate.schedule.roles
+        return roles.count("pool") / len(roles)
+
+    def chosen(drift: Callable[[Candidate], float]) -> Candidate:
+        alike = screen(work=lambda one: float(one.sampler_steps))
+        return same[alike.best(same, with_drifts(records, drift))]
+
+    assert len({share_pooled(one) for one in same}) > 1
+    few, many = chosen(share_pooled), chosen(lambda one: 1 - share_pooled(one))
+    assert share_pooled(few) < share_pooled(many)
+    one_missing = with_drifts(records, share_pooled)
+    one_missing[-1] = records[-1]
+    assert screen().best(unseen, one_missing) == screen().best(unseen, records), "never mixed with qualities"
+
+
+def test_distances_that_are_not_positive_are_left_to_the_sampler(half_done: Any) -> None:
+    records = half_done.store.trials()
+    assert screen().is_ready(records)
+    name = OBJECTIVES[0]
+    last = replace(
+        records[-1], measurements={**records[-1].measurements, name: Measurement(name=name, value=-1e-3, unit="1")}
+    )
+    assert last.state == "complete"
+    assert not screen().is_ready([*records[:-1], last])
+
+
 def test_only_the_default_sampler_is_helped_unasked() -> None:
     assert SearchSettings().num_screened > 1
     assert SearchSettings(sampler="nsga2").num_screened == 1

@@ -57,7 +57,7 @@ def test_a_trial_measures_everything_and_leaves_its_files(start: Callable[..., T
     order, seen = start(), []
     result = run_trial(order, lambda progress: seen.append(progress) is None)
     assert result.state == "complete"
-    assert set(result.measurements) == {"macs", "latency_ms", "fid_fashion_cnn"}
+    assert set(result.measurements) == {"macs", "latency_ms", "fid_fashion_cnn", "drift"}
     assert result.measurements["latency_ms"].value > 0
     assert result.measurements["fid_fashion_cnn"].value > 1
     assert result.constraints["latency_limit_ms"] < 0

@@ -1,0 +1,51 @@
+"""What long training should make of a schedule, told from a short trial: its outlook.
+
+The outlook is the dense base's quality at the same sampler steps, times one plus the drift of the trial's samples from
+the dense base's at the most steps (`trial/drift.py`). It ranks schedules; it is no forecast of a value. A short trial's
+own quality says how fast a schedule adapts: `experiments/density_bench/ranking.py` compares both with the quality after
+long training.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flexsearch.objectives.settings import DRIFT
+from flexsearch.study.store import TrialRecord
+
+
+def dense_baselines(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The complete trials of the dense base."""
+    complete = [record for record in records if record.state == "complete"]
+    return [record for record in complete if record.baseline is not None and record.candidate.schedule.is_dense]
+
+
+class DenseQuality:
+    """The dense base's quality over sampler steps, interpolated between its trials in logarithms of both.
+
+    Args:
+        dense: complete trials of the dense base, at least one.
+        quality: name of the measurement.
+    """
+
+    def __init__(self, dense: Sequence[TrialRecord], *, quality: str) -> None:
+        known = {record.candidate.sampler_steps: record.measurements[quality].value for record in dense}
+        steps = sorted(known)
+        self._steps, self._qualities = np.log(steps), np.log([known[num] for num in steps])
+
+    def at(self, steps: int) -> float:
+        """Beyond the fewest and the most steps it stays as it is there."""
+        return float(np.exp(np.interp(np.log(steps), self._steps, self._qualities)))
+
+
+def outlooks(records: Sequence[TrialRecord], *, quality: str) -> dict[int, float]:
+    """The outlook of every complete trial whose drift was measured, by number; the smaller the better."""
+    dense = dense_baselines(records)
+    if not dense:
+        return {}
+    at_its_steps = DenseQuality(dense, quality=quality)
+    return {
+        record.number: at_its_steps.at(record.candidate.sampler_steps) * (1.0 + record.measurements[DRIFT].value)
+        for record in records
+        if record.state == "complete" and DRIFT in record.measurements
+    }

@@ -1,0 +1,52 @@
+"""Images of a trial's model: what is judged, in a trial and whenever it is measured again."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from flexsearch.data.images import to_uint8
+from flexsearch.diffusion.sampling import generate
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.trial.contract import Progress, Report, TrialOrder
+from flexsearch.trial.workbench import Workbench
+
+
+def draw(
+    model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report, *, num: int, steps: int | None = None
+) -> Iterator[Tensor]:
+    """Batches of (B, C, H, W) uint8 images on the CPU, or (B, C, F, H, W) videos, `num` in all.
+
+    Args:
+        model: draws; its schedule may be another than the order's.
+        order: whose seed it is: one seed gives every model the same noise and conditions, image by image.
+        bench: of the run.
+        report: called after every batch.
+        num: of images.
+        steps: of the sampler; None takes the order's.
+    """
+    done = 0
+    drawn = generate(
+        model.eval(),
+        bench.inputs.base.scheduler,
+        conditions=bench.inputs.data.conditions,
+        num_images=num,
+        batch=bench.settings.objectives.fid.batch,
+        sampler_steps=steps or order.candidate.sampler_steps,
+        seed=order.seed,
+        settings=bench.settings.sampling,
+    )
+    while done < num:
+        with bench.turn.shared():
+            batch = next(drawn)
+        images = to_uint8(bench.inputs.decode(batch)).cpu()
+        done += len(images)
+        report(Progress(phase="sample", done=done, total=num))
+        yield images
+
+
+def draw_all(
+    model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report, *, num: int, steps: int | None = None
+) -> Tensor:
+    """What `draw` draws, in one: (num, C, H, W) uint8 images, or (num, C, F, H, W) videos."""
+    return torch.cat(list(draw(model, order, bench, report, num=num, steps=steps)))

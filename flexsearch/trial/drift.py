@@ -1,0 +1,95 @@
+"""How far a trial's samples drift from the dense base's at the most sampler steps: same noise, image by image.
+
+After a short fine-tune the distance to real images says how fast a schedule adapts; how close its samples stay to the
+dense base's ranks schedules better by what a long fine-tune makes of them (`experiments/density_bench/ranking.py`). The
+noise is common to both, so few images are enough.
+"""
+
+import fcntl
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from flexsearch.files import replacing
+from flexsearch.measurement import Measurement
+from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.settings import DRIFT
+from flexsearch.trial.contract import Report, TrialOrder
+from flexsearch.trial.drawing import draw_all
+from flexsearch.trial.workbench import Workbench
+
+MOST_IMAGES = 2000
+
+
+def is_reference(order: TrialOrder, bench: Workbench) -> bool:
+    """Whether the order's samples are those that others drift from."""
+    return not order.fine_tuned and order.candidate.sampler_steps == _most_steps(bench)
+
+
+def ensure_reference(order: TrialOrder, bench: Workbench, report: Report) -> None:
+    """Draws the dense base's samples, unless its baseline or another trial has left their features.
+
+    Of trials that would do so at once, one draws and the others wait.
+    """
+    path = _path(order, bench)
+    if path.exists():
+        return
+    with path.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            base, batch = bench.inputs.base.model, bench.settings.objectives.fid.batch
+            images = draw_all(base, order, bench, report, num=_num_images(bench), steps=_most_steps(bench))
+            with bench.turn.shared():
+                features = extract_features(images, extractor=bench.inputs.judges[0].extractor, batch=batch)
+            keep_reference(features, order, bench)
+
+
+def keep_reference(features: Tensor, order: TrialOrder, bench: Workbench) -> None:
+    """Leaves features (N, D) of the dense base's samples for the trials to come."""
+    with replacing(_path(order, bench)) as path:
+        save_file({"features": features[: _num_images(bench)].cpu().contiguous()}, path)
+
+
+def measure_drift(features: Tensor, order: TrialOrder, bench: Workbench) -> Measurement:
+    """The drift of features (N, D) from the dense base's, which are there already."""
+    extractor, reference = bench.inputs.judges[0].extractor, load_file(_path(order, bench))["features"]
+    return Measurement(
+        name=DRIFT,
+        value=drift(features, reference),
+        unit="1",
+        protocol={
+            "images": len(reference),
+            "extractor": extractor.name,
+            "extractor_weights": extractor.digest,
+            "from": f"the dense base's samples at {_most_steps(bench)} steps from the same noise",
+        },
+    )
+
+
+def drift(features: Tensor, reference: Tensor) -> float:
+    """Root mean squared distance of features to a reference, row by row, over that of unrelated rows of the reference.
+
+    Args:
+        features: (M, D) of some model's samples.
+        reference: (N, D) of the dense base's from the same noise, N <= M; the first N are compared.
+
+    Returns:
+        0 for the same samples; 1 is as far as independent samples of the dense base are from each other.
+    """
+    features, reference = features[: len(reference)].cpu().double(), reference.double()
+    apart = (features - reference).square().sum(dim=1).mean()
+    unrelated = 2.0 * reference.var(dim=0).sum()
+    return float((apart / unrelated).sqrt())
+
+
+def _most_steps(bench: Workbench) -> int:
+    return max(bench.space.sampler_steps)
+
+
+def _num_images(bench: Workbench) -> int:
+    return min(bench.settings.objectives.fid.images, MOST_IMAGES)
+
+
+def _path(order: TrialOrder, bench: Workbench) -> Path:
+    return bench.shared.dense_features(bench.settings, steps=_most_steps(bench), seed=order.seed)

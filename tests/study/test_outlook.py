@@ -1,0 +1,56 @@
+"""What long training should make of a schedule: the formula, and where nothing can be said."""
+
+from dataclasses import replace
+
+import pytest
+
+from flexsearch.measurement import Measurement
+from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.segments import Dense, Pooling
+from flexsearch.study.outlook import DenseQuality, dense_baselines, outlooks
+from flexsearch.study.store import TrialRecord
+
+
+def record(
+    number: int, quality: float, *, steps: int, drift: float | None = None, is_dense: bool = False
+) -> TrialRecord:
+    schedule = (
+        DensitySchedule.all_dense(4) if is_dense else DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
+    )
+    found = {"fid": quality} if drift is None else {"fid": quality, "drift": drift}
+    return TrialRecord(
+        number=number,
+        candidate=Candidate(schedule=schedule, sampler_steps=steps),
+        baseline="dense" if is_dense else None,
+        state="complete",
+        reason=None,
+        attempts=1,
+        started="",
+        ended=None,
+        measurements={name: Measurement(name=name, value=value, unit="1") for name, value in found.items()},
+    )
+
+
+DENSE = [record(0, 8.0, steps=16, drift=0.0, is_dense=True), record(1, 32.0, steps=4, drift=0.25, is_dense=True)]
+
+
+def test_it_is_dense_quality_at_the_steps_times_one_plus_the_drift() -> None:
+    searched = [record(2, 99.0, steps=16, drift=0.5), record(3, 1.0, steps=4, drift=0.5), record(4, 5.0, steps=8)]
+    assert outlooks([*DENSE, *searched], quality="fid") == pytest.approx({0: 8.0, 1: 40.0, 2: 12.0, 3: 48.0})
+
+
+def test_between_dense_baselines_quality_is_a_power_of_the_steps() -> None:
+    dense = DenseQuality(DENSE, quality="fid")
+    assert [dense.at(steps) for steps in (4, 8, 16)] == pytest.approx([32.0, 16.0, 8.0])
+    assert [dense.at(steps) for steps in (2, 50)] == pytest.approx([32.0, 8.0]), "beyond them it stays"
+
+
+def test_without_dense_baselines_or_drift_there_is_none() -> None:
+    assert outlooks([], quality="fid") == {}
+    assert outlooks([record(2, 9.0, steps=4, drift=0.5)], quality="fid") == {}
+    assert outlooks([record(0, 8.0, steps=16, is_dense=True), record(2, 9.0, steps=4)], quality="fid") == {}
+    running = replace(record(2, 9.0, steps=4, drift=0.5), state="running")
+    assert set(outlooks([*DENSE, running], quality="fid")) == {0, 1}
+    assert dense_baselines([replace(DENSE[0], state="failed"), DENSE[1]]) == DENSE[1:]
+    searched_dense = replace(DENSE[0], baseline=None)
+    assert dense_baselines([searched_dense]) == [], "a searched schedule that is dense was trained"
