@@ -14,6 +14,7 @@ sampler steps), start, seed and own updates. Columns, beside those that name the
 | `fid_fashion_cnn` | Frechet distance of `images` samples to the 60,000 training images |
 | `fid_100`, `fid_200`, `fid_first_half`, `fid_second_half` | the same of some of them |
 | `fid_to_dense`, `feature_distance`, `pixel_distance` | to the dense base's samples at 10 steps from the same noise |
+| `drift` | `feature_distance` as a trial reports it: the root, over that of unrelated samples of the dense base |
 | `loss`, `distance_to_dense` | on fixed batches: training loss, mean squared distance to the dense base's output |
 | `latency_ms`, `latency_spread` | per image, as a trial measures it |
 | `macs` | of one forward pass, averaged over the sampler's steps |
@@ -99,6 +100,12 @@ def rows(bench: Bench, folder: Path, *, start: str, latencies: Latencies) -> Ite
                 }
 
 
+def unrelated(bench: Bench) -> float:
+    """Mean squared distance of features, per feature, between unrelated samples of the dense base."""
+    dense = bench.features(bench.dense_samples(0, bench.config.objectives.fid.images))
+    return float(2.0 * dense.double().var(dim=0).mean())
+
+
 def core_hours(table: pd.DataFrame) -> float:
     """What the rows cost: the longest fine-tune of every trajectory, every measurement once, the warm starts."""
     milestones = table.drop_duplicates(["schedule_digest", "start", "seed", "updates"])
@@ -122,13 +129,19 @@ if __name__ == "__main__":
         for start in ("warm", "plain", *STARTS)
         for row in rows(bench, arguments.runs / start, start=start, latencies=by_candidate)
     )
+    latency_protocol = latencies[0]["protocol"] if latencies else None
     if arguments.out.exists():
         before = pd.read_parquet(arguments.out)
+        latency_protocol = latency_protocol or before.attrs["protocol"]["latency"]
         if latencies:  # of one machine, all or none
             before = before.drop(columns=["latency_ms", "latency_spread"]).merge(
                 table[["digest", "latency_ms", "latency_spread"]].drop_duplicates(), on="digest", how="left"
             )
+        else:
+            known = before[["digest", "latency_ms", "latency_spread"]].dropna().drop_duplicates("digest")
+            table = table.drop(columns=["latency_ms", "latency_spread"]).merge(known, on="digest", how="left")
         table = pd.concat([before, table]).drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
+    table["drift"] = (table["feature_distance"] / unrelated(bench)) ** 0.5
     config = bench.config
     table.attrs["protocol"] = {
         "space": dict(config.space),
@@ -137,7 +150,7 @@ if __name__ == "__main__":
         "guidance": config.sampling.guidance,
         "extractor": config.objectives.fid.extractor,
         "fixed_batches": FIXED_BATCHES,
-        "latency": latencies[0]["protocol"] if latencies else None,
+        "latency": latency_protocol,
         "torch": torch.__version__,
         "core_hours": round(core_hours(table), 2),
     }

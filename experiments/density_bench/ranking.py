@@ -9,7 +9,10 @@ Reads `table.parquet`; writes `ranking.csv` and `ranking.png`. "Converged" is th
   converged value with itself, from one half of the images each.
 - tau_candidates: the same over all candidates, schedules at every number of sampler steps, as a search ranks them;
   empty where the signal was not judged at all five. Steps decide most of these pairs: look at that of MACs beside it.
-  Losses, distances to the dense output, and ranks within equal steps do not know the steps, and are low here.
+  The dense base's distance, which knows of a candidate only its steps, is there for that; losses, distances to the
+  dense base and ranks within equal steps do not know the steps, and are low here.
+- front_share: of all candidates, take those that no other beats in signal and latency: the hypervolume of their
+  converged values (logarithm of distance, and latency) over that of the converged front.
 - regret: best converged value among the 3 schedules that the signal likes most, minus the best of all.
 - cost: core seconds of the signal over those of the converged value, per schedule, each with its share of the warm
   start; the share falls with the number of schedules that are tried.
@@ -23,9 +26,11 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import moocore
 import numpy as np
 import pandas as pd
 from extrapolation import gaussian_process, power_law, quality_of_search
+from matplotlib.lines import Line2D
 from scipy.stats import kendalltau
 
 HERE = Path(__file__).parent
@@ -35,17 +40,19 @@ RESAMPLES = 500
 SCHEDULES_TRIED = 42
 LATE = [5, 10]
 """Sampler steps at which all signals are known."""
+STEPS_ALONE = "dense base at these steps"
 LOWEST = 0.4
 """Of the picture's axis; what is below is named at its foot."""
 SHOWN = {
     QUALITY: ("#0b6e99", "distance to real images"),
+    "outlook": ("#111111", "outlook: the dense base's distance at these steps, times 1 + drift"),
     "fid_to_dense": ("#2f9e44", "distance to the dense base's samples from the same noise"),
     "feature_distance": ("#d1495b", "squared distance of features, sample by sample, to the same"),
     "pixel_distance": ("#c77d0a", "squared distance of pixels, sample by sample, to the same"),
     "loss": ("#7b5ea7", "training loss on fixed batches"),
     "power law": ("#8fc1d4", "power law through the distances so far"),
     "Gaussian process": ("#888888", "Gaussian process over schedules and updates"),
-    "macs": ("#222222", "MACs, nothing evaluated"),
+    "macs": ("#aaaaaa", "MACs, nothing evaluated"),
 }
 STARTS = {
     "warm": "-",
@@ -69,14 +76,16 @@ def share(rows: pd.DataFrame) -> float:
     return float(rows["seconds_start"].iloc[0]) / SCHEDULES_TRIED
 
 
-def last_points(table: pd.DataFrame, longest: int) -> Iterator[Signal]:
+def last_points(table: pd.DataFrame, longest: int, dense: pd.Series) -> Iterator[Signal]:
     """Signals that look at one point of the curve."""
+    table = table.assign(outlook=table["sampler_steps"].map(dense) * (1.0 + table["drift"]))
     for (start, updates), rows in table[table["updates"] < longest].groupby(["start", "updates"]):
         training = pivot(rows, "seconds_training") + share(rows)
         judging, losses = pivot(rows, "seconds_judging"), pivot(rows, "seconds_loss")
         images = float(rows["images"].iloc[0])
         costs = {
             QUALITY: judging,
+            "outlook": judging,
             "fid_200": judging * 200 / images,
             "fid_to_dense": judging,
             "feature_distance": judging,
@@ -88,11 +97,13 @@ def last_points(table: pd.DataFrame, longest: int) -> Iterator[Signal]:
             yield f"{start} {updates}: {name}", pivot(rows, name), training + cost
 
 
-def without_training(table: pd.DataFrame) -> Iterator[Signal]:
-    """Signals that cost nothing beside the warm start: more work is better; and that together with the first rung."""
+def without_training(table: pd.DataFrame, dense: pd.Series) -> Iterator[Signal]:
+    """Signals that cost nothing beside the warm start: more work is better; what the dense base reaches at the steps;
+    and work together with the first rung."""
     rows = table[(table["start"] == "warm") & (table["updates"] == 0)]
     work, first = -pivot(rows, "macs"), pivot(rows, QUALITY)
     yield "free: macs", work * work.columns, work * 0.0
+    yield f"free: {STEPS_ALONE}", work * 0.0 + dense[work.columns], work * 0.0
     yield (
         "warm 0: fid_fashion_cnn and macs, mean rank",
         first.rank() + work.rank(),
@@ -141,17 +152,31 @@ def tau_candidates(signal: pd.DataFrame, converged: pd.DataFrame) -> float:
     return float(kendalltau(signal[converged.columns], converged).statistic)
 
 
+def front_share(signal: pd.DataFrame, converged: pd.DataFrame, latency: pd.DataFrame) -> float:
+    """Converged hypervolume of the front that the signal names, over that of the converged front."""
+    if not converged.columns.isin(signal.columns).all():
+        return float("nan")
+    told, times = signal[converged.columns].to_numpy().ravel(), latency.to_numpy().ravel()
+    points = np.stack([np.log(converged.to_numpy().ravel()), times], axis=1)
+    reference = points.max(axis=0)
+    named = points[moocore.is_nondominated(np.stack([told, times], axis=1), keep_weakly=True)]
+    return float(moocore.hypervolume(named, ref=reference) / moocore.hypervolume(points, ref=reference))
+
+
 def interval(signal: pd.DataFrame, converged: pd.DataFrame, judge: Callable[..., float]) -> tuple[float, float]:
     """95 % of `judge` over schedules drawn with replacement."""
     generator = np.random.default_rng(0)
     draws = [generator.choice(len(converged), len(converged)) for _ in range(RESAMPLES)]
-    low, high = np.nanquantile([judge(signal.iloc[rows], converged.iloc[rows]) for rows in draws], [0.025, 0.975])
+    found = [judge(signal.iloc[rows], converged.iloc[rows]) for rows in draws]
+    if np.isnan(found).all():  # the signal is the same for all schedules
+        return float("nan"), float("nan")
+    low, high = np.nanquantile(found, [0.025, 0.975])
     return float(low), float(high)
 
 
 def signals(table: pd.DataFrame, longest: int, dense: pd.Series) -> Iterator[Signal]:
-    yield from without_training(table)
-    yield from last_points(table, longest)
+    yield from without_training(table, dense)
+    yield from last_points(table, longest, dense)
     yield from smoothed(table, longest, dense)
     yield from whole_curves(table, longest)
 
@@ -162,6 +187,7 @@ def study(table: pd.DataFrame, dense: pd.Series) -> pd.DataFrame:
     final = table[(table["start"] == "warm") & (table["updates"] == longest)]
     everywhere, to_dense = pivot(final, QUALITY), pivot(final, "fid_to_dense")[LATE]
     converged = everywhere[LATE]
+    latency = pivot(final, "latency_ms")
     seconds = pivot(final, "seconds_training") + pivot(final, "seconds_judging") + share(final)
     halves = tau(pivot(final, "fid_first_half")[LATE], pivot(final, "fid_second_half")[LATE])
     found = []
@@ -179,7 +205,8 @@ def study(table: pd.DataFrame, dense: pd.Series) -> pd.DataFrame:
                 "tau_high": high,
                 "tau_candidates": tau_candidates(values, everywhere),
                 "tau_fid_to_dense": tau(late, to_dense),
-                "regret": regret(late, converged),
+                "regret": float("nan") if np.isnan(low) else regret(late, converged),
+                "front_share": front_share(values, everywhere, latency),
                 "core_seconds": float(cost.to_numpy().mean()),
                 "cost": float((cost / seconds[LATE]).to_numpy().mean()),
                 "schedules": len(converged),
@@ -191,51 +218,47 @@ def study(table: pd.DataFrame, dense: pd.Series) -> pd.DataFrame:
 
 
 def draw(found: pd.DataFrame, path: Path) -> None:
-    """A line per kind of signal and start, a point per number of own updates; `STARTS` has the styles of lines."""
+    """Two panels: schedules at equal steps, and all candidates. A line per kind of signal and start, a point per number
+    of own updates; `SHOWN` has the colours, `STARTS` the styles."""
     named = found["signal"].str.extract(r"^(?P<start>[^ :]+):? (?:0 to )?(?:\d+: )?(?P<kind>.*)$")
     table = pd.concat([found, named], axis=1).sort_values("cost")
-    figure, axes = plt.subplots(figsize=(8.5, 5.5), dpi=150)
+    figure, (left, right) = plt.subplots(ncols=2, figsize=(12, 6.6), dpi=130, sharex=True)
+    for axes, column in ((left, "tau"), (right, "tau_candidates")):
+        _panel(axes, table.dropna(subset=[column]), column)
+    halves, steps = float(found["tau_of_halves"].iloc[0]), table[table["kind"] == STEPS_ALONE]["tau_candidates"]
+    left.axhline(halves, color="#444444", linewidth=0.8)
+    left.annotate("converged distance, half of the images against half", (0.0, halves + 0.005), fontsize=7)
+    right.axhline(float(steps.iloc[0]), color="#444444", linewidth=0.8)
+    right.annotate("steps alone", (1.0, float(steps.iloc[0]) - 0.016), fontsize=7, ha="right")
+    left.set_ylabel("Kendall's tau with the converged distance")
+    left.set_title("schedules at equal sampler steps", fontsize=10)
+    right.set_title("all candidates: schedules and sampler steps", fontsize=10)
+    starts = [start for start in STARTS if start in set(table["start"])]
+    lines = [Line2D([], [], color=colour, marker="o", markersize=4, label=label) for colour, label in SHOWN.values()]
+    lines += [Line2D([], [], color="#555555", linestyle=STARTS[start], label=f"start: {start}") for start in starts]
+    figure.legend(handles=lines, frameon=False, fontsize=8, loc="lower center", ncols=3)
+    figure.tight_layout(rect=(0, 0.17, 1, 1))
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _panel(axes: plt.Axes, table: pd.DataFrame, column: str) -> None:
     below = []
     for (start, kind), rows in table.groupby(["start", "kind"], sort=False):
         if kind not in SHOWN:
             continue
-        colour, label = SHOWN[kind]
-        is_first = label not in axes.get_legend_handles_labels()[1]
-        axes.plot(
-            rows["cost"],
-            rows["tau"],
-            STARTS.get(start, "-"),
-            marker="o",
-            markersize=4,
-            color=colour,
-            label=label if is_first else None,
-        )
-        below += [f"{row.signal}: {row.tau:.2f}" for row in rows.itertuples() if row.tau < LOWEST]
+        style = STARTS.get(start, "-")
+        axes.plot(rows["cost"], rows[column], linestyle=style, marker="o", markersize=4, color=SHOWN[kind][0])
+        low = rows[rows[column] < LOWEST]
+        below += [f"{signal}: {value:.2f}" for signal, value in zip(low["signal"], low[column], strict=True)]
     axes.set_ylim(LOWEST, 1.0)
     if below:
-        axes.annotate("below: " + "; ".join(below), (0.99, 0.01), xycoords="axes fraction", ha="right", fontsize=7)
-    halves = float(found["tau_of_halves"].iloc[0])
-    axes.axhline(halves, color="#444444", linewidth=0.8)
-    axes.annotate("converged distance, half of the images against half", (0.0, halves + 0.005), fontsize=7)
+        axes.annotate("\n".join(["below:", *below]), (0.99, 0.01), xycoords="axes fraction", ha="right", fontsize=7)
     axes.axhline(0.9, color="#888888", linewidth=0.8, linestyle=":")
     axes.axvline(0.2, color="#888888", linewidth=0.8, linestyle=":")
     axes.set_xlabel("core seconds per schedule, over those of the converged fine-tune")
-    axes.set_ylabel("Kendall's tau with the converged distance, at equal sampler steps")
-    handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda at: [label for _, label in SHOWN.values()].index(labels[at]))
-    axes.legend(
-        [handles[at] for at in order],
-        [labels[at] for at in order],
-        frameon=False,
-        fontsize=8,
-        loc="lower right",
-        bbox_to_anchor=(1.0, 0.04),
-    )
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,204 @@
+"""Does a search that goes by outlook find what is best after long training? Judged on converged schedules.
+
+    uv run python experiments/density_bench/outlook.py
+
+Candidates are the benchmark's schedules that were trained to the end, at every number of sampler steps. A search sees
+of them what a trial measures (the distance after 40 updates, drift, latency) and chooses by the very `Screen` that
+`flexsearch run` uses, every fourth at random in place of a sampler. Then it names a front, by distance or by outlook.
+What it has found is judged by the converged distances of that front: the hypervolume in logarithm of distance and
+latency, over that of the best front there is. Writes `outlook.csv` and `outlook.png`; about five minutes of one core.
+"""
+
+import argparse
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import moocore
+import numpy as np
+import pandas as pd
+from evaluate import HERE, TABLE
+
+from flexsearch.measurement import Measurement
+from flexsearch.objectives.settings import DRIFT
+from flexsearch.schedule.density import Candidate
+from flexsearch.study.outlook import outlooks
+from flexsearch.study.screening import SAMPLERS_TURN, Screen
+from flexsearch.study.settings import SearchSettings
+from flexsearch.study.store import TrialRecord
+
+QUALITY, LATENCY = OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
+UPDATES = 40
+STARTUP = 8
+TRIALS = 40
+MARGIN = 1.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How candidates are chosen: at random, by a screen that sees no drift, or by one that does; and the front."""
+
+    name: str
+    guide: str
+    front: str
+    colour: str
+
+
+POLICIES = (
+    Policy(name="at random, front by distance", guide="random", front="distance", colour="#888888"),
+    Policy(name="screened by distance, front by distance", guide="distance", front="distance", colour="#0b6e99"),
+    Policy(name="screened by distance, front by outlook", guide="distance", front="outlook", colour="#8fc1d4"),
+    Policy(name="screened by outlook, front by outlook (default)", guide="outlook", front="outlook", colour="#d1495b"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What is known of candidates by trial number; dense baselines come first."""
+
+    dense: list[TrialRecord]
+    searched: list[TrialRecord]
+    converged: dict[int, float]
+    work: dict[str, float]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> "Bench":
+        """The rows of one seed and one start."""
+        dense = table[(table["baseline"] == "dense")].drop_duplicates("digest")
+        schedules = table[table["baseline"].isna()]
+        longest = schedules["updates"].max()
+        final = schedules[schedules["updates"] == longest].set_index("digest")[QUALITY]
+        short = schedules[(schedules["updates"] == UPDATES) & schedules["digest"].isin(final.index)]
+        rows = pd.concat([dense, short])
+        records = [_record(number, row) for number, (_, row) in enumerate(rows.iterrows())]
+        return cls(
+            dense=records[: len(dense)],
+            searched=records[len(dense) :],
+            converged={one.number: float(final[one.digest]) for one in records[len(dense) :]},
+            work=dict(zip(rows["digest"], rows["macs"] * rows["sampler_steps"], strict=True)),
+        )
+
+    def share(self, chosen: list[TrialRecord]) -> float:
+        """Converged hypervolume of trials, over that of all."""
+        return self._volume(chosen) / self._volume(self.searched)
+
+    def _volume(self, records: list[TrialRecord]) -> float:
+        worst = np.max([self._point(one) for one in self.searched], axis=0)
+        reference = worst + np.array([np.log(MARGIN), (MARGIN - 1) * worst[1]])
+        return float(moocore.hypervolume(np.array([self._point(one) for one in records]), ref=reference))
+
+    def _point(self, record: TrialRecord) -> tuple[float, float]:
+        return float(np.log(self.converged[record.number])), record.measurements[LATENCY].value
+
+
+def _record(number: int, row: pd.Series) -> TrialRecord:
+    found = {QUALITY: row[QUALITY], LATENCY: row[LATENCY], DRIFT: row["drift"]}
+    return TrialRecord(
+        number=number,
+        candidate=Candidate.from_dict(json.loads(row["candidate"])),
+        baseline=row["baseline"],
+        state="complete",
+        reason=None,
+        attempts=1,
+        started="",
+        ended="",
+        measurements={name: Measurement(name=name, value=float(value), unit="1") for name, value in found.items()},
+        curve=(),
+        rungs=(),
+    )
+
+
+def without_drift(records: list[TrialRecord]) -> list[TrialRecord]:
+    kept = []
+    for one in records:
+        measured = {name: found for name, found in one.measurements.items() if name != DRIFT}
+        kept.append(TrialRecord(**{**vars(one), "measurements": measured}))
+    return kept
+
+
+def front(bench: Bench, records: list[TrialRecord], *, by: str) -> list[TrialRecord]:
+    """The trials that no other beats in latency and distance, or in latency and outlook."""
+    worth = outlooks([*bench.dense, *records], quality=QUALITY)
+    if by == "distance":
+        worth = {one.number: one.measurements[QUALITY].value for one in records}
+    points = np.array([[worth[one.number], one.measurements[LATENCY].value] for one in records])
+    return [one for one, good in zip(records, moocore.is_nondominated(points), strict=True) if good]
+
+
+def search(bench: Bench, guide: str, *, seed: int) -> list[TrialRecord]:
+    """The trials of a search, in order."""
+    generator, left = random.Random(seed), list(bench.searched)
+    generator.shuffle(left)
+    done = [left.pop() for _ in range(STARTUP)]
+    screen = Screen(
+        num=SearchSettings().num_screened,
+        work=lambda one: bench.work[one.digest],
+        predict_ms=lambda _: None,
+        objectives=OBJECTIVES,
+    )
+    while len(done) < TRIALS:
+        if guide == "random" or len(done) % SAMPLERS_TURN == 0:
+            done.append(left.pop())
+            continue
+        known = [*bench.dense, *done]
+        records = known if guide == "outlook" else without_drift(known)
+        done.append(left.pop(screen.best([one.candidate for one in left], records)))
+    return done
+
+
+def draw(found: pd.DataFrame, path: Path) -> None:
+    figure, axes = plt.subplots(figsize=(7.5, 4.5), dpi=150)
+    for policy in POLICIES:
+        rows = found[found["policy"] == policy.name].groupby("trials")["share"]
+        mean, spread = rows.mean(), rows.std()
+        axes.plot(mean.index, mean, color=policy.colour, label=policy.name, linewidth=1.6)
+        axes.fill_between(mean.index, mean - spread, mean + spread, color=policy.colour, alpha=0.12, linewidth=0)
+    axes.axhline(1.0, color="#444444", linewidth=0.8)
+    axes.annotate("the best front there is", (TRIALS, 1.0), ha="right", va="bottom", fontsize=8)
+    axes.set_xlabel("searched trials")
+    axes.set_ylabel("converged hypervolume of the named front, share")
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, default=TABLE)
+    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--seeds", type=int, default=20)
+    arguments = parser.parse_args()
+    table = pd.read_parquet(arguments.table)
+    bench = Bench.of(table[(table["start"] == "warm") & (table["seed"] == 0)])
+    searches = {
+        (guide, seed): search(bench, guide, seed=seed)
+        for guide in dict.fromkeys(policy.guide for policy in POLICIES)
+        for seed in range(arguments.seeds)
+    }
+    rows = [
+        {
+            "policy": policy.name,
+            "seed": seed,
+            "trials": num,
+            "share": bench.share(front(bench, searches[policy.guide, seed][:num], by=policy.front)),
+        }
+        for policy in POLICIES
+        for seed in range(arguments.seeds)
+        for num in range(STARTUP, TRIALS + 1, 2)
+    ]
+    found = pd.DataFrame(rows)
+    of_all = {by: bench.share(front(bench, bench.searched, by=by)) for by in ("distance", "outlook")}
+    summary = found.groupby(["policy", "trials"], sort=False)["share"].agg(["mean", "std", "count"]).reset_index()
+    summary.to_csv(arguments.out / "outlook.csv", index=False, float_format="%.4g")
+    draw(found, arguments.out / "outlook.png")
+    print(summary[summary["trials"].isin([16, 24, 40])].to_string(index=False, float_format="%.4f"))
+    shares = ", ".join(f"by {by} {share:.4f}" for by, share in of_all.items())
+    print(f"of all {len(bench.searched)} candidates: {shares}")
