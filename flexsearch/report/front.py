@@ -88,6 +88,19 @@ class Front:
         return tuple(sorted(best, key=lambda one: one.measurements[latency].value))
 
     @property
+    def sections(self) -> tuple[tuple[TrialRecord, ...], ...]:
+        """What a table of the front shows: its points, what else is promising, the other baselines."""
+        baselines = tuple(record for record in self.baselines if record not in self.points)
+        promising = tuple(one for one in self.promising if one.baseline is None and one not in self.points)
+        return self.points, promising, baselines
+
+    def outlook_text(self, record: TrialRecord) -> str:
+        """The outlook as a table shows it, with a star if no other trial beats it in outlook and latency."""
+        if record.number not in self.outlooks:
+            return ""
+        return f"{self.outlooks[record.number]:.1f}{'*' if record in self.promising else ' '}"
+
+    @property
     def latency_spread(self) -> float | None:
         """The spread of a latency over the latency, as the median of complete trials; None if no latency has one."""
         found = [record.measurements[self.objectives[-1].name] for record in self.complete.values()]

@@ -86,6 +86,7 @@ def render(run: Run, front: Front) -> str:
         space=_space(run),
         setting=_setting(run),
         notes=summary_lines(front)[1:],
+        has_outlooks=bool(front.outlooks),
         correlations=front.rank_correlations,
         noise=front.noise,
         latency_spread=front.latency_spread,

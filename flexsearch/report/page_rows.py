@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from flexsearch.report.claims import compare
 from flexsearch.report.confirmation import Interval
@@ -22,6 +23,7 @@ class Row:
     macs: str
     speedup: str
     gain: str
+    outlook: str
     is_baseline: bool
 
 
@@ -42,8 +44,8 @@ class ConfirmedRow:
 
 
 def front_rows(front: Front) -> Iterator[Row]:
-    """The front, fastest first, then the baselines that are not on it."""
-    for record in (*front.points, *(one for one in front.baselines if one not in front.points)):
+    """The front, fastest first, then what else is best by outlook, then the baselines that are not on it."""
+    for record in chain.from_iterable(front.sections):
         quality, latency = (record.measurements[objective.name] for objective in front.objectives)
         compared, is_dense = compare(front, record), record.candidate.schedule.is_dense
         ratio = front.row(record)["macs_ratio"]
@@ -58,6 +60,7 @@ def front_rows(front: Front) -> Iterator[Row]:
             macs="" if ratio is None else f"{ratio:.0%}",
             speedup="" if is_dense or compared.speedup is None else f"{compared.speedup:.2f}x",
             gain="" if is_dense else "fastest" if compared.gain is None else f"{compared.gain:+.2f}",
+            outlook=front.outlook_text(record),
             is_baseline=record.baseline is not None,
         )
 

@@ -21,7 +21,7 @@ _OUTLOOK = (
 
 
 def front_table(front: Front) -> Table:
-    """The front, fastest first, then the baselines that are not on it, then what else is best by outlook.
+    """The front, fastest first, then what else is best by outlook, then the baselines that are on neither.
 
     "speed-up": latency of the dense base at the same sampler steps over this one's. "gain": how much better the quality
     is than the dense base's at fewer steps and equal latency. "outlook": what long training should make of it, with a
@@ -35,16 +35,10 @@ def front_table(front: Front) -> Table:
     columns = ["steps", name, latency.unit.replace("/", "/\n"), "MACs", "speed-\nup", "gain"]
     for column in [*columns, "outlook"] if front.outlooks else columns:
         table.add_column(column, justify="right", no_wrap=True)
-    for record in front.points:
-        table.add_row(*_cells(front, record))
-    table.add_section()
-    for record in front.baselines:
-        if record not in front.points:
-            table.add_row(*_cells(front, record), style="dim")
-    table.add_section()
-    for record in front.promising:
-        if record not in (*front.points, *front.baselines):
-            table.add_row(*_cells(front, record))
+    for section in front.sections:
+        for record in section:
+            table.add_row(*_cells(front, record), style=None if record in (*front.points, *front.promising) else "dim")
+        table.add_section()
     return table
 
 
@@ -54,8 +48,6 @@ def _cells(front: Front, record: TrialRecord) -> list[str]:
     spread = "" if latency.spread is None else f" ±{latency.spread:.1g}"
     is_dense = record.candidate.schedule.is_dense
     ratio = record.measurements["macs"].value / front.dense_macs if front.dense_macs else float("nan")
-    outlook = front.outlooks.get(record.number)
-    is_promising = record in front.promising
     cells = [
         str(record.number),
         str(record.candidate.schedule) + (f"\n{record.baseline}" if record.baseline else ""),
@@ -66,9 +58,7 @@ def _cells(front: Front, record: TrialRecord) -> list[str]:
         "" if compared.speedup is None or is_dense else f"{compared.speedup:.2f}x",
         "fastest" if compared.gain is None else "" if is_dense else f"{compared.gain:+.2f}",
     ]
-    if not front.outlooks:
-        return cells
-    return [*cells, "" if outlook is None else f"{outlook:.1f}{'*' if is_promising else ' '}"]
+    return [*cells, front.outlook_text(record)] if front.outlooks else cells
 
 
 def front_frame(front: Front) -> pd.DataFrame:
