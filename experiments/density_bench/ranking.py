@@ -7,10 +7,10 @@ Reads `table.parquet`; writes `ranking.csv` and `ranking.png`. "Converged" is th
 - tau: Kendall's, between signal and converged value, of schedules at equal sampler steps (5 and 10, mean), with a 95 %
   interval from schedules drawn with replacement. Two noisy measurements never reach 1: `tau_of_halves` is that of the
   converged value with itself, from one half of the images each.
-- tau_candidates: the same over all candidates, schedules at every number of sampler steps, as a search ranks them;
-  empty where the signal was not judged at all five. Steps decide most of these pairs: look at that of MACs beside it.
-  The dense base's distance, which knows of a candidate only its steps, is there for that; losses, distances to the
-  dense base and ranks within equal steps do not know the steps, and are low here.
+- tau_candidates: the same, interval included, over all candidates, schedules at every number of sampler steps, as a
+  search ranks them; empty where the signal was not judged at all five. Steps decide most of these pairs: look at MACs,
+  and at the dense base's distance, which knows of a candidate only its steps. Losses, distances to the dense base and
+  ranks within equal steps do not know the steps, and are low here.
 - front_share: of all candidates, take those that no other beats in signal and latency: the hypervolume of their
   converged values (logarithm of distance, and latency) over that of the converged front.
 - regret: best converged value among the 3 schedules that the signal likes most, minus the best of all.
@@ -118,6 +118,16 @@ def smoothed(table: pd.DataFrame, longest: int, dense: pd.Series) -> Iterator[Si
         yield f"{start} {updates}: quality model", quality_of_search(rows, column=QUALITY, dense=dense), cost
 
 
+def other_outlooks(table: pd.DataFrame, dense: pd.Series) -> Iterator[Signal]:
+    """What else the outlook could have been, from the same measurements."""
+    rows = table[(table["start"] == "warm") & (table["updates"] == 40)]
+    cost = pivot(rows, "seconds_training") + share(rows) + pivot(rows, "seconds_judging")
+    drift, at_steps = pivot(rows, "drift"), dense[pivot(rows, "drift").columns]
+    for weight in (0.5, 2.0, 4.0):
+        yield f"warm 40: outlook with {weight:g} times the drift", at_steps * (1.0 + weight * drift), cost
+    yield "warm 40: outlook as a product with the drift", at_steps * drift, cost
+
+
 def whole_curves(table: pd.DataFrame, longest: int) -> Iterator[Signal]:
     """Signals that carry the curve on."""
     warm = table[(table["start"] == "warm") & (table["updates"] < longest)]
@@ -177,6 +187,7 @@ def interval(signal: pd.DataFrame, converged: pd.DataFrame, judge: Callable[...,
 def signals(table: pd.DataFrame, longest: int, dense: pd.Series) -> Iterator[Signal]:
     yield from without_training(table, dense)
     yield from last_points(table, longest, dense)
+    yield from other_outlooks(table, dense)
     yield from smoothed(table, longest, dense)
     yield from whole_curves(table, longest)
 
@@ -197,6 +208,7 @@ def study(table: pd.DataFrame, dense: pd.Series) -> pd.DataFrame:
         values, cost = values.loc[converged.index], cost.loc[converged.index, LATE]
         late = values[LATE]
         low, high = interval(late, converged, tau)
+        candidates_low, candidates_high = interval(values, everywhere, tau_candidates)
         found.append(
             {
                 "signal": name,
@@ -204,6 +216,8 @@ def study(table: pd.DataFrame, dense: pd.Series) -> pd.DataFrame:
                 "tau_low": low,
                 "tau_high": high,
                 "tau_candidates": tau_candidates(values, everywhere),
+                "tau_candidates_low": candidates_low,
+                "tau_candidates_high": candidates_high,
                 "tau_fid_to_dense": tau(late, to_dense),
                 "regret": float("nan") if np.isnan(low) else regret(late, converged),
                 "front_share": front_share(values, everywhere, latency),

@@ -116,10 +116,8 @@ def choose(
             raise _out_of_reach("--max-fid", max_quality, f"has {quality} of at most {{}}", best[-1].quality)
         chosen, rule = within[0], f"the fastest with {quality} of at most {max_quality:g}"
     else:
-        chosen, rule = (
-            find_knee(best),
-            f"the knee by {name}: farthest from the straight line between the ends of the front",
-        )
+        rule = f"the knee by {name}: farthest from the straight line between the ends of the front"
+        chosen = find_knee(best)
     if by_outlook:  # what it has is still told by the best evidence of it
         number = chosen.record.number
         evidence = evidence if number in evidence.by_number else evidence_of(front, only_searched=True)

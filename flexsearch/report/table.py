@@ -28,7 +28,13 @@ def front_table(front: Front) -> Table:
     star where no other trial beats it in outlook and latency.
     """
     quality, latency = front.objectives
-    table = Table(box=SIMPLE_HEAD, show_edge=False, title=f"Pareto front of {front.study}", title_justify="left")
+    table = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        collapse_padding=True,
+        title=f"Pareto front of {front.study}",
+        title_justify="left",
+    )
     table.add_column("trial", justify="right", no_wrap=True)
     table.add_column("schedule", overflow="fold")
     name = quality.name.replace("_", "\n")

@@ -39,9 +39,12 @@ class DenseQuality:
 
 
 def outlooks(records: Sequence[TrialRecord], *, quality: str) -> dict[int, float]:
-    """The outlook of every complete trial whose drift was measured, by number; the smaller the better."""
+    """The outlook of every complete trial whose drift was measured, by number; the smaller the better.
+
+    There is none without dense baselines, or where one has a quality of zero or less, as an unbiased distance may.
+    """
     dense = dense_baselines(records)
-    if not dense:
+    if not dense or min(record.measurements[quality].value for record in dense) <= 0:
         return {}
     at_its_steps = DenseQuality(dense, quality=quality)
     return {

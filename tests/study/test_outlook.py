@@ -49,6 +49,8 @@ def test_without_dense_baselines_or_drift_there_is_none() -> None:
     assert outlooks([], quality="fid") == {}
     assert outlooks([record(2, 9.0, steps=4, drift=0.5)], quality="fid") == {}
     assert outlooks([record(0, 8.0, steps=16, is_dense=True), record(2, 9.0, steps=4)], quality="fid") == {}
+    negative = record(0, -0.1, steps=16, drift=0.0, is_dense=True)
+    assert outlooks([negative, record(2, 9.0, steps=4, drift=0.5)], quality="fid") == {}
     running = replace(record(2, 9.0, steps=4, drift=0.5), state="running")
     assert set(outlooks([*DENSE, running], quality="fid")) == {0, 1}
     assert dense_baselines([replace(DENSE[0], state="failed"), DENSE[1]]) == DENSE[1:]
