@@ -28,7 +28,7 @@ TABLE = HERE / "table.parquet"
 QUICKSTART = HERE.parents[1] / "search_spaces" / "quickstart.yaml"
 LENGTHS = (0, 40, 160)
 LATER = (320, 640, 1280, 2560)
-PLAIN = (20, 40, 80, 160, 320)
+PLAIN = (40, 160)
 
 
 def schedules(config: RunConfig) -> list[DensitySchedule]:

@@ -107,9 +107,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/density_bench"))
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS))
+    parser.add_argument("--up-to", type=int, default=max(MILESTONES), help="the last milestone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for name in arguments.starts:
         bench = made(arguments.runs, name)
         if bench is not None:
-            long(bench, late(*MILESTONES))
+            long(bench, late(*(update for update in MILESTONES if update <= arguments.up_to)))

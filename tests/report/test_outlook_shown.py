@@ -18,12 +18,12 @@ DRIFTS = {0: 0.0, 1: 0.2, 2: 0.4, 3: 0.5, 4: 0.4, 5: 0.9, 6: 0.3, 7: 0.1}
 """Trial 7 is dominated by what was measured, and no other is as fast with a better outlook."""
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return FakeRun(folder=tmp_path / "run", drifts=DRIFTS).make()
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return FakeRun(folder=tmp_path_factory.mktemp("outlook") / "run", drifts=DRIFTS).make()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def front(run: Run) -> Front:
     return front_of_run(run)
 
