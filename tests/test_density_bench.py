@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import moocore
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import kendalltau
 
 from flexsearch.config import load_config
 from flexsearch.measurement import Measurement
@@ -108,3 +110,26 @@ def test_a_screen_that_saw_twelve_schedules_chooses_well_among_all_others(table:
         chosen = screen.best([records[number].candidate for number in unseen], known)
         ranks.append(np.mean(np.array(gains) <= gains[chosen]))
     assert np.median(ranks) >= 0.9
+
+
+def test_outlooks_name_a_better_converged_front_than_distances(table: pd.DataFrame) -> None:
+    """Of schedules that were trained to the end: by the numbers that a trial of 40 updates measures."""
+    rows = table[(table["start"] == "warm") & (table["seed"] == 0)]
+    dense = rows[rows["baseline"] == "dense"].set_index("sampler_steps")["fid_fashion_cnn"]
+    searched = rows[rows["baseline"].isna()]
+    final = searched[searched["updates"] == 2560].set_index("digest")["fid_fashion_cnn"]
+    short = searched[searched["updates"] == 40].set_index("digest").loc[final.index]
+    signals = {
+        "distance": short["fid_fashion_cnn"],
+        "outlook": short["sampler_steps"].map(dense) * (1.0 + short["drift"]),
+    }
+    assert len(final) == 105
+    assert short["drift"].between(0.1, 0.6).all()
+    taus = {name: kendalltau(signal, final).statistic for name, signal in signals.items()}
+    assert taus["outlook"] > taus["distance"] + 0.05
+    points = np.stack([np.log(final), short["latency_ms"]], axis=1)
+    shares = {}
+    for name, signal in signals.items():
+        named = points[moocore.is_nondominated(np.stack([signal, short["latency_ms"]], axis=1))]
+        shares[name] = hypervolume(named, reference=points.max(axis=0))
+    assert shares["outlook"] > shares["distance"]

@@ -221,13 +221,14 @@ def summary(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(curves: pd.DataFrame, path: Path) -> None:
-    """Mean and standard deviation over seeds; dashed is without early stopping."""
+    """Mean and standard deviation over seeds, up to where the first search ends; dashed is without early stopping."""
     figure, axes = plt.subplots(figsize=(8.5, 5.5), dpi=150)
-    grid = np.linspace(1, MARKS[-1], 200)
+    whole = np.linspace(1, MARKS[-1], 200)
     colours = dict(
         zip(dict.fromkeys(curves["policy"].str.removesuffix(STOPPING)), plt.get_cmap("tab10").colors, strict=False)
     )
     for name, of_policy in curves.groupby("policy", sort=False):
+        grid = whole[whole <= of_policy.groupby("seed")["evaluations"].max().min()]
         table = np.array([at(curve, grid) for _, curve in of_policy.groupby("seed")])
         mean, spread = table.mean(axis=0), table.std(axis=0, ddof=1)
         is_stopping = name.endswith(STOPPING)
