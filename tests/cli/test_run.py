@@ -300,7 +300,8 @@ def test_noise_and_rankings_are_measured_once_and_shown(flexsearch: Call, tiny_s
     assert found["noise"]["num_schedules"] == 2
     assert found["noise"]["num_seeds"] == 2
     assert "Ranking at equal sampler steps: Kendall's tau" in outcome.out
-    assert [(one["earlier"], one["later"]) for one in found["rank_correlations"]] == [(1, 2), (2, 6)]
+    rankings = [(one["by"], one["earlier"], one["later"]) for one in found["rank_correlations"]]
+    assert rankings == [("fid_fashion_cnn", 1, 2), ("fid_fashion_cnn", 2, 6), ("outlook", 2, 6)]
     assert all(-1 <= one["tau"] <= 1 for one in found["rank_correlations"])
     assert found["rank_correlations"][1]["num_pairs"] == 1
     assert found["cost_s"]["long: fine-tune"] > 0
