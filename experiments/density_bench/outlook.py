@@ -6,7 +6,7 @@ Candidates are the benchmark's schedules that were trained to the end, at every 
 of them what a trial under another seed measures (distance after 40 updates, drift, latency) and chooses by the very
 `Screen` that `flexsearch run` uses, every fourth at random in place of a sampler. Then it names a front, by distance or
 by outlook. What it has found is judged by the converged distances of that front: the hypervolume in logarithm of
-distance and latency, over that of the best front there is. Writes `outlook.csv` and `outlook.png`; a minute of one core.
+distance and latency, over that of the best front there is. Writes `outlook.csv` and `outlook.png`; takes a minute.
 """
 
 import argparse
