@@ -151,10 +151,17 @@ class Decisions:
         return Decision(number=trial.number, parameters=trial.params, notes={})
 
     def ask_again(self, number: int) -> Decision:
-        """What a driver that died while it asked would have got: stored parameters as they are, the others anew."""
+        """What a driver that died while it asked would have got: stored parameters as they are, the others anew.
+
+        What the sampler drew one by one for stored parameters is drawn again, so that the others get what follows it.
+        QMC counts its points in the storage, and takes the others from its next point.
+        """
         self._seed_sampler(number)
-        trial = self.trial(number)
+        trial, frozen = self.trial(number), self.study.get_trials(deepcopy=False)[number]
+        stored, fixed = set(trial.params), frozen.system_attrs.get("fixed_params", {})
         for name, kind in self._space.items():
+            if name in stored and name not in fixed and not kind.single() and name not in trial.relative_params:
+                self.study.sampler.sample_independent(self.study, frozen, name, kind)
             if isinstance(kind, CategoricalDistribution):
                 trial.suggest_categorical(name, kind.choices)
             elif isinstance(kind, IntDistribution):

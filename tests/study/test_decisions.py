@@ -1,0 +1,43 @@
+"""What is asked again after a driver died while it asked, whatever it had stored by then."""
+
+from typing import Any
+
+import pytest
+
+from flexsearch.space.domains import Choice, Domain, Float, Int
+from flexsearch.study.decisions import Decisions
+from flexsearch.study.settings import SearchSettings
+
+DOMAINS: dict[str, Domain] = {
+    "a": Int(low=1, high=50),
+    "one": Choice(values=(3,)),
+    "b": Choice(values=tuple(range(40))),
+    "c": Float(low=0.0, high=1.0),
+    "d": Int(low=1, high=50),
+}
+
+
+def opened(sampler: Any) -> Decisions:
+    settings = SearchSettings(sampler=sampler, seed=3, startup=3)
+    return Decisions(None, name="s", objectives=("fid", "latency"), domains=DOMAINS, settings=settings)
+
+
+def told(decisions: Decisions, num: int) -> None:
+    for _ in range(num):
+        decision = decisions.ask()
+        decisions.tell(decision.number, [float(decision.number), 1.0 / (1 + decision.number)], {})
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+@pytest.mark.parametrize("before", [1, 6])
+@pytest.mark.parametrize("num_stored", range(len(DOMAINS) + 1))
+def test_what_was_stored_does_not_change_what_follows(sampler: Any, before: int, num_stored: int) -> None:
+    whole, died = opened(sampler), opened(sampler)
+    told(whole, before)
+    told(died, before)
+    expected = whole.ask().parameters
+    died._seed_sampler(before)  # what `ask` does, up to where the driver dies
+    trial = died.study.ask()
+    for name, kind in list(died._space.items())[:num_stored]:
+        trial._suggest(name, kind)
+    assert died.ask_again(trial.number).parameters == expected
