@@ -28,6 +28,7 @@ import moocore
 import numpy as np
 import pandas as pd
 from evaluate import HERE, TABLE
+from figures import tidy, write
 
 from flexsearch.config import RunConfig, load_config
 from flexsearch.schedule.density import Candidate
@@ -243,11 +244,8 @@ def draw(curves: pd.DataFrame, path: Path) -> None:
     axes.set_ylabel("share of the hypervolume that the oracle gains over the baselines")
     axes.set_ylim(0, 1.05)
     axes.legend(frameon=False, fontsize=7, ncols=2, loc="lower right")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)
+    tidy(axes)
+    write(figure, path)
 
 
 if __name__ == "__main__":

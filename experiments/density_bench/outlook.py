@@ -12,7 +12,7 @@ distance and latency, over that of the best front there is. Writes `outlook.csv`
 import argparse
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib
@@ -23,6 +23,7 @@ import moocore
 import numpy as np
 import pandas as pd
 from evaluate import HERE, TABLE
+from figures import tidy, write
 
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.settings import DRIFT
@@ -114,11 +115,10 @@ def _record(number: int, row: pd.Series) -> TrialRecord:
 
 
 def without_drift(records: list[TrialRecord]) -> list[TrialRecord]:
-    kept = []
-    for one in records:
-        measured = {name: found for name, found in one.measurements.items() if name != DRIFT}
-        kept.append(TrialRecord(**{**vars(one), "measurements": measured}))
-    return kept
+    return [
+        replace(one, measurements={name: found for name, found in one.measurements.items() if name != DRIFT})
+        for one in records
+    ]
 
 
 def front(bench: Bench, records: list[TrialRecord], *, by: str) -> list[TrialRecord]:
@@ -163,11 +163,8 @@ def draw(found: pd.DataFrame, path: Path) -> None:
     axes.set_xlabel("searched trials")
     axes.set_ylabel("converged hypervolume of the named front, share")
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)
+    tidy(axes)
+    write(figure, path)
 
 
 if __name__ == "__main__":

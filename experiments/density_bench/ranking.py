@@ -32,6 +32,7 @@ import moocore
 import numpy as np
 import pandas as pd
 from extrapolation import gaussian_process, power_law, quality_of_search
+from figures import tidy, write
 from matplotlib.lines import Line2D
 from scipy.stats import kendalltau
 
@@ -269,9 +270,7 @@ def draw(found: pd.DataFrame, path: Path) -> None:
     lines = [Line2D([], [], color=colour, marker="o", markersize=4, label=label) for colour, label in SHOWN.values()]
     lines += [Line2D([], [], color="#555555", linestyle=STARTS[start], label=f"start: {start}") for start in starts]
     figure.legend(handles=lines, frameon=False, fontsize=8, loc="lower center", ncols=3)
-    figure.tight_layout(rect=(0, 0.17, 1, 1))
-    figure.savefig(path)
-    plt.close(figure)
+    write(figure, path, foot=0.17)
 
 
 def _panel(axes: plt.Axes, table: pd.DataFrame, column: str) -> None:
@@ -289,8 +288,7 @@ def _panel(axes: plt.Axes, table: pd.DataFrame, column: str) -> None:
     axes.axhline(0.9, color="#888888", linewidth=0.8, linestyle=":")
     axes.axvline(0.2, color="#888888", linewidth=0.8, linestyle=":")
     axes.set_xlabel("core seconds per schedule, over those of the converged fine-tune")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
 
 
 if __name__ == "__main__":

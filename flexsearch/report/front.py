@@ -6,6 +6,7 @@ Dominance and hypervolume are moocore's. Only complete trials of one protocol me
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import moocore
@@ -47,7 +48,7 @@ class Front:
         noise: of the quality objective; None if it was not measured.
         costs: device seconds.
         dense_macs: of the dense base; None before it is measured.
-        outlooks: what long training should make of searched trials, by number; empty where no drift was measured.
+        outlooks: what long training should make of complete trials, by number; empty where no drift was measured.
         rank_correlations: how trials rank early and late; empty where nothing can be compared.
         confirmation: the second measurement of the front; None before there is one.
     """
@@ -76,7 +77,7 @@ class Front:
         """All complete trials of the front's protocol, by number."""
         return {record.number: record for record in (*self.points, *self.baselines, *self.others)}
 
-    @property
+    @cached_property
     def promising(self) -> tuple[TrialRecord, ...]:
         """Trials that no other beats in both outlook and latency, fastest first."""
         known = [record for number, record in self.complete.items() if number in self.outlooks]

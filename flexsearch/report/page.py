@@ -87,7 +87,6 @@ def render(run: Run, front: Front) -> str:
         setting=_setting(run),
         notes=summary_lines(front)[1:],
         has_outlooks=bool(front.outlooks),
-        correlations=front.rank_correlations,
         noise=front.noise,
         latency_spread=front.latency_spread,
         costs=_costs(front),

@@ -1,6 +1,8 @@
 """Where the outlook is shown: table, summary, CSV, JSON, page, and what is measured again."""
 
 import json
+from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from flexsearch.report.near_front import to_confirm
 from flexsearch.report.page import render
 from flexsearch.report.run import Run
 from flexsearch.report.table import front_frame, front_table, summary_lines
+from flexsearch.study.store import TrialRecord
 
 DRIFTS = {0: 0.0, 1: 0.2, 2: 0.4, 3: 0.5, 4: 0.4, 5: 0.9, 6: 0.3, 7: 0.1}
 """Trial 7 is dominated by what was measured, and no other is as fast with a better outlook."""
@@ -28,13 +31,13 @@ def front(run: Run) -> Front:
     return front_of_run(run)
 
 
-def numbers(records: tuple[object, ...]) -> list[int]:
-    return [record.number for record in records]  # type: ignore[attr-defined]
+def numbers(records: Sequence[TrialRecord]) -> list[int]:
+    return [record.number for record in records]
 
 
 def test_the_table_lists_the_front_then_what_is_promising_then_baselines(front: Front) -> None:
     assert [numbers(section) for section in front.sections] == [[5, 4, 6, 0], [7], [1, 2, 3]]
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=120, record=True, file=StringIO())
     console.print(front_table(front))
     lines = console.export_text().splitlines()
     shown = {int(line.split()[0]): line.rstrip() for line in lines if line.split() and line.split()[0].isdigit()}
@@ -70,8 +73,8 @@ def test_without_drift_nothing_of_it_is_shown(tmp_path: Path) -> None:
 
 
 def test_what_is_promising_is_measured_again_before_what_is_near(front: Front) -> None:
-    assert 7 in numbers(tuple(to_confirm(front)))
+    assert 7 in numbers(to_confirm(front))
     on_front = [record for record in front.points if record.baseline is None]
-    few = numbers(tuple(to_confirm(front, top=len(on_front) + 1)))
+    few = numbers(to_confirm(front, top=len(on_front) + 1))
     assert few == [0, 1, 2, 3, 4, 5, 6, 7]
-    assert 7 not in numbers(tuple(to_confirm(front, top=len(on_front))))
+    assert 7 not in numbers(to_confirm(front, top=len(on_front)))
