@@ -1,12 +1,13 @@
 """Evaluates the benchmark's space, one trajectory after the other. Start it once per core; it goes on where it stopped.
 
     uv run python experiments/density_bench/evaluate.py table --seed 0
-    uv run python experiments/density_bench/evaluate.py long
+    uv run python experiments/density_bench/evaluate.py long --seed 0
     uv run python experiments/density_bench/evaluate.py table --seed 1
+    uv run python experiments/density_bench/evaluate.py long --seed 1
 
 `table` runs all 42 schedules to both lengths. `long` carries every second schedule's trajectory on, `plain` begins them
 with the dense base in place of the warm start. Then `latencies.py` times every candidate and `collect.py` makes the
-table; what it holds is not run again. Takes about an hour of one core per seed of the table, and two and a quarter for
+table; what it holds is not run again. Takes per seed about an hour of one core for the table, and two and a quarter for
 the long trajectories.
 """
 
@@ -62,9 +63,9 @@ def table(bench: Bench, *, seed: int) -> None:
         _extend(bench, schedule, seed=seed, milestones=tuple(Milestone(update=update) for update in updates))
 
 
-def long(bench: Bench, milestones: tuple[Milestone, ...]) -> None:
+def long(bench: Bench, milestones: tuple[Milestone, ...], *, seed: int) -> None:
     for schedule in schedules(bench.config)[::2]:
-        _extend(bench, schedule, seed=0, milestones=milestones)
+        _extend(bench, schedule, seed=seed, milestones=milestones)
 
 
 def late(*updates: int) -> tuple[Milestone, ...]:
@@ -94,7 +95,7 @@ def _extend(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: t
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["table", "long", "plain"])
-    parser.add_argument("--seed", type=int, default=0, help="of the table")
+    parser.add_argument("--seed", type=int, default=0, help="of training, and of the noise that images are drawn from")
     parser.add_argument("--up-to", type=int, default=max(LATER), help="the last milestone of long trajectories")
     parser.add_argument("--runs", type=Path, default=Path("runs/density_bench"))
     arguments = parser.parse_args()
@@ -105,6 +106,6 @@ if __name__ == "__main__":
         case "long":
             bench = open_bench(arguments.runs, warm=True, most_updates=arguments.up_to)
             *updates, last = (update for update in LATER if update <= arguments.up_to)
-            long(bench, (*late(*updates), Milestone(update=last, images=FINAL_IMAGES)))
+            long(bench, (*late(*updates), Milestone(update=last, images=FINAL_IMAGES)), seed=arguments.seed)
         case "plain":
-            long(open_bench(arguments.runs, warm=False, most_updates=max(PLAIN)), late(*PLAIN))
+            long(open_bench(arguments.runs, warm=False, most_updates=max(PLAIN)), late(*PLAIN), seed=arguments.seed)

@@ -113,4 +113,4 @@ if __name__ == "__main__":
     for name in arguments.starts:
         bench = made(arguments.runs, name)
         if bench is not None:
-            long(bench, late(*(update for update in MILESTONES if update <= arguments.up_to)))
+            long(bench, late(*(update for update in MILESTONES if update <= arguments.up_to)), seed=0)

@@ -183,7 +183,7 @@ def front_of(store: Store, objective_names: Sequence[str]) -> Front:
         costs=tuple(store.costs()),
         dense_macs=None if dense is None else dense.measurements["macs"].value,
         outlooks=outlook,
-        rank_correlations=tuple(rank_correlations(records, objective=objective_names[0], outlooks=outlook)),
+        rank_correlations=tuple(rank_correlations(records, objective=objective_names[0])),
         confirmation=confirmation_of(store.confirmations(), objective_names),
     )
 

@@ -126,7 +126,7 @@ def summary_lines(front: Front) -> list[str]:
         )
     if front.rank_correlations:
         taus = ", ".join(
-            f"{one.tau:.2f} between {one.by} after {one.earlier} and {quality.name} after {one.later} updates "
+            f"{one.tau:.2f} between {one.by} after {one.earlier} and {one.later_by} after {one.later} updates "
             f"({one.num_pairs} pairs)"
             for one in front.rank_correlations
         )

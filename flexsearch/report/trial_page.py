@@ -1,6 +1,7 @@
 """One trial as text: its schedule drawn, its measurements with their protocol, its training curve."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -41,7 +42,7 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
         ],
         "measurements": [found.to_dict() for found in record.measurements.values()],
         "curve": [list(point) for point in record.curve],
-        "rungs": [list(point) for point in record.rungs],
+        "rungs": [asdict(rung) for rung in record.rungs],
         "attempts": record.attempts,
         "started": record.started,
         "ended": record.ended,
@@ -95,8 +96,9 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     if page["curve"]:
         losses = [loss for _, loss in page["curve"]]
         console.print(f"loss {losses[0]:.4g} {sparkline(losses)} {losses[-1]:.4g}", highlight=False)
-    for update, quality in page["rungs"]:
-        console.print(f"rung: {quality:.4g} after {update} own updates", highlight=False)
+    for rung in page["rungs"]:
+        drift = "" if rung["drift"] is None else f", drift {rung['drift']:.3g}"
+        console.print(f"rung: {rung['quality']:.4g}{drift} after {rung['updates']} own updates", highlight=False)
     for path in page["files"]:
         console.print(path, highlight=False, soft_wrap=True)
 

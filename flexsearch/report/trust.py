@@ -8,7 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from flexsearch.study.outlook import outlooks, rung_outlooks
 from flexsearch.study.store import TrialRecord
+
+OUTLOOK = "outlook"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,49 +19,71 @@ class RankCorrelation:
     """Agreement of two rankings of the same trials.
 
     Attributes:
-        by: what the first ranking is by: the quality, or "outlook"; the second is always by the quality.
-        earlier: own updates of the first ranking.
-        later: own updates of the second.
+        by: what the earlier ranking is by: the quality, or "outlook".
+        earlier: own updates of that ranking.
+        later_by: what the later ranking is by.
+        later: own updates of that ranking.
         tau: Kendall's, over comparable pairs.
         num_pairs: pairs with equal sampler steps and no tie.
     """
 
     by: str
     earlier: int
+    later_by: str
     later: int
     tau: float
     num_pairs: int
 
 
-def rank_correlations(
-    records: Sequence[TrialRecord], *, objective: str, outlooks: Mapping[int, float]
-) -> list[RankCorrelation]:
-    """Between every rung and the end of a fine-tune, and between its end and longer ones, these also by outlook.
+@dataclass(frozen=True, kw_only=True)
+class _Ranking:
+    """What trials are ranked by after some own updates, by number."""
+
+    by: str
+    updates: int
+    values: Mapping[int, float]
+
+
+def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list[RankCorrelation]:
+    """Between every rung and the end of a fine-tune, by quality and by outlook; and between its end, by both, and the
+    quality after longer ones.
 
     Args:
         records: the trials; those that were not fine-tuned are left out.
         objective: the quality that rungs measure.
-        outlooks: of complete trials, by number.
     """
-    updates = max((record.curve[-1][0] for record in records if record.curve), default=0)
-    columns: dict[int, dict[int, float]] = {}
-    for record in records:
-        for rung, quality in record.rungs:
-            columns.setdefault(rung, {})[record.number] = quality
-        if record.curve and record.state == "complete":
-            columns.setdefault(updates, {})[record.number] = record.measurements[objective].value
+    end = max((record.curve[-1][0] for record in records if record.curve), default=0)
+    ended = [record for record in records if record.curve and record.state == "complete"]
+    final = {record.number: record.measurements[objective].value for record in ended}
+    at_end = [
+        _Ranking(by=objective, updates=end, values=final),
+        _Ranking(by=OUTLOOK, updates=end, values=outlooks(records, quality=objective)),
+    ]
     steps = {record.number: record.candidate.sampler_steps for record in records}
-    final = columns.get(updates, {})
     found = []
-    for rung in sorted(set(columns) - {updates}):
-        rankings = {objective: final} if rung < updates else {objective: final, "outlook": outlooks}
-        for by, ranking in rankings.items():
-            pairs = list(_agreements(columns[rung], ranking, steps))
-            if pairs:
-                earlier, later = sorted((rung, updates))
-                tau = sum(pairs) / len(pairs)
-                found.append(RankCorrelation(by=by, earlier=earlier, later=later, tau=tau, num_pairs=len(pairs)))
-    return found
+    for updates in sorted({rung.updates for record in records for rung in record.rungs}):
+        qualities = {record.number: rung.quality for record in records if (rung := record.rung(updates)) is not None}
+        quality = _Ranking(by=objective, updates=updates, values=qualities)
+        outlook = rung_outlooks(records, updates, quality=objective)
+        at_rung = [quality, _Ranking(by=OUTLOOK, updates=updates, values=outlook)]
+        compared = [(short, quality) for short in at_end] if updates > end else zip(at_rung, at_end, strict=True)
+        found += [_correlation(earlier, later, steps) for earlier, later in compared]
+    return [one for one in found if one is not None]
+
+
+def _correlation(earlier: _Ranking, later: _Ranking, steps: Mapping[int, int]) -> RankCorrelation | None:
+    """None where no pair can be compared."""
+    pairs = list(_agreements(earlier.values, later.values, steps))
+    if not pairs:
+        return None
+    return RankCorrelation(
+        by=earlier.by,
+        earlier=earlier.updates,
+        later_by=later.by,
+        later=later.updates,
+        tau=sum(pairs) / len(pairs),
+        num_pairs=len(pairs),
+    )
 
 
 def _agreements(a: Mapping[int, float], b: Mapping[int, float], steps: Mapping[int, int]) -> Iterator[int]:

@@ -2,14 +2,14 @@
 
 Trials at one rung are ranked by non-dominated sorting, and inside one front by an epsilon net, which takes the point
 farthest from those taken before. A trial goes on if it is among the best `keep` of those that have reached the rung so
-far, or if none of them dominates it. Latency is exact from the start; quality is the rung's.
+far, or if none of them dominates it. Latency is exact from the start; what a trial is worth (`outlook.py`) is the
+rung's.
 
 Source: Schmucker et al. 2021, "Multi-objective Asynchronous Successive Halving" (arXiv 2106.12639), its stopping
 variant with epsilon-net ranking. Where we depart: what nothing dominates goes on, so that a front is never thinned.
 """
 
 import math
-from collections.abc import Mapping, Sequence
 
 import moocore
 import numpy as np
@@ -39,25 +39,14 @@ def ranked(points: np.ndarray) -> list[int]:
     return order
 
 
-class Rungs:
-    """The trials at every rung.
+def goes_on(points: np.ndarray, own: int, *, keep: float) -> bool:
+    """Whether a trial at a rung is worth going on.
 
     Args:
+        points: (N, M) objectives of all that have reached the rung, it among them; all are minimised.
+        own: its index.
         keep: share that goes on.
-        reached: by rung (in updates) and trial number, the objectives there; of a resumed search, what is in the store.
     """
-
-    def __init__(self, keep: float, reached: Mapping[int, Mapping[int, Sequence[float]]]) -> None:
-        self._keep = keep
-        self._reached = {rung: dict(values) for rung, values in reached.items()}
-
-    def goes_on(self, number: int, rung: int, values: Sequence[float]) -> bool:
-        """Enters a trial at a rung and tells whether it is worth going on."""
-        others = self._reached.setdefault(rung, {})
-        others[number] = values
-        numbers = list(others)
-        points = np.array([others[other] for other in numbers], dtype=float)
-        own = numbers.index(number)
-        if moocore.is_nondominated(points, keep_weakly=True)[own]:
-            return True
-        return ranked(points).index(own) < math.ceil(self._keep * len(points))
+    if moocore.is_nondominated(points, keep_weakly=True)[own]:
+        return True
+    return ranked(points).index(own) < math.ceil(keep * len(points))

@@ -50,7 +50,7 @@ class LongFineTunes(OrderQueue):
                 updates=updates,
             )
             for record in records
-            if updates not in dict(record.rungs)
+            if record.rung(updates) is None
         ]
 
         def record(order: TrialOrder, result: TrialResult) -> None:

@@ -1,4 +1,4 @@
-"""What long training should make of a schedule, told from a short trial: its outlook.
+"""What long training should make of a schedule, told from a short trial: its outlook. And what a trial is worth by it.
 
 The outlook is the dense base's quality at the same sampler steps, times one plus the drift of the trial's samples from
 the dense base's at the most steps (`trial/drift.py`). It ranks schedules; it is no forecast of a value. A short trial's
@@ -6,7 +6,7 @@ own quality says how fast a schedule adapts: `experiments/density_bench/ranking.
 long training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -43,12 +43,43 @@ def outlooks(records: Sequence[TrialRecord], *, quality: str) -> dict[int, float
 
     There is none without dense baselines, or where one has a quality of zero or less, as an unbiased distance may.
     """
+    complete = [record for record in records if record.state == "complete" and DRIFT in record.measurements]
+    drifts = {record.number: record.measurements[DRIFT].value for record in complete}
+    return _outlooks(records, drifts, quality=quality)
+
+
+def rung_outlooks(records: Sequence[TrialRecord], updates: int, *, quality: str) -> dict[int, float]:
+    """The same of trials at a rung, by the drift that they had there."""
+    reached = {record.number: record.rung(updates) for record in records}
+    drifts = {number: rung.drift for number, rung in reached.items() if rung is not None and rung.drift is not None}
+    return _outlooks(records, drifts, quality=quality)
+
+
+def worths(records: Sequence[TrialRecord], *, quality: str) -> Mapping[int, float]:
+    """What complete trials are compared by: their outlooks if every one has one, else their qualities; never mixed."""
+    complete = {record.number: record for record in records if record.state == "complete"}
+    found = outlooks(records, quality=quality)
+    if complete.keys() <= found.keys():
+        return found
+    return {number: record.measurements[quality].value for number, record in complete.items()}
+
+
+def rung_worths(records: Sequence[TrialRecord], updates: int, *, quality: str) -> Mapping[int, float]:
+    """The same of trials at a rung."""
+    reached = {record.number: rung for record in records if (rung := record.rung(updates)) is not None}
+    found = rung_outlooks(records, updates, quality=quality)
+    if reached.keys() <= found.keys():
+        return found
+    return {number: rung.quality for number, rung in reached.items()}
+
+
+def _outlooks(records: Sequence[TrialRecord], drifts: Mapping[int, float], *, quality: str) -> dict[int, float]:
     dense = dense_baselines(records)
     if not dense or min(record.measurements[quality].value for record in dense) <= 0:
         return {}
     at_its_steps = DenseQuality(dense, quality=quality)
     return {
-        record.number: at_its_steps.at(record.candidate.sampler_steps) * (1.0 + record.measurements[DRIFT].value)
+        record.number: at_its_steps.at(record.candidate.sampler_steps) * (1.0 + drifts[record.number])
         for record in records
-        if record.state == "complete" and DRIFT in record.measurements
+        if record.number in drifts
     }

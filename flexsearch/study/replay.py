@@ -16,7 +16,7 @@ from flexsearch.measurement import Measurement
 from flexsearch.schedule.density import Candidate
 from flexsearch.study.local import run_locally
 from flexsearch.study.source import TrialSource
-from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
+from flexsearch.trial.contract import Progress, Report, Rung, TrialOrder, TrialResult
 
 _COLUMNS = ("digest", "seed", "updates", "macs", "seconds_training", "seconds_judging")
 
@@ -66,7 +66,7 @@ class Replay:
         Raises:
             UserError: the table lacks the candidate.
         """
-        rungs: list[tuple[int, float]] = []
+        rungs: list[Rung] = []
         judging = 0.0
         lengths = (*self._rungs, self._updates) if order.fine_tuned else (0,)
         for updates in lengths:
@@ -76,7 +76,7 @@ class Replay:
             found = {name: _measurement(name, row[name]) for name in (*self._objectives, "macs")}
             if updates == lengths[-1]:
                 return TrialResult(state="complete", measurements=found, rungs=tuple(rungs), seconds=seconds)
-            rungs.append((updates, row[self._objectives[0]]))
+            rungs.append(Rung(updates=updates, quality=row[self._objectives[0]]))
             del found[self._objectives[0]]
             so_far = TrialResult(
                 state="pruned",

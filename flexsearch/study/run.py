@@ -248,7 +248,7 @@ def _long_fine_tunes(plan: RunPlan, store: Store) -> LongFineTunes:
     objective, records = plan.settings.objectives.names[0], store.trials()
     updates = plan.settings.trial.updates * plan.search.long_factor
     num = plan.search.long_schedules if updates else 0
-    known = [record for record in records if updates in dict(record.rungs)]
+    known = [record for record in records if record.rung(updates) is not None]
     chosen = [] if len(known) >= num else schedules_to_prolong(records, objective=objective, num=num)
     return LongFineTunes(store=store, records=chosen, updates=updates, run_dir=plan.run_dir, objective=objective)
 

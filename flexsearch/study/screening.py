@@ -14,7 +14,7 @@ import numpy as np
 
 from flexsearch.schedule.density import Candidate
 from flexsearch.study.hypervolume import expected_gain, reference_point
-from flexsearch.study.outlook import DenseQuality, dense_baselines, outlooks
+from flexsearch.study.outlook import DenseQuality, dense_baselines, rung_worths, worths
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.store import TrialRecord
 
@@ -46,7 +46,8 @@ class Screen:
         """Whether there is enough to learn from: a dense baseline, and some trained schedules of positive worth."""
         complete = [record for record in records if record.state == "complete"]
         is_enough = len(_trained(complete)) >= LEAST_TRIALS and bool(dense_baselines(complete))
-        return is_enough and min(self._worths(complete).values()) > 0  # an unbiased distance may be negative
+        least = min(worths(complete, quality=self.objectives[0]).values(), default=0.0)
+        return is_enough and least > 0  # an unbiased distance may be negative
 
     def best(self, candidates: Sequence[Candidate], records: Sequence[TrialRecord]) -> int:
         """The index of the candidate from which most is expected.
@@ -58,20 +59,20 @@ class Screen:
         complete = [record for record in records if record.state == "complete"]
         running = [record.candidate for record in records if record.state == "running"]
         asked = [*running, *candidates]
-        trained, worths = _trained(complete), self._worths(complete)
-        known = [(record.candidate, worths[record.number]) for record in trained]
-        known += _stopped(records, trained, worths)
+        trained, worth = _trained(complete), worths(complete, quality=self.objectives[0])
+        known = [(record.candidate, worth[record.number]) for record in trained]
+        known += self._stopped(records, worth)
         dense = DenseQuality(dense_baselines(complete), quality=self.objectives[0])
         model = QualityModel(
             [self._features(candidate) for candidate, _ in known],
-            qualities=[worth for _, worth in known],
+            qualities=[value for _, value in known],
             dense=[dense.at(candidate.sampler_steps) for candidate, _ in known],
         )
         mean, sd = model.predict(
             [self._features(one) for one in asked], dense=[dense.at(one.sampler_steps) for one in asked]
         )
         latency = self._latencies(asked, trained)
-        points = {record.number: (worths[record.number], self._latency(record)) for record in complete}
+        points = {record.number: (worth[record.number], self._latency(record)) for record in complete}
         expected = list(zip(np.exp(mean), latency, strict=True))[: len(running)]
         gains = expected_gain(
             np.array([*points.values(), *expected]),
@@ -87,12 +88,18 @@ class Screen:
     def _features(self, candidate: Candidate) -> tuple[float, ...]:
         return features(candidate, work=self.work(candidate))
 
-    def _worths(self, complete: Sequence[TrialRecord]) -> Mapping[int, float]:
-        """By number: outlooks if every trial has one, else qualities; they are never mixed."""
-        found = outlooks(complete, quality=self.objectives[0])
-        if all(record.number in found for record in complete):
-            return found
-        return {record.number: record.measurements[self.objectives[0]].value for record in complete}
+    def _stopped(self, records: Sequence[TrialRecord], worth: Mapping[int, float]) -> list[tuple[Candidate, float]]:
+        """Trials that ended at a rung, with the worth that they would have reached: that at the rung, times the median
+        ratio of final worth to worth at the rung of the trials that went on."""
+        found = []
+        for record in records:
+            if record.state != "pruned" or not record.rungs:
+                continue
+            there = rung_worths(records, record.rungs[-1].updates, quality=self.objectives[0])
+            ratios = [worth[number] / there[number] for number in worth.keys() & there.keys()]
+            if ratios:
+                found.append((record.candidate, there[record.number] * statistics.median(ratios)))
+        return found
 
     def _latencies(self, candidates: Sequence[Candidate], trained: Sequence[TrialRecord]) -> list[float]:
         """In ms per image: predictions times the median ratio of measurement and prediction so far."""
@@ -114,19 +121,3 @@ class Screen:
 
 def _trained(complete: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [record for record in complete if not record.candidate.schedule.is_dense]
-
-
-def _stopped(
-    records: Sequence[TrialRecord], trained: Sequence[TrialRecord], worths: Mapping[int, float]
-) -> list[tuple[Candidate, float]]:
-    """Trials that ended at a rung, with the worth that they would have reached: the rung's quality, times the median
-    ratio of worth to that rung's quality of the trials that went on."""
-    found = []
-    for record in records:
-        if record.state != "pruned" or not record.rungs:
-            continue
-        rung, quality = record.rungs[-1]
-        ratios = [worths[one.number] / dict(one.rungs)[rung] for one in trained if rung in dict(one.rungs)]
-        if ratios:
-            found.append((record.candidate, quality * statistics.median(ratios)))
-    return found

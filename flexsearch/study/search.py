@@ -8,19 +8,22 @@ import json
 import random
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from flexsearch.schedule.density import Candidate
 from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.decisions import ARTIFACTS, Decision, Decisions
-from flexsearch.study.early_stopping import Rungs
+from flexsearch.study.early_stopping import goes_on
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
+from flexsearch.study.outlook import rung_worths
 from flexsearch.study.screening import SAMPLERS_TURN, Screen
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.source import Finished, Wait
-from flexsearch.study.store import Store, TrialRecord
+from flexsearch.study.store import Store
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 
 DUPLICATES_BEFORE_DRAWING = 10
@@ -48,7 +51,7 @@ class Search:
         baselines: evaluated first, in this order.
         settings: how many trials, retries, seed.
         run_dir: where trials leave their files.
-        objectives: names of the measurements that are told, in the study's order: quality, which rungs measure, first.
+        objectives: names of the measurements that are told, in the study's order: quality first.
         keep: share of the trials at a rung that goes on.
         screen: chooses among unseen candidates; None leaves the choice to the sampler.
     """
@@ -77,8 +80,9 @@ class Search:
         self._watchers: list[Watcher] = []
         self._live: dict[int, TrialOrder] = {}
         self._stopped: str | None = None
+        self._keep = keep
+        self._on_the_way: dict[int, TrialResult] = {}
         records = store.trials()
-        self._rungs = Rungs(keep, _reached(records, self._objectives))
         self._counted = {record.number for record in records if record.state in ("complete", "pruned")}
         self._seen = {record.digest for record in records if record.state not in ("failed", "duplicate")}
         self._missing = deque(name for name in self._baselines if name not in {record.baseline for record in records})
@@ -126,13 +130,12 @@ class Search:
         self._tell_watchers(Moved(number=number, progress=progress))
         if progress.so_far is None:
             return True
-        rung, quality = progress.so_far.rungs[-1]
-        others = [progress.so_far.measurements[name].value for name in self._objectives[1:]]
-        return self._rungs.goes_on(number, rung, (quality, *others)) or self._live[number].baseline is not None
+        self._on_the_way[number] = progress.so_far
+        return self._live[number].baseline is not None or self._goes_on(number, progress.so_far.rungs[-1].updates)
 
     def finished(self, number: int, result: TrialResult) -> None:
         """Records a result and tells Optuna."""
-        self._live.pop(number, None)
+        self._forget(number)
         self._store.record(number, result)
         image = self._run_dir / "trials" / str(number) / "samples.png"
         if image.exists():
@@ -156,7 +159,7 @@ class Search:
 
     def crashed(self, number: int, reason: str) -> None:
         """A trial ended in an error."""
-        self._live.pop(number, None)
+        self._forget(number)
         self._failures += 1
         if self._failures >= FAILURES_IN_A_ROW:
             self._stopped = f"{self._failures} trials in a row failed, the last with: {reason}"
@@ -164,9 +167,25 @@ class Search:
 
     def interrupted(self, number: int) -> None:
         """A trial lost its worker: it is started again, or failed after too many attempts."""
-        order = self._live.pop(number)
+        self._forget(number)
         self._orphans.append(number)
-        self._orphan_notes[number] = self._decisions.decision(order.number)
+        self._orphan_notes[number] = self._decisions.decision(number)
+
+    def _goes_on(self, number: int, rung: int) -> bool:
+        """Compares a trial with all that have reached the rung, those that are running among them."""
+        records = []
+        for record in self._store.trials():
+            so_far = self._on_the_way.get(record.number)
+            running = so_far and replace(record, rungs=so_far.rungs, measurements=so_far.measurements)
+            records.append(running or record)
+        worths = rung_worths(records, rung, quality=self._objectives[0])
+        reached = [record for record in records if record.number in worths]
+        points = [
+            (worths[record.number], *(record.measurements[name].value for name in self._objectives[1:]))
+            for record in reached
+        ]
+        own = next(index for index, record in enumerate(reached) if record.number == number)
+        return goes_on(np.array(points), own, keep=self._keep)
 
     def _tell_watchers(self, event: Event) -> None:
         for watcher in self._watchers:
@@ -178,6 +197,11 @@ class Search:
         self._seen.add(order.candidate.digest)
         self._tell_watchers(Started(order=order))
         return order
+
+    def _forget(self, number: int) -> None:
+        """A trial does not run any more."""
+        self._live.pop(number, None)
+        self._on_the_way.pop(number, None)
 
     def _fail(self, number: int, reason: str) -> None:
         self._store.end(number, "failed", reason=reason)
@@ -269,16 +293,6 @@ class Search:
             if len(found) == num:
                 break
         return list(found.values())
-
-
-def _reached(records: Sequence[TrialRecord], objectives: Sequence[str]) -> dict[int, dict[int, tuple[float, ...]]]:
-    """The objectives of every trial at every rung that it reached."""
-    reached: dict[int, dict[int, tuple[float, ...]]] = {}
-    for record in records:
-        for rung, quality in record.rungs:
-            others = (record.measurements[name].value for name in objectives[1:])
-            reached.setdefault(rung, {})[record.number] = (quality, *others)
-    return reached
 
 
 def _notes(candidate: Candidate) -> dict[str, str]:

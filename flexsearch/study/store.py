@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import Engine, delete, func, insert, select, update
+from sqlalchemy import Engine, delete, func, insert, inspect, select, text, update
 
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.density import Candidate
 from flexsearch.study.tables import CONFIRMATION, COST, CURVE, MEASUREMENT, RUN, RUNG, TABLES, TRIAL
-from flexsearch.trial.contract import TrialResult
+from flexsearch.trial.contract import Rung, TrialResult
 
 Remeasured = dict[int, dict[int, dict[int, dict[str, Measurement]]]]
 """Measurements by images drawn, trial number, sampling seed and name."""
@@ -32,7 +32,7 @@ class TrialRecord:
     Attributes:
         measurements: of the study's seed, by name.
         curve: (update, loss) pairs of the fine-tune.
-        rungs: (own updates, quality) pairs, measured on the way, or after more updates than the trial's own.
+        rungs: measured on the way, or after more updates than the trial's own; by updates.
     """
 
     number: int
@@ -45,12 +45,16 @@ class TrialRecord:
     ended: str | None
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     curve: tuple[tuple[int, float], ...] = ()
-    rungs: tuple[tuple[int, float], ...] = ()
+    rungs: tuple[Rung, ...] = ()
 
     @property
     def digest(self) -> str:
         """Of the candidate."""
         return self.candidate.digest
+
+    def rung(self, updates: int) -> Rung | None:
+        """What was measured after so many updates; None if nothing was."""
+        return next((rung for rung in self.rungs if rung.updates == updates), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +84,13 @@ class Store:
         self.study = study
         self.seed = seed
         TABLES.create_all(engine)
+        _add_drift_of_rungs(engine)
 
     def config(self) -> dict[str, Any] | None:
         """The resolved configuration that the study was started with; None for a new study."""
         with self.engine.connect() as connection:
-            text = connection.execute(select(RUN.c.config).where(RUN.c.study == self.study)).scalar()
-        return None if text is None else json.loads(text)
+            config = connection.execute(select(RUN.c.config).where(RUN.c.study == self.study)).scalar()
+        return None if config is None else json.loads(config)
 
     def version(self) -> str | None:
         """The version of flexsearch that started the study; None for a new study."""
@@ -145,7 +150,7 @@ class Store:
             if seed != self.seed:
                 return
             curve = [{**own, "update_": done, "loss": loss} for done, loss in result.curve]
-            rungs = [{**own, "update_": done, "quality": quality} for done, quality in result.rungs]
+            rungs = [{**own, **_rung_row(rung)} for rung in result.rungs]
             for table, rows in ((CURVE, curve), (RUNG, rungs)):
                 connection.execute(delete(table).where((table.c.study == self.study) & (table.c.number == number)))
                 if rows:
@@ -157,7 +162,7 @@ class Store:
     def record_long(self, number: int, updates: int, result: TrialResult, *, objective: str) -> None:
         """Records what a longer fine-tune of a finished trial came to, as a rung, and its cost."""
         own = {"study": self.study, "number": number}
-        rung = {**own, "update_": updates, "quality": result.measurements[objective].value}
+        rung = Rung(updates=updates, quality=result.measurements[objective].value)
         costs = [
             {**own, "seed": self.seed, "what": f"long: {phase}", "seconds": seconds, "device": ""}
             for phase, seconds in result.seconds.items()
@@ -165,7 +170,7 @@ class Store:
         with self.engine.begin() as connection:
             mine = (RUNG.c.study == self.study) & (RUNG.c.number == number) & (RUNG.c.update_ == updates)
             connection.execute(delete(RUNG).where(mine))
-            connection.execute(insert(RUNG).values(**rung))
+            connection.execute(insert(RUNG).values(**own, **_rung_row(rung)))
             mine = (COST.c.study == self.study) & (COST.c.number == number) & COST.c.what.like("long: %")
             connection.execute(delete(COST).where(mine))
             connection.execute(insert(COST), costs)
@@ -224,10 +229,11 @@ class Store:
             points = select(CURVE).where(CURVE.c.study == self.study).order_by(CURVE.c.update_)
             for row in connection.execute(points):
                 curves.setdefault(row.number, []).append((row.update_, row.loss))
-            rungs: dict[int, list[tuple[int, float]]] = {}
+            rungs: dict[int, list[Rung]] = {}
             points = select(RUNG).where(RUNG.c.study == self.study).order_by(RUNG.c.update_)
             for row in connection.execute(points):
-                rungs.setdefault(row.number, []).append((row.update_, row.quality))
+                rung = Rung(updates=row.update_, quality=row.quality, drift=row.drift)
+                rungs.setdefault(row.number, []).append(rung)
         return [
             TrialRecord(
                 number=row.number,
@@ -257,6 +263,17 @@ class Store:
 
 def _measurement_row(found: Measurement) -> dict[str, Any]:
     return {**found.to_dict(), "protocol": json.dumps(dict(found.protocol), sort_keys=True)}
+
+
+def _add_drift_of_rungs(engine: Engine) -> None:
+    """Databases made before rungs had a drift lack its column."""
+    if RUNG.c.drift.name not in {column["name"] for column in inspect(engine).get_columns(RUNG.name)}:
+        with engine.begin() as connection:
+            connection.execute(text(f"ALTER TABLE {RUNG.name} ADD COLUMN {RUNG.c.drift.name} DOUBLE PRECISION"))
+
+
+def _rung_row(rung: Rung) -> dict[str, Any]:
+    return {"update_": rung.updates, "quality": rung.quality, "drift": rung.drift}
 
 
 def _measurement(row: Any) -> Measurement:

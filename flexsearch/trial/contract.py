@@ -65,6 +65,21 @@ class TrialOrder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rung:
+    """How good a trial was after some of its own updates, or after more than its own.
+
+    Attributes:
+        updates: own updates.
+        quality: the first objective, by the images of a rung; the smaller the better.
+        drift: as a trial measures it at its end (`trial/drift.py`); None where it was not measured.
+    """
+
+    updates: int
+    quality: float
+    drift: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """What a trial found.
 
@@ -74,7 +89,7 @@ class TrialResult:
         measurements: everything that was measured, objectives among them, by name.
         constraints: name to value; a value of at most 0 is feasible. Every trial has all of them.
         curve: (update, loss) pairs of the fine-tune.
-        rungs: (own updates, quality) pairs, measured on the way with the images of a rung.
+        rungs: measured on the way, in order.
         seconds: wall time per phase.
         reason: one sentence for the states other than "complete".
     """
@@ -83,7 +98,7 @@ class TrialResult:
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     constraints: Mapping[str, float] = field(default_factory=dict)
     curve: tuple[tuple[int, float], ...] = ()
-    rungs: tuple[tuple[int, float], ...] = ()
+    rungs: tuple[Rung, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
 
@@ -97,11 +112,9 @@ class TrialResult:
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialResult":
         """Builds a result from JSON values."""
         measurements = {name: Measurement.from_dict(found) for name, found in values["measurements"].items()}
-        curves = {
-            name: tuple((int(update), float(value)) for update, value in values.get(name, ()))
-            for name in ("curve", "rungs")
-        }
-        return cls(**{**values, "measurements": measurements, **curves})
+        curve = tuple((int(update), float(loss)) for update, loss in values["curve"])
+        rungs = tuple(Rung(**rung) for rung in values["rungs"])
+        return cls(**{**values, "measurements": measurements, "curve": curve, "rungs": rungs})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,7 @@ def measure_drift(features: Tensor, order: TrialOrder, bench: Workbench) -> Meas
         value=drift(features, reference),
         unit="1",
         protocol={
-            "images": len(reference),
+            "images": min(len(features), len(reference)),
             "extractor": extractor.name,
             "extractor_weights": extractor.digest,
             "from": f"the dense base's samples at {_most_steps(bench)} steps from the same noise",
@@ -72,13 +72,13 @@ def drift(features: Tensor, reference: Tensor) -> float:
 
     Args:
         features: (M, D) of some model's samples.
-        reference: (N, D) of the dense base's from the same noise, N <= M; the first N are compared.
+        reference: (N, D) of the dense base's from the same noise; the rows that both have are compared.
 
     Returns:
         0 for the same samples; 1 is as far as independent samples of the dense base are from each other.
     """
-    features, reference = features[: len(reference)].cpu().double(), reference.double()
-    apart = (features - reference).square().sum(dim=1).mean()
+    both, reference = min(len(features), len(reference)), reference.double()
+    apart = (features[:both].cpu().double() - reference[:both]).square().sum(dim=1).mean()
     unrelated = 2.0 * reference.var(dim=0).sum()
     return float((apart / unrelated).sqrt())
 

@@ -20,7 +20,7 @@ from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.quality import measure_features, measure_quality
 from flexsearch.schedule.macs import plan_macs
 from flexsearch.trial.clock import Clock
-from flexsearch.trial.contract import Progress, Report, State, TrialOrder, TrialResult
+from flexsearch.trial.contract import Progress, Report, Rung, State, TrialOrder, TrialResult
 from flexsearch.trial.drawing import draw_all
 from flexsearch.trial.drift import ensure_reference, is_reference, keep_reference, measure_drift
 from flexsearch.trial.latency import latency_of
@@ -53,7 +53,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
         measurements = {"macs": _macs(model, order, bench)}
     constraints: dict[str, float] = {}
     curve: list[tuple[int, float]] = []
-    rungs: list[tuple[int, float]] = []
+    rungs: list[Rung] = []
     state: State = "complete"
     reason = None
     if not order.is_repetition:
@@ -76,12 +76,12 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
 
     if state == "complete" and order.fine_tuned:
         training = _training(model, order, bench)
-        for rung in _rungs(order, bench):
+        for updates in _rungs(order, bench):
             with clock.phase("fine-tune"):
-                curve += _train(training, rung, bench, report)
+                curve += _train(training, updates, bench, report)
             with clock.phase("rung"):
-                rungs.append((rung, _rung_quality(training, order, bench, report)))
-            here = replace(so_far(), state="pruned", reason=f"others were better after {rung} own updates")
+                rungs.append(_rung(training, order, bench, report))
+            here = replace(so_far(), state="pruned", reason=f"others were better after {updates} own updates")
             if not report(Progress(phase="rung", so_far=here)):
                 state, reason = here.state, here.reason
                 break
@@ -91,9 +91,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
             model = training.averaged  # type: ignore[assignment]  # of the model's own class
     if state == "complete":
         with clock.phase("sample"):
-            images = draw_all(model, order, bench, report, num=bench.settings.objectives.fid.images)
-            if _has_drift(order, bench) and not is_reference(order, bench):
-                ensure_reference(order, bench, report)
+            images = _draw(model, order, bench, report, num=bench.settings.objectives.fid.images)
         with clock.phase("score"):
             report(Progress(phase="score"))
             measurements |= {measured.name: measured for measured in _quality(images, order, bench)}
@@ -146,19 +144,30 @@ def _train(training: Training, until: int, bench: Workbench, report: Report) -> 
     return curve
 
 
-def _rung_quality(training: Training, order: TrialOrder, bench: Workbench, report: Report) -> float:
-    """The objective, on a rung's images."""
+def _rung(training: Training, order: TrialOrder, bench: Workbench, report: Report) -> Rung:
+    """The objective and the drift, on a rung's images."""
     assert bench.settings.early_stopping is not None
     model: FlexDiT = training.averaged  # type: ignore[assignment]  # of the model's own class
     num = bench.settings.early_stopping.images or bench.settings.objectives.fid.images
-    images = draw_all(model, order, bench, report, num=num)
+    images = _draw(model, order, bench, report, num=num)
+    judge, batch = bench.inputs.judges[0], bench.settings.objectives.fid.batch
     with bench.turn.shared():
-        measured = measure_quality(images, judges=bench.inputs.judges[:1], batch=bench.settings.objectives.fid.batch)
-    return measured[0].value
+        features = extract_features(images, extractor=judge.extractor, batch=batch)
+        quality = measure_features(features, judge=judge)[0].value
+    drift = measure_drift(features, order, bench).value if _has_drift(order, bench) else None
+    return Rung(updates=training.num_done, quality=quality, drift=drift)
 
 
 def _has_drift(order: TrialOrder, bench: Workbench) -> bool:
     return bench.settings.objectives.fid.drift and not order.is_repetition
+
+
+def _draw(model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report, *, num: int) -> Tensor:
+    """The trial's samples; those that they drift from are there as well afterwards."""
+    images = draw_all(model, order, bench, report, num=num)
+    if _has_drift(order, bench) and not is_reference(order, bench):
+        ensure_reference(order, bench, report)
+    return images
 
 
 def _quality(images: Tensor, order: TrialOrder, bench: Workbench) -> list[Measurement]:

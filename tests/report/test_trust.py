@@ -1,6 +1,7 @@
 """Agreement of rankings: the same order is 1, the reverse -1, and trials at other steps do not count."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from scipy.stats import kendalltau
@@ -9,6 +10,7 @@ from flexsearch.measurement import Measurement
 from flexsearch.report.trust import rank_correlations
 from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.study.store import TrialRecord
+from flexsearch.trial.contract import Rung
 
 Make = Callable[..., TrialRecord]
 
@@ -25,37 +27,47 @@ def record(number: int, final: float, *, steps: int = 5, **rungs: float) -> Tria
         ended=None,
         measurements={"fid": Measurement(name="fid", value=final, unit="1")},
         curve=((1, 0.5), (60, 0.4)),
-        rungs=tuple((int(name.removeprefix("u")), value) for name, value in rungs.items()),
+        rungs=tuple(Rung(updates=int(name.removeprefix("u")), quality=value) for name, value in rungs.items()),
     )
 
 
 def test_tau_is_kendalls_and_of_equal_steps_only() -> None:
     rung, final = [3.0, 1.0, 4.0, 1.5, 9.0, 2.6], [2.0, 1.0, 5.0, 3.0, 4.0, 6.0]
     records = [record(number, final[number], u0=rung[number]) for number in range(6)]
-    (found,) = rank_correlations(records, objective="fid", outlooks={})
+    (found,) = rank_correlations(records, objective="fid")
     assert found.tau == pytest.approx(kendalltau(rung, final).statistic)
     assert (found.earlier, found.later, found.num_pairs) == (0, 60, 15)
     mixed = [*records, *(record(10 + n, 100 - n, steps=3, u0=float(n)) for n in range(2))]
-    (found,) = rank_correlations(mixed, objective="fid", outlooks={})
+    (found,) = rank_correlations(mixed, objective="fid")
     assert found.num_pairs == 16
     assert found.tau == pytest.approx((15 * kendalltau(rung, final).statistic - 1) / 16)
 
 
 def test_every_rung_is_compared_with_the_end_and_the_end_with_longer_fine_tunes() -> None:
     records = [record(n, n, u0=-n, u15=n, u240=n) for n in range(4)]
-    found = rank_correlations(records, objective="fid", outlooks={})
+    found = rank_correlations(records, objective="fid")
     assert [(one.earlier, one.later, one.tau) for one in found] == [(0, 60, -1), (15, 60, 1), (60, 240, 1)]
 
 
 def test_nothing_is_said_of_trials_that_cannot_be_compared() -> None:
-    assert rank_correlations([], objective="fid", outlooks={}) == []
-    assert rank_correlations([record(0, 1.0, u0=1.0)], objective="fid", outlooks={}) == []
+    assert rank_correlations([], objective="fid") == []
+    assert rank_correlations([record(0, 1.0, u0=1.0)], objective="fid") == []
     ties = [record(0, 1.0, u0=1.0), record(1, 1.0, u0=2.0)]
-    assert rank_correlations(ties, objective="fid", outlooks={}) == []
+    assert rank_correlations(ties, objective="fid") == []
 
 
-def test_outlooks_are_compared_with_what_longer_fine_tunes_came_to() -> None:
-    records = [record(n, n, u0=n, u240=-n) for n in range(4)]
-    *others, found = rank_correlations(records, objective="fid", outlooks={n: -n for n in range(4)})
-    assert (found.by, found.earlier, found.later, found.tau, found.num_pairs) == ("outlook", 60, 240, 1, 6)
-    assert [(one.by, one.tau) for one in others] == [("fid", 1), ("fid", -1)]
+def test_outlooks_are_compared_with_themselves_at_rungs_and_with_what_longer_fine_tunes_came_to() -> None:
+    dense = replace(record(9, 8.0), baseline="dense", curve=())
+    records = [dense]
+    for n in range(4):
+        one = record(n, n, u0=n, u240=-n)
+        rungs = tuple(replace(rung, drift=float(n)) if rung.updates == 0 else rung for rung in one.rungs)
+        drift = Measurement(name="drift", value=4.0 - n, unit="1")
+        records.append(replace(one, rungs=rungs, measurements={**one.measurements, "drift": drift}))
+    found = rank_correlations(records, objective="fid")
+    assert [(one.by, one.earlier, one.later_by, one.later, one.tau, one.num_pairs) for one in found] == [
+        ("fid", 0, "fid", 60, 1, 6),
+        ("outlook", 0, "outlook", 60, -1, 6),
+        ("fid", 60, "fid", 240, -1, 6),
+        ("outlook", 60, "fid", 240, 1, 6),
+    ]

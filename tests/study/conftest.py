@@ -17,7 +17,7 @@ from flexsearch.study.search import Search
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Store
-from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
+from flexsearch.trial.contract import Progress, Report, Rung, TrialOrder, TrialResult
 
 OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 
@@ -107,10 +107,10 @@ def staged_formula(order: TrialOrder, report: Report) -> TrialResult:
     if not order.fine_tuned:
         return result
     quality = result.measurements[OBJECTIVES[0]].value
-    rungs: tuple[tuple[int, float], ...] = ()
+    rungs: tuple[Rung, ...] = ()
     for rung in (0, 10):
         late = 20 if int(order.candidate.digest, 16) % 3 == 0 else 5
-        rungs = (*rungs, (rung, quality + late - rung / 10))
+        rungs = (*rungs, Rung(updates=rung, quality=quality + late - rung / 10))
         found = {name: value for name, value in result.measurements.items() if name != OBJECTIVES[0]}
         so_far = replace(result, state="pruned", measurements=found, rungs=rungs, reason="others were better")
         if not report(Progress(phase="rung", so_far=so_far)):

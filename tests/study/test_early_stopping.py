@@ -1,6 +1,7 @@
 """Who goes on at a rung: properties of the ranking, and of a search that stops trials on their way."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 from optuna.trial import TrialState
 
 from flexsearch.errors import UserError
+from flexsearch.measurement import Measurement
+from flexsearch.objectives.settings import DRIFT
 from flexsearch.report.front import front_of
-from flexsearch.study.early_stopping import Rungs, epsilon_net, ranked
+from flexsearch.study.early_stopping import epsilon_net, goes_on, ranked
 from flexsearch.study.local import run_locally
+from flexsearch.study.outlook import rung_outlooks
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
 from flexsearch.trial.rungs import EarlyStopping
 
@@ -39,12 +43,14 @@ def test_an_epsilon_net_takes_the_ends_of_a_front_first() -> None:
 
 
 def test_what_nothing_dominates_goes_on_and_the_worst_of_many_does_not() -> None:
-    rungs = Rungs(0.5, {})
-    assert all(rungs.goes_on(number, 10, (number, 10 - number)) for number in range(6))
-    assert not rungs.goes_on(6, 10, (20.0, 20.0))
-    assert rungs.goes_on(7, 10, (1.5, 8.8)), "dominated by one, but among the better half"
-    assert rungs.goes_on(8, 40, (20.0, 20.0)), "alone at its rung"
-    assert Rungs(1.0, {10: {0: (0, 0)}}).goes_on(1, 10, (9, 9)), "keep 1 stops nobody"
+    front = [(number, 10.0 - number) for number in range(6)]
+    assert all(goes_on(np.array(front), own, keep=0.5) for own in range(6))
+    assert not goes_on(np.array([*front, (20.0, 20.0)]), 6, keep=0.5)
+    behind = np.array([*front, (20.0, 20.0), (2.5, 8.5)])
+    assert not goes_on(behind, 7, keep=0.75)
+    assert goes_on(behind, 7, keep=0.8), "dominated by one, but among the best seven of eight"
+    assert goes_on(np.array([(20.0, 20.0)]), 0, keep=0.1), "alone at its rung"
+    assert goes_on(behind, 6, keep=1.0), "keep 1 stops nobody"
 
 
 @pytest.mark.parametrize("rungs", [(), (0.5, 0.25), (0.25, 0.25)])
@@ -69,7 +75,7 @@ def test_stopped_trials_are_pruned_and_never_on_a_front(open_search: Open, stage
         assert (told.state, told.values) == (TrialState.PRUNED, None)
         assert told.constraints == {"latency_limit_ms": -1.0, "slower_than_dense": 0.0}
     complete = [record for record in records if record.state == "complete" and record.baseline is None]
-    assert all([rung for rung, _ in record.rungs] == [0, 10] for record in complete)
+    assert all([rung.updates for rung in record.rungs] == [0, 10] for record in complete)
     front = front_of(search.store, OBJECTIVES)
     assert not {record.number for record in pruned} & {
         record.number for record in (*front.points, *front.others, *front.baselines)
@@ -83,11 +89,53 @@ def test_a_stopped_trial_was_behind_all_that_went_on(open_search: Open, staged: 
     for record in search.store.trials():
         if record.state != "pruned":
             continue
-        rung, quality = record.rungs[-1]
-        own = np.array([quality, record.measurements[OBJECTIVES[1]].value])
-        earlier = [other for other in search.store.trials()[: record.number] if rung in dict(other.rungs)]
-        points = [np.array([dict(o.rungs)[rung], o.measurements[OBJECTIVES[1]].value]) for o in earlier]
+        *_, rung = record.rungs
+        own = np.array([rung.quality, record.measurements[OBJECTIVES[1]].value])
+        points = [
+            np.array([reached.quality, other.measurements[OBJECTIVES[1]].value])
+            for other in search.store.trials()[: record.number]
+            if (reached := other.rung(rung.updates)) is not None
+        ]
         assert any(dominates(point, own) for point in points)
+
+
+def test_where_drift_is_measured_trials_are_stopped_by_outlook(open_search: Open, staged: Run) -> None:
+    """The better the distance at a rung, the farther the samples: by outlook others are stopped than by distance."""
+
+    def drift(quality: float) -> float:
+        return 10.0 / quality
+
+    def drifting(order: TrialOrder, report: Report) -> TrialResult:
+        def measured(result: TrialResult) -> TrialResult:
+            rungs = tuple(replace(rung, drift=drift(rung.quality)) for rung in result.rungs)
+            found = dict(result.measurements)
+            if OBJECTIVES[0] in found:
+                found[DRIFT] = Measurement(name=DRIFT, value=drift(found[OBJECTIVES[0]].value), unit="1")
+            return replace(result, rungs=rungs, measurements=found)
+
+        def forward(progress: Progress) -> bool:
+            so_far = None if progress.so_far is None else measured(progress.so_far)
+            return report(replace(progress, so_far=so_far))
+
+        return measured(staged(order, forward))
+
+    search = open_search(trials=16, keep=0.34, sampler="random")
+    run_locally(search, drifting)
+    records = search.store.trials()
+    pruned = [record for record in records if record.state == "pruned"]
+    ahead_by_quality = 0
+    for record in pruned:
+        rung = record.rungs[-1].updates
+        earlier = [other for other in records[: record.number + 1] if other.rung(rung) is not None]
+        latency = np.array([other.measurements[OBJECTIVES[1]].value for other in earlier])
+        outlook = rung_outlooks(records, rung, quality=OBJECTIVES[0])
+        for worth in (outlook, {other.number: other.rung(rung).quality for other in earlier}):
+            points = np.stack([[worth[other.number] for other in earlier], latency], axis=1)
+            is_behind = any(dominates(point, points[-1]) for point in points[:-1])
+            assert is_behind or worth is not outlook
+            ahead_by_quality += not is_behind
+    assert len(pruned) >= 2
+    assert ahead_by_quality > 0, "by distance they would have gone on"
 
 
 @pytest.mark.parametrize("killed_at", [3, 9])
@@ -119,7 +167,7 @@ def test_rungs_are_rebuilt_on_resume(open_search: Open, staged: Run, tmp_path: A
     resumed = open_search(run_dir=tmp_path / "killed", trials=14, keep=0.34, sampler="random")
     run_locally(resumed, staged)
     assert table(resumed) == table(whole)
-    assert numbers == [killed_at] or dict(whole.store.trials()[killed_at].rungs).keys() != {0, 10}
+    assert numbers == [killed_at] or len(whole.store.trials()[killed_at].rungs) < 2
 
 
 def test_baselines_are_compared_but_never_stopped(open_search: Open, staged: Run) -> None:

@@ -43,7 +43,7 @@ def test_long_fine_tunes_are_rungs_beyond_the_end_and_made_once(
     assert len(set(folders)) == 3
     assert all(folder.name == "updates-90" for folder in folders)
     chosen = [record for record in search.store.trials() if record.number in {one.number for one in chosen}]
-    assert [dict(record.rungs)[90] for record in chosen] == [r.measurements[OBJECTIVE].value for r in chosen]
+    assert [record.rung(90).quality for record in chosen] == [r.measurements[OBJECTIVE].value for r in chosen]
     assert len(long()) == 0
     after = {record.number: record for record in search.store.trials()}
     assert all(after[record.number].measurements == record.measurements for record in records)

@@ -7,8 +7,9 @@ import pytest
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.schedule.segments import Dense, Pooling
-from flexsearch.study.outlook import DenseQuality, dense_baselines, outlooks
+from flexsearch.study.outlook import DenseQuality, dense_baselines, outlooks, rung_outlooks, rung_worths, worths
 from flexsearch.study.store import TrialRecord
+from flexsearch.trial.contract import Rung
 
 
 def record(
@@ -56,3 +57,26 @@ def test_without_dense_baselines_or_drift_there_is_none() -> None:
     assert dense_baselines([replace(DENSE[0], state="failed"), DENSE[1]]) == DENSE[1:]
     searched_dense = replace(DENSE[0], baseline=None)
     assert dense_baselines([searched_dense]) == [], "a searched schedule that is dense was trained"
+
+
+def at_rung(record: TrialRecord, quality: float, drift: float | None) -> TrialRecord:
+    return replace(record, rungs=(Rung(updates=10, quality=quality, drift=drift),))
+
+
+def test_at_a_rung_it_goes_by_the_drift_there() -> None:
+    searched = [at_rung(record(2, 9.0, steps=16, drift=0.5), 30.0, 1.0), record(3, 9.0, steps=4, drift=0.5)]
+    running = at_rung(replace(record(4, 9.0, steps=4), state="running", measurements={}), 40.0, 0.5)
+    assert rung_outlooks([*DENSE, *searched, running], 10, quality="fid") == pytest.approx({2: 16.0, 4: 48.0})
+    assert rung_outlooks([*DENSE, *searched, running], 20, quality="fid") == {}
+
+
+def test_outlooks_and_qualities_are_never_compared() -> None:
+    known, unknown = record(2, 9.0, steps=16, drift=0.5), record(3, 7.0, steps=4)
+    assert worths([*DENSE, known], quality="fid") == pytest.approx({0: 8.0, 1: 40.0, 2: 12.0})
+    assert worths([*DENSE, known, unknown], quality="fid") == {0: 8.0, 1: 32.0, 2: 9.0, 3: 7.0}
+    assert worths([known], quality="fid") == {2: 9.0}, "no dense baseline"
+    reached = [at_rung(known, 30.0, 1.0), at_rung(unknown, 40.0, 0.5)]
+    assert rung_worths([*DENSE, *reached], 10, quality="fid") == pytest.approx({2: 16.0, 3: 48.0})
+    assert rung_worths(reached, 10, quality="fid") == {2: 30.0, 3: 40.0}
+    reached[1] = at_rung(unknown, 40.0, None)
+    assert rung_worths([*DENSE, *reached], 10, quality="fid") == {2: 30.0, 3: 40.0}

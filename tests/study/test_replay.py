@@ -16,7 +16,7 @@ from flexsearch.study.search import Search
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.storage import in_memory
 from flexsearch.study.store import Store
-from flexsearch.trial.contract import Progress, TrialOrder
+from flexsearch.trial.contract import Progress, Rung, TrialOrder
 
 OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 SETTINGS = SearchSettings(trials=20, sampler="random", seed=7)
@@ -56,7 +56,7 @@ def test_a_trial_is_its_rows(table: pd.DataFrame, order: TrialOrder) -> None:
     result = replay(order, lambda _: True)
     assert result.state == "complete"
     assert result.measurements["fid_fashion_cnn"].value == 30 / order.candidate.sampler_steps + 5 - 2
-    assert result.rungs == ((0, 30 / order.candidate.sampler_steps + 5),)
+    assert result.rungs == (Rung(updates=0, quality=30 / order.candidate.sampler_steps + 5),)
     assert result.seconds == {"fine-tune": 4.0, "judge": 6.0}, "judged twice, at the rung and at the end"
     seen: list[Progress] = []
     stopped = replay(order, lambda progress: bool(seen.append(progress)))

@@ -18,7 +18,7 @@ from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.screening import LEAST_TRIALS, Screen
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.store import TrialRecord
-from flexsearch.trial.contract import Report, TrialOrder, TrialResult
+from flexsearch.trial.contract import Report, Rung, TrialOrder, TrialResult
 
 Open = Callable[..., Any]
 Run = Callable[..., TrialResult]
@@ -127,7 +127,10 @@ def test_the_choice_gains_more_than_most(half_done: Any, run_trial: Run, tmp_pat
 
 def test_trials_that_were_stopped_count_by_their_rung(half_done: Any) -> None:
     """A region in which trials were stopped for being bad promises less than before."""
-    records = [replace(record, rungs=((0, values([record])[0][0] + 5.0),)) for record in _complete(half_done)]
+    records = [
+        replace(record, rungs=(Rung(updates=0, quality=values([record])[0][0] + 5.0),))
+        for record in _complete(half_done)
+    ]
     unseen = half_done._space.candidates(up_to=200)
     chosen = unseen[screen().best(unseen, records)]
     latency = Measurement(name=OBJECTIVES[1], value=work_of(chosen), unit="ms/image", protocol={})
@@ -138,11 +141,13 @@ def test_trials_that_were_stopped_count_by_their_rung(half_done: Any) -> None:
         state="pruned",
         baseline=None,
         measurements={latency.name: latency},
-        rungs=((0, 500.0),),
+        rungs=(Rung(updates=0, quality=500.0),),
     )
     again = unseen[screen().best(unseen, [*records, stopped])]
     assert features(again, work=work_of(again)) != features(chosen, work=work_of(chosen))
-    at_another_rung = replace(stopped, rungs=((7, 500.0),))  # which nobody has passed: it tells nothing
+    at_another_rung = replace(
+        stopped, rungs=(Rung(updates=7, quality=500.0),)
+    )  # which nobody has passed: it tells nothing
     assert unseen[screen().best(unseen, [*records, at_another_rung])] == chosen
 
 

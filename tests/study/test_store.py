@@ -14,7 +14,7 @@ from flexsearch.errors import UserError
 from flexsearch.study.local import run_locally
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Cost, Store
-from flexsearch.trial.contract import TrialOrder, TrialResult
+from flexsearch.trial.contract import Rung, TrialOrder, TrialResult
 
 Run = Callable[..., TrialResult]
 
@@ -32,7 +32,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     engine = connect(url)
     if request.param == "postgres":
         with engine.begin() as connection:
-            for table in ("measurement", "curve", "confirmation", "cost", "trial", "run"):
+            for table in ("measurement", "curve", "rung", "confirmation", "cost", "trial", "run"):
                 connection.execute(text(f"DROP TABLE IF EXISTS flexsearch_{table}"))
     yield Store(engine, study="s", seed=0)
     engine.dispose()
@@ -44,15 +44,27 @@ def order(open_search: Callable[..., Any]) -> TrialOrder:
 
 
 def test_a_trial_is_kept_whole(store: Store, order: TrialOrder, run_trial: Run) -> None:
-    result = replace(run_trial(order), curve=((1, 0.5), (2, 0.125)))
+    rungs = (Rung(updates=0, quality=9.0, drift=0.25), Rung(updates=1, quality=8.0))
+    result = replace(run_trial(order), curve=((1, 0.5), (2, 0.125)), rungs=rungs)
     assert store.start(0, order.candidate, baseline="dense") == 1
     store.record(0, result)
     (record,) = store.trials()
     assert record.candidate == order.candidate
     assert record.measurements == result.measurements
     assert record.curve == result.curve
+    assert (record.rungs, record.rung(1), record.rung(2)) == (rungs, rungs[1], None)
     assert (record.state, record.baseline, record.attempts) == ("complete", "dense", 1)
     assert record.ended is not None
+
+
+def test_a_database_from_before_rungs_had_a_drift_is_read_on(store: Store, order: TrialOrder, run_trial: Run) -> None:
+    store.start(0, order.candidate, baseline=None)
+    store.record(0, replace(run_trial(order), rungs=(Rung(updates=0, quality=9.0),)))
+    before = store.trials()
+    with store.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE flexsearch_rung DROP COLUMN drift"))
+    for _ in range(2):
+        assert Store(store.engine, study="s", seed=0).trials() == before
 
 
 def test_recording_again_replaces(store: Store, order: TrialOrder, run_trial: Run) -> None:

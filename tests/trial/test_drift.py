@@ -65,6 +65,7 @@ def test_the_same_samples_have_none_and_unrelated_ones_have_one() -> None:
 def test_only_as_many_rows_are_compared_as_the_reference_has() -> None:
     rows = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
     assert drift(torch.cat([rows, torch.full((20, 4), 9.0)]), rows) == 0.0
+    assert drift(rows[:10], rows) == 0.0
 
 
 def test_the_dense_base_leaves_the_reference_and_trials_are_compared_with_it(start: Start) -> None:

@@ -220,8 +220,10 @@ def test_a_trial_is_judged_at_its_rungs_and_ends_where_it_is_told_to(start: Call
     order = start(**stopping)
     whole = run_trial(order, nothing)
     assert whole.state == "complete"
-    assert [rung for rung, _ in whole.rungs] == [0, 2]
-    assert all(quality > 1 for _, quality in whole.rungs)
+    assert [rung.updates for rung in whole.rungs] == [0, 2]
+    assert all(rung.quality > 1 for rung in whole.rungs)
+    assert all(rung.drift is not None and 0 < rung.drift < 1 for rung in whole.rungs)
+    assert len({rung.drift for rung in whole.rungs}) == 2
     seen: list[TrialResult] = []
 
     def stop_at_the_second(progress: Progress) -> bool:
