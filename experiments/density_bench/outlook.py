@@ -3,10 +3,12 @@
     uv run python experiments/density_bench/outlook.py
 
 Candidates are the benchmark's schedules that were trained to the end, at every number of sampler steps. A search sees
-of them what a trial under another seed measures (distance after 40 updates, drift, latency) and chooses by the very
-`Screen` that `flexsearch run` uses, every fourth at random in place of a sampler. Then it names a front, by distance or
-by outlook. What it has found is judged by the converged distances of that front: the hypervolume in logarithm of
-distance and latency, over that of the best front there is. Writes `outlook.csv` and `outlook.png`; takes a minute.
+of them what a trial measures (distance after 40 updates, drift, latency) and chooses by the very `Screen` that
+`flexsearch run` uses, every fourth at random in place of a sampler. Then it names a front, by distance or by outlook.
+What it has found is judged by the distances of that front that converged under another seed: the hypervolume in
+logarithm of distance and latency, over that of the best front there is. One half of the searches see trials of the
+table's seed 0 and are judged by seed 1, the other half the other way round. Writes `outlook.csv` and `outlook.png`;
+takes a minute.
 """
 
 import argparse
@@ -68,13 +70,14 @@ class Bench:
     work: dict[str, float]
 
     @classmethod
-    def of(cls, table: pd.DataFrame) -> "Bench":
-        """The rows of one start: what was converged has seed 0, trials have seed 1, so that they share no noise."""
-        schedules, mine = table[table["baseline"].isna()], table[table["seed"] == 1]
+    def of(cls, table: pd.DataFrame, *, seed: int, updates: int) -> "Bench":
+        """Trials of so many updates under `seed`, and what converged under the other one: they share no noise."""
+        table = table[table["start"] == "warm"]
+        schedules, mine = table[table["baseline"].isna()], table[table["seed"] == seed]
         dense = mine[mine["baseline"] == "dense"].drop_duplicates("digest")
-        longest = schedules["updates"].max()
-        final = schedules[schedules["updates"] == longest].set_index("digest")[QUALITY]
-        short = mine[mine["baseline"].isna() & (mine["updates"] == UPDATES) & mine["digest"].isin(final.index)]
+        longest = schedules[(schedules["updates"] == schedules["updates"].max()) & (schedules["seed"] == 1 - seed)]
+        final = longest.set_index("digest")[QUALITY]
+        short = mine[mine["baseline"].isna() & (mine["updates"] == updates) & mine["digest"].isin(final.index)]
         rows = pd.concat([dense, short])
         records = [_record(number, row) for number, (_, row) in enumerate(rows.iterrows())]
         return cls(
@@ -130,6 +133,11 @@ def front(bench: Bench, records: list[TrialRecord], *, by: str) -> list[TrialRec
     return [one for one, good in zip(records, moocore.is_nondominated(points), strict=True) if good]
 
 
+def named_share(bench: Bench, records: list[TrialRecord], *, by: str) -> float:
+    """What the front that some trials name is worth after long training."""
+    return bench.share(front(bench, records, by=by))
+
+
 def search(bench: Bench, guide: str, *, seed: int) -> list[TrialRecord]:
     """The trials of a search, in order."""
     generator, left = random.Random(seed), list(bench.searched)
@@ -174,9 +182,9 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=20)
     arguments = parser.parse_args()
     table = pd.read_parquet(arguments.table)
-    bench = Bench.of(table[table["start"] == "warm"])
+    benches = [Bench.of(table, seed=seed, updates=UPDATES) for seed in (0, 1)]
     searches = {
-        (guide, seed): search(bench, guide, seed=seed)
+        (guide, seed): search(benches[seed % 2], guide, seed=seed)
         for guide in dict.fromkeys(policy.guide for policy in POLICIES)
         for seed in range(arguments.seeds)
     }
@@ -185,17 +193,17 @@ if __name__ == "__main__":
             "policy": policy.name,
             "seed": seed,
             "trials": num,
-            "share": bench.share(front(bench, searches[policy.guide, seed][:num], by=policy.front)),
+            "share": named_share(benches[seed % 2], searches[policy.guide, seed][:num], by=policy.front),
         }
         for policy in POLICIES
         for seed in range(arguments.seeds)
         for num in range(STARTUP, TRIALS + 1, 2)
     ]
     found = pd.DataFrame(rows)
-    of_all = {by: bench.share(front(bench, bench.searched, by=by)) for by in ("distance", "outlook")}
     summary = found.groupby(["policy", "trials"], sort=False)["share"].agg(["mean", "std", "count"]).reset_index()
     summary.to_csv(arguments.out / "outlook.csv", index=False, float_format="%.4g")
     draw(found, arguments.out / "outlook.png")
     print(summary[summary["trials"].isin([16, 24, 40])].to_string(index=False, float_format="%.4f"))
-    shares = ", ".join(f"by {by} {share:.4f}" for by, share in of_all.items())
-    print(f"of all {len(bench.searched)} candidates: {shares}")
+    for by in ("distance", "outlook"):
+        of_all = [named_share(bench, bench.searched, by=by) for bench in benches]
+        print(f"all {len(benches[0].searched)} candidates, front by {by}: {of_all[0]:.4f}, {of_all[1]:.4f}")

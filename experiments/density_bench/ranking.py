@@ -2,27 +2,32 @@
 
     uv run python experiments/density_bench/ranking.py
 
-Reads `table.parquet`; writes `ranking.csv` and `ranking.png`. "Converged" is the longest fine-tune.
+Reads `table.parquet`; writes `ranking.csv` and `ranking.png`. "Converged" is the longest fine-tune, of which there are
+two per schedule, with other seeds of training and noise. A signal of one seed is held against what converged under the
+other, with which it shares nothing by chance; where both seeds have the signal, numbers are means of the two ways.
 
 - tau: Kendall's, between signal and converged value, of schedules at equal sampler steps (5 and 10, mean), with a 95 %
-  interval from schedules drawn with replacement. Two noisy measurements never reach 1: `tau_of_halves` is that of the
-  converged value with itself, from one half of the images each.
+  interval from schedules drawn with replacement. Two noisy measurements never reach 1: the signal "converged distance"
+  is the converged value itself, under the other seed.
 - tau_candidates: the same, interval included, over all candidates, schedules at every number of sampler steps, as a
   search ranks them; empty where the signal was not judged at all five. Steps decide most of these pairs: look at MACs,
   and at the dense base's distance, which knows of a candidate only its steps. Losses, distances to the dense base and
   ranks within equal steps do not know the steps, and are low here.
 - front_share: of all candidates, take those that no other beats in signal and latency: the hypervolume of their
   converged values (logarithm of distance, and latency) over that of the converged front.
-- tau_seed_1, tau_candidates_seed_1, front_share_seed_1, regret_seed_1: the same of short trials under another seed of
-  training and noise. Those of seed 0 draw the first images from the noise of the converged ones, which flatters them.
 - regret: best converged value among the 3 schedules that the signal likes most, minus the best of all.
+- ..._seed_0, ..._seed_1: each of these by the signal's seed.
+- tau_same_seed, tau_candidates_same_seed: against what converged under the signal's own seed, whose images are drawn
+  from the same noise: what is above `tau` flatters.
 - cost: core seconds of the signal over those of the converged value, per schedule, each with its share of the warm
   start; the share falls with the number of schedules that are tried.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -43,7 +48,11 @@ RESAMPLES = 500
 SCHEDULES_TRIED = 42
 LATE = [5, 10]
 """Sampler steps at which all signals are known."""
+SEEDS = (0, 1)
+AGAIN = "again: converged distance"
+"""The signal that costs all: another seed's converged value."""
 STEPS_ALONE = "dense base at these steps"
+BY_SEED = ("tau", "tau_candidates", "front_share", "regret")
 LOWEST = 0.4
 """Of the picture's axis; what is below is named at its foot."""
 SHOWN = {
@@ -176,78 +185,102 @@ def front_share(signal: pd.DataFrame, converged: pd.DataFrame, latency: pd.DataF
     return float(moocore.hypervolume(named, ref=reference) / moocore.hypervolume(points, ref=reference))
 
 
-def interval(signal: pd.DataFrame, converged: pd.DataFrame, judge: Callable[..., float]) -> tuple[float, float]:
-    """95 % of `judge` over schedules drawn with replacement."""
-    generator = np.random.default_rng(0)
-    draws = [generator.choice(len(converged), len(converged)) for _ in range(RESAMPLES)]
-    found = [judge(signal.iloc[rows], converged.iloc[rows]) for rows in draws]
+def interval(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], judge: Callable[..., float]) -> tuple[float, float]:
+    """95 % of the mean of `judge` over pairs of signal and converged values, over schedules drawn with replacement."""
+    generator, num = np.random.default_rng(0), len(pairs[0][1])
+    draws = [generator.choice(num, num) for _ in range(RESAMPLES)]
+    found = [np.mean([judge(signal.iloc[rows], converged.iloc[rows]) for signal, converged in pairs]) for rows in draws]
     if np.isnan(found).all():  # the signal is the same for all schedules
         return float("nan"), float("nan")
     low, high = np.nanquantile(found, [0.025, 0.975])
     return float(low), float(high)
 
 
-def signals(table: pd.DataFrame, longest: int, dense: pd.Series) -> Iterator[Signal]:
-    yield from without_training(table, dense)
-    yield from last_points(table, longest, dense)
-    yield from other_outlooks(table, dense)
-    yield from smoothed(table, longest, dense)
-    yield from whole_curves(table, longest)
+@dataclass(frozen=True, kw_only=True)
+class Converged:
+    """What became of schedules under one seed: rows by schedule, columns by sampler steps."""
+
+    updates: int
+    quality: pd.DataFrame
+    latency: pd.DataFrame
+    seconds: pd.DataFrame
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, *, seed: int) -> "Converged":
+        warm = table[(table["start"] == "warm") & table["baseline"].isna()]
+        longest = int(warm["updates"].max())
+        rows = warm[(warm["updates"] == longest) & (warm["seed"] == seed)]
+        seconds = pivot(rows, "seconds_training") + pivot(rows, "seconds_judging") + share(rows)
+        return cls(updates=longest, quality=pivot(rows, QUALITY), latency=pivot(rows, "latency_ms"), seconds=seconds)
+
+    @property
+    def late(self) -> pd.DataFrame:
+        return self.quality[LATE]
 
 
-def study(table: pd.DataFrame, dense: pd.Series) -> pd.DataFrame:
-    """One row per signal, best first. `dense` is the dense base's distance by sampler steps."""
-    longest = int(table.loc[table["start"] == "warm", "updates"].max())
-    final = table[(table["start"] == "warm") & (table["updates"] == longest)]
-    everywhere, to_dense = pivot(final, QUALITY), pivot(final, "fid_to_dense")[LATE]
-    converged = everywhere[LATE]
-    latency = pivot(final, "latency_ms")
-    seconds = pivot(final, "seconds_training") + pivot(final, "seconds_judging") + share(final)
-    halves = tau(pivot(final, "fid_first_half")[LATE], pivot(final, "fid_second_half")[LATE])
+def signals(table: pd.DataFrame, *, seed: int) -> Iterator[Signal]:
+    """All signals that the rows of one seed hold, and the converged value itself."""
+    mine = table[table["seed"] == seed]
+    dense = mine[mine["baseline"] == "dense"].set_index("sampler_steps")[QUALITY]
+    rows = mine[mine["baseline"].isna()]
+    longest = int(rows["updates"].max())
+    yield from without_training(rows, dense)
+    yield from last_points(rows, longest, dense)
+    yield from other_outlooks(rows, dense)
+    yield from smoothed(rows, longest, dense)
+    yield from whole_curves(rows, longest)
+    again = Converged.of(table, seed=seed)
+    yield AGAIN, again.quality, again.seconds
+
+
+def study(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per signal, best first."""
+    converged = {seed: Converged.of(table, seed=seed) for seed in SEEDS}
+    told = {seed: {name: (values, cost) for name, values, cost in signals(table, seed=seed)} for seed in SEEDS}
     found = []
-    for name, values, cost in signals(table, longest, dense):
-        if not converged.index.isin(values.index).all():
-            continue
-        values, cost = values.loc[converged.index], cost.loc[converged.index, LATE]
-        late = values[LATE]
-        low, high = interval(late, converged, tau)
-        candidates_low, candidates_high = interval(values, everywhere, tau_candidates)
-        found.append(
-            {
-                "signal": name,
-                "tau": tau(late, converged),
-                "tau_low": low,
-                "tau_high": high,
-                "tau_candidates": tau_candidates(values, everywhere),
-                "tau_candidates_low": candidates_low,
-                "tau_candidates_high": candidates_high,
-                "tau_fid_to_dense": tau(late, to_dense),
-                "regret": float("nan") if np.isnan(low) else regret(late, converged),
-                "front_share": front_share(values, everywhere, latency),
-                "core_seconds": float(cost.to_numpy().mean()),
-                "cost": float((cost / seconds[LATE]).to_numpy().mean()),
-                "schedules": len(converged),
-                "converged_updates": longest,
-                "tau_of_halves": halves,
-            }
-        )
+    for name in told[SEEDS[0]]:
+        known = {seed: told[seed][name] for seed in SEEDS if name in told[seed]}
+        if all(converged[seed].quality.index.isin(values.index).all() for seed, (values, _) in known.items()):
+            found.append({"signal": name, **judged(known, converged)})
     return pd.DataFrame(found).sort_values("tau", ascending=False, ignore_index=True)
 
 
-def with_other_seed(table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """The study with more columns: the same of short trials under the other seed, of training and of sampling noise,
-    with the same converged values (of seed 0; there are no others). These share nothing by chance."""
-    searched = table["baseline"].isna()
-    converged = searched & (table["seed"] == 0) & (table["updates"] == found["converged_updates"].iloc[0])
-    other = table["seed"] == 1
-    dense = table[other & (table["baseline"] == "dense")].set_index("sampler_steps")[QUALITY]
-    again = study(table[(other & searched) | converged], dense).set_index("signal")
-    return found.assign(
-        tau_seed_1=found["signal"].map(again["tau"]),
-        tau_candidates_seed_1=found["signal"].map(again["tau_candidates"]),
-        front_share_seed_1=found["signal"].map(again["front_share"]),
-        regret_seed_1=found["signal"].map(again["regret"]),
-    )
+def judged(
+    known: Mapping[int, tuple[pd.DataFrame, pd.DataFrame]], converged: Mapping[int, Converged]
+) -> dict[str, Any]:
+    """A signal's row, from its values and costs by seed."""
+    ids = converged[SEEDS[0]].quality.index
+    values = {seed: told.loc[ids] for seed, (told, _) in known.items()}
+    other = {seed: converged[1 - seed] for seed in known}
+    late = [(told[LATE], other[seed].late) for seed, told in values.items()]
+    everywhere = [(told, other[seed].quality) for seed, told in values.items()]
+    costs = {seed: cost.loc[ids, LATE] for seed, (_, cost) in known.items()}
+    is_constant = all((told[LATE].min() == told[LATE].max()).all() for told in values.values())
+    by_seed = {
+        seed: {
+            "tau": tau(told[LATE], other[seed].late),
+            "tau_candidates": tau_candidates(told, other[seed].quality),
+            "front_share": front_share(told, other[seed].quality, other[seed].latency),
+            "regret": float("nan") if is_constant else regret(told[LATE], other[seed].late),
+            "cost": float((costs[seed] / other[seed].seconds[LATE]).to_numpy().mean()),
+            "tau_same_seed": tau(told[LATE], converged[seed].late),
+            "tau_candidates_same_seed": tau_candidates(told, converged[seed].quality),
+        }
+        for seed, told in values.items()
+    }
+    low, high = interval(late, tau)
+    candidates_low, candidates_high = interval(everywhere, tau_candidates)
+    return {
+        **pd.DataFrame(by_seed).T.mean(skipna=False).to_dict(),
+        "tau_low": low,
+        "tau_high": high,
+        "tau_candidates_low": candidates_low,
+        "tau_candidates_high": candidates_high,
+        "core_seconds": float(np.mean([cost.to_numpy().mean() for cost in costs.values()])),
+        "schedules": len(ids),
+        "converged_updates": other[next(iter(known))].updates,
+        **{f"{column}_seed_{seed}": by_seed[seed][column] for seed in known for column in BY_SEED},
+    }
 
 
 def draw(found: pd.DataFrame, path: Path) -> None:
@@ -258,12 +291,17 @@ def draw(found: pd.DataFrame, path: Path) -> None:
     figure, (left, right) = plt.subplots(ncols=2, figsize=(12, 6.6), dpi=130, sharex=True)
     for axes, column in ((left, "tau"), (right, "tau_candidates")):
         _panel(axes, table.dropna(subset=[column]), column)
-    halves, steps = float(found["tau_of_halves"].iloc[0]), table[table["kind"] == STEPS_ALONE]["tau_candidates"]
-    left.axhline(halves, color="#444444", linewidth=0.8)
-    left.annotate("converged distance, half of the images against half", (0.0, halves + 0.005), fontsize=7)
-    right.axhline(float(steps.iloc[0]), color="#444444", linewidth=0.8)
-    right.annotate("steps alone", (1.0, float(steps.iloc[0]) - 0.016), fontsize=7, ha="right")
-    left.set_ylabel("Kendall's tau with the converged distance")
+    again, steps = found[found["signal"] == AGAIN], table[table["kind"] == STEPS_ALONE]
+    for axes, rows, column, name in (
+        (left, again, "tau", "converged again, another seed"),
+        (right, again, "tau_candidates", "converged again, another seed"),
+        (right, steps, "tau_candidates", "steps alone"),
+    ):
+        value = float(rows[column].iloc[0])
+        axes.axhline(value, color="#444444", linewidth=0.8)
+        axes.annotate(name, (1.0, value + 0.005), fontsize=7, ha="right")
+    left.set_xlim(-0.03, 1.03)
+    left.set_ylabel("Kendall's tau with the distance converged under another seed")
     left.set_title("schedules at equal sampler steps", fontsize=10)
     right.set_title("all candidates: schedules and sampler steps", fontsize=10)
     starts = [start for start in STARTS if start in set(table["start"])]
@@ -296,10 +334,7 @@ if __name__ == "__main__":
     parser.add_argument("--table", type=Path, default=HERE / "table.parquet")
     parser.add_argument("--out", type=Path, default=HERE)
     arguments = parser.parse_args()
-    table = pd.read_parquet(arguments.table)
-    rows = table[table["seed"] == 0]
-    dense = rows[rows["baseline"] == "dense"].set_index("sampler_steps")[QUALITY]
-    found = with_other_seed(table, study(rows[rows["baseline"].isna()], dense))
+    found = study(pd.read_parquet(arguments.table))
     found.to_csv(arguments.out / "ranking.csv", index=False, float_format="%.4g")
     draw(found, arguments.out / "ranking.png")
     print(found.to_string(index=False, float_format="%.3g"))

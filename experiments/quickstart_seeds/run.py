@@ -27,6 +27,7 @@ from flexsearch.study.store import Store
 SPACE = "search_spaces/quickstart.yaml"
 VARIANTS: dict[str, list[str]] = {
     "defaults": [],
+    "by distance": ["objectives.fid.drift=false"],  # screened by distance: no drift is measured
     "2026-11-24": [  # no screening, as the first version had it
         "search.screen=1",
         "trial.updates=60",
@@ -56,7 +57,7 @@ def outlooks_of(front: Front) -> np.ndarray:
 
 
 def searched(seed: int, variant: str, runs: Path) -> tuple[dict[str, Any], Front]:
-    run_dir = runs / f"quickstart-{variant}-{seed}"
+    run_dir = runs / f"quickstart-{variant.replace(' ', '-')}-{seed}"
     command = [sys.executable, "-m", "flexsearch", "run", SPACE, "--seed", str(seed), "--run-dir", str(run_dir)]
     overrides = [part for change in VARIANTS[variant] for part in ("--set", change)]
     subprocess.run([*command, *overrides], check=True)
@@ -90,14 +91,15 @@ if __name__ == "__main__":
     reference = 1.1 * np.max([points_of(front, only_baselines=True).max(axis=0) for _, front in found], axis=0)
     for row, front in found:
         row["hypervolume"] = moocore.hypervolume(points_of(front), ref=reference)
-        row["hypervolume_by_outlook"] = moocore.hypervolume(outlooks_of(front), ref=reference)
+        if front.outlooks:
+            row["hypervolume_by_outlook"] = moocore.hypervolume(outlooks_of(front), ref=reference)
         row["hypervolume_of_baselines"] = moocore.hypervolume(points_of(front, only_baselines=True), ref=reference)
     table = pd.DataFrame([row for row, _ in found])
     table.to_csv(Path(__file__).with_name("seeds.csv"), index=False, float_format="%.4g")
     print(table.to_string(index=False))
-    if len(arguments.variants) == 2:
-        new, old = arguments.variants
-        for value in ("hypervolume", "hypervolume_by_outlook", "seconds"):
-            found = table.pivot_table(index="seed", columns="variant", values=value)
-            gain = found[new] / found[old] - 1
+    new, *others = arguments.variants
+    for value in ("hypervolume", "hypervolume_by_outlook", "seconds"):
+        known = table.pivot_table(index="seed", columns="variant", values=value)
+        for old in (variant for variant in others if variant in known):
+            gain = known[new] / known[old] - 1
             print(f"{value}, {new} over {old}: {gain.mean():+.1%} (sd {gain.std():.1%}, {len(gain)} seeds)")

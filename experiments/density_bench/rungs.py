@@ -1,0 +1,111 @@
+"""Early stopping by outlook or by distance: which finds more of what is best after long training, at equal cost?
+
+    uv run python experiments/density_bench/rungs.py
+
+Candidates of `outlook.py` come in random order and are trained for 160 updates, unless the rung before their own
+updates stops them: by `goes_on` of `flexsearch.study.early_stopping`, half of them go on, compared by distance or by
+outlook. Cost is counted in trials that are trained to the end, in the table's core seconds, the rung's images included;
+"free rung" counts the rung as nothing, as where fine-tunes are long. The front is named by outlook and judged by what
+converged under the other seed. Writes `rungs.csv`; takes a minute.
+"""
+
+import argparse
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from evaluate import HERE, TABLE
+from outlook import LATENCY, QUALITY, Bench, named_share
+
+from flexsearch.objectives.settings import DRIFT
+from flexsearch.study.early_stopping import goes_on
+from flexsearch.study.outlook import rung_worths
+from flexsearch.study.store import TrialRecord
+from flexsearch.trial.contract import Rung
+
+UPDATES = 160
+KEEP = 0.5
+COSTS = (12, 16, 24, 32)
+NONE, DISTANCE, OUTLOOK = "none", "by distance", "by outlook"
+
+
+def with_rungs(bench: Bench, before: Bench, *, has_drift: bool) -> list[TrialRecord]:
+    """The trials of `bench` with what `before` holds of them, before own updates, as their rung."""
+    found = []
+    for record, early in zip(bench.searched, before.searched, strict=True):
+        assert record.digest == early.digest
+        drift = early.measurements[DRIFT].value if has_drift else None
+        rung = Rung(updates=0, quality=early.measurements[QUALITY].value, drift=drift)
+        found.append(replace(record, rungs=(rung,)))
+    return found
+
+
+def search(bench: Bench, trials: list[TrialRecord]) -> Iterator[tuple[TrialRecord, bool]]:
+    """Trials in order, and whether each one goes on."""
+    reached: list[TrialRecord] = []
+    for record in trials:
+        reached.append(record)
+        if not record.rungs:
+            yield record, True
+            continue
+        worths = rung_worths([*bench.dense, *reached], 0, quality=QUALITY)
+        points = np.array([[worths[one.number], one.measurements[LATENCY].value] for one in reached])
+        yield record, goes_on(points, len(reached) - 1, keep=KEEP)
+
+
+def found_at(bench: Bench, trials: list[TrialRecord], seconds: pd.DataFrame, *, rung_costs: bool) -> dict[int, float]:
+    """What the front is worth at every cost of `COSTS`."""
+    full, spent, ended = seconds["full"].mean(), 0.0, []
+    found = {}
+    for record, on in search(bench, trials):
+        row = seconds.loc[record.digest]
+        spent += float((row["rung"] if rung_costs and record.rungs else 0.0) + (row["full"] if on else 0.0)) / full
+        for cost in COSTS:
+            if spent > cost and cost not in found:
+                found[cost] = named_share(bench, ended, by="outlook")
+        if on:
+            ended.append(record)
+    return found
+
+
+def seconds_of(table: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Core seconds by candidate: of the rung, and of a whole trial without it."""
+    rows = table[(table["start"] == "warm") & (table["seed"] == seed)].set_index("digest")
+    before, after = rows[rows["updates"] == 0], rows[rows["updates"] == UPDATES]
+    full = after["seconds_training"] + after["seconds_judging"]
+    return pd.DataFrame({"rung": before["seconds_judging"], "full": full}).dropna()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, default=TABLE)
+    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--seeds", type=int, default=100)
+    arguments = parser.parse_args()
+    table = pd.read_parquet(arguments.table)
+    rows = []
+    for own in (0, 1):
+        bench = Bench.of(table, seed=own, updates=UPDATES)
+        before, seconds = Bench.of(table, seed=own, updates=0), seconds_of(table, seed=own)
+        policies = {
+            NONE: bench.searched,
+            DISTANCE: with_rungs(bench, before, has_drift=False),
+            OUTLOOK: with_rungs(bench, before, has_drift=True),
+        }
+        for (policy, trials), rung_costs in ((one, costs) for one in policies.items() for costs in (True, False)):
+            for seed in range(own, arguments.seeds, 2):
+                order = list(trials)
+                random.Random(seed).shuffle(order)
+                found = found_at(bench, order, seconds, rung_costs=rung_costs)
+                rung = "counted" if rung_costs else "free"
+                rows += [
+                    {"stopping": policy, "rung": rung, "full_trials": cost, "seed": seed, "share": share}
+                    for cost, share in found.items()
+                ]
+    groups = pd.DataFrame(rows).groupby(["rung", "stopping", "full_trials"], sort=False)["share"]
+    summary = groups.agg(["mean", "std", "count"]).reset_index()
+    summary.to_csv(arguments.out / "rungs.csv", index=False, float_format="%.4g")
+    print(summary.to_string(index=False, float_format="%.4f"))
