@@ -322,7 +322,7 @@ def _panel(axes: plt.Axes, table: pd.DataFrame, column: str) -> None:
         below += [f"{signal}: {value:.2f}" for signal, value in zip(low["signal"], low[column], strict=True)]
     axes.set_ylim(LOWEST, 1.0)
     if below:
-        axes.annotate("\n".join(["below:", *below]), (0.99, 0.01), xycoords="axes fraction", ha="right", fontsize=7)
+        axes.annotate("\n".join(["below:", *below]), (0.99, 0.09), xycoords="axes fraction", ha="right", fontsize=7)
     axes.axhline(0.9, color="#888888", linewidth=0.8, linestyle=":")
     axes.axvline(0.2, color="#888888", linewidth=0.8, linestyle=":")
     axes.set_xlabel("core seconds per schedule, over those of the converged fine-tune")
