@@ -32,7 +32,8 @@ from typing import Any
 
 import pandas as pd
 import torch
-from evaluate import LENGTHS, TABLE, baselines, open_bench
+from evaluate import LENGTHS, baselines, open_bench
+from shipped import TABLE
 from starts import RECEIPT, STARTS
 from trajectory import FIXED_BATCHES, Bench
 

@@ -27,8 +27,8 @@ import matplotlib.pyplot as plt
 import moocore
 import numpy as np
 import pandas as pd
-from evaluate import HERE, TABLE
 from figures import tidy, write
+from shipped import HERE, TABLE
 
 from flexsearch.config import RunConfig, load_config
 from flexsearch.schedule.density import Candidate

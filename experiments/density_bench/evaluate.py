@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from shipped import HERE, TABLE
 from trajectory import FINAL_IMAGES, LATE_STEPS, Bench, Milestone, extend
 
 from flexsearch.config import RunConfig, load_config
@@ -24,8 +25,6 @@ from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.presets import paper_schedule
 from flexsearch.trial.prepare import prepare
 
-HERE = Path(__file__).parent
-TABLE = HERE / "table.parquet"
 QUICKSTART = HERE.parents[1] / "search_spaces" / "quickstart.yaml"
 LENGTHS = (0, 40, 160)
 LATER = (320, 640, 1280, 2560)

@@ -24,8 +24,8 @@ import matplotlib.pyplot as plt
 import moocore
 import numpy as np
 import pandas as pd
-from evaluate import HERE, TABLE
 from figures import tidy, write
+from shipped import HERE, TABLE
 
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.settings import DRIFT

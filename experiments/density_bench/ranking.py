@@ -40,8 +40,8 @@ from extrapolation import gaussian_process, power_law, quality_of_search
 from figures import tidy, write
 from matplotlib.lines import Line2D
 from scipy.stats import kendalltau
+from shipped import HERE, TABLE
 
-HERE = Path(__file__).parent
 QUALITY = "fid_fashion_cnn"
 TOP = 3
 RESAMPLES = 500
@@ -331,7 +331,7 @@ def _panel(axes: plt.Axes, table: pd.DataFrame, column: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, default=HERE / "table.parquet")
+    parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--out", type=Path, default=HERE)
     arguments = parser.parse_args()
     found = study(pd.read_parquet(arguments.table))

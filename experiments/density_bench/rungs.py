@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from evaluate import HERE, TABLE
 from outlook import LATENCY, QUALITY, Bench, named_share
+from shipped import HERE, TABLE
 
 from flexsearch.objectives.settings import DRIFT
 from flexsearch.study.early_stopping import goes_on
@@ -30,6 +30,7 @@ UPDATES = 160
 KEEP = 0.5
 COSTS = (12, 16, 24, 32)
 NONE, DISTANCE, OUTLOOK = "none", "by distance", "by outlook"
+COUNTED, FREE = "counted", "free"
 
 
 def with_rungs(bench: Bench, before: Bench, *, has_drift: bool) -> list[TrialRecord]:
@@ -56,11 +57,13 @@ def search(bench: Bench, trials: list[TrialRecord]) -> Iterator[tuple[TrialRecor
         yield record, goes_on(points, len(reached) - 1, keep=KEEP)
 
 
-def found_at(bench: Bench, trials: list[TrialRecord], seconds: pd.DataFrame, *, rung_costs: bool) -> dict[int, float]:
+def found_at(
+    bench: Bench, searched: list[tuple[TrialRecord, bool]], seconds: pd.DataFrame, *, rung_costs: bool
+) -> dict[int, float]:
     """What the front is worth at every cost of `COSTS`."""
     full, spent, ended = seconds["full"].mean(), 0.0, []
     found = {}
-    for record, on in search(bench, trials):
+    for record, on in searched:
         row = seconds.loc[record.digest]
         spent += float((row["rung"] if rung_costs and record.rungs else 0.0) + (row["full"] if on else 0.0)) / full
         for cost in COSTS:
@@ -95,16 +98,17 @@ if __name__ == "__main__":
             DISTANCE: with_rungs(bench, before, has_drift=False),
             OUTLOOK: with_rungs(bench, before, has_drift=True),
         }
-        for (policy, trials), rung_costs in ((one, costs) for one in policies.items() for costs in (True, False)):
+        for policy, trials in policies.items():
             for seed in range(own, arguments.seeds, 2):
                 order = list(trials)
                 random.Random(seed).shuffle(order)
-                found = found_at(bench, order, seconds, rung_costs=rung_costs)
-                rung = "counted" if rung_costs else "free"
-                rows += [
-                    {"stopping": policy, "rung": rung, "full_trials": cost, "seed": seed, "share": share}
-                    for cost, share in found.items()
-                ]
+                searched = list(search(bench, order))
+                for rung in (COUNTED, FREE):
+                    found = found_at(bench, searched, seconds, rung_costs=rung == COUNTED)
+                    rows += [
+                        {"rung": rung, "stopping": policy, "full_trials": cost, "seed": seed, "share": share}
+                        for cost, share in found.items()
+                    ]
     groups = pd.DataFrame(rows).groupby(["rung", "stopping", "full_trials"], sort=False)["share"]
     summary = groups.agg(["mean", "std", "count"]).reset_index()
     summary.to_csv(arguments.out / "rungs.csv", index=False, float_format="%.4g")

@@ -22,7 +22,8 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from evaluate import HERE, QUICKSTART, late, long, schedules
+from evaluate import QUICKSTART, late, long, schedules
+from shipped import HERE
 from trajectory import Bench, locked
 
 from flexsearch.config import RunConfig, load_config
