@@ -236,8 +236,9 @@ def test_the_whole_way_in_sittings(packed_images: Path, tmp_path: Path) -> None:
         state.rename(tmp_path / f"state{sitting + 1}")
     content = json.loads((state / "results" / "answer.json").read_text())
     assert content["smoke_test"] is True
-    assert content["cost"]["trials"]["complete"] == 7
-    assert content["cost"]["trials"]["running"] == 0
+    trials = content["cost"]["trials"]
+    assert trials["complete"] + trials["pruned"] == sum(trials.values()) == 7
+    assert trials["complete"] >= 5, "four baselines and one that was searched at least; the rung may stop others"
     assert set(content["cost"]["seconds"]) == {"base", "search", "confirm", "around"}
     assert content["confirmed"] is True
     assert len(content["seeds"]) == 2
