@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flexsearch.cli.results import open_run
 from flexsearch.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -238,7 +239,10 @@ def test_the_whole_way_in_sittings(packed_images: Path, tmp_path: Path) -> None:
     assert content["smoke_test"] is True
     trials = content["cost"]["trials"]
     assert trials["complete"] + trials["pruned"] == sum(trials.values()) == 7
-    assert trials["complete"] >= 5, "four baselines and one that was searched at least; the rung may stop others"
+    assert trials["complete"] >= 5, "four baselines and one that was searched at least"
+    reached = {one.number: one.rung(0) for one in open_run(state / "run").store.trials() if one.baseline is None}
+    assert len(reached) == 3
+    assert all(rung is not None and rung.drift is not None for rung in reached.values()), "only the rung stops trials"
     assert set(content["cost"]["seconds"]) == {"base", "search", "confirm", "around"}
     assert content["confirmed"] is True
     assert len(content["seeds"]) == 2

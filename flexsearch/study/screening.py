@@ -91,14 +91,16 @@ class Screen:
     def _stopped(self, records: Sequence[TrialRecord], worth: Mapping[int, float]) -> list[tuple[Candidate, float]]:
         """Trials that ended at a rung, with the worth that they would have reached: that at the rung, times the median
         ratio of final worth to worth at the rung of the trials that went on."""
+        stopped = [
+            (record, record.rungs[-1].updates) for record in records if record.state == "pruned" and record.rungs
+        ]
         found = []
-        for record in records:
-            if record.state != "pruned" or not record.rungs:
-                continue
-            there = rung_worths(records, record.rungs[-1].updates, quality=self.objectives[0])
+        for updates in sorted({at for _, at in stopped}):
+            there = rung_worths(records, updates, quality=self.objectives[0])
             ratios = [worth[number] / there[number] for number in worth.keys() & there.keys()]
             if ratios:
-                found.append((record.candidate, there[record.number] * statistics.median(ratios)))
+                ratio = statistics.median(ratios)
+                found += [(one.candidate, there[one.number] * ratio) for one, at in stopped if at == updates]
         return found
 
     def _latencies(self, candidates: Sequence[Candidate], trained: Sequence[TrialRecord]) -> list[float]:

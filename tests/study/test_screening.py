@@ -145,10 +145,8 @@ def test_trials_that_were_stopped_count_by_their_rung(half_done: Any) -> None:
     )
     again = unseen[screen().best(unseen, [*records, stopped])]
     assert features(again, work=work_of(again)) != features(chosen, work=work_of(chosen))
-    at_another_rung = replace(
-        stopped, rungs=(Rung(updates=7, quality=500.0),)
-    )  # which nobody has passed: it tells nothing
-    assert unseen[screen().best(unseen, [*records, at_another_rung])] == chosen
+    elsewhere = replace(stopped, rungs=(Rung(updates=7, quality=500.0),))
+    assert unseen[screen().best(unseen, [*records, elsewhere])] == chosen, "nobody has passed it: it tells nothing"
 
 
 def test_a_profile_in_other_units_changes_nothing(half_done: Any) -> None:
