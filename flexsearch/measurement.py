@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flexsearch.old_names import MEASUREMENTS
+
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
@@ -48,5 +50,5 @@ class Measurement:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Measurement":
-        """Builds a measurement from JSON values."""
-        return cls(**values)
+        """Build a measurement from JSON values."""
+        return cls(**{**values, "name": MEASUREMENTS.get(values["name"], values["name"])})

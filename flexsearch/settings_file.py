@@ -9,6 +9,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from flexsearch.errors import UserError
+from flexsearch.old_names import with_new_names
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise UserError(f"must be a mapping, but got {type(values).__name__}", field=str(path))
     for override in overrides:
         _override(values, override)
-    return values
+    return with_new_names(values)
 
 
 def checked(kind: type[T], values: Mapping[str, Any]) -> T:

@@ -14,8 +14,8 @@ from scipy.stats import kendalltau
 from flexsearch.config import load_config
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.density import Candidate
+from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.hypervolume import hypervolume, reference_point
-from flexsearch.study.screening import Screen
 from flexsearch.study.store import TrialRecord
 
 FOLDER = Path(__file__).parents[1] / "experiments" / "density_bench"
@@ -95,7 +95,7 @@ def test_a_screen_that_saw_twelve_schedules_chooses_well_among_all_others(table:
         )
         for row in final.itertuples()
     ]
-    screen = Screen(
+    acquisition = Acquisition(
         num=256, work=lambda one: macs[one.digest] * one.sampler_steps, predict_ms=lambda _: None, objectives=objectives
     )
     baselines = [record for record in records if record.baseline is not None]
@@ -107,7 +107,7 @@ def test_a_screen_that_saw_twelve_schedules_chooses_well_among_all_others(table:
         known, unseen = [*baselines, *(records[number] for number in order[:12])], order[12:]
         front = points[[record.number for record in known]]
         gains = [hypervolume(np.vstack([front, points[number]]), reference=reference) for number in unseen]
-        chosen = screen.best([records[number].candidate for number in unseen], known)
+        chosen = acquisition.best([records[number].candidate for number in unseen], known)
         ranks.append(np.mean(np.array(gains) <= gains[chosen]))
     assert np.median(ranks) >= 0.9
 

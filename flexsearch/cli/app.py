@@ -11,6 +11,7 @@ import typer
 
 from flexsearch import __version__
 from flexsearch.errors import UserError
+from flexsearch.old_names import OldName
 
 app = typer.Typer(
     name="flexsearch",
@@ -33,6 +34,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on s
 def main() -> None:
     """Runs a command and turns its end into an exit status: 0, 2 (the user can mend it), 1 (our fault), 130."""
     warnings.simplefilter("ignore")  # other libraries' news is not the user's; errors are
+    warnings.simplefilter("always", OldName)
+    warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
     try:
         code = app(standalone_mode=False)  # typer turns an interrupt into this status
     except UserError as error:
@@ -277,9 +280,9 @@ def sample(
 ) -> None:
     """Draw images or videos from an exported model or a base. Several seeds or --dense give rows with captions."""
     from flexsearch.cli.number_list import number_list
-    from flexsearch.export.samples import Wish, draw
+    from flexsearch.export.samples import SampleRequest, draw
 
-    wish = Wish(
+    request = SampleRequest(
         num=num,
         steps=steps,
         seeds=number_list(seeds, field="--seeds"),
@@ -288,7 +291,7 @@ def sample(
         classes=() if classes is None else number_list(classes, field="--classes"),
         beside_dense=dense,
     )
-    print(draw(model, out, wish), file=sys.stderr)
+    print(draw(model, out, request), file=sys.stderr)
 
 
 @app.command(epilog="Example: flexsearch pretrain search_spaces/fashion_mnist.yaml")

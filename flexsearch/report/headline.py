@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from flexsearch.report.claims import quality_at
-from flexsearch.report.evidence import Known, evidence_of
+from flexsearch.report.evidence import FrontPoint, evidence_of
 from flexsearch.report.front import Front
 
 
@@ -19,7 +19,7 @@ class Headline:
     """
 
     claim: str
-    known: Known | None
+    known: FrontPoint | None
     speedup: float | None = None
     dense_quality: float | None = None
 

@@ -86,7 +86,7 @@ def render(run: Run, front: Front) -> str:
         space=_space(run),
         setting=_setting(run),
         notes=summary_lines(front)[1:],
-        has_outlooks=bool(front.outlooks),
+        has_predicted_distances=bool(front.predicted_distances),
         noise=front.noise,
         latency_spread=front.latency_spread,
         costs=_costs(front),
@@ -176,8 +176,8 @@ def _setting(run: Run) -> list[tuple[str, str]]:
             if stopping is None
             else f"at {', '.join(f'{rung:.0%}' for rung in stopping.rungs)} of the updates, {stopping.keep:.0%} go on",
         ),
-        ("sampler", f"{run.search.sampler}, seed {run.search.seed}"),
-        ("screening", "none" if run.search.num_screened == 1 else f"the best of {run.search.num_screened} candidates"),
+        ("sampler", f"{run.search.algorithm}, seed {run.search.seed}"),
+        ("screening", "none" if run.search.pool_size == 1 else f"the best of {run.search.pool_size} candidates"),
     ]
 
 

@@ -23,7 +23,7 @@ class Row:
     macs: str
     speedup: str
     gain: str
-    outlook: str
+    predicted_distance: str
     is_baseline: bool
 
 
@@ -60,7 +60,7 @@ def front_rows(front: Front) -> Iterator[Row]:
             macs="" if ratio is None else f"{ratio:.0%}",
             speedup="" if is_dense or compared.speedup is None else f"{compared.speedup:.2f}x",
             gain="" if is_dense else "fastest" if compared.gain is None else f"{compared.gain:+.2f}",
-            outlook=front.outlook_text(record),
+            predicted_distance=front.predicted_distance_text(record),
             is_baseline=record.baseline is not None,
         )
 

@@ -38,7 +38,7 @@ def baselines_of(space: SearchSpace, settings: SearchSettings, shape: Transforme
         Baseline(
             name="dense" if index == 0 else f"dense, {num} steps",
             candidate=Candidate(schedule=dense, sampler_steps=num),
-            fine_tuned=False,
+            fine_tune=False,
         )
         for index, num in enumerate(steps)
     ]
@@ -54,7 +54,7 @@ def baselines_of(space: SearchSpace, settings: SearchSettings, shape: Transforme
         Baseline(
             name=name if index == 0 else f"{name}, {num} steps",
             candidate=Candidate(schedule=schedule, sampler_steps=num),
-            fine_tuned=True,
+            fine_tune=True,
         )
         for name, schedule in schedules.items()
         for index, num in enumerate(sorted(set(settings.paper_steps), reverse=True) or steps[:1])

@@ -68,7 +68,7 @@ class Replay:
         """
         rungs: list[Rung] = []
         judging = 0.0
-        lengths = (*self._rungs, self._updates) if order.fine_tuned else (0,)
+        lengths = (*self._rungs, self._updates) if order.fine_tune else (0,)
         for updates in lengths:
             row = self._row(order.candidate, updates)
             judging += row["seconds_judging"]

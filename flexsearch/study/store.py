@@ -13,6 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import Engine, delete, func, insert, inspect, select, text, update
 
 from flexsearch.measurement import Measurement
+from flexsearch.old_names import with_new_names
 from flexsearch.schedule.density import Candidate
 from flexsearch.study.tables import CONFIRMATION, COST, CURVE, MEASUREMENT, RUN, RUNG, TABLES, TRIAL
 from flexsearch.trial.contract import Rung, TrialResult
@@ -84,13 +85,13 @@ class Store:
         self.study = study
         self.seed = seed
         TABLES.create_all(engine)
-        _add_drift_of_rungs(engine)
+        _add_paired_distance_of_rungs(engine)
 
     def config(self) -> dict[str, Any] | None:
         """The resolved configuration that the study was started with; None for a new study."""
         with self.engine.connect() as connection:
             config = connection.execute(select(RUN.c.config).where(RUN.c.study == self.study)).scalar()
-        return None if config is None else json.loads(config)
+        return None if config is None else with_new_names(json.loads(config), quiet=True)
 
     def version(self) -> str | None:
         """The version of flexsearch that started the study; None for a new study."""
@@ -199,7 +200,8 @@ class Store:
         with self.engine.connect() as connection:
             for row in connection.execute(select(CONFIRMATION).where(CONFIRMATION.c.study == self.study)):
                 seeds = found.setdefault(row.images, {}).setdefault(row.number, {})
-                seeds.setdefault(row.seed, {})[row.name] = _measurement(row)
+                found_here = _measurement(row)
+                seeds.setdefault(row.seed, {})[found_here.name] = found_here
         return found
 
     def record_cost(self, cost: Cost) -> None:
@@ -224,7 +226,8 @@ class Store:
             measured: dict[int, dict[str, Measurement]] = {}
             own = (MEASUREMENT.c.study == self.study) & (MEASUREMENT.c.seed == self.seed)
             for row in connection.execute(select(MEASUREMENT).where(own)):
-                measured.setdefault(row.number, {})[row.name] = _measurement(row)
+                one = _measurement(row)
+                measured.setdefault(row.number, {})[one.name] = one
             curves: dict[int, list[tuple[int, float]]] = {}
             points = select(CURVE).where(CURVE.c.study == self.study).order_by(CURVE.c.update_)
             for row in connection.execute(points):
@@ -232,7 +235,7 @@ class Store:
             rungs: dict[int, list[Rung]] = {}
             points = select(RUNG).where(RUNG.c.study == self.study).order_by(RUNG.c.update_)
             for row in connection.execute(points):
-                rung = Rung(updates=row.update_, quality=row.quality, drift=row.drift)
+                rung = Rung(updates=row.update_, quality=row.quality, paired_distance=row.paired_distance)
                 rungs.setdefault(row.number, []).append(rung)
         return [
             TrialRecord(
@@ -265,18 +268,26 @@ def _measurement_row(found: Measurement) -> dict[str, Any]:
     return {**found.to_dict(), "protocol": json.dumps(dict(found.protocol), sort_keys=True)}
 
 
-def _add_drift_of_rungs(engine: Engine) -> None:
+def _add_paired_distance_of_rungs(engine: Engine) -> None:
     """Databases made before rungs had a drift lack its column."""
-    if RUNG.c.drift.name not in {column["name"] for column in inspect(engine).get_columns(RUNG.name)}:
+    if RUNG.c.paired_distance.name not in {column["name"] for column in inspect(engine).get_columns(RUNG.name)}:
         with engine.begin() as connection:
-            connection.execute(text(f"ALTER TABLE {RUNG.name} ADD COLUMN {RUNG.c.drift.name} DOUBLE PRECISION"))
+            connection.execute(
+                text(f"ALTER TABLE {RUNG.name} ADD COLUMN {RUNG.c.paired_distance.name} DOUBLE PRECISION")
+            )
 
 
 def _rung_row(rung: Rung) -> dict[str, Any]:
-    return {"update_": rung.updates, "quality": rung.quality, "drift": rung.drift}
+    return {"update_": rung.updates, "quality": rung.quality, "paired_distance": rung.paired_distance}
 
 
 def _measurement(row: Any) -> Measurement:
-    return Measurement(
-        name=row.name, value=row.value, unit=row.unit, spread=row.spread, protocol=json.loads(row.protocol)
+    return Measurement.from_dict(
+        {
+            "name": row.name,
+            "value": row.value,
+            "unit": row.unit,
+            "spread": row.spread,
+            "protocol": json.loads(row.protocol),
+        }
     )

@@ -60,7 +60,7 @@ RUNG = Table(
     Column("number", Integer, primary_key=True),
     Column("update_", Integer, primary_key=True),
     Column("quality", Float(53), nullable=False),
-    Column("drift", Float(53)),
+    Column("drift", Float(53), key="paired_distance"),
     _trial_key(),
 )
 CONFIRMATION = Table(

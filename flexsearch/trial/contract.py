@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flexsearch.measurement import Measurement
+from flexsearch.old_names import MEASUREMENTS
 from flexsearch.schedule.density import Candidate
 
 Phase = Literal["prepare", "latency", "fine-tune", "rung", "sample", "score"]
@@ -32,7 +33,7 @@ class TrialOrder:
     run_dir: Path
     seed: int
     baseline: str | None = None
-    fine_tuned: bool = True
+    fine_tune: bool = True
     is_repetition: bool = False
     updates: int | None = None
 
@@ -52,7 +53,7 @@ class TrialOrder:
             "run_dir": str(self.run_dir),
             "seed": self.seed,
             "baseline": self.baseline,
-            "fine_tuned": self.fine_tuned,
+            "fine_tuned": self.fine_tune,
             "is_repetition": self.is_repetition,
             "updates": self.updates,
         }
@@ -76,7 +77,12 @@ class Rung:
 
     updates: int
     quality: float
-    drift: float | None = None
+    paired_distance: float | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Rung":
+        """Build a rung from JSON values."""
+        return cls(**{MEASUREMENTS.get(name, name): value for name, value in values.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +117,10 @@ class TrialResult:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialResult":
         """Builds a result from JSON values."""
-        measurements = {name: Measurement.from_dict(found) for name, found in values["measurements"].items()}
+        measured = [Measurement.from_dict(found) for found in values["measurements"].values()]
+        measurements = {found.name: found for found in measured}
         curve = tuple((int(update), float(loss)) for update, loss in values["curve"])
-        rungs = tuple(Rung(**rung) for rung in values["rungs"])
+        rungs = tuple(Rung.from_dict(rung) for rung in values["rungs"])
         return cls(**{**values, "measurements": measurements, "curve": curve, "rungs": rungs})
 
 

@@ -9,7 +9,7 @@ CLEARLY = 3.0
 """Times the profile's median error by which a prediction must pass the limit."""
 
 
-def foreseen_infeasible(
+def predicted_infeasible(
     candidate: Candidate, profile: LatencyProfile | None, *, max_ms: float | None, reference_ms: float | None
 ) -> TrialResult | None:
     """The result of a candidate whose predicted latency is above the limit by more than the profile may err.

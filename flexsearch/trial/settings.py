@@ -15,10 +15,11 @@ from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.files import write_atomically
 from flexsearch.models.settings import BaseSettings, base_shape
 from flexsearch.objectives.settings import ObjectiveSettings
+from flexsearch.old_names import with_new_names
 from flexsearch.schedule.macs import TransformerShape
 from flexsearch.settings import settings
 from flexsearch.space.search_space import SearchSpace, parse_space
-from flexsearch.trial.rungs import EarlyStopping
+from flexsearch.trial.early_stopping import EarlyStopping
 
 _FILE = "trial.json"
 
@@ -85,4 +86,6 @@ class TrialSettings(InputSettings):
 @cache
 def load_settings(run_dir: Path) -> TrialSettings:
     """The settings that the driver wrote."""
-    return TypeAdapter(TrialSettings).validate_python(json.loads((run_dir / _FILE).read_text()))
+    return TypeAdapter(TrialSettings).validate_python(
+        with_new_names(json.loads((run_dir / _FILE).read_text()), quiet=True)
+    )

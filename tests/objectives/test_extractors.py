@@ -76,7 +76,7 @@ def test_dinov2_keeps_positions_on_the_grid_of_its_training() -> None:
 
 
 def test_missing_or_damaged_weights_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"objectives\.fid\.weights: .*none\.pt: does not exist"):
+    with pytest.raises(UserError, match=r"objectives\.quality\.weights: .*none\.pt: does not exist"):
         create_extractor("inception", device=CPU, weights=str(tmp_path / "none.pt"))
     (tmp_path / "bad.safetensors").write_bytes(b"xxxx")
     with pytest.raises(UserError, match=r"bad\.safetensors could not be read"):

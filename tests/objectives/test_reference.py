@@ -138,7 +138,7 @@ def test_a_damaged_cache_is_computed_again(folder: Path, toy: Toy, cache: Path, 
 def test_a_damaged_picture_is_named(folder: Path, toy: Toy, cache: Path) -> None:
     content = (folder / "inner" / "e.png").read_bytes()
     (folder / "inner" / "e.png").write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match=r"objectives\.fid\.reference: .*inner/e\.png: cannot be read as an image"):
+    with pytest.raises(UserError, match=r"objectives\.quality\.reference: .*inner/e\.png: cannot be read as an image"):
         reference_of(folder, toy())
     (folder / "inner" / "e.png").write_text("no picture")
     with pytest.raises(UserError, match=r"inner/e\.png"):
@@ -224,7 +224,7 @@ def test_statistics_of_another_extractor_are_refused(tmp_path: Path, toy: Toy) -
 
 
 def test_bad_files_are_named(tmp_path: Path, toy: Toy) -> None:
-    with pytest.raises(UserError, match=r"objectives\.fid\.reference: .*missing\.npz: does not exist"):
+    with pytest.raises(UserError, match=r"objectives\.quality\.reference: .*missing\.npz: does not exist"):
         load_statistics(tmp_path / "missing.npz")
     (tmp_path / "text.npz").write_text("hello")
     (tmp_path / "empty.npz").write_bytes(b"")

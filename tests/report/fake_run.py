@@ -12,8 +12,8 @@ from PIL import Image
 from flexsearch.cli.results import open_run
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
-from flexsearch.objectives.settings import DRIFT
-from flexsearch.report.dashboard import decisions_of
+from flexsearch.objectives.settings import PAIRED_DISTANCE
+from flexsearch.report.dashboard import optuna_study_of
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.schedule.presets import paper_schedule
@@ -36,7 +36,7 @@ CONFIG: dict[str, Any] = {
         "sampler_steps": {"choice": [3, 5, 10]},
     },
     "objectives": {
-        "fid": {"images": 500, "extractor": "fashion-cnn", "reference": "embedded:quickstart"},
+        "quality": {"images": 500, "extractor": "fashion-cnn", "reference": "embedded:quickstart"},
         "latency": {"batch": 8},
     },
     "trial": {"updates": 2},
@@ -76,14 +76,14 @@ class FakeRun:
     name: str = "fake"
     noise: float = 0.3
     has_study: bool = False
-    drifts: dict[int, float] = field(default_factory=dict)
+    paired_distances: dict[int, float] = field(default_factory=dict)
     images: dict[int, int] = field(default_factory=dict)
 
     def make(self) -> Run:
         self.folder.mkdir()
         (self.folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "name": self.name}))
         run = open_run(self.folder)
-        decisions = decisions_of(run) if self.has_study else None
+        optuna_study = optuna_study_of(run) if self.has_study else None
         dense = DensitySchedule.all_dense(12)
         paper = Candidate(schedule=paper_schedule(num_blocks=12, grid=run.settings.shape.grid), sampler_steps=10)
         rows: list[tuple[str | None, Candidate, float, float]] = [
@@ -95,9 +95,9 @@ class FakeRun:
         for number, (baseline, candidate, quality, latency) in enumerate(rows):
             run.store.start(number, candidate, baseline=baseline)
             run.store.record(number, self._result(number, quality, latency))
-            if decisions is not None:
-                decisions.add_baseline(baseline or "searched", {})
-                decisions.tell(number, [quality, latency], {})
+            if optuna_study is not None:
+                optuna_study.add_baseline(baseline or "searched", {})
+                optuna_study.tell(number, [quality, latency], {})
             picture = run.folder / "trials" / str(number) / "samples.png"
             picture.parent.mkdir(parents=True)
             Image.fromarray(np.full((35, 171, 3), 10 * number, dtype=np.uint8)).save(picture)
@@ -113,8 +113,8 @@ class FakeRun:
             Measurement(name=LATENCY, value=latency, unit="ms/image", spread=latency / 200, protocol={"batch": 8}),
             Measurement(name="macs", value=latency * 1e6, unit="MACs/forward"),
         ]
-        if self.drifts:
-            found.append(Measurement(name=DRIFT, value=self.drifts.get(number, 0.5), unit="1"))
+        if self.paired_distances:
+            found.append(Measurement(name=PAIRED_DISTANCE, value=self.paired_distances.get(number, 0.5), unit="1"))
         return TrialResult(state="complete", measurements={one.name: one for one in found}, seconds={"sample": 60.0})
 
 

@@ -10,7 +10,7 @@ from flexsearch.schedule.density import Candidate
 from flexsearch.schedule.presets import dit_shape
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.baselines import baselines_of
-from flexsearch.study.decisions import Decisions
+from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.replay import Replay, run_replay
 from flexsearch.study.search import Search
 from flexsearch.study.settings import SearchSettings
@@ -19,7 +19,7 @@ from flexsearch.study.store import Store
 from flexsearch.trial.contract import Progress, Rung, TrialOrder
 
 OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
-SETTINGS = SearchSettings(trials=20, sampler="random", seed=7)
+SETTINGS = SearchSettings(trials=20, algorithm="random", seed=7)
 SHAPE = dit_shape(num_blocks=8, width=16, side=8)
 
 
@@ -70,7 +70,7 @@ def test_a_search_runs_on_a_table(table: pd.DataFrame, space: SearchSpace, tmp_p
     """With nothing on disk but what is in the table."""
     store = Store(in_memory(), study="replay", seed=SETTINGS.seed)
     search = Search(
-        decisions=Decisions(None, name="replay", objectives=OBJECTIVES, domains=space.domains, settings=SETTINGS),
+        optuna_study=OptunaStudy(None, name="replay", objectives=OBJECTIVES, domains=space.domains, settings=SETTINGS),
         store=store,
         space=space,
         baselines=baselines_of(space, SETTINGS, SHAPE),

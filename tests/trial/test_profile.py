@@ -15,8 +15,9 @@ from flexsearch.objectives.composed_latency import LatencyProfile
 from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.schedule.macs import plan_macs
 from flexsearch.trial.budget import check_budget, fastest_candidates
+from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder
-from flexsearch.trial.foresight import foreseen_infeasible
+from flexsearch.trial.foresight import predicted_infeasible
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.latency import latency_of
 from flexsearch.trial.life import run_trial
@@ -24,7 +25,6 @@ from flexsearch.trial.prepare import prepare
 from flexsearch.trial.profile import load_profile, save_profile, sparse_grids
 from flexsearch.trial.profiling import make_profile
 from flexsearch.trial.settings import TrialSettings
-from flexsearch.trial.workbench import workbench
 
 Config = Callable[..., dict[str, Any]]
 LATTE = {
@@ -150,7 +150,7 @@ def test_only_what_is_clearly_above_the_limit_is_foreseen(settings: Callable[...
 
     def reason(at_ms: float, *, reference_ms: float | None = None, max_ms: float | None = 10.0) -> str | None:
         profile = foreseeing(found, candidate, at_ms=at_ms, error=0.02)
-        result = foreseen_infeasible(candidate, profile, max_ms=max_ms, reference_ms=reference_ms)
+        result = predicted_infeasible(candidate, profile, max_ms=max_ms, reference_ms=reference_ms)
         return None if result is None else result.reason
 
     assert reason(9.0) is None
@@ -159,7 +159,7 @@ def test_only_what_is_clearly_above_the_limit_is_foreseen(settings: Callable[...
     assert reason(11.0, max_ms=None) is None
     assert reason(9.0, reference_ms=2 * found.reference_ms) is not None  # the device is half as fast now
     assert reason(11.0, reference_ms=found.reference_ms / 2) is None
-    assert foreseen_infeasible(candidate, None, max_ms=10.0, reference_ms=None) is None
+    assert predicted_infeasible(candidate, None, max_ms=10.0, reference_ms=None) is None
 
 
 def test_a_trial_that_is_foreseen_is_not_timed_and_a_baseline_is(
@@ -181,8 +181,8 @@ def test_a_trial_that_is_foreseen_is_not_timed_and_a_baseline_is(
     assert result.constraints["latency_limit_ms"] == pytest.approx(1e6)
     assert result.curve == ()
     assert json.loads((order.trial_dir / "result.json").read_text())["state"] == "infeasible"
-    bench = workbench(run_dir)
-    baseline = latency_of(bench.start, replace(order, number=1, baseline="FlexDiT paper"), bench)
+    context = trial_context(run_dir)
+    baseline = latency_of(context.start, replace(order, number=1, baseline="FlexDiT paper"), context)
     assert baseline.state == "complete"
     assert baseline.measurements["latency_ms"].value > 0
 

@@ -63,7 +63,7 @@ def test_blocks_are_the_images_themselves(order: TrialOrder) -> None:
 
 def test_the_dense_base_needs_no_kept_model(order: TrialOrder) -> None:
     dense = Candidate(schedule=DensitySchedule.all_dense(8), sampler_steps=2)
-    order = replace(order, candidate=dense, baseline="dense", fine_tuned=False)
+    order = replace(order, candidate=dense, baseline="dense", fine_tune=False)
     own = run_trial(replace(order, number=4), nothing).measurements
     again = remeasure(replace(order, is_repetition=True), nothing, images=20).measurements
     assert again[QUALITY].value == pytest.approx(own[QUALITY].value, rel=1e-6)

@@ -1,0 +1,65 @@
+"""Read settings and results under the names that they had in earlier versions.
+
+One table for search spaces, run directories, databases, recipes and results, so that what was written once stays
+readable. What is written carries today's names only.
+"""
+
+import copy
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from flexsearch.errors import UserError
+
+SETTINGS = {
+    "objectives.fid.drift": "objectives.quality.paired_distance",
+    "objectives.fid": "objectives.quality",
+    "search.sampler": "search.algorithm",
+    "search.screen": "search.pool",
+}
+"""Dotted keys of a configuration, old to new; a key comes before the mapping that holds it."""
+
+MEASUREMENTS = {"drift": "paired_distance"}
+"""Names of measurements, old to new."""
+
+
+class OldName(FutureWarning):
+    """Says that a file uses an old key, and names the new one."""
+
+
+def with_new_names(values: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Any]:
+    """Copy a configuration with today's keys; warn once for every old one.
+
+    Args:
+        values: a configuration, as YAML or JSON gives it.
+        quiet: do not warn: the user did not write it.
+
+    Raises:
+        UserError: an old key and its new one are both given.
+    """
+    renamed = copy.deepcopy(dict(values))
+    for old, new in SETTINGS.items():
+        *parents, last = old.split(".")
+        place = _mapping_at(renamed, parents)
+        if place is None or last not in place:
+            continue
+        value = place.pop(last)
+        *parents, last = new.split(".")
+        if last == "paired_distance":  # it lies in a mapping that is renamed itself, next
+            place[last] = value
+        else:
+            target = _mapping_at(renamed, parents)
+            assert target is not None, "a key is renamed within its section"
+            if last in target:
+                raise UserError(f"is the old name of {new}, but got both", field=old, nearest=new)
+            target[last] = value
+        if not quiet:
+            warnings.warn(f"{old} is called {new} now", OldName, stacklevel=2)
+    return renamed
+
+
+def _mapping_at(values: dict[str, Any], path: list[str]) -> dict[str, Any] | None:
+    place: Any = values
+    for name in path:
+        place = place.get(name) if isinstance(place, dict) else None
+    return place if isinstance(place, dict) else None
