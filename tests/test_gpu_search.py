@@ -44,7 +44,7 @@ def answered(script: Callable[[str], ModuleType]) -> Callable[..., Any]:
                 trial=number,
                 name=name,
                 schedule="D",
-                sampler_steps=number + 1,
+                sampling=Sampling(steps=number + 1),
                 baseline=kind,
                 quality=quality + shared + generator.normal(0, own, seeds),
                 latency_ms=np.full(seeds, latency),

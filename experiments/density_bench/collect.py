@@ -38,8 +38,10 @@ from starts import RECEIPT, STARTS
 from trajectory import FIXED_BATCHES, Bench
 
 from flexsearch.diffusion.sampling import sampler_times
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import plan_macs
+from flexsearch.schedule.sampling import Sampling
 
 WARM_START_SECONDS = 2533.0  # of one core, from the receipt of the quickstart's warm start
 KEY = ["digest", "start", "seed", "updates"]
@@ -74,7 +76,7 @@ def rows(context: Bench, folder: Path, *, start: str, latencies: Latencies) -> I
         for file in sorted(path.parent.glob("[0-9]*.json"), key=lambda file: int(file.stem)):
             found = json.loads(file.read_text())
             for steps, quality in found["samples"].items():
-                candidate = Candidate(schedule=schedule, sampler_steps=int(steps))
+                candidate = Candidate(schedule=schedule, sampling=Sampling(steps=int(steps)))
                 latency = latencies.get((schedule.digest, int(steps)), {"value": None, "spread": None})
                 times = sampler_times(scheduler, int(steps))
                 yield {

@@ -31,7 +31,7 @@ from figures import tidy, write
 from shipped import HERE, TABLE
 
 from flexsearch.config import RunConfig, load_config
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.replay import Replay, run_replay
@@ -153,7 +153,7 @@ def run(policy: Policy, table: pd.DataFrame, evaluator: Evaluator, config: RunCo
     latencies, macs = known[LATENCY].to_dict(), known["macs"].to_dict()
     acquisition = Acquisition(
         num=policy.acquisition,
-        work=lambda one: macs[one.digest] * one.sampler_steps,
+        work=lambda one: macs[one.digest] * one.sampling.steps,
         predict_ms=lambda one: latencies[one.digest] if policy.profiled else None,
         objectives=OBJECTIVES,
     )

@@ -29,7 +29,7 @@ from shipped import HERE, TABLE
 
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.settings import PAIRED_DISTANCE
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
 from flexsearch.study.predicted_distance import predicted_distances
 from flexsearch.study.settings import SearchSettings

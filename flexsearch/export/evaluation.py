@@ -32,7 +32,7 @@ def evaluate(model: FlexDiT, recipe: Recipe, inputs: Inputs, processes: Processe
         conditions=inputs.data.conditions,
         num_images=fid.images,
         batch=fid.batch,
-        sampler_steps=recipe.chosen.sampler_steps,
+        sampler_steps=recipe.chosen.sampling.steps,
         seed=recipe.evaluation_seed,
         settings=recipe.sampling,
         rank=share.rank,

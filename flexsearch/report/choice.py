@@ -181,8 +181,8 @@ def _explained(chosen: FrontPoint, evidence: Evidence, *, rule: str, quality_nam
         rivals = [one for one in evidence.known if one.quality < chosen.quality and one.latency_ms <= slowest]
         better = min(rivals, key=lambda one: one.quality, default=None)
     dense = evidence.dense
-    steps = chosen.record.candidate.sampler_steps
-    same = next((one for one in dense if one.record.candidate.sampler_steps == steps), None)
+    steps = chosen.record.candidate.sampling.steps
+    same = next((one for one in dense if one.record.candidate.sampling.steps == steps), None)
     return Choice(
         known=chosen,
         rule=rule,
@@ -252,7 +252,7 @@ def reasons(choice: Choice) -> list[str]:
 
 def _beside_dense(choice: Choice) -> list[str]:
     known, name = choice.known, choice.quality_name
-    steps = known.record.candidate.sampler_steps
+    steps = known.record.candidate.sampling.steps
     lines = []
     if choice.speedup is not None:
         lines.append(f"It is {choice.speedup:.2f}x as fast as the dense base at its {steps} sampler steps.")

@@ -104,7 +104,7 @@ def _figures(front: Front, found: Headline) -> list[tuple[str, str]]:
     figures = []
     if found.known is not None:
         if found.speedup is not None:
-            steps = found.known.record.candidate.sampler_steps
+            steps = found.known.record.candidate.sampling.steps
             figures.append((f"{found.speedup:.2f}x", f"as fast as dense at the same {steps} steps"))
         if found.dense_quality is not None:
             gained = found.dense_quality - found.known.quality
@@ -136,7 +136,7 @@ def _schedules(run: Run, front: Front) -> Iterator[dict[str, Any]]:
         yield {
             "number": record.number,
             "name": record.baseline or "",
-            "facts": f"{record.candidate.sampler_steps} steps, {front.objectives[0].name} {quality:.2f}, "
+            "facts": f"{record.candidate.sampling.steps} steps, {front.objectives[0].name} {quality:.2f}, "
             f"{latency:.3g} ms/image",
             "text": str(record.candidate.schedule),
             # our own drawing; its text is digits and role names

@@ -59,7 +59,7 @@ def _cells(front: Front, record: TrialRecord) -> list[str]:
     cells = [
         str(record.number),
         str(record.candidate.schedule) + (f"\n{record.baseline}" if record.baseline else ""),
-        str(record.candidate.sampler_steps),
+        str(record.candidate.sampling.steps),
         f"{quality.value:.2f}",
         f"{latency.value:.3g}{spread}",
         f"{ratio:.0%}",
@@ -81,7 +81,7 @@ def front_frame(front: Front) -> pd.DataFrame:
                 "on_front": record in front.points,
                 "baseline": row["baseline"],
                 "schedule": str(record.candidate.schedule),
-                "sampler_steps": record.candidate.sampler_steps,
+                "sampler_steps": record.candidate.sampling.steps,
                 **row["values"],
                 "latency_spread": record.measurements[front.objectives[-1].name].spread,
                 "macs": row["macs"],
@@ -111,7 +111,7 @@ def summary_lines(front: Front) -> list[str]:
     if (best := largest_gain(front)) is not None and best.speedup is not None:
         lines.append(
             f"Largest gain: trial {best.record.number}, {best.speedup:.2f}x faster than the dense base at its "
-            f"{best.record.candidate.sampler_steps} steps, {quality.name} {best.gain:+.3g} better than the dense "
+            f"{best.record.candidate.sampling.steps} steps, {quality.name} {best.gain:+.3g} better than the dense "
             "base at fewer steps and equal latency."
         )
     values = [front.values(record)[0] for record in front.points]

@@ -59,7 +59,7 @@ def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list
         _Ranking(by=objective, updates=end, values=final),
         _Ranking(by=PREDICTED_DISTANCE, updates=end, values=predicted_distances(records, quality=objective)),
     ]
-    steps = {record.number: record.candidate.sampler_steps for record in records}
+    steps = {record.number: record.candidate.sampling.steps for record in records}
     found = []
     for updates in sorted({rung.updates for record in records for rung in record.rungs}):
         qualities = {record.number: rung.quality for record in records if (rung := record.rung(updates)) is not None}

@@ -1,10 +1,12 @@
 """What a density schedule is, what it lowers to, and what that costs. Needs no torch."""
 
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.macs import TransformerShape, plan_macs, plan_params
 from flexsearch.schedule.plan import Operation, Plan, lower
 from flexsearch.schedule.roles import RoleCost, register_role
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.segments import Dense, Pooling, Sdtm, Segment, register_family
 from flexsearch.schedule.timetable import Timetable
 
@@ -16,6 +18,7 @@ __all__ = [
     "Plan",
     "Pooling",
     "RoleCost",
+    "Sampling",
     "Sdtm",
     "Segment",
     "Timetable",

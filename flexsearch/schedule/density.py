@@ -99,34 +99,3 @@ class DensitySchedule:
             if self.timetable.frames is not None:
                 text += f" {self.timetable.frames}f"
         return text
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """What a trial evaluates: a schedule plus the choices of sampling."""
-
-    schedule: DensitySchedule
-    sampler_steps: int
-
-    def __post_init__(self) -> None:
-        if isinstance(self.sampler_steps, bool) or not isinstance(self.sampler_steps, int):
-            raise UserError(f"must be a whole number, but got {self.sampler_steps!r}", field="sampler_steps")
-        if self.sampler_steps < 1:
-            raise UserError(f"must be at least 1, but got {self.sampler_steps}", field="sampler_steps", nearest=1)
-
-    @property
-    def digest(self) -> str:
-        """Identifies what the candidate does."""
-        return short_digest({"schedule": self.schedule.digest, "sampler_steps": self.sampler_steps})
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values; `from_dict` is the inverse."""
-        return {**self.schedule.to_dict(), "sampler_steps": self.sampler_steps}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Candidate":
-        """Builds a candidate from JSON values; raises `UserError` as `DensitySchedule.from_dict` does."""
-        return cls(schedule=DensitySchedule.from_dict(values), sampler_steps=values["sampler_steps"])
-
-    def __str__(self) -> str:
-        return f"{self.schedule} x{self.sampler_steps}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.hypervolume import expected_gain, reference_point
 from flexsearch.study.predicted_distance import DenseQuality, dense_baselines, rung_scores, scores
 from flexsearch.study.quality_model import QualityModel, features
@@ -66,10 +66,10 @@ class Acquisition:
         model = QualityModel(
             [self._features(candidate) for candidate, _ in known],
             qualities=[value for _, value in known],
-            dense=[dense.at(candidate.sampler_steps) for candidate, _ in known],
+            dense=[dense.at(candidate.sampling.steps) for candidate, _ in known],
         )
         mean, sd = model.predict(
-            [self._features(one) for one in asked], dense=[dense.at(one.sampler_steps) for one in asked]
+            [self._features(one) for one in asked], dense=[dense.at(one.sampling.steps) for one in asked]
         )
         latency = self._latencies(asked, trained)
         points = {record.number: (score[record.number], self._latency(record)) for record in complete}

@@ -29,7 +29,7 @@ class DenseQuality:
     """
 
     def __init__(self, dense: Sequence[TrialRecord], *, quality: str) -> None:
-        known = {record.candidate.sampler_steps: record.measurements[quality].value for record in dense}
+        known = {record.candidate.sampling.steps: record.measurements[quality].value for record in dense}
         steps = sorted(known)
         self._steps, self._qualities = np.log(steps), np.log([known[num] for num in steps])
 
@@ -85,7 +85,7 @@ def _predicted_distances(
         return {}
     at_its_steps = DenseQuality(dense, quality=quality)
     return {
-        record.number: at_its_steps.at(record.candidate.sampler_steps) * (1.0 + paired_distances[record.number])
+        record.number: at_its_steps.at(record.candidate.sampling.steps) * (1.0 + paired_distances[record.number])
         for record in records
         if record.number in paired_distances
     }

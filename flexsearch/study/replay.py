@@ -13,7 +13,7 @@ import pandas as pd
 
 from flexsearch.errors import UserError
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.local import run_locally
 from flexsearch.study.source import TrialSource
 from flexsearch.trial.contract import Progress, Report, Rung, TrialOrder, TrialResult

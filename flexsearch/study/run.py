@@ -8,7 +8,7 @@ from typing import Any
 
 from flexsearch import __version__
 from flexsearch.errors import UserError
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.macs import plan_macs
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.baselines import baselines_of
@@ -169,7 +169,7 @@ def _acquisition(plan: RunPlan) -> Acquisition | None:
     profile, space, shape = load_profile(plan.settings), plan.settings.search_space, plan.settings.shape
 
     def work(candidate: Candidate) -> float:
-        return plan_macs(space.plan(candidate.schedule), shape) * candidate.sampler_steps
+        return plan_macs(space.plan(candidate.schedule), shape) * candidate.sampling.steps
 
     def predict_ms(candidate: Candidate) -> float | None:
         return None if profile is None or not profile.covers(candidate) else profile.predict(candidate)

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, delete, func, insert, inspect, select, text, upda
 
 from flexsearch.measurement import Measurement
 from flexsearch.old_names import with_new_names
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.tables import CONFIRMATION, COST, CURVE, MEASUREMENT, RUN, RUNG, TABLES, TRIAL
 from flexsearch.trial.contract import Rung, TrialResult
 

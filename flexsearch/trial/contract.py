@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from flexsearch.measurement import Measurement
 from flexsearch.old_names import MEASUREMENTS
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 
 Phase = Literal["prepare", "latency", "fine-tune", "rung", "sample", "score"]
 State = Literal["complete", "pruned", "infeasible", "failed"]

@@ -36,7 +36,7 @@ class DeviceLock:
             fcntl.flock(self._room, fcntl.LOCK_UN)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """The whole device, for measuring time."""
         fcntl.flock(self._door, fcntl.LOCK_EX)
         try:

@@ -32,7 +32,7 @@ def draw(
         conditions=context.inputs.data.conditions,
         num_images=num,
         batch=context.settings.objectives.quality.batch,
-        sampler_steps=steps or order.candidate.sampler_steps,
+        sampler_steps=steps or order.candidate.sampling.steps,
         seed=order.seed,
         settings=context.settings.sampling,
     )

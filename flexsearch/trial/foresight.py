@@ -2,7 +2,9 @@
 
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.composed_latency import LatencyProfile
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.contract import TrialResult
 
 CLEARLY = 3.0
@@ -34,7 +36,7 @@ def predicted_infeasible(
     )
     dense = DensitySchedule.all_dense(profile.num_blocks)
     dense_ms = profile.predict(
-        Candidate(schedule=dense, sampler_steps=candidate.sampler_steps), reference_ms=reference_ms
+        Candidate(schedule=dense, sampling=Sampling(steps=candidate.sampling.steps)), reference_ms=reference_ms
     )
     return TrialResult(
         state="infeasible",

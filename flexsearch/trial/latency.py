@@ -79,9 +79,9 @@ def _predicted_infeasible(order: TrialOrder, context: TrialContext) -> TrialResu
 
 def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tuple[Measurement, dict[str, float]]:
     """Latency per image, and by how much it breaks each limit (at most 0 is within)."""
-    settings, steps = context.settings.objectives.latency, order.candidate.sampler_steps
+    settings, steps = context.settings.objectives.latency, order.candidate.sampling.steps
     path, hardware = _reference(context)
-    with context.device_lock.alone():
+    with context.device_lock.exclusive():
         known = _reference_ms(path)
         latency, measured_ms = measure_latency(
             _batch_of(model, steps, context),

@@ -104,7 +104,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
 
 def _macs(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Measurement:
     """MACs of one forward pass of one image, averaged over the sampler's steps."""
-    steps = order.candidate.sampler_steps
+    steps = order.candidate.sampling.steps
     times = sampler_times(context.inputs.base.scheduler, steps)
     return Measurement(
         name="macs",

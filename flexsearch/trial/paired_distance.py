@@ -24,7 +24,7 @@ MOST_IMAGES = 2000
 
 def is_reference(order: TrialOrder, context: TrialContext) -> bool:
     """Whether the order's samples are those that others drift from."""
-    return not order.fine_tune and order.candidate.sampler_steps == _most_steps(context)
+    return not order.fine_tune and order.candidate.sampling.steps == _most_steps(context)
 
 
 def ensure_reference(order: TrialOrder, context: TrialContext, report: Report) -> None:

@@ -17,8 +17,10 @@ from flexsearch.objectives.composed_latency import HeldOut, LatencyProfile, Oper
 from flexsearch.objectives.generation import generation
 from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, cpu_threads
 from flexsearch.objectives.operation_times import Generation, RelativeTimes, designed_generations, relative_times, solve
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.roles import Role
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.device import trial_device
 from flexsearch.trial.profile import SparseGrid, hardware_of, sparse_grids
@@ -56,12 +58,12 @@ class Stopwatch:
 
     def generation(self, candidate: Candidate) -> Generation:
         """What a candidate runs."""
-        return Generation(plan=self.space.plan(candidate.schedule), sampler_steps=candidate.sampler_steps)
+        return Generation(plan=self.space.plan(candidate.schedule), sampler_steps=candidate.sampling.steps)
 
     def times(self, generations: Sequence[Generation], *, what: str) -> RelativeTimes:
         """One time per generation, over that of the dense base."""
         dense = DensitySchedule.all_dense(self.space.num_blocks)
-        reference = self.generation(Candidate(schedule=dense, sampler_steps=REFERENCE_STEPS))
+        reference = self.generation(Candidate(schedule=dense, sampling=Sampling(steps=REFERENCE_STEPS)))
         with cpu_threads(self._settings.objectives.latency.threads):
             return relative_times(
                 [self._workload(one) for one in generations],
@@ -104,7 +106,7 @@ def make_profile(
     """
     stopwatch = Stopwatch(settings, rounds=rounds, report=report)
     held_out, fitted = _drawn(stopwatch.space, num_held_out, NUM_FITTED)
-    profile = _fitted(stopwatch, settings, fitted=fitted, steps={one.sampler_steps for one in others}, others=others)
+    profile = _fitted(stopwatch, settings, fitted=fitted, steps={one.sampling.steps for one in others}, others=others)
     return _tested(profile, stopwatch, held_out, batch=settings.objectives.latency.batch)
 
 

@@ -47,7 +47,7 @@ def test_a_trial_reports_beside_its_objective(tiny_config: Config, tmp_path: Pat
         "fid_fashion_cnn",
         "precision",
         "recall",
-        "drift",
+        "paired_distance",
     ]
     assert config.objectives.names == ("kid_fashion_cnn", "latency_ms")
     kid = result.measurements["kid_fashion_cnn"]

@@ -15,8 +15,10 @@ from flexsearch.objectives.fid_infinity import BLOCKS, block_name
 from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.report.dashboard import optuna_study_of
 from flexsearch.report.run import Run
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.presets import paper_schedule
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.segments import Dense, Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
 from flexsearch.trial.contract import TrialResult
@@ -53,7 +55,7 @@ def searched(index: int) -> Candidate:
             segments=(Pooling(depth=pooling), Sdtm(sparse=10 - pooling - dense, dense=0), Dense(depth=dense)),
             timetable=Timetable(edges=equal_edges(2), grids=(5, 2 + index // 8 % 3)),
         ),
-        sampler_steps=5,
+        sampling=Sampling(steps=5),
     )
 
 
@@ -85,9 +87,16 @@ class FakeRun:
         run = open_run(self.folder)
         optuna_study = optuna_study_of(run) if self.has_study else None
         dense = DensitySchedule.all_dense(12)
-        paper = Candidate(schedule=paper_schedule(num_blocks=12, grid=run.settings.shape.grid), sampler_steps=10)
+        paper = Candidate(
+            schedule=paper_schedule(num_blocks=12, grid=run.settings.shape.grid), sampling=Sampling(steps=10)
+        )
         rows: list[tuple[str | None, Candidate, float, float]] = [
-            ("dense" if steps == 10 else f"dense, {steps} steps", Candidate(schedule=dense, sampler_steps=steps), q, ms)
+            (
+                "dense" if steps == 10 else f"dense, {steps} steps",
+                Candidate(schedule=dense, sampling=Sampling(steps=steps)),
+                q,
+                ms,
+            )
             for q, ms, steps in DENSE
         ]
         rows.append(("FlexDiT paper", paper, 13.0, 14.0))

@@ -25,7 +25,7 @@ OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 def formula(order: TrialOrder, report: Report = lambda _: True) -> TrialResult:
     """More dense blocks and steps are better and slower."""
     report(Progress(phase="fine-tune", done=1, total=2))
-    roles, steps = order.candidate.schedule.roles, order.candidate.sampler_steps
+    roles, steps = order.candidate.schedule.roles, order.candidate.sampling.steps
     dense = sum(role in ("dense", "recover") for role in roles)
     quality = 40 / (1 + dense) + 30 / steps + 0.01 * order.seed
     latency = steps * (1 + dense)
@@ -73,7 +73,7 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
     def open_(**changes: Any) -> Search:
         run_dir = changes.pop("run_dir", tmp_path)
         searched = changes.pop("space", space)
-        keep, acquisition = changes.pop("keep", 1.0), changes.pop("screen", None)
+        keep, acquisition = changes.pop("keep", 1.0), changes.pop("acquisition", None)
         settings = SearchSettings(**{"trials": 12, "startup": 4, "seed": 0, **changes})
         url = storage_url(run_dir, None)
         store = Store(connect(url), study="test", seed=settings.seed)

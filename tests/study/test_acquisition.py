@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.study.acquisition import LEAST_TRIALS, Acquisition
@@ -28,7 +28,7 @@ OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 def work_of(candidate: Candidate) -> float:
     """As the latency in the formula that stands for trials, and never zero."""
     roles = candidate.schedule.roles
-    return float(candidate.sampler_steps * (1 + sum(role in ("dense", "recover") for role in roles)))
+    return float(candidate.sampling.steps * (1 + sum(role in ("dense", "recover") for role in roles)))
 
 
 def acquisition(**changes: Any) -> Acquisition:
@@ -48,7 +48,7 @@ def values(records: Any) -> np.ndarray:
 @pytest.fixture
 def half_done(open_search: Open, run_trial: Run) -> Any:
     """A search with some trials, the same for all."""
-    search = open_search(trials=14, sampler="random")
+    search = open_search(trials=14, algorithm="random")
     run_locally(search, run_trial)
     return search
 
@@ -81,17 +81,17 @@ def test_what_is_surely_dominated_gains_nothing_and_the_area_is_that_of_its_rect
 
 
 def test_the_model_knows_what_it_saw_and_doubts_what_is_far(space: SearchSpace) -> None:
-    candidates = [candidate for candidate in space.candidates(up_to=200) if candidate.sampler_steps > 1]
+    candidates = [candidate for candidate in space.candidates(up_to=200) if candidate.sampling.steps > 1]
     seen, others = candidates[::3], candidates[1::3]
     table = [features(one, work=work_of(one)) for one in seen]
-    dense = [30.0 / one.sampler_steps for one in seen]
+    dense = [30.0 / one.sampling.steps for one in seen]
     ratio = [1 + 1 / (1 + one.schedule.roles.count("dense")) for one in seen]
     model = QualityModel(table, qualities=[d * r for d, r in zip(dense, ratio, strict=True)], dense=dense)
     mean, sd = model.predict(table, dense=dense)
     assert np.exp(mean) == pytest.approx([d * r for d, r in zip(dense, ratio, strict=True)], rel=0.05)
     asked = [features(one, work=work_of(one)) for one in others]
-    mean, _ = model.predict(asked, dense=[30.0 / one.sampler_steps for one in others])
-    truth = [30 / one.sampler_steps * (1 + 1 / (1 + one.schedule.roles.count("dense"))) for one in others]
+    mean, _ = model.predict(asked, dense=[30.0 / one.sampling.steps for one in others])
+    truth = [30 / one.sampling.steps * (1 + 1 / (1 + one.schedule.roles.count("dense"))) for one in others]
     assert np.median(np.abs(np.exp(mean) / truth - 1)) < 0.03
     far = tuple(10 * (one + 1) for one in table[0])
     _, doubts = model.predict([table[0], far], dense=[1.0, 1.0])
@@ -229,7 +229,10 @@ def with_paired_distances(
     found = []
     for record in records:
         value = 0.0 if record.baseline and record.candidate.schedule.is_dense else paired_distance(record.candidate)
-        measured = {**record.measurements, "drift": Measurement(name="drift", value=value, unit="1")}
+        measured = {
+            **record.measurements,
+            "paired_distance": Measurement(name="paired_distance", value=value, unit="1"),
+        }
         found.append(replace(record, measurements=measured) if record.state == "complete" else record)
     return found
 
@@ -237,14 +240,14 @@ def with_paired_distances(
 def test_outlooks_decide_where_every_trial_has_one(half_done: Any) -> None:
     """What drifts least among candidates that cost the same is taken, whatever its quality so far."""
     records, unseen = half_done.store.trials(), half_done._space.candidates(up_to=400)
-    same = [one for one in unseen if one.sampler_steps == 4]
+    same = [one for one in unseen if one.sampling.steps == 4]
 
     def share_pooled(candidate: Candidate) -> float:
         roles = candidate.schedule.roles
         return roles.count("pool") / len(roles)
 
     def chosen(paired_distance: Callable[[Candidate], float]) -> Candidate:
-        alike = acquisition(work=lambda one: float(one.sampler_steps))
+        alike = acquisition(work=lambda one: float(one.sampling.steps))
         return same[alike.best(same, with_paired_distances(records, paired_distance))]
 
     assert len({share_pooled(one) for one in same}) > 1

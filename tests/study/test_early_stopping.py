@@ -62,7 +62,7 @@ def test_rungs_rise(rungs: tuple[float, ...]) -> None:
 
 
 def test_stopped_trials_are_pruned_and_never_on_a_front(open_search: Open, staged: Run) -> None:
-    search = open_search(trials=16, keep=0.34, sampler="random")
+    search = open_search(trials=16, keep=0.34, algorithm="random")
     assert run_locally(search, staged) == "16 trials are finished"
     records = search.store.trials()
     pruned = [record for record in records if record.state == "pruned"]
@@ -84,7 +84,7 @@ def test_stopped_trials_are_pruned_and_never_on_a_front(open_search: Open, stage
 
 
 def test_a_stopped_trial_was_behind_all_that_went_on(open_search: Open, staged: Run) -> None:
-    search = open_search(trials=16, keep=0.5, sampler="random")
+    search = open_search(trials=16, keep=0.5, algorithm="random")
     run_locally(search, staged)
     for record in search.store.trials():
         if record.state != "pruned":
@@ -121,7 +121,7 @@ def test_where_drift_is_measured_trials_are_stopped_by_outlook(open_search: Open
 
         return measured(staged(order, forward))
 
-    search = open_search(trials=16, keep=0.34, sampler="random")
+    search = open_search(trials=16, keep=0.34, algorithm="random")
     run_locally(search, drifting)
     records = search.store.trials()
     pruned = [record for record in records if record.state == "pruned"]
@@ -146,7 +146,7 @@ def test_rungs_are_rebuilt_on_resume(open_search: Open, staged: Run, tmp_path: A
         return [(record.number, record.digest, record.state, record.rungs) for record in search.store.trials()]
 
     (tmp_path / "whole").mkdir()
-    whole = open_search(run_dir=tmp_path / "whole", trials=14, keep=0.34, sampler="random")
+    whole = open_search(run_dir=tmp_path / "whole", trials=14, keep=0.34, algorithm="random")
     run_locally(whole, staged)
 
     class Killed(BaseException):
@@ -163,17 +163,17 @@ def test_rungs_are_rebuilt_on_resume(open_search: Open, staged: Run, tmp_path: A
     (tmp_path / "killed").mkdir()
     numbers: list[int] = []
     try:
-        run_locally(open_search(run_dir=tmp_path / "killed", trials=14, keep=0.34, sampler="random"), dies)
+        run_locally(open_search(run_dir=tmp_path / "killed", trials=14, keep=0.34, algorithm="random"), dies)
     except Killed:
         numbers.append(killed_at)
-    resumed = open_search(run_dir=tmp_path / "killed", trials=14, keep=0.34, sampler="random")
+    resumed = open_search(run_dir=tmp_path / "killed", trials=14, keep=0.34, algorithm="random")
     run_locally(resumed, staged)
     assert table(resumed) == table(whole)
     assert numbers == [killed_at] or len(whole.store.trials()[killed_at].rungs) < 2
 
 
 def test_baselines_are_compared_but_never_stopped(open_search: Open, staged: Run) -> None:
-    search = open_search(trials=8, keep=0.05, sampler="random")
+    search = open_search(trials=8, keep=0.05, algorithm="random")
     run_locally(search, staged)
     baselines = [record for record in search.store.trials() if record.baseline is not None]
     assert [record.state for record in baselines] == ["complete"] * len(baselines)

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.segments import Dense, Pooling
 from flexsearch.study.predicted_distance import (
     DenseQuality,
@@ -25,10 +27,10 @@ def record(
     schedule = (
         DensitySchedule.all_dense(4) if is_dense else DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
     )
-    found = {"fid": quality} if paired_distance is None else {"fid": quality, "drift": paired_distance}
+    found = {"fid": quality} if paired_distance is None else {"fid": quality, "paired_distance": paired_distance}
     return TrialRecord(
         number=number,
-        candidate=Candidate(schedule=schedule, sampler_steps=steps),
+        candidate=Candidate(schedule=schedule, sampling=Sampling(steps=steps)),
         baseline="dense" if is_dense else None,
         state="complete",
         reason=None,

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from flexsearch.errors import UserError
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.presets import dit_shape
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.baselines import baselines_of
@@ -34,8 +34,8 @@ def table(space: SearchSpace) -> pd.DataFrame:
             "seed": seed,
             "updates": updates,
             "macs": 1000.0,
-            "latency_ms": float(candidate.sampler_steps * candidate.schedule.roles.count("dense")),
-            "fid_fashion_cnn": 30.0 / candidate.sampler_steps + 5 * seed - updates / 4,
+            "latency_ms": float(candidate.sampling.steps * candidate.schedule.roles.count("dense")),
+            "fid_fashion_cnn": 30.0 / candidate.sampling.steps + 5 * seed - updates / 4,
             "seconds_training": updates / 2,
             "seconds_judging": 3.0,
         }
@@ -55,8 +55,8 @@ def test_a_trial_is_its_rows(table: pd.DataFrame, order: TrialOrder) -> None:
     replay = Replay(table, objectives=OBJECTIVES, updates=8, rungs=(0,), seed=1)
     result = replay(order, lambda _: True)
     assert result.state == "complete"
-    assert result.measurements["fid_fashion_cnn"].value == 30 / order.candidate.sampler_steps + 5 - 2
-    assert result.rungs == (Rung(updates=0, quality=30 / order.candidate.sampler_steps + 5),)
+    assert result.measurements["fid_fashion_cnn"].value == 30 / order.candidate.sampling.steps + 5 - 2
+    assert result.rungs == (Rung(updates=0, quality=30 / order.candidate.sampling.steps + 5),)
     assert result.seconds == {"fine-tune": 4.0, "judge": 6.0}, "judged twice, at the rung and at the end"
     seen: list[Progress] = []
     stopped = replay(order, lambda progress: bool(seen.append(progress)))

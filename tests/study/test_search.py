@@ -233,7 +233,7 @@ def test_watchers_see_every_trial_begin_and_end(open_search: Open, run_trial: Ru
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "random", "qmc"])
 def test_every_sampler(open_search: Open, run_trial: Run, sampler: str) -> None:
-    search = open_search(sampler=sampler, trials=14)
+    search = open_search(algorithm=sampler, trials=14)
     run_locally(search, run_trial)
     assert search.num_finished == 14
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from flexsearch.trial.device_lock import DeviceTurn
 turn = DeviceTurn(Path(sys.argv[1]))
 mode, hold, log = sys.argv[2], float(sys.argv[3]), Path(sys.argv[4])
-with (turn.alone() if mode == "alone" else turn.shared()):
+with (turn.exclusive() if mode == "alone" else turn.shared()):
     with log.open("a") as lines:
         lines.write(f"{mode} begins {time.time()}\\n")
     time.sleep(hold)
@@ -73,7 +73,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     wait_for(log, "alone begins")
     holder.kill()
     holder.wait()
-    with DeviceLock(tmp_path / "turn").alone():
+    with DeviceLock(tmp_path / "turn").exclusive():
         pass
     with DeviceLock(tmp_path / "turn").shared(), DeviceLock(tmp_path / "turn").shared():
         pass

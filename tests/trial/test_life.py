@@ -16,8 +16,10 @@ from flexsearch.config import RunConfig, parse_config
 from flexsearch.data.images import to_uint8
 from flexsearch.diffusion.sampling import generate
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import plan_macs
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 from flexsearch.trial.life import run_trial
@@ -57,7 +59,7 @@ def test_a_trial_measures_everything_and_leaves_its_files(start: Callable[..., T
     order, seen = start(), []
     result = run_trial(order, lambda progress: seen.append(progress) is None)
     assert result.state == "complete"
-    assert set(result.measurements) == {"macs", "latency_ms", "fid_fashion_cnn", "drift"}
+    assert set(result.measurements) == {"macs", "latency_ms", "fid_fashion_cnn", "paired_distance"}
     assert result.measurements["latency_ms"].value > 0
     assert result.measurements["fid_fashion_cnn"].value > 1
     assert result.constraints["latency_limit_ms"] < 0
@@ -90,7 +92,7 @@ def test_the_kept_model_draws_the_images_that_were_scored(start: Callable[..., T
         conditions=context.inputs.data.conditions,
         num_images=10,
         batch=10,
-        sampler_steps=order.candidate.sampler_steps,
+        sampler_steps=order.candidate.sampling.steps,
         seed=0,
         settings=context.settings.sampling,
     )
@@ -104,7 +106,7 @@ def test_macs_are_those_of_the_samplers_steps(start: Callable[..., TrialOrder]) 
     context = trial_context(order.run_dir)
     model = context.inputs.base.model.clone()
     model.set_schedule(order.candidate.schedule)
-    assert order.candidate.sampler_steps == 1  # one step, at pure noise
+    assert order.candidate.sampling.steps == 1  # one step, at pure noise
     expected = plan_macs(model.plan(), model.shape, [1.0])
     assert run_trial(order, nothing).measurements["macs"].value == expected
 
@@ -126,7 +128,7 @@ def test_a_schedule_over_the_limit_is_not_trained(start: Callable[..., TrialOrde
 
 def test_the_dense_baseline_is_the_base_as_it_is(start: Callable[..., TrialOrder]) -> None:
     order = start()
-    dense = Candidate(schedule=DensitySchedule.all_dense(8), sampler_steps=2)
+    dense = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=2))
     order = replace(order, candidate=dense, baseline="dense", fine_tune=False)
     assert run_trial(order, nothing).curve == ()
     kept = load_file(order.trial_dir / "model" / "diffusion_pytorch_model.safetensors")

@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from flexsearch.config import parse_config
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial import paired_distance as drifting
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder
@@ -44,7 +46,7 @@ def start(tmp_path: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch) 
 
 
 def dense(order: TrialOrder, *, steps: int, number: int) -> TrialOrder:
-    candidate = Candidate(schedule=DensitySchedule.all_dense(8), sampler_steps=steps)
+    candidate = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=steps))
     return replace(order, number=number, candidate=candidate, baseline=f"dense, {steps} steps", fine_tune=False)
 
 
@@ -73,33 +75,35 @@ def test_only_as_many_rows_are_compared_as_the_reference_has() -> None:
 def test_the_dense_base_leaves_the_reference_and_trials_are_compared_with_it(start: Start) -> None:
     order = start(space={"sampler_steps": {"choice": [1, 2]}})
     most = run_trial(dense(order, steps=2, number=0), nothing)
-    assert most.measurements["drift"].value == 0.0
+    assert most.measurements["paired_distance"].value == 0.0
     written = reference(order).stat().st_mtime_ns
     fewer = run_trial(dense(order, steps=1, number=1), nothing)
     ours = run_trial(order, nothing)
-    assert 0 < fewer.measurements["drift"].value < 1
-    assert 0 < ours.measurements["drift"].value < 1
-    assert ours.measurements["drift"].protocol["from"] == ("the dense base's samples at 2 steps from the same noise")
+    assert 0 < fewer.measurements["paired_distance"].value < 1
+    assert 0 < ours.measurements["paired_distance"].value < 1
+    assert ours.measurements["paired_distance"].protocol["from"] == (
+        "the dense base's samples at 2 steps from the same noise"
+    )
     assert reference(order).stat().st_mtime_ns == written
 
 
 def test_without_a_dense_baseline_the_first_trial_draws_it(start: Start) -> None:
     order = start(space={"sampler_steps": {"choice": [1, 2]}})
-    before = run_trial(order, nothing).measurements["drift"]
+    before = run_trial(order, nothing).measurements["paired_distance"]
     drawn = load_file(reference(order))["features"]
     run_trial(dense(order, steps=2, number=0), nothing)
     assert torch.equal(load_file(reference(order))["features"], drawn), "the same noise, the same samples"
-    assert run_trial(replace(order, number=4), nothing).measurements["drift"] == before
+    assert run_trial(replace(order, number=4), nothing).measurements["paired_distance"] == before
 
 
 def test_few_images_are_enough(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drifting, "MOST_IMAGES", 4)
     order = start()
-    found = run_trial(order, nothing).measurements["drift"]
+    found = run_trial(order, nothing).measurements["paired_distance"]
     assert found.protocol["images"] == len(load_file(reference(order))["features"]) == 4
 
 
 def test_it_can_be_left_out(start: Start) -> None:
     order = start(objectives={"quality": {"paired_distance": False}})
-    assert "drift" not in run_trial(order, nothing).measurements
+    assert "paired_distance" not in run_trial(order, nothing).measurements
     assert not list(trial_context(order.run_dir).shared.folder.glob("dense_features-*"))

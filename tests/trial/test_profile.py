@@ -12,8 +12,10 @@ import torch
 from flexsearch.config import parse_config
 from flexsearch.errors import UserError
 from flexsearch.objectives.composed_latency import LatencyProfile
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import plan_macs
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.budget import check_budget, fastest_candidates
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder
@@ -68,7 +70,7 @@ def made(settings: TrialSettings, *, others: tuple[Candidate, ...] = (), num_hel
 
 def test_a_profile_covers_its_space_and_what_else_is_asked(settings: Callable[..., TrialSettings]) -> None:
     tiny = settings()
-    dense = Candidate(schedule=DensitySchedule.all_dense(8), sampler_steps=4)
+    dense = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=4))
     found = made(tiny, others=(dense,))
     for candidate in [dense, *tiny.search_space.candidates(up_to=100)]:
         assert found.covers(candidate)
@@ -195,7 +197,7 @@ def test_the_fastest_candidates_have_the_fewest_macs_and_different_schedules(
     found = fastest_candidates(space, shape, num=3)
     assert len({one.schedule.digest for one in found}) == 3
     cost = {one.schedule.digest: plan_macs(space.plan(one.schedule), shape) for one in space.candidates(up_to=1000)}
-    assert [one.sampler_steps for one in found] == [1, 1, 1]
+    assert [one.sampling.steps for one in found] == [1, 1, 1]
     assert [cost[one.schedule.digest] for one in found] == sorted(cost.values())[:3]
 
 

@@ -1,0 +1,34 @@
+"""What a trial evaluates: a density schedule plus its sampling."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flexsearch.measurement import short_digest
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A schedule and how it samples."""
+
+    schedule: DensitySchedule
+    sampling: Sampling
+
+    @property
+    def digest(self) -> str:
+        """Identify what the candidate does."""
+        return short_digest({"schedule": self.schedule.digest, **self.sampling.to_dict()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give JSON values; `from_dict` is the inverse."""
+        return {**self.schedule.to_dict(), **self.sampling.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Candidate":
+        """Build a candidate from JSON values; raises `UserError` as `DensitySchedule.from_dict` does."""
+        return cls(schedule=DensitySchedule.from_dict(values), sampling=Sampling.from_dict(values))
+
+    def __str__(self) -> str:
+        return f"{self.schedule} {self.sampling}"
