@@ -10,8 +10,8 @@ from flexsearch.trial.device_lock import DeviceLock
 WORKER = """
 import sys, time
 from pathlib import Path
-from flexsearch.trial.device_lock import DeviceTurn
-turn = DeviceTurn(Path(sys.argv[1]))
+from flexsearch.trial.device_lock import DeviceLock
+turn = DeviceLock(Path(sys.argv[1]))
 mode, hold, log = sys.argv[2], float(sys.argv[3]), Path(sys.argv[4])
 with (turn.exclusive() if mode == "alone" else turn.shared()):
     with log.open("a") as lines:
