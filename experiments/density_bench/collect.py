@@ -1,15 +1,16 @@
-"""Collects what `evaluate.py` and `latencies.py` left into `table.parquet`: the benchmark itself.
+"""Collects what `evaluate.py` left into `table.parquet`: the benchmark itself.
 
     uv run python experiments/density_bench/collect.py
 
-Rows that are in the table already stay, so that it can grow on several machines. One row per candidate (schedule and
-sampler steps), start, seed and own updates. Columns, beside those that name the row:
+Rows that are in the table already stay, so that it can grow on several machines. Latencies do not depend on weights:
+they are taken from `--latencies`, a table in which one machine timed all candidates. One row per candidate (schedule
+and sampler steps), start, seed and own updates. Columns, beside those that name the row:
 
 | column | what |
 |---|---|
 | `digest` | of the candidate; `schedule_digest` of the schedule alone |
 | `baseline` | "dense", "FlexDiT paper", or none |
-| `start` | of the fine-tune: "warm" (the quickstart's warm start), "plain" (the dense base), or one of `starts.py` |
+| `start` | of the fine-tune: "warm", the quickstart's warm start; others are no longer evaluated |
 | `seconds_start` | core seconds of that start, once for all schedules |
 | `fid_fashion_cnn` | Frechet distance of `images` samples to the 60,000 training images |
 | `fid_100`, `fid_200`, `fid_first_half`, `fid_second_half` | the same of some of them |
@@ -34,7 +35,6 @@ import pandas as pd
 import torch
 from evaluate import LENGTHS, baselines, open_bench
 from shipped import TABLE
-from starts import RECEIPT, STARTS
 from trajectory import FIXED_BATCHES, Bench
 
 from flexsearch.diffusion.sampling import sampler_times
@@ -53,29 +53,19 @@ DISTANCES = (
     "feature_distance",
     "pixel_distance",
 )
-Latencies = dict[tuple[str, int], dict[str, Any]]
 
 
-def seconds_of(start: str, folder: Path) -> float:
-    """What a warm start cost, by its receipt."""
-    receipt = folder / RECEIPT
-    if start in STARTS:
-        return float(json.loads(receipt.read_text())["seconds"])
-    return {"warm": WARM_START_SECONDS, "plain": 0.0}[start]
-
-
-def rows(bench: Bench, folder: Path, *, start: str, latencies: Latencies) -> Iterator[dict[str, Any]]:
-    """The rows of every trajectory in `folder`."""
+def rows(bench: Bench) -> Iterator[dict[str, Any]]:
+    """The rows of every trajectory, without their latencies."""
     dense, paper = baselines(bench.config)
     names = {dense.digest: "dense", paper.digest: "FlexDiT paper"}
     space, scheduler = bench.config.search_space, bench.inputs.base.scheduler
-    for path in sorted(folder.glob("*-*/schedule.json")):
+    for path in sorted(bench.folder.glob("*-*/schedule.json")):
         schedule = DensitySchedule.from_dict(json.loads(path.read_text()))
         for file in sorted(path.parent.glob("[0-9]*.json"), key=lambda file: int(file.stem)):
             found = json.loads(file.read_text())
             for steps, quality in found["samples"].items():
                 candidate = Candidate(schedule=schedule, sampler_steps=int(steps))
-                latency = latencies.get((schedule.digest, int(steps)), {"value": None, "spread": None})
                 times = sampler_times(scheduler, int(steps))
                 yield {
                     "digest": candidate.digest,
@@ -83,7 +73,7 @@ def rows(bench: Bench, folder: Path, *, start: str, latencies: Latencies) -> Ite
                     "schedule": str(schedule),
                     "candidate": json.dumps(candidate.to_dict()),
                     "baseline": names.get(schedule.digest),
-                    "start": start,
+                    "start": "warm",
                     "seed": found["seed"],
                     "updates": found["update"],
                     "sampler_steps": int(steps),
@@ -91,10 +81,8 @@ def rows(bench: Bench, folder: Path, *, start: str, latencies: Latencies) -> Ite
                     "fid_fashion_cnn": quality["fid"],
                     **{name: quality.get(name) for name in DISTANCES},
                     **{name: found[name] for name in LOSSES},
-                    "latency_ms": latency["value"],
-                    "latency_spread": latency["spread"],
                     "macs": plan_macs(space.plan(schedule), bench.config.shape, times),
-                    "seconds_start": seconds_of(start, folder),
+                    "seconds_start": WARM_START_SECONDS,
                     "seconds_training": found["training_seconds"],
                     "seconds_judging": quality["seconds"],
                     "seconds_loss": found["loss_seconds"],
@@ -120,28 +108,15 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/density_bench"))
     parser.add_argument("--out", type=Path, default=TABLE)
+    parser.add_argument("--latencies", type=Path, default=TABLE)
     arguments = parser.parse_args()
-    bench = open_bench(arguments.runs, warm=True, most_updates=max(LENGTHS))
-    timed = arguments.runs / "latency.json"
-    latencies = json.loads(timed.read_text()) if timed.exists() else []
-    by_candidate = {(row["schedule"], row["sampler_steps"]): row for row in latencies}
-    table = pd.DataFrame(
-        row
-        for start in ("warm", "plain", *STARTS)
-        for row in rows(bench, arguments.runs / start, start=start, latencies=by_candidate)
-    )
-    latency_protocol = latencies[0]["protocol"] if latencies else None
+    bench = open_bench(arguments.runs, most_updates=max(LENGTHS))
+    timed = pd.read_parquet(arguments.latencies)
+    latencies = timed[["digest", "latency_ms", "latency_spread"]].drop_duplicates("digest")
+    table = pd.DataFrame(rows(bench)).merge(latencies, on="digest", how="left")
     if arguments.out.exists():
-        before = pd.read_parquet(arguments.out)
-        latency_protocol = latency_protocol or before.attrs["protocol"]["latency"]
-        if latencies:  # of one machine, all or none
-            before = before.drop(columns=["latency_ms", "latency_spread"]).merge(
-                table[["digest", "latency_ms", "latency_spread"]].drop_duplicates(), on="digest", how="left"
-            )
-        else:
-            known = before[["digest", "latency_ms", "latency_spread"]].dropna().drop_duplicates("digest")
-            table = table.drop(columns=["latency_ms", "latency_spread"]).merge(known, on="digest", how="left")
-        table = pd.concat([before, table]).drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
+        table = pd.concat([pd.read_parquet(arguments.out), table]).drop_duplicates(KEY, keep="last")
+    table = table.sort_values(KEY, ignore_index=True)
     table["drift"] = (table["feature_distance"] / unrelated(bench)) ** 0.5
     config = bench.config
     table.attrs["protocol"] = {
@@ -151,7 +126,7 @@ if __name__ == "__main__":
         "guidance": config.sampling.guidance,
         "extractor": config.objectives.fid.extractor,
         "fixed_batches": FIXED_BATCHES,
-        "latency": latency_protocol,
+        "latency": timed.attrs["protocol"]["latency"],
         "torch": torch.__version__,
         "core_hours": round(core_hours(table), 2),
     }
