@@ -3,8 +3,8 @@
     uv run python experiments/density_bench/collect.py
 
 Rows that are in the table already stay, so that it can grow on several machines. Latencies do not depend on weights:
-they are taken from `--latencies`, a table in which one machine timed all candidates. One row per candidate (schedule
-and sampler steps), start, seed and own updates. Columns, beside those that name the row:
+new rows take those of their candidate, all timed on one machine, from the table. One row per candidate (schedule and
+sampler steps), start, seed and own updates. Columns, beside those that name the row:
 
 | column | what |
 |---|---|
@@ -108,15 +108,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/density_bench"))
     parser.add_argument("--out", type=Path, default=TABLE)
-    parser.add_argument("--latencies", type=Path, default=TABLE)
     arguments = parser.parse_args()
     bench = open_bench(arguments.runs, most_updates=max(LENGTHS))
-    timed = pd.read_parquet(arguments.latencies)
-    latencies = timed[["digest", "latency_ms", "latency_spread"]].drop_duplicates("digest")
+    before = pd.read_parquet(arguments.out)
+    latencies = before[["digest", "latency_ms", "latency_spread"]].drop_duplicates("digest")
     table = pd.DataFrame(rows(bench)).merge(latencies, on="digest", how="left")
-    if arguments.out.exists():
-        table = pd.concat([pd.read_parquet(arguments.out), table]).drop_duplicates(KEY, keep="last")
-    table = table.sort_values(KEY, ignore_index=True)
+    latency_protocol = before.attrs["protocol"]["latency"]
+    table = pd.concat([before, table]).drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
     table["drift"] = (table["feature_distance"] / unrelated(bench)) ** 0.5
     config = bench.config
     table.attrs["protocol"] = {
@@ -126,7 +124,7 @@ if __name__ == "__main__":
         "guidance": config.sampling.guidance,
         "extractor": config.objectives.fid.extractor,
         "fixed_batches": FIXED_BATCHES,
-        "latency": timed.attrs["protocol"]["latency"],
+        "latency": latency_protocol,
         "torch": torch.__version__,
         "core_hours": round(core_hours(table), 2),
     }
