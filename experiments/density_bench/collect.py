@@ -34,11 +34,13 @@ from typing import Any
 import pandas as pd
 import torch
 from evaluate import LENGTHS, baselines, open_bench
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
 from shipped import TABLE
 from trajectory import FIXED_BATCHES, Bench
 
 from flexsearch.diffusion.sampling import sampler_times
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import plan_macs
 
 WARM_START_SECONDS = 2533.0  # of one core, from the receipt of the quickstart's warm start
@@ -55,17 +57,17 @@ DISTANCES = (
 )
 
 
-def rows(bench: Bench) -> Iterator[dict[str, Any]]:
+def rows(context: Bench) -> Iterator[dict[str, Any]]:
     """The rows of every trajectory, without their latencies."""
-    dense, paper = baselines(bench.config)
+    dense, paper = baselines(context.config)
     names = {dense.digest: "dense", paper.digest: "FlexDiT paper"}
-    space, scheduler = bench.config.search_space, bench.inputs.base.scheduler
-    for path in sorted(bench.folder.glob("*-*/schedule.json")):
+    space, scheduler = context.config.search_space, context.inputs.base.scheduler
+    for path in sorted(context.folder.glob("*-*/schedule.json")):
         schedule = DensitySchedule.from_dict(json.loads(path.read_text()))
         for file in sorted(path.parent.glob("[0-9]*.json"), key=lambda file: int(file.stem)):
             found = json.loads(file.read_text())
             for steps, quality in found["samples"].items():
-                candidate = Candidate(schedule=schedule, sampler_steps=int(steps))
+                candidate = Candidate(schedule=schedule, sampling=Sampling(steps=int(steps)))
                 times = sampler_times(scheduler, int(steps))
                 yield {
                     "digest": candidate.digest,
@@ -77,11 +79,11 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
                     "seed": found["seed"],
                     "updates": found["update"],
                     "sampler_steps": int(steps),
-                    "images": quality.get("images", bench.config.objectives.fid.images),
+                    "images": quality.get("images", context.config.objectives.quality.images),
                     "fid_fashion_cnn": quality["fid"],
                     **{name: quality.get(name) for name in DISTANCES},
                     **{name: found[name] for name in LOSSES},
-                    "macs": plan_macs(space.plan(schedule), bench.config.shape, times),
+                    "macs": plan_macs(space.plan(schedule), context.config.shape, times),
                     "seconds_start": WARM_START_SECONDS,
                     "seconds_training": found["training_seconds"],
                     "seconds_judging": quality["seconds"],
@@ -89,9 +91,9 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
                 }
 
 
-def unrelated(bench: Bench) -> float:
+def unrelated(context: Bench) -> float:
     """Mean squared distance of features, per feature, between unrelated samples of the dense base."""
-    dense = bench.features(bench.dense_samples(0, bench.config.objectives.fid.images))
+    dense = context.features(context.dense_samples(0, context.config.objectives.quality.images))
     return float(2.0 * dense.double().var(dim=0).mean())
 
 
@@ -109,20 +111,20 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, default=Path("runs/density_bench"))
     parser.add_argument("--out", type=Path, default=TABLE)
     arguments = parser.parse_args()
-    bench = open_bench(arguments.runs, most_updates=max(LENGTHS))
+    context = open_bench(arguments.runs, most_updates=max(LENGTHS))
     before = pd.read_parquet(arguments.out)
     latencies = before[["digest", "latency_ms", "latency_spread"]].drop_duplicates("digest")
-    table = pd.DataFrame(rows(bench)).merge(latencies, on="digest", how="left")
+    table = pd.DataFrame(rows(context)).merge(latencies, on="digest", how="left")
     latency_protocol = before.attrs["protocol"]["latency"]
     table = pd.concat([before, table]).drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
-    table["drift"] = (table["feature_distance"] / unrelated(bench)) ** 0.5
-    config = bench.config
+    table["drift"] = (table["feature_distance"] / unrelated(context)) ** 0.5
+    config = context.config
     table.attrs["protocol"] = {
         "space": dict(config.space),
         "trial": vars(config.trial),
-        "sampler": type(bench.inputs.base.scheduler).__name__,
+        "sampler": type(context.inputs.base.scheduler).__name__,
         "guidance": config.sampling.guidance,
-        "extractor": config.objectives.fid.extractor,
+        "extractor": config.objectives.quality.extractor,
         "fixed_batches": FIXED_BATCHES,
         "latency": latency_protocol,
         "torch": torch.__version__,

@@ -7,6 +7,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from flexsearch.cpu_memory import keep_freed_memory
+from flexsearch.data.check import check_fit
 from flexsearch.data.loading import load_data
 from flexsearch.data.settings import DataSettings
 from flexsearch.diffusion.batches import BatchStream
@@ -17,7 +18,6 @@ from flexsearch.errors import UserError
 from flexsearch.models.backbones.dit import new_base, untied
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.settings import BaseSettings
-from flexsearch.trial.fit import check_fit
 from flexsearch.trial.resumable import train_resumably
 
 CHECKPOINT = "training.checkpoint"

@@ -15,11 +15,11 @@ import torch
 
 from flexsearch.errors import UserError
 from flexsearch.export import processes as processes_module
-from flexsearch.export.diary import TrainingNews, read_evaluations
 from flexsearch.export.drawable import load_model
 from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import load_recipe
 from flexsearch.export.train import is_finished, train
+from flexsearch.export.training_log import TrainingNews, read_evaluations
 from flexsearch.models.flexdit import FlexDiT
 
 Write = Callable[..., Path]

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import yaml
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
 from PIL import Image
 
 from flexsearch.cli.results import open_run
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
-from flexsearch.objectives.settings import DRIFT
-from flexsearch.report.dashboard import decisions_of
+from flexsearch.objectives.settings import PAIRED_DISTANCE
+from flexsearch.report.dashboard import optuna_study_of
 from flexsearch.report.run import Run
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.presets import paper_schedule
 from flexsearch.schedule.segments import Dense, Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
@@ -53,7 +55,7 @@ def searched(index: int) -> Candidate:
             segments=(Pooling(depth=pooling), Sdtm(sparse=10 - pooling - dense, dense=0), Dense(depth=dense)),
             timetable=Timetable(edges=equal_edges(2), grids=(5, 2 + index // 8 % 3)),
         ),
-        sampler_steps=5,
+        sampling=Sampling(steps=5),
     )
 
 
@@ -76,18 +78,25 @@ class FakeRun:
     name: str = "fake"
     noise: float = 0.3
     has_study: bool = False
-    drifts: dict[int, float] = field(default_factory=dict)
+    paired_distances: dict[int, float] = field(default_factory=dict)
     images: dict[int, int] = field(default_factory=dict)
 
     def make(self) -> Run:
         self.folder.mkdir()
         (self.folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "name": self.name}))
         run = open_run(self.folder)
-        decisions = decisions_of(run) if self.has_study else None
+        optuna_study = optuna_study_of(run) if self.has_study else None
         dense = DensitySchedule.all_dense(12)
-        paper = Candidate(schedule=paper_schedule(num_blocks=12, grid=run.settings.shape.grid), sampler_steps=10)
+        paper = Candidate(
+            schedule=paper_schedule(num_blocks=12, grid=run.settings.shape.grid), sampling=Sampling(steps=10)
+        )
         rows: list[tuple[str | None, Candidate, float, float]] = [
-            ("dense" if steps == 10 else f"dense, {steps} steps", Candidate(schedule=dense, sampler_steps=steps), q, ms)
+            (
+                "dense" if steps == 10 else f"dense, {steps} steps",
+                Candidate(schedule=dense, sampling=Sampling(steps=steps)),
+                q,
+                ms,
+            )
             for q, ms, steps in DENSE
         ]
         rows.append(("FlexDiT paper", paper, 13.0, 14.0))
@@ -95,9 +104,9 @@ class FakeRun:
         for number, (baseline, candidate, quality, latency) in enumerate(rows):
             run.store.start(number, candidate, baseline=baseline)
             run.store.record(number, self._result(number, quality, latency))
-            if decisions is not None:
-                decisions.add_baseline(baseline or "searched", {})
-                decisions.tell(number, [quality, latency], {})
+            if optuna_study is not None:
+                optuna_study.add_baseline(baseline or "searched", {})
+                optuna_study.tell(number, [quality, latency], {})
             picture = run.folder / "trials" / str(number) / "samples.png"
             picture.parent.mkdir(parents=True)
             Image.fromarray(np.full((35, 171, 3), 10 * number, dtype=np.uint8)).save(picture)
@@ -113,8 +122,8 @@ class FakeRun:
             Measurement(name=LATENCY, value=latency, unit="ms/image", spread=latency / 200, protocol={"batch": 8}),
             Measurement(name="macs", value=latency * 1e6, unit="MACs/forward"),
         ]
-        if self.drifts:
-            found.append(Measurement(name=DRIFT, value=self.drifts.get(number, 0.5), unit="1"))
+        if self.paired_distances:
+            found.append(Measurement(name=PAIRED_DISTANCE, value=self.paired_distances.get(number, 0.5), unit="1"))
         return TrialResult(state="complete", measurements={one.name: one for one in found}, seconds={"sample": 60.0})
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
 
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
@@ -18,7 +20,7 @@ from flexsearch.report.front_figure import front_figure
 from flexsearch.report.near_front import near_front, to_confirm
 from flexsearch.report.plot import plot_front
 from flexsearch.report.table import front_frame, summary_lines
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.segments import Dense, Pooling
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Store
@@ -152,7 +154,7 @@ def store(tmp_path: Path) -> Store:
     for number, values in TRIALS.items():
         dense = DensitySchedule.all_dense(4)
         schedule = dense if number < 2 else DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
-        candidate = Candidate(schedule=schedule, sampler_steps=10 - number)
+        candidate = Candidate(schedule=schedule, sampling=Sampling(steps=10 - number))
         store.start(number, candidate, baseline=f"dense {number}" if number < 2 else None)
         store.record(number, result(*values))
     for number, shift in ((2, 0.5**0.5), (3, -(0.5**0.5)), (1, 0.0)):

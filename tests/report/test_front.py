@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
 
 from flexsearch.measurement import Measurement
 from flexsearch.report.claims import compare, dense_curve, largest_gain
 from flexsearch.report.front import front_of
 from flexsearch.report.plot import plot_front
 from flexsearch.report.table import front_frame, front_table, summary_lines
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.segments import Dense, Pooling
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Store
@@ -37,13 +39,13 @@ def fill(tmp_path: Path) -> Callable[..., Store]:
         store = Store(connect(storage_url(tmp_path, None)), study="s", seed=0)
         number = 0
         for index, (quality, latency, steps) in enumerate(baselines):
-            candidate = Candidate(schedule=DensitySchedule.all_dense(4), sampler_steps=steps)
+            candidate = Candidate(schedule=DensitySchedule.all_dense(4), sampling=Sampling(steps=steps))
             store.start(number, candidate, baseline="dense" if index == 0 else f"dense, {steps} steps")
             store.record(number, result(quality, latency))
             number += 1
         for quality, latency in points:
             schedule = DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
-            store.start(number, Candidate(schedule=schedule, sampler_steps=10), baseline=None)
+            store.start(number, Candidate(schedule=schedule, sampling=Sampling(steps=10)), baseline=None)
             store.record(number, result(quality, latency))
             number += 1
         return store
@@ -89,7 +91,7 @@ def test_front_and_hypervolume_equal_brute_force(fill: Callable[..., Store], see
 def test_protocols_never_share_a_front(fill: Callable[..., Store]) -> None:
     store = fill([(5.0, 5.0), (4.0, 6.0)])
     schedule = DensitySchedule(segments=(Pooling(depth=2), Dense(depth=2)))
-    store.start(2, Candidate(schedule=schedule, sampler_steps=10), baseline=None)
+    store.start(2, Candidate(schedule=schedule, sampling=Sampling(steps=10)), baseline=None)
     store.record(2, result(0.1, 0.1, images=50))
     front = front_of(store, NAMES)
     assert {record.number for record in front.points} == {0, 1}

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
 from scipy.stats import kendalltau
 
 from flexsearch.measurement import Measurement
 from flexsearch.report.trust import rank_correlations
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.study.store import TrialRecord
 from flexsearch.trial.contract import Rung
 
@@ -18,7 +20,7 @@ Make = Callable[..., TrialRecord]
 def record(number: int, final: float, *, steps: int = 5, **rungs: float) -> TrialRecord:
     return TrialRecord(
         number=number,
-        candidate=Candidate(schedule=DensitySchedule.all_dense(4), sampler_steps=steps),
+        candidate=Candidate(schedule=DensitySchedule.all_dense(4), sampling=Sampling(steps=steps)),
         baseline=None,
         state="complete",
         reason=None,
@@ -61,9 +63,9 @@ def test_outlooks_are_compared_with_themselves_at_rungs_and_with_what_longer_fin
     records = [dense]
     for n in range(4):
         one = record(n, n, u0=n, u240=-n)
-        rungs = tuple(replace(rung, drift=float(n)) if rung.updates == 0 else rung for rung in one.rungs)
-        drift = Measurement(name="drift", value=4.0 - n, unit="1")
-        records.append(replace(one, rungs=rungs, measurements={**one.measurements, "drift": drift}))
+        rungs = tuple(replace(rung, paired_distance=float(n)) if rung.updates == 0 else rung for rung in one.rungs)
+        paired_distance = Measurement(name="drift", value=4.0 - n, unit="1")
+        records.append(replace(one, rungs=rungs, measurements={**one.measurements, "drift": paired_distance}))
     found = rank_correlations(records, objective="fid")
     assert [(one.by, one.earlier, one.later_by, one.later, one.tau, one.num_pairs) for one in found] == [
         ("fid", 0, "fid", 60, 1, 6),

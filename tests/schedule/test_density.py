@@ -4,9 +4,11 @@ import json
 import math
 
 import pytest
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
 
 from flexsearch.errors import UserError
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.plan import lower
 from flexsearch.schedule.presets import PRESETS, paper_schedule
@@ -55,7 +57,7 @@ def test_what_changes_the_outcome_changes_the_digest() -> None:
         DensitySchedule.all_dense(12),
     ]
     assert len({one.digest for one in variants}) == len(variants)
-    steps = {Candidate(schedule=schedule(), sampler_steps=steps).digest for steps in (5, 10)}
+    steps = {Candidate(schedule=schedule(), sampling=Sampling(steps=steps)).digest for steps in (5, 10)}
     assert len(steps) == 2
 
 

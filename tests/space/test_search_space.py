@@ -35,7 +35,7 @@ def test_every_choice_lowers_to_a_valid_plan() -> None:
         candidate = space.build(choice)
         plan = space.plan(candidate.schedule)
         assert all(len(stage) == 12 for stage in plan.stages)
-        assert candidate.sampler_steps == choice["sampler_steps"]
+        assert candidate.sampling.steps == choice["sampler_steps"]
 
 
 def test_draws_lie_in_the_space_and_are_reproducible() -> None:

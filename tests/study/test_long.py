@@ -22,8 +22,8 @@ def test_long_fine_tunes_are_rungs_beyond_the_end_and_made_once(
     records = search.store.trials()
     chosen = schedules_to_prolong(records, objective=OBJECTIVE, num=3)
     assert len(chosen) == 3
-    steps = {record.candidate.sampler_steps for record in chosen}
-    trained = [record.candidate.sampler_steps for record in records if record.curve]
+    steps = {record.candidate.sampling.steps for record in chosen}
+    trained = [record.candidate.sampling.steps for record in records if record.curve]
     assert len(steps) == 1
     assert Counter(trained)[steps.pop()] == max(Counter(trained).values())
     values = [record.measurements[OBJECTIVE].value for record in chosen]

@@ -155,7 +155,7 @@ def test_trials_are_stopped_at_rungs(
         assert record.rungs
         assert "latency_ms" in record.measurements
         assert "fid_fashion_cnn" not in record.measurements
-        assert search.decisions.study.trials[record.number].state == TrialState.PRUNED
+        assert search.optuna_study.study.trials[record.number].state == TrialState.PRUNED
     ended = {int(line.split()[0]) for line in (tmp_path / "log").read_text().splitlines() if " ends " in line}
     assert ended == {record.number for record in records if record.state == "complete"}
     assert all(len(record.rungs) == 2 for record in records if record.state == "complete" and record.curve)

@@ -118,10 +118,10 @@ def test_a_driver_killed_while_it_asks_gets_the_same_answer(
     whole = open_search(run_dir=tmp_path / "whole", trials=9)
     run_locally(whole, run_trial)
     run_locally(open_search(run_dir=tmp_path / "killed", trials=7), run_trial)
-    decisions = open_search(run_dir=tmp_path / "killed").decisions
-    asked = len(decisions.study.trials)
-    decisions._seed_sampler(asked)
-    decisions.study.ask(dict(list(decisions._space.items())[:num_stored]))
+    optuna_study = open_search(run_dir=tmp_path / "killed").optuna_study
+    asked = len(optuna_study.study.trials)
+    optuna_study._seed_sampler(asked)
+    optuna_study.study.ask(dict(list(optuna_study._space.items())[:num_stored]))
     resumed = open_search(run_dir=tmp_path / "killed", trials=9)
     run_locally(resumed, run_trial)
     assert table(resumed) == table(whole)
@@ -154,7 +154,7 @@ def test_an_error_fails_its_trial_alone(open_search: Open, run_trial: Run, tmp_p
     assert record.reason is not None
     assert "ZeroDivisionError: one over zero" in record.reason
     assert "Traceback" in (tmp_path / "trials" / "6" / "error.log").read_text()
-    assert search.decisions.study.trials[6].state == TrialState.FAIL
+    assert search.optuna_study.study.trials[6].state == TrialState.FAIL
     assert search.num_finished == 12
 
 
@@ -186,7 +186,7 @@ def test_infeasible_trials_are_told_pruned_with_their_constraints(open_search: O
 
     search = open_search()
     run_locally(search, gate)
-    told = search.decisions.study.trials[4]
+    told = search.optuna_study.study.trials[4]
     assert told.state == TrialState.PRUNED
     assert told.values is None
     assert told.constraints == {"latency_limit_ms": 3.0, "slower_than_dense": -0.5}
