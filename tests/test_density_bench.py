@@ -9,11 +9,11 @@ import moocore
 import numpy as np
 import pandas as pd
 import pytest
+from flexsearch.schedule.candidate import Candidate
 from scipy.stats import kendalltau
 
 from flexsearch.config import load_config
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.hypervolume import hypervolume, reference_point
 from flexsearch.study.store import TrialRecord
@@ -70,7 +70,6 @@ def test_a_policy_is_judged_on_it(tmp_path: Path) -> None:
     for _, curve in curves.groupby(["policy", "seed"]):
         assert curve["share"].is_monotonic_increasing
         assert curve["evaluations"].is_monotonic_increasing
-    assert (tmp_path / "compare.png").stat().st_size > 1000
 
 
 def test_a_screen_that_saw_twelve_schedules_chooses_well_among_all_others(table: pd.DataFrame) -> None:
@@ -125,10 +124,10 @@ def test_outlooks_name_a_better_converged_front_than_distances(table: pd.DataFra
     short = rows[rows["baseline"].isna() & (rows["updates"] == 40)].set_index("digest").loc[final.index]
     signals = {
         "distance": short["fid_fashion_cnn"],
-        "outlook": short["sampler_steps"].map(dense) * (1.0 + short["paired_distance"]),
+        "outlook": short["sampler_steps"].map(dense) * (1.0 + short["drift"]),
     }
     assert len(final) == 105
-    assert short["paired_distance"].between(0.1, 0.6).all()
+    assert short["drift"].between(0.1, 0.6).all()
     taus = {name: kendalltau(signal, final).statistic for name, signal in signals.items()}
     assert taus["outlook"] > max(0.9, taus["distance"] + 0.05)
     points = np.stack([np.log(final), short["latency_ms"]], axis=1)
@@ -137,17 +136,3 @@ def test_outlooks_name_a_better_converged_front_than_distances(table: pd.DataFra
         named = points[moocore.is_nondominated(np.stack([signal, short["latency_ms"]], axis=1))]
         shares[name] = hypervolume(named, reference=points.max(axis=0))
     assert shares["outlook"] > shares["distance"]
-
-
-def test_rungs_are_compared_on_it(tmp_path: Path) -> None:
-    command = [sys.executable, str(FOLDER / "rungs.py"), "--seeds", "4", "--out", str(tmp_path)]
-    subprocess.run(command, check=True, capture_output=True, timeout=240)
-    found = pd.read_csv(tmp_path / "rungs.csv").set_index(["rung", "stopping", "full_trials"]).sort_index()
-    assert (found["count"] == 4).all()
-    assert found["mean"].between(0.7, 1.0).all()
-    free, counted, none = (
-        found["mean"].loc[key] for key in (("free", "by outlook"), ("counted", "by outlook"), ("counted", "none"))
-    )
-    assert (free >= counted).all(), "what the rung costs is missing elsewhere"
-    assert (none == found["mean"].loc["free", "none"]).all()
-    assert none.is_monotonic_increasing

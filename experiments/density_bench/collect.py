@@ -1,15 +1,16 @@
-"""Collects what `evaluate.py` and `latencies.py` left into `table.parquet`: the benchmark itself.
+"""Collects what `evaluate.py` left into `table.parquet`: the benchmark itself.
 
     uv run python experiments/density_bench/collect.py
 
-Rows that are in the table already stay, so that it can grow on several machines. One row per candidate (schedule and
+Rows that are in the table already stay, so that it can grow on several machines. Latencies do not depend on weights:
+new rows take those of their candidate, all timed on one machine, from the table. One row per candidate (schedule and
 sampler steps), start, seed and own updates. Columns, beside those that name the row:
 
 | column | what |
 |---|---|
 | `digest` | of the candidate; `schedule_digest` of the schedule alone |
 | `baseline` | "dense", "FlexDiT paper", or none |
-| `start` | of the fine-tune: "warm" (the quickstart's warm start), "plain" (the dense base), or one of `starts.py` |
+| `start` | of the fine-tune: "warm", the quickstart's warm start; others are no longer evaluated |
 | `seconds_start` | core seconds of that start, once for all schedules |
 | `fid_fashion_cnn` | Frechet distance of `images` samples to the 60,000 training images |
 | `fid_100`, `fid_200`, `fid_first_half`, `fid_second_half` | the same of some of them |
@@ -33,15 +34,14 @@ from typing import Any
 import pandas as pd
 import torch
 from evaluate import LENGTHS, baselines, open_bench
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
 from shipped import TABLE
-from starts import RECEIPT, STARTS
 from trajectory import FIXED_BATCHES, Bench
 
 from flexsearch.diffusion.sampling import sampler_times
-from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import plan_macs
-from flexsearch.schedule.sampling import Sampling
 
 WARM_START_SECONDS = 2533.0  # of one core, from the receipt of the quickstart's warm start
 KEY = ["digest", "start", "seed", "updates"]
@@ -55,29 +55,19 @@ DISTANCES = (
     "feature_distance",
     "pixel_distance",
 )
-Latencies = dict[tuple[str, int], dict[str, Any]]
 
 
-def seconds_of(start: str, folder: Path) -> float:
-    """What a warm start cost, by its receipt."""
-    receipt = folder / RECEIPT
-    if start in STARTS:
-        return float(json.loads(receipt.read_text())["seconds"])
-    return {"warm": WARM_START_SECONDS, "plain": 0.0}[start]
-
-
-def rows(context: Bench, folder: Path, *, start: str, latencies: Latencies) -> Iterator[dict[str, Any]]:
-    """The rows of every trajectory in `folder`."""
+def rows(context: Bench) -> Iterator[dict[str, Any]]:
+    """The rows of every trajectory, without their latencies."""
     dense, paper = baselines(context.config)
     names = {dense.digest: "dense", paper.digest: "FlexDiT paper"}
     space, scheduler = context.config.search_space, context.inputs.base.scheduler
-    for path in sorted(folder.glob("*-*/schedule.json")):
+    for path in sorted(context.folder.glob("*-*/schedule.json")):
         schedule = DensitySchedule.from_dict(json.loads(path.read_text()))
         for file in sorted(path.parent.glob("[0-9]*.json"), key=lambda file: int(file.stem)):
             found = json.loads(file.read_text())
             for steps, quality in found["samples"].items():
                 candidate = Candidate(schedule=schedule, sampling=Sampling(steps=int(steps)))
-                latency = latencies.get((schedule.digest, int(steps)), {"value": None, "spread": None})
                 times = sampler_times(scheduler, int(steps))
                 yield {
                     "digest": candidate.digest,
@@ -85,7 +75,7 @@ def rows(context: Bench, folder: Path, *, start: str, latencies: Latencies) -> I
                     "schedule": str(schedule),
                     "candidate": json.dumps(candidate.to_dict()),
                     "baseline": names.get(schedule.digest),
-                    "start": start,
+                    "start": "warm",
                     "seed": found["seed"],
                     "updates": found["update"],
                     "sampler_steps": int(steps),
@@ -93,10 +83,8 @@ def rows(context: Bench, folder: Path, *, start: str, latencies: Latencies) -> I
                     "fid_fashion_cnn": quality["fid"],
                     **{name: quality.get(name) for name in DISTANCES},
                     **{name: found[name] for name in LOSSES},
-                    "latency_ms": latency["value"],
-                    "latency_spread": latency["spread"],
                     "macs": plan_macs(space.plan(schedule), context.config.shape, times),
-                    "seconds_start": seconds_of(start, folder),
+                    "seconds_start": WARM_START_SECONDS,
                     "seconds_training": found["training_seconds"],
                     "seconds_judging": quality["seconds"],
                     "seconds_loss": found["loss_seconds"],
@@ -123,27 +111,12 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, default=Path("runs/density_bench"))
     parser.add_argument("--out", type=Path, default=TABLE)
     arguments = parser.parse_args()
-    context = open_bench(arguments.runs, warm=True, most_updates=max(LENGTHS))
-    timed = arguments.runs / "latency.json"
-    latencies = json.loads(timed.read_text()) if timed.exists() else []
-    by_candidate = {(row["schedule"], row["sampler_steps"]): row for row in latencies}
-    table = pd.DataFrame(
-        row
-        for start in ("warm", "plain", *STARTS)
-        for row in rows(context, arguments.runs / start, start=start, latencies=by_candidate)
-    )
-    latency_protocol = latencies[0]["protocol"] if latencies else None
-    if arguments.out.exists():
-        before = pd.read_parquet(arguments.out)
-        latency_protocol = latency_protocol or before.attrs["protocol"]["latency"]
-        if latencies:  # of one machine, all or none
-            before = before.drop(columns=["latency_ms", "latency_spread"]).merge(
-                table[["digest", "latency_ms", "latency_spread"]].drop_duplicates(), on="digest", how="left"
-            )
-        else:
-            known = before[["digest", "latency_ms", "latency_spread"]].dropna().drop_duplicates("digest")
-            table = table.drop(columns=["latency_ms", "latency_spread"]).merge(known, on="digest", how="left")
-        table = pd.concat([before, table]).drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
+    context = open_bench(arguments.runs, most_updates=max(LENGTHS))
+    before = pd.read_parquet(arguments.out)
+    latencies = before[["digest", "latency_ms", "latency_spread"]].drop_duplicates("digest")
+    table = pd.DataFrame(rows(context)).merge(latencies, on="digest", how="left")
+    latency_protocol = before.attrs["protocol"]["latency"]
+    table = pd.concat([before, table]).drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
     table["drift"] = (table["feature_distance"] / unrelated(context)) ** 0.5
     config = context.config
     table.attrs["protocol"] = {

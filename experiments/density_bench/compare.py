@@ -10,7 +10,6 @@ beyond the baselines'. Writes `compare.csv`, `compare_curves.csv` and `compare.p
 not chosen stay as they are there.
 """
 
-import argparse
 import json
 import tempfile
 import time
@@ -20,18 +19,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import moocore
 import numpy as np
 import pandas as pd
-from figures import tidy, write
-from shipped import HERE, TABLE
+from figures import plot_over_seeds, tidy, write
+from flexsearch.schedule.candidate import Candidate
+from shipped import HERE, reader
 
 from flexsearch.config import RunConfig, load_config
-from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.replay import Replay, run_replay
@@ -231,12 +227,17 @@ def draw(curves: pd.DataFrame, path: Path) -> None:
     for name, of_policy in curves.groupby("policy", sort=False):
         grid = whole[whole <= of_policy.groupby("seed")["evaluations"].max().min()]
         table = np.array([at(curve, grid) for _, curve in of_policy.groupby("seed")])
-        mean, spread = table.mean(axis=0), table.std(axis=0, ddof=1)
         is_stopping = name.endswith(STOPPING)
-        colour = colours[name.removesuffix(STOPPING)]
-        axes.plot(grid, mean, "-" if is_stopping else "--", color=colour, label=name, linewidth=1.4)
-        if is_stopping:
-            axes.fill_between(grid, mean - spread, mean + spread, color=colour, alpha=0.08, linewidth=0)
+        plot_over_seeds(
+            axes,
+            grid,
+            table,
+            colour=colours[name.removesuffix(STOPPING)],
+            band=0.08 if is_stopping else 0.0,
+            linestyle="-" if is_stopping else "--",
+            linewidth=1.4,
+            label=name,
+        )
     axes.axhline(GOAL, color="#888888", linewidth=0.8, linestyle=":")
     axes.axhline(1.0, color="#444444", linewidth=0.8)
     axes.annotate("oracle", (MARKS[-1], 1.0), ha="right", va="bottom", fontsize=8)
@@ -249,9 +250,7 @@ def draw(curves: pd.DataFrame, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, default=TABLE)
-    parser.add_argument("--out", type=Path, default=HERE)
+    parser = reader(__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=2, help="searches at once")
     parser.add_argument("--policies", nargs="*", help="names that contain one of these; all if none is given")

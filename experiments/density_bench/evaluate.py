@@ -5,10 +5,9 @@
     uv run python experiments/density_bench/evaluate.py table --seed 1
     uv run python experiments/density_bench/evaluate.py long --seed 1
 
-`table` runs all 42 schedules to both lengths. `long` carries every second schedule's trajectory on, `plain` begins them
-with the dense base in place of the warm start. Then `latencies.py` times every candidate and `collect.py` makes the
-table; what it holds is not run again. Takes per seed about an hour of one core for the table, and two and a quarter for
-the long trajectories.
+`table` runs all 42 schedules to both lengths. `long` carries every second schedule's trajectory on. Then `collect.py`
+adds them to the table; what it holds is not run again. Takes per seed about an hour of one core for the table, and two
+and a quarter for the long trajectories.
 """
 
 import argparse
@@ -28,7 +27,6 @@ from flexsearch.trial.prepare import prepare
 QUICKSTART = HERE.parents[1] / "search_spaces" / "quickstart.yaml"
 LENGTHS = (0, 40, 160)
 LATER = (320, 640, 1280, 2560)
-PLAIN = (40, 160)
 
 
 def schedules(config: RunConfig) -> list[DensitySchedule]:
@@ -47,13 +45,13 @@ def baselines(config: RunConfig) -> list[DensitySchedule]:
     ]
 
 
-def open_bench(runs: Path, *, warm: bool, most_updates: int) -> Bench:
+def open_bench(runs: Path, *, most_updates: int) -> Bench:
     """The benchmark's shared files, made if they are not there."""
     config, start = load_config(HERE / "space.yaml"), load_config(QUICKSTART)
-    folder = runs / ("warm" if warm else "plain")
+    folder = runs / "warm"
     shared_only = replace(start.trial_settings, trial=replace(start.trial, updates=0))
     prepare(folder, shared_only, seed=0, report=lambda *_: None)
-    return Bench(config=config, folder=folder, start=start if warm else None, most_updates=most_updates)
+    return Bench(config=config, folder=folder, start=start, most_updates=most_updates)
 
 
 def table(context: Bench, *, seed: int) -> None:
@@ -62,14 +60,15 @@ def table(context: Bench, *, seed: int) -> None:
         _extend(context, schedule, seed=seed, milestones=tuple(Milestone(update=update) for update in updates))
 
 
-def long(context: Bench, milestones: tuple[Milestone, ...], *, seed: int) -> None:
+def long(context: Bench, *, seed: int, up_to: int) -> None:
+    """Every second schedule; milestones but the last are judged at fewer numbers of sampler steps."""
+    *updates, last = (update for update in LATER if update <= up_to)
+    milestones = (
+        *(Milestone(update=update, sampler_steps=LATE_STEPS) for update in updates),
+        Milestone(update=last, images=FINAL_IMAGES),
+    )
     for schedule in schedules(context.config)[::2]:
         _extend(context, schedule, seed=seed, milestones=milestones)
-
-
-def late(*updates: int) -> tuple[Milestone, ...]:
-    """Milestones that are judged at fewer numbers of sampler steps."""
-    return tuple(Milestone(update=update, sampler_steps=LATE_STEPS) for update in updates)
 
 
 def _in_table(context: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[Milestone, ...]) -> bool:
@@ -93,18 +92,13 @@ def _extend(context: Bench, schedule: DensitySchedule, *, seed: int, milestones:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["table", "long", "plain"])
+    parser.add_argument("what", choices=["table", "long"])
     parser.add_argument("--seed", type=int, default=0, help="of training, and of the noise that images are drawn from")
     parser.add_argument("--up-to", type=int, default=max(LATER), help="the last milestone of long trajectories")
     parser.add_argument("--runs", type=Path, default=Path("runs/density_bench"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    match arguments.what:
-        case "table":
-            table(open_bench(arguments.runs, warm=True, most_updates=max(LENGTHS)), seed=arguments.seed)
-        case "long":
-            context = open_bench(arguments.runs, warm=True, most_updates=arguments.up_to)
-            *updates, last = (update for update in LATER if update <= arguments.up_to)
-            long(context, (*late(*updates), Milestone(update=last, images=FINAL_IMAGES)), seed=arguments.seed)
-        case "plain":
-            long(open_bench(arguments.runs, warm=False, most_updates=max(PLAIN)), late(*PLAIN), seed=arguments.seed)
+    if arguments.what == "table":
+        table(open_bench(arguments.runs, most_updates=max(LENGTHS)), seed=arguments.seed)
+    else:
+        long(open_bench(arguments.runs, most_updates=arguments.up_to), seed=arguments.seed, up_to=arguments.up_to)

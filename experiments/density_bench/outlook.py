@@ -11,25 +11,21 @@ table's seed 0 and are judged by seed 1, the other half the other way round. Wri
 takes a minute.
 """
 
-import argparse
 import json
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import moocore
 import numpy as np
 import pandas as pd
-from figures import tidy, write
-from shipped import HERE, TABLE
+from figures import plot_over_seeds, tidy, write
+from flexsearch.schedule.candidate import Candidate
+from shipped import reader
 
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.settings import PAIRED_DISTANCE
-from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
 from flexsearch.study.predicted_distance import predicted_distances
 from flexsearch.study.settings import SearchSettings
@@ -162,10 +158,16 @@ def search(context: Bench, guide: str, *, seed: int) -> list[TrialRecord]:
 def draw(found: pd.DataFrame, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7.5, 4.5), dpi=150)
     for policy in POLICIES:
-        rows = found[found["policy"] == policy.name].groupby("trials")["share"]
-        mean, spread = rows.mean(), rows.std()
-        axes.plot(mean.index, mean, color=policy.colour, label=policy.name, linewidth=1.6)
-        axes.fill_between(mean.index, mean - spread, mean + spread, color=policy.colour, alpha=0.12, linewidth=0)
+        shares = found[found["policy"] == policy.name].pivot_table(index="seed", columns="trials", values="share")
+        plot_over_seeds(
+            axes,
+            shares.columns,
+            shares.to_numpy(),
+            colour=policy.colour,
+            band=0.12,
+            linewidth=1.6,
+            label=policy.name,
+        )
     axes.axhline(1.0, color="#444444", linewidth=0.8)
     axes.annotate("the best front there is", (TRIALS, 1.0), ha="right", va="bottom", fontsize=8)
     axes.set_xlabel("searched trials")
@@ -176,9 +178,7 @@ def draw(found: pd.DataFrame, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, default=TABLE)
-    parser.add_argument("--out", type=Path, default=HERE)
+    parser = reader(__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     arguments = parser.parse_args()
     table = pd.read_parquet(arguments.table)

@@ -23,24 +23,19 @@ other, with which it shares nothing by chance; where both seeds have the signal,
   start; the share falls with the number of schedules that are tried.
 """
 
-import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import moocore
 import numpy as np
 import pandas as pd
-from extrapolation import gaussian_process, power_law, quality_of_search
 from figures import tidy, write
 from matplotlib.lines import Line2D
 from scipy.stats import kendalltau
-from shipped import HERE, TABLE
+from shipped import reader
 
 QUALITY = "fid_fashion_cnn"
 TOP = 3
@@ -62,18 +57,8 @@ SHOWN = {
     "feature_distance": ("#d1495b", "squared distance of features, sample by sample, to the same"),
     "pixel_distance": ("#c77d0a", "squared distance of pixels, sample by sample, to the same"),
     "loss": ("#7b5ea7", "training loss on fixed batches"),
-    "power law": ("#8fc1d4", "power law through the distances so far"),
-    "Gaussian process": ("#888888", "Gaussian process over schedules and updates"),
     "macs": ("#aaaaaa", "MACs, nothing evaluated"),
 }
-STARTS = {
-    "warm": "-",
-    "plain": ":",
-    "uniform-500": "--",
-    "uniform-2000": "-.",
-    "sandwich-2000": (0, (6, 1, 1, 1, 1, 1)),
-}
-"""Line styles, by where fine-tunes start."""
 
 Signal = tuple[str, pd.DataFrame, pd.DataFrame]
 """Name, values, and core seconds: rows by schedule, columns by sampler steps."""
@@ -91,7 +76,7 @@ def share(rows: pd.DataFrame) -> float:
 def last_points(table: pd.DataFrame, longest: int, dense: pd.Series) -> Iterator[Signal]:
     """Signals that look at one point of the curve."""
     table = table.assign(predicted_distance=table["sampler_steps"].map(dense) * (1.0 + table["drift"]))
-    for (start, updates), rows in table[table["updates"] < longest].groupby(["start", "updates"]):
+    for updates, rows in table[table["updates"] < longest].groupby("updates"):
         training = pivot(rows, "seconds_training") + share(rows)
         judging, losses = pivot(rows, "seconds_judging"), pivot(rows, "seconds_loss")
         images = float(rows["images"].iloc[0])
@@ -106,54 +91,31 @@ def last_points(table: pd.DataFrame, longest: int, dense: pd.Series) -> Iterator
             "distance_to_dense": losses,
         }
         for name, cost in costs.items():
-            yield f"{start} {updates}: {name}", pivot(rows, name), training + cost
+            yield f"{updates} updates: {name}", pivot(rows, name), training + cost
 
 
 def without_training(table: pd.DataFrame, dense: pd.Series) -> Iterator[Signal]:
     """Signals that cost nothing beside the warm start: more work is better; what the dense base reaches at the steps;
     and work together with the first rung."""
-    rows = table[(table["start"] == "warm") & (table["updates"] == 0)]
+    rows = table[table["updates"] == 0]
     work, first = -pivot(rows, "macs"), pivot(rows, QUALITY)
     yield "free: macs", work * work.columns, work * 0.0
     yield f"free: {STEPS_ALONE}", work * 0.0 + dense[work.columns], work * 0.0
     yield (
-        "warm 0: fid_fashion_cnn and macs, mean rank",
+        "0 updates: fid_fashion_cnn and macs, mean rank",
         first.rank() + work.rank(),
         pivot(rows, "seconds_judging") + share(rows),
     )
 
 
-def smoothed(table: pd.DataFrame, longest: int, dense: pd.Series) -> Iterator[Signal]:
-    """The distance after some updates, as the search's own quality model sees it."""
-    for (start, updates), rows in table[table["updates"] < longest].groupby(["start", "updates"]):
-        cost = pivot(rows, "seconds_training") + share(rows) + pivot(rows, "seconds_judging")
-        yield f"{start} {updates}: quality model", quality_of_search(rows, column=QUALITY, dense=dense), cost
-
-
 def other_outlooks(table: pd.DataFrame, dense: pd.Series) -> Iterator[Signal]:
     """What else the outlook could have been, from the same measurements."""
-    rows = table[(table["start"] == "warm") & (table["updates"] == 40)]
+    rows = table[table["updates"] == 40]
     cost = pivot(rows, "seconds_training") + share(rows) + pivot(rows, "seconds_judging")
     paired_distance, at_steps = pivot(rows, "drift"), dense[pivot(rows, "drift").columns]
     for weight in (0.5, 2.0, 4.0):
-        yield f"warm 40: outlook with {weight:g} times the drift", at_steps * (1.0 + weight * paired_distance), cost
-    yield "warm 40: outlook as a product with the drift", at_steps * paired_distance, cost
-
-
-def whole_curves(table: pd.DataFrame, longest: int) -> Iterator[Signal]:
-    """Signals that carry the curve on."""
-    warm = table[(table["start"] == "warm") & (table["updates"] < longest)]
-    ended = table.loc[(table["start"] == "warm") & (table["updates"] == longest), "schedule_digest"]
-    warm = warm[warm["schedule_digest"].isin(ended)]  # others have shorter curves
-    for up_to in sorted(warm["updates"].unique())[2:]:
-        curve = warm[warm["updates"] <= up_to]
-        judged = pivot(
-            curve.groupby(["schedule_digest", "sampler_steps"], as_index=False)["seconds_judging"].sum(),
-            "seconds_judging",
-        )
-        cost = judged + pivot(curve[curve["updates"] == up_to], "seconds_training") + share(warm)
-        for name, predict in (("power law", power_law), ("Gaussian process", gaussian_process)):
-            yield f"warm 0 to {up_to}: {name}", predict(curve, column=QUALITY, at=longest), cost
+        yield f"40 updates: outlook with {weight:g} times the drift", at_steps * (1.0 + weight * paired_distance), cost
+    yield "40 updates: outlook as a product with the drift", at_steps * paired_distance, cost
 
 
 def tau(signal: pd.DataFrame, converged: pd.DataFrame) -> float:
@@ -211,9 +173,9 @@ class Converged:
 
     @classmethod
     def of(cls, table: pd.DataFrame, *, seed: int) -> "Converged":
-        warm = table[(table["start"] == "warm") & table["baseline"].isna()]
-        longest = int(warm["updates"].max())
-        rows = warm[(warm["updates"] == longest) & (warm["seed"] == seed)]
+        searched = table[table["baseline"].isna()]
+        longest = int(searched["updates"].max())
+        rows = searched[(searched["updates"] == longest) & (searched["seed"] == seed)]
         seconds = pivot(rows, "seconds_training") + pivot(rows, "seconds_judging") + share(rows)
         return cls(updates=longest, quality=pivot(rows, QUALITY), latency=pivot(rows, "latency_ms"), seconds=seconds)
 
@@ -231,14 +193,13 @@ def signals(table: pd.DataFrame, *, seed: int) -> Iterator[Signal]:
     yield from without_training(rows, dense)
     yield from last_points(rows, longest, dense)
     yield from other_outlooks(rows, dense)
-    yield from smoothed(rows, longest, dense)
-    yield from whole_curves(rows, longest)
     again = Converged.of(table, seed=seed)
     yield AGAIN, again.quality, again.seconds
 
 
 def study(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per signal, best first."""
+    """One row per signal of fine-tunes from the warm start, best first."""
+    table = table[table["start"] == "warm"]
     converged = {seed: Converged.of(table, seed=seed) for seed in SEEDS}
     told = {seed: {name: (values, cost) for name, values, cost in signals(table, seed=seed)} for seed in SEEDS}
     found = []
@@ -288,10 +249,9 @@ def judged(
 
 
 def draw(found: pd.DataFrame, path: Path) -> None:
-    """Two panels: schedules at equal steps, and all candidates. A line per kind of signal and start, a point per number
-    of own updates; `SHOWN` has the colours, `STARTS` the styles."""
-    named = found["signal"].str.extract(r"^(?P<start>[^ :]+):? (?:0 to )?(?:\d+: )?(?P<kind>.*)$")
-    table = pd.concat([found, named], axis=1).sort_values("cost")
+    """Two panels: schedules at equal steps, and all candidates. A line per kind of signal, a point per number of own
+    updates; `SHOWN` has the colours."""
+    table = found.assign(kind=found["signal"].str.partition(": ")[2]).sort_values("cost")
     figure, (left, right) = plt.subplots(ncols=2, figsize=(12, 6.6), dpi=130, sharex=True)
     for axes, column in ((left, "tau"), (right, "tau_candidates")):
         _panel(axes, table.dropna(subset=[column]), column)
@@ -308,20 +268,15 @@ def draw(found: pd.DataFrame, path: Path) -> None:
     left.set_ylabel("Kendall's tau with the distance converged under another seed")
     left.set_title("schedules at equal sampler steps", fontsize=10)
     right.set_title("all candidates: schedules and sampler steps", fontsize=10)
-    starts = [start for start in STARTS if start in set(table["start"])]
     lines = [Line2D([], [], color=colour, marker="o", markersize=4, label=label) for colour, label in SHOWN.values()]
-    lines += [Line2D([], [], color="#555555", linestyle=STARTS[start], label=f"start: {start}") for start in starts]
     figure.legend(handles=lines, frameon=False, fontsize=8, loc="lower center", ncols=3)
-    write(figure, path, foot=0.17)
+    write(figure, path, foot=0.12)
 
 
 def _panel(axes: plt.Axes, table: pd.DataFrame, column: str) -> None:
     below = []
-    for (start, kind), rows in table.groupby(["start", "kind"], sort=False):
-        if kind not in SHOWN:
-            continue
-        style = STARTS.get(start, "-")
-        axes.plot(rows["cost"], rows[column], linestyle=style, marker="o", markersize=4, color=SHOWN[kind][0])
+    for kind, rows in table[table["kind"].isin(SHOWN)].groupby("kind", sort=False):
+        axes.plot(rows["cost"], rows[column], marker="o", markersize=4, color=SHOWN[kind][0])
         low = rows[rows[column] < LOWEST]
         below += [f"{signal}: {value:.2f}" for signal, value in zip(low["signal"], low[column], strict=True)]
     axes.set_ylim(LOWEST, 1.0)
@@ -334,10 +289,7 @@ def _panel(axes: plt.Axes, table: pd.DataFrame, column: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, default=TABLE)
-    parser.add_argument("--out", type=Path, default=HERE)
-    arguments = parser.parse_args()
+    arguments = reader(__doc__).parse_args()
     found = study(pd.read_parquet(arguments.table))
     found.to_csv(arguments.out / "ranking.csv", index=False, float_format="%.4g")
     draw(found, arguments.out / "ranking.png")

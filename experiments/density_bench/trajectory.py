@@ -58,13 +58,13 @@ class Bench:
     Attributes:
         config: protocol of the benchmark.
         folder: where trajectories lie.
-        start: a configuration whose warm start the trajectories begin with; None begins with the dense base.
+        start: a configuration whose warm start the trajectories begin with.
         most_updates: of any trajectory: how many of the teacher's lessons are computed.
     """
 
     config: RunConfig
     folder: Path
-    start: RunConfig | None
+    start: RunConfig
     most_updates: int
 
     @cached_property
@@ -73,8 +73,6 @@ class Bench:
 
     @cached_property
     def model(self) -> FlexDiT:
-        if self.start is None:
-            return self.inputs.base.model
         path = SharedFiles.of(self.folder, self.start.trial_settings).warm_start
         return load_warm_start(path, base=self.inputs.base, space=self.start.search_space)
 

@@ -22,7 +22,6 @@ import diffusers
 import torch
 from measure import Row, matrix_rate, timed
 from models import SUBJECTS, small
-from profiled import write_profile
 
 from flexsearch.objectives.latency import cpu_threads, device_name
 
@@ -47,7 +46,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--fuse", choices=("auto", "yes", "no"), default="auto", help="fuse our matrices; auto: on a GPU"
     )
-    parser.add_argument("--profile", action="store_true", help="also write where the time goes, by kind of kernel")
     parser.add_argument("--out", type=Path, default=Path("experiments/throughput/results"))
     return parser.parse_args()
 
@@ -108,8 +106,6 @@ def main() -> None:
                 for row in found:
                     print(line(row), flush=True)
                 write_csv(rows, chosen.out / "throughput.csv")  # after every model, so that a cut loses nothing
-                if chosen.profile:
-                    write_profile(subject, chosen.out / f"profile_{name}.txt", device=device, dtype=dtype, fused=fused)
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
     from picture import draw  # last: where there is no matplotlib, the table is written and can be drawn elsewhere

@@ -15,6 +15,7 @@ from diffusers import (
     LatteTransformer3DModel,
     PixArtTransformer2DModel,
 )
+from PIL import Image
 
 from flexsearch.config import parse_config
 from flexsearch.data.shards import UNCONDITIONAL, LatentIndex, read_index, shard_name, store
@@ -144,7 +145,8 @@ def test_text_to_image(pixart: dict[str, Any], tmp_path: Path) -> None:
     assert result.state == "complete"
     assert result.measurements["fid_fashion_cnn"].value > 0
     assert len(result.curve) == 2
-    assert (tmp_path / "run" / "trials" / "0" / "samples.png").stat().st_size > 0
+    with Image.open(tmp_path / "run" / "trials" / "0" / "samples.png") as samples:
+        assert samples.size == (10 * (4 * SIDE + 1) + 1, 2 * (4 * SIDE + 1) + 1), "20 pictures, decoded"
     kept = FlexDiT.from_pretrained(tmp_path / "run" / "trials" / "0" / "model")
     assert kept.config["backbone"] == "pixart"
 
