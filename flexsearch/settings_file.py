@@ -76,9 +76,13 @@ def _index(name: str, entries: Sequence[Any], key: str) -> int:
 
 
 def _first_error(error: ValidationError, kind: type[Any]) -> UserError:
-    found = error.errors(include_url=False)[0]
+    unknown = ("unexpected_keyword_argument", "extra_forbidden")
+    found = min(error.errors(include_url=False), key=lambda one: one["type"] not in unknown)  # a typo explains the rest
     path = ".".join(str(part) for part in found["loc"])
-    if found["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if found["type"] == "user_error":
+        told: UserError = found["ctx"]["error"]
+        return told.under(path)
+    if found["type"] in unknown:
         *_, name = found["loc"]
         close = difflib.get_close_matches(str(name), _all_fields(kind), n=1)
         return UserError("is not a known field", field=path, nearest=close[0] if close else None)

@@ -9,11 +9,11 @@ import moocore
 import numpy as np
 import pandas as pd
 import pytest
-from flexsearch.schedule.candidate import Candidate
 from scipy.stats import kendalltau
 
 from flexsearch.config import load_config
 from flexsearch.measurement import Measurement
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.hypervolume import hypervolume, reference_point
 from flexsearch.study.store import TrialRecord

@@ -24,10 +24,10 @@ import moocore
 import numpy as np
 import pandas as pd
 from figures import plot_over_seeds, tidy, write
-from flexsearch.schedule.candidate import Candidate
 from shipped import HERE, reader
 
 from flexsearch.config import RunConfig, load_config
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.replay import Replay, run_replay

@@ -21,11 +21,11 @@ import moocore
 import numpy as np
 import pandas as pd
 from figures import plot_over_seeds, tidy, write
-from flexsearch.schedule.candidate import Candidate
 from shipped import reader
 
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.settings import PAIRED_DISTANCE
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
 from flexsearch.study.predicted_distance import predicted_distances
 from flexsearch.study.settings import SearchSettings

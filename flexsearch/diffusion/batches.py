@@ -53,6 +53,7 @@ class BatchStream:
         edges: time bands; every batch stays inside one.
         label_dropout: fraction of conditions replaced by "no condition".
         mirror: flip images left-right with probability one half.
+        shift: of the clock of the base's sampler.
     """
 
     data: DataSource
@@ -61,13 +62,14 @@ class BatchStream:
     edges: Sequence[float] = (0.0, 1.0)
     label_dropout: float = 0.1
     mirror: bool = False
+    shift: float = 1.0
 
     def at(self, update: int, rows: slice = slice(None)) -> Batch:
         """The batch of update `update`, from 0, or some rows of it: only theirs are read."""
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + update) % 2**63)
         indices = torch.randint(len(self.data), (self.batch,), generator=generator)
         flipped = torch.rand(self.batch, generator=generator) < 0.5 if self.mirror else None
-        times, _ = stage_homogeneous_times(update, self.batch, edges=self.edges, generator=generator)
+        times, _ = stage_homogeneous_times(update, self.batch, edges=self.edges, generator=generator, shift=self.shift)
         dropped = torch.rand(self.batch, generator=generator) < self.label_dropout
         indices, dropped = indices[rows], dropped[rows]
         clean = self.data.clean(indices)

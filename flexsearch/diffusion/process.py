@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from flexsearch.diffusion.solvers import clock_of
 from flexsearch.errors import UserError
 
 
@@ -136,12 +137,12 @@ def _discretized_gaussian_nll(data: Tensor, mean: Tensor, log_variance: Tensor) 
 
 
 def process_of(scheduler: Any) -> DiffusionProcess:
-    """The training objective that belongs to a diffusers scheduler.
+    """Give the training objective that belongs to a diffusers scheduler.
 
     Raises:
         UserError: the scheduler's `prediction_type` is one that flexsearch does not train.
     """
-    if type(scheduler).__name__.startswith("FlowMatch"):
+    if clock_of(scheduler).is_flow:
         return FlowMatching(scheduler.config.num_train_timesteps)
     prediction_type = getattr(scheduler.config, "prediction_type", None)
     if prediction_type == "epsilon":

@@ -6,6 +6,7 @@ that are given one seed are compared on paired noise. Letters: B batch, C channe
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,20 +14,31 @@ from torch import Tensor
 
 from flexsearch.data.conditions import Condition, Conditions
 from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.diffusion.solvers import Solver, clock_of
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.plan import Graph, Plan, Target, lower
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.shape import TokenGrid
 
 
-def sampler_timesteps(scheduler: Any, sampler_steps: int) -> list[float]:
-    """The timesteps that the model reads, one per sampler step, from noise to data."""
-    fresh = type(scheduler).from_config(scheduler.config)
-    fresh.set_timesteps(sampler_steps)
-    return [float(timestep) for timestep in fresh.timesteps]
+def target_of(model: FlexDiT, scheduler: Any, settings: SamplingSettings, *, grid: TokenGrid | None = None) -> Target:
+    """Say what candidates are lowered for: a loaded model on `grid` (its own if None), its scheduler and guidance."""
+    return Target(
+        shape=model.shape if grid is None else replace(model.shape, grid=grid),
+        clock=clock_of(scheduler, spacing=settings.spacing),
+        is_guided=settings.is_guided,
+    )
 
 
-def sampler_times(scheduler: Any, sampler_steps: int) -> list[float]:
-    """The diffusion times in [0, 1], one per sampler step, from noise to data."""
-    num = scheduler.config.num_train_timesteps
-    return [timestep / num for timestep in sampler_timesteps(scheduler, sampler_steps)]
+def plan_of(model: FlexDiT, scheduler: Any, sampling: Sampling, settings: SamplingSettings) -> Plan:
+    """Lower the model's own schedule with a sampling.
+
+    Raises:
+        UserError: there are more steps than the scheduler has timesteps.
+    """
+    candidate = Candidate(schedule=model.schedule, sampling=sampling)
+    return lower(candidate, target_of(model, scheduler, settings))
 
 
 def initial_noise(indices: Sequence[int], *, shape: Sequence[int], seed: int) -> Tensor:
@@ -39,51 +51,47 @@ def initial_noise(indices: Sequence[int], *, shape: Sequence[int], seed: int) ->
 
 
 def _guided(
-    model: FlexDiT, sample: Tensor, timestep: Tensor, condition: Condition, stage: int, settings: SamplingSettings
+    model: FlexDiT, sample: Tensor, timestep: Tensor, condition: Condition, graph: Graph, settings: SamplingSettings
 ) -> Tensor:
     """The model's output, (B, out_channels, ...), guided away from the output without a condition.
 
     With guidance, `condition` has 2B rows: the second half is "no condition".
     """
-    if settings.guidance == 1.0:
-        output: Tensor = model(sample, timestep, stage=stage, **condition).sample
+    if not settings.is_guided:
+        output: Tensor = model(sample, timestep, graph=graph, **condition).sample
         return output
-    both = model(torch.cat([sample, sample]), torch.cat([timestep, timestep]), stage=stage, **condition).sample
+    both = model(torch.cat([sample, sample]), torch.cat([timestep, timestep]), graph=graph, **condition).sample
     given, free = both.chunk(2)
     channels = settings.guidance_channels or sample.shape[1]
     guided = free[:, :channels] + settings.guidance * (given[:, :channels] - free[:, :channels])
     return torch.cat([guided, given[:, channels:]], dim=1)
 
 
-def _reads_variance(scheduler: Any) -> bool:
-    return getattr(scheduler.config, "variance_type", None) in ("learned", "learned_range")
-
-
 @torch.inference_mode()
 def denoise(
     model: FlexDiT,
     scheduler: Any,
+    plan: Plan,
     *,
     noise: Tensor,
     condition: Condition,
     none: Condition,
-    sampler_steps: int,
     settings: SamplingSettings,
     seed: int = 0,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> Tensor:
-    """Turns noise into data with one model call per sampler step.
+    """Turn noise into data, step by step of a plan.
 
-    Everything that the host decides (stages, the scheduler's coefficients) is known before the first step, so that the
+    Everything that the host decides (graphs, the scheduler's coefficients) is known before the first step, so that the
     loop never waits for the device.
 
     Args:
-        model: in eval mode; its schedule decides the stage of every step.
+        model: in eval mode; its weights serve the plan.
         scheduler: a diffusers scheduler; only its configuration is used.
+        plan: lowered for this model, scheduler and guidance.
         noise: (B, C, H, W), or (B, C, F, H, W) of videos, on the model's device.
         condition: B rows, on the model's device.
         none: B rows of "no condition", for guidance.
-        sampler_steps: steps of the sampler.
         settings: guidance and dtype.
         seed: of the noise that stochastic samplers add.
         progress: goes through the sampler steps and may show how far it is, e.g. diffusers' progress bar.
@@ -91,44 +99,37 @@ def denoise(
     Returns:
         float32 data in model units, shaped like `noise`.
     """
-    scheduler = type(scheduler).from_config(scheduler.config)
-    scheduler.set_timesteps(sampler_steps)
-    if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(0)
-    plan = model.plan(model.grid_of(noise))
-    stages = [plan.stage_of(float(timestep) / scheduler.config.num_train_timesteps) for timestep in scheduler.timesteps]
-    on_device = scheduler.timesteps.to(noise.device, non_blocking=True)
-    if settings.guidance != 1.0:
+    solver = Solver(scheduler, plan, seed=seed, device=noise.device)
+    if settings.is_guided:
         condition = {name: torch.cat([value, none[name]]) for name, value in condition.items()}
-    takes_generator = {"generator": torch.Generator(noise.device).manual_seed(seed)}
-    channels = noise.shape[1]
-    sample = noise
+    channels, sample = noise.shape[1], noise
     dtype = next(model.parameters(), noise).dtype
     precision = torch.autocast(noise.device.type, torch.bfloat16) if settings.dtype == "bf16" else nullcontext()
-    for timestep, row, stage in progress(list(zip(scheduler.timesteps, on_device, stages, strict=True))):
-        scaled = scheduler.scale_model_input(sample, timestep) if hasattr(scheduler, "scale_model_input") else sample
+    for index, step in enumerate(progress(plan.steps)):
+        scaled, timestep = solver.scaled(sample, index), solver.timestep(index)
         with precision:
-            output = _guided(model, scaled.to(dtype), row.expand(len(scaled)), condition, stage, settings).float()
-        if output.shape[1] > channels and not _reads_variance(scheduler):
+            row = timestep.expand(len(scaled))
+            output = _guided(model, scaled.to(dtype), row, condition, step.graph, settings).float()
+        if output.shape[1] > channels and not solver.reads_variance:
             output = output[:, :channels]
-        sample = scheduler.step(output, timestep, sample, **takes_generator).prev_sample
+        sample = solver.step(output, index, sample)
     return sample
 
 
 def generate(
     model: FlexDiT,
     scheduler: Any,
+    plan: Plan,
     *,
     conditions: Conditions,
     num_images: int,
     batch: int,
-    sampler_steps: int,
     seed: int,
     settings: SamplingSettings,
     rank: int = 0,
     num_processes: int = 1,
 ) -> Iterator[Tensor]:
-    """Batches of data in model units, (b, C, H, W) or (b, C, F, H, W) each, on the model's device.
+    """Go through batches of data in model units, (b, C, H, W) or (b, C, F, H, W) each, on the model's device.
 
     Image i has the condition that `conditions` gives to index i. Of `num_processes` that draw together, this one draws
     the batches `rank`, `rank + num_processes`, and so on.
@@ -139,10 +140,10 @@ def generate(
         yield denoise(
             model,
             scheduler,
+            plan,
             noise=initial_noise(indices, shape=model.shape.sample_size, seed=seed).to(device),
             condition=on(device, conditions.of_samples(indices)),
             none=on(device, conditions.none(len(indices))),
-            sampler_steps=sampler_steps,
             settings=settings,
             seed=seed * 1_000_003 + start,
         )

@@ -1,4 +1,4 @@
-"""FlexDiT: a small interpreter of plans over one base model (arXiv 2412.06028).
+"""FlexDiT: a small interpreter of routes over one base model (arXiv 2412.06028).
 
 A schedule re-routes the base's blocks and never changes their weights. With an all-dense schedule the output equals the
 base's to the bit in fp32. Letters: B batch, N dense tokens, M sparse tokens, C width, F frames (of a video), H x W
@@ -20,48 +20,31 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import Tensor, nn
 
 from flexsearch.errors import UserError
-from flexsearch.models import operations
-from flexsearch.models.backbones.dit import DiTBackbone
-from flexsearch.models.backbones.latte import LatteBackbone
+from flexsearch.models.backbones import backbone_named
 from flexsearch.models.backbones.modulation import Modulation, Text
-from flexsearch.models.backbones.pixart import PixArtBackbone
 from flexsearch.models.backbones.protocol import Backbone
-from flexsearch.models.shapes import SHAPES, ShapeFunction, shape_function
+from flexsearch.models.roles import ROLE_MODULES
+from flexsearch.models.tokens import Tokens
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
-from flexsearch.schedule.macs import TransformerShape
-from flexsearch.schedule.plan import Operation, Plan, lower
-
-BACKBONES: dict[str, type[Backbone]] = {
-    "dit": DiTBackbone,
-    "pixart": PixArtBackbone,
-    "latte": LatteBackbone,
-}
-
-
-def register_backbone(name: str, adapter: type[Backbone], *, shape_of: ShapeFunction) -> None:
-    """Makes an architecture known.
-
-    Args:
-        name: of `base.backbone`.
-        adapter: called with (base, tied=...), as `DiTBackbone` is.
-        shape_of: from the base's configuration to its sizes.
-    """
-    BACKBONES[name], SHAPES[name] = adapter, shape_of
-
+from flexsearch.schedule.plan import Graph, stage_graphs
+from flexsearch.schedule.role import Operation, Route
+from flexsearch.schedule.shape import TokenGrid, TransformerShape
+from flexsearch.schedule.timetable import CLOCK_ERROR
 
 _ISOLATED = {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
-"""Stages share code but not graphs; older torch counts them together and stops at `recompile_limit`."""
+"""Graphs share code; older torch counts their compilations together and stops at `recompile_limit`."""
 
 
 class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """A diffusion transformer with a density schedule. Drops into diffusers' pipelines in place of its base.
 
     Args:
-        backbone: name of the base's architecture, a key of `BACKBONES`.
+        backbone: name of the base's architecture.
         base_config: the base's own diffusers configuration.
         schedule: `DensitySchedule.to_dict()`; None is all-dense.
-        merge_blocks: blocks that hold merge weights; None holds those that the schedule recovers at.
+        extra_blocks: per role that adds weights, the blocks that hold them; those that the schedule uses always do.
+        merge_blocks: the same of the role whose weights are `merges`, in folders of earlier versions.
+        num_train_timesteps: of the base's own clock, which shows this number times the diffusion time.
         tied: whether one embedder serves all blocks of a DiT; None finds out.
         base: the base model itself, which FlexDiT then owns; None builds one from `base_config`.
     """
@@ -77,17 +60,20 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         backbone: str = "dit",
         base_config: Mapping[str, Any] | None = None,
         schedule: Mapping[str, Any] | None = None,
+        extra_blocks: Mapping[str, Iterable[int]] | None = None,
         merge_blocks: Iterable[int] | None = None,
         tied: bool | None = None,
+        num_train_timesteps: int = 1000,
         base: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        shape_function(backbone, field="backbone")
-        adapter: Any = BACKBONES[backbone]
+        adapter: Any = backbone_named(backbone, field="backbone")
         # Early checkpoints carry arguments that today's classes no longer have: `from_config` leaves them out.
         self.base = base if base is not None else adapter.base_class.from_config(dict(base_config or {}))
         self._parts: Backbone = adapter(self.base, tied=tied)
-        self.merges = nn.ModuleDict()
+        for module in ROLE_MODULES.values():
+            if module.weights is not None:
+                self.add_module(module.collection, nn.ModuleDict())
         self.gradient_checkpointing = False
         self._compile_options: dict[str, Any] | None = None
         self._register_state_dict_hook(_drop_copies)
@@ -96,12 +82,26 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.register_to_config(base_config=_plain_config(base_options), tied=self._parts.tied)
         dense = DensitySchedule.all_dense(self.shape.num_blocks)
         self.set_schedule(dense if schedule is None else DensitySchedule.from_dict(schedule))
-        self.add_merges(merge_blocks or ())
+        self.add_weights((role, block) for role, blocks in (extra_blocks or {}).items() for block in blocks)
+        of_merges = [role for role, module in ROLE_MODULES.items() if module.collection == "merges"]
+        self.add_weights((role, block) for role in of_merges for block in merge_blocks or ())
 
     @classmethod
-    def from_base(cls, base: nn.Module, *, backbone: str = "dit", schedule: DensitySchedule | None = None) -> "FlexDiT":
-        """Wraps a diffusers model. Takes ownership: `base` shares its weights with the result."""
-        model: FlexDiT = cls(backbone=backbone, base=base, schedule=None if schedule is None else schedule.to_dict())
+    def from_base(
+        cls,
+        base: nn.Module,
+        *,
+        backbone: str = "dit",
+        schedule: DensitySchedule | None = None,
+        num_train_timesteps: int = 1000,
+    ) -> "FlexDiT":
+        """Wrap a diffusers model. Takes ownership: `base` shares its weights with the result."""
+        model: FlexDiT = cls(
+            backbone=backbone,
+            base=base,
+            schedule=None if schedule is None else schedule.to_dict(),
+            num_train_timesteps=num_train_timesteps,
+        )
         return model
 
     @classmethod
@@ -143,53 +143,60 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self._schedule
 
     def set_schedule(self, schedule: DensitySchedule) -> None:
-        """Re-routes the blocks. Existing weights stay as they are; new recover blocks get fresh merge weights.
+        """Re-route the blocks. Existing weights stay as they are; a role that needs weights gets fresh ones.
 
         Raises:
             UserError: the schedule does not fit this model.
         """
-        plan = lower(schedule, num_blocks=self.shape.num_blocks, grid=self.shape.grid)
+        (route, *_) = schedule.routes(self.shape.grid, num_blocks=self.shape.num_blocks)
         self._schedule = schedule
-        self._plans: dict[TokenGrid, Plan] = {self.shape.grid: plan}
-        self._compiled: dict[tuple[TokenGrid, int], Callable[..., Tensor]] = {}
-        self.add_merges(plan.blocks("recover"))
+        self._graphs: dict[TokenGrid, tuple[Graph, ...]] = {}
+        self._compiled: dict[tuple[TokenGrid, Graph], Callable[..., Tensor]] = {}
+        self.add_weights((operation.role, operation.block) for operation in route)
         self.register_to_config(schedule=schedule.to_dict())
 
-    def with_plan(self, plan: Plan) -> "FlexDiT":
-        """The same weights, not copied, under another plan: for timing, also of plans that no schedule lowers to.
+    def add_weights(self, role_blocks: Iterable[tuple[str, int]]) -> None:
+        """Add the weights that roles bring to blocks, as they start, where there are none yet.
 
-        Merge weights that `plan` needs are added to both models.
+        Args:
+            role_blocks: (role, block); roles that bring no weights are passed over.
         """
-        twin = copy.copy(self)
-        twin._plans, twin._compiled = {self.shape.grid: plan}, {}
-        twin.add_merges(plan.blocks("recover"))
-        return twin
-
-    def add_merges(self, blocks: Iterable[int]) -> None:
-        """Adds merge weights, starting as the identity, at the blocks that have none."""
         weight = next(self.base.parameters())
-        for block in blocks:
-            if str(block) not in self.merges:
-                self.merges[str(block)] = operations.Merge(self.shape.width).to(weight.device, weight.dtype)
-        self.register_to_config(merge_blocks=sorted(int(block) for block in self.merges))
+        for role, block in role_blocks:
+            module = ROLE_MODULES[role]
+            if module.weights is not None and str(block) not in self._extras(role):
+                self._extras(role)[str(block)] = module.weights(self.shape).to(weight.device, weight.dtype)
+        self._note_extras()
 
-    def drop_unused_merges(self) -> None:
-        """Forgets the merge weights that the schedule does not use, e.g. after a warm start over many schedules."""
-        used = {str(block) for block in self.plan().blocks("recover")}
-        for block in set(self.merges) - used:
-            del self.merges[block]
-        self.register_to_config(merge_blocks=sorted(int(block) for block in self.merges))
+    def drop_unused_weights(self) -> None:
+        """Forget the weights of roles that the schedule does not use, e.g. after a warm start over many schedules."""
+        used = {(operation.role, str(operation.block)) for operation in self.graphs()[0].route}
+        for role, module in ROLE_MODULES.items():
+            if module.weights is not None:
+                for block in [block for block in self._extras(role) if (role, block) not in used]:
+                    del self._extras(role)[block]
+        self._note_extras()
+
+    def _extras(self, role: str) -> nn.ModuleDict:
+        """The weights that a role brings, by block."""
+        extras: nn.ModuleDict = getattr(self, ROLE_MODULES[role].collection)
+        return extras
+
+    def _note_extras(self) -> None:
+        with_weights = [role for role, module in ROLE_MODULES.items() if module.weights is not None]
+        held = {role: sorted(int(block) for block in self._extras(role)) for role in with_weights}
+        self.register_to_config(extra_blocks={role: blocks for role, blocks in held.items() if blocks})
 
     def grid_of(self, sample: Tensor) -> TokenGrid:
         """The dense token grid of an input (B, C, H, W), or (B, C, F, H, W) of a video."""
         return self._parts.grid_of(sample)
 
-    def plan(self, grid: TokenGrid | None = None) -> Plan:
-        """The plan on `grid` (the model's own if None)."""
+    def graphs(self, grid: TokenGrid | None = None) -> tuple[Graph, ...]:
+        """Give what one model call computes in every stage, on `grid` (the model's own if None)."""
         grid = self.shape.grid if grid is None else grid
-        if grid not in self._plans:
-            self._plans[grid] = lower(self._schedule, num_blocks=self.shape.num_blocks, grid=grid)
-        return self._plans[grid]
+        if grid not in self._graphs:
+            self._graphs[grid] = stage_graphs(self._schedule, grid, num_blocks=self.shape.num_blocks)
+        return self._graphs[grid]
 
     def fuse(self) -> None:
         """Copies matrices that multiply one input (queries, keys and values; adaLN of all blocks) into one, for
@@ -198,7 +205,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self._parts.fuse()
 
     def compile_stages(self, **options: Any) -> None:
-        """From now on every stage runs as one compiled graph, made when it first runs.
+        """Compile every graph from now on, when it first runs.
 
         Args:
             options: of `torch.compile`, e.g. `mode="max-autotune"`. Shapes are static.
@@ -212,16 +219,17 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         timestep: Tensor,
         *,
         return_dict: bool = True,
-        stage: int | None = None,
+        graph: Graph | None = None,
         **condition: Any,
     ) -> Transformer2DModelOutput | tuple[Tensor]:
-        """One forward pass, with the base's keyword arguments.
+        """Run one forward pass, with the base's keyword arguments.
 
         Args:
             hidden_states: (B, in_channels, H, W) noisy data; (B, in_channels, F, H, W) of a video.
             timestep: (B,) diffusion time as the base reads it.
             return_dict: give a `Transformer2DModelOutput`, else a tuple.
-            stage: stage of the timetable; None finds it from `timestep`, which waits for the device.
+            graph: what to compute, of a plan's step; None finds the stage of the model's own schedule from `timestep`,
+                which waits for the device.
             condition: what the base is conditioned on: `class_labels` (B,) of a DiT; `encoder_hidden_states` (B, S, D)
                 and `encoder_attention_mask` (B, S) of the others; `resolution` (B, 2) and `aspect_ratio` (B, 1), also
                 inside `added_cond_kwargs`, of PixArt-alpha at 1024 px.
@@ -230,13 +238,12 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             UserError: an argument that the base does not read, or a batch that mixes timesteps of several stages.
         """
         grid = self.grid_of(hidden_states)
-        plan = self.plan(grid)
-        stage = self._stage_of(timestep, plan) if stage is None else stage
-        run: Callable[..., Tensor] = partial(self._forward_stage, grid=grid, stage=stage)
+        graph = self._graph_at(timestep, grid) if graph is None else graph
+        run: Callable[..., Tensor] = partial(self._run_route, grid=grid, route=graph.route)
         if self._compile_options is not None:
-            if (grid, stage) not in self._compiled:
-                self._compiled[grid, stage] = torch.compile(run, **self._compile_options)
-            run = self._compiled[grid, stage]
+            if (grid, graph) not in self._compiled:
+                self._compiled[grid, graph] = torch.compile(run, **self._compile_options)
+            run = self._compiled[grid, graph]
         output = run(hidden_states, timestep, self._read(condition))
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)
 
@@ -251,41 +258,43 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise UserError(f"a {self.config['backbone']} base reads {list(self._parts.reads)}", field=unknown[0])
         return given
 
-    def _forward_stage(
-        self, hidden_states: Tensor, timestep: Tensor, condition: Mapping[str, Tensor], *, grid: TokenGrid, stage: int
+    def _run_route(
+        self, hidden_states: Tensor, timestep: Tensor, condition: Mapping[str, Tensor], *, grid: TokenGrid, route: Route
     ) -> Tensor:
-        """The whole pass at one stage: what is compiled."""
-        tokens = self._parts.embed(hidden_states)  # (B, N, C)
-        conditioning = self._parts.conditioning(timestep, condition, tokens.dtype)
-        sparse: Tensor | None = None
-        for operation in self.plan(grid).stages[stage]:
-            arguments = (operation, tokens, sparse, conditioning.modulations[operation.block], conditioning.text)
+        """The whole pass: what is compiled."""
+        tokens = Tokens(self._parts.embed(hidden_states))  # (B, N, C)
+        conditioning = self._parts.conditioning(timestep, condition, tokens.dense.dtype)
+        for operation in route:
+            arguments = (operation, *tokens, conditioning.modulations[operation.block], conditioning.text)
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                tokens, sparse = self._gradient_checkpointing_func(self._run, *arguments)
+                tokens = Tokens(*self._gradient_checkpointing_func(self._run, *arguments))
             else:
-                tokens, sparse = self._run(*arguments)
-        return self._parts.head(tokens, conditioning, grid)
+                tokens = self._run(*arguments)
+        return self._parts.head(tokens.dense, conditioning, grid)
 
     def _run(
         self,
         operation: Operation,
-        tokens: Tensor,
+        dense: Tensor,
         sparse: Tensor | None,
         modulations: tuple[Modulation, ...],
         text: Text | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        merge = self.merges[str(operation.block)] if operation.kind == "recover" else None
+    ) -> Tokens:
+        module = ROLE_MODULES[operation.role]
+        weights = None if module.weights is None else self._extras(operation.role)[str(operation.block)]
         blocks = self._parts.blocks[operation.block]
-        return operations.run(operation, blocks, tokens, sparse, modulations, text, merge)
+        return module.compute(blocks, Tokens(dense, sparse), modulations, text, operation, weights)
 
-    def _stage_of(self, timestep: Tensor, plan: Plan) -> int:
-        if len(plan.stages) == 1:
-            return 0
-        low, high = (float(bound) / 1000 for bound in torch.aminmax(timestep))
-        stage = plan.stage_of(low)
-        if stage != plan.stage_of(high):
+    def _graph_at(self, timestep: Tensor, grid: TokenGrid) -> Graph:
+        """The graph of the stage that holds all timesteps. One on an edge, but for rounding, belongs to either stage."""
+        graphs, timetable = self.graphs(grid), self._schedule.timetable
+        if len(graphs) == 1:
+            return graphs[0]
+        low, high = (float(bound) / self.config["num_train_timesteps"] for bound in torch.aminmax(timestep))
+        stage = timetable.stage_of(low)
+        if stage < timetable.stage_of(max(high - 2 * CLOCK_ERROR, 0.0)):
             raise UserError(f"a batch must lie in one stage of the timetable, but got t in [{low}, {high}]")
-        return stage
+        return graphs[stage]
 
 
 def _plain_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,16 +13,11 @@ from huggingface_hub import logging as hub_logging
 from huggingface_hub import try_to_load_from_cache
 
 from flexsearch.errors import UserError
-from flexsearch.models.flexdit import BACKBONES, FlexDiT
+from flexsearch.models.backbones import backbone_named
+from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.settings import BaseSettings
 from flexsearch.paths import PREFIX, resolve_path
-
-_TRUSTED_SCHEDULERS = (
-    "DDIMScheduler",
-    "DDPMScheduler",
-    "DPMSolverMultistepScheduler",
-    "FlowMatchEulerDiscreteScheduler",
-)
+from flexsearch.schedule.clock import Clock
 
 hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 diffusers.utils.logging.set_verbosity_error()
@@ -51,7 +46,7 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
             field="base.checkpoint",
         )
     hub: dict[str, Any] = {"revision": settings.revision} if settings.revision and not local.is_dir() else {}
-    base_class = BACKBONES[settings.backbone].base_class
+    base_class = backbone_named(settings.backbone, field="base.backbone").base_class
     try:
         model, found = base_class.from_pretrained(
             source, subfolder="transformer", use_safetensors=True, output_loading_info=True, **hub
@@ -70,8 +65,10 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
     if problems:
         counts = ", ".join(f"{len(keys)} {kind.replace('_', ' ')} (first {keys[0]})" for kind, keys in problems.items())
         raise UserError(f"{where} does not fit a {settings.backbone} backbone: {counts}", field="base.checkpoint")
-    flexdit = FlexDiT.from_base(model, backbone=settings.backbone).to(device).eval()
-    return Base(model=flexdit, scheduler=scheduler)
+    flexdit = FlexDiT.from_base(
+        model, backbone=settings.backbone, num_train_timesteps=scheduler.config.num_train_timesteps
+    )
+    return Base(model=flexdit.to(device).eval(), scheduler=scheduler)
 
 
 def is_here(settings: BaseSettings) -> bool:
@@ -86,10 +83,7 @@ def load_scheduler(source: str, **hub: Any) -> Any:
     """The diffusers scheduler of a checkpoint.
 
     Raises:
-        UserError: it is of a class that flexsearch does not sample with.
+        UserError: it is of a class that flexsearch does not sample with, or spaces its steps in an unknown way.
     """
     config = diffusers.DDIMScheduler.load_config(source, subfolder="scheduler", **hub)
-    name = config.get("_class_name")
-    if name not in _TRUSTED_SCHEDULERS:
-        raise UserError(f"must be one of {list(_TRUSTED_SCHEDULERS)}, but got {name!r}", field="base scheduler")
-    return getattr(diffusers, name).from_config(config)
+    return getattr(diffusers, Clock.of(config).scheduler).from_config(config)

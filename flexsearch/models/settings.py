@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from flexsearch.errors import UserError
-from flexsearch.models.shapes import KNOWN_CONFIGS, shape_function
+from flexsearch.models.architectures import ARCHITECTURES, architecture_named, known_checkpoints, known_config
+from flexsearch.models.architectures.dit import DIT
 from flexsearch.paths import PREFIX, resolve_path
-from flexsearch.schedule.macs import TransformerShape
+from flexsearch.schedule.clock import Clock, Spacing
+from flexsearch.schedule.shape import TransformerShape
 from flexsearch.settings import settings
 
 
@@ -28,43 +31,71 @@ class BaseSettings:
     config: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        shape_function(self.backbone, field="base.backbone")
-
-
-_BACKBONES = {"PixArtTransformer2DModel": "pixart", "LatteTransformer3DModel": "latte"}
+        architecture_named(self.backbone, field="base.backbone")
 
 
 def backbone_of(checkpoint: str) -> str:
-    """The architecture of a checkpoint, from its own configuration or its known name; "dit" where neither says.
+    """Give the architecture of a checkpoint, from its own configuration or its known name; "dit" where neither says.
 
     Early checkpoints call every class `Transformer2DModel`; those with captions are PixArt-alpha's.
     """
-    path = resolve_path(checkpoint, inside="base" if checkpoint.startswith(PREFIX) else "")
-    file = path / "transformer" / "config.json"
-    config = json.loads(file.read_text()) if file.exists() else KNOWN_CONFIGS.get(checkpoint, {})
-    named = _BACKBONES.get(config.get("_class_name", ""))
-    if named == "latte" or "video_length" in config:
-        return "latte"
-    return "pixart" if named == "pixart" or config.get("caption_channels") else "dit"
+    config = _config_of(checkpoint)
+    if config is None:
+        named = (one.name for one in ARCHITECTURES.values() if checkpoint in one.known)
+    else:
+        named = (one.name for one in ARCHITECTURES.values() if one.recognises(config))
+    return next(named, DIT.name)
+
+
+def _config_of(checkpoint: str) -> dict[str, Any] | None:
+    """The configuration of a checkpoint's transformer that is on this machine as a folder."""
+    inside = "base" if checkpoint.startswith(PREFIX) else ""
+    path = resolve_path(checkpoint, inside=inside) / "transformer" / "config.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def base_shape(settings: BaseSettings) -> TransformerShape:
-    """The base's sizes: from `config`, from its folder, or from the table of public checkpoints.
+    """Give the base's sizes: from `config`, from its folder, or from the table of public checkpoints.
 
     Raises:
         UserError: none of the three knows them.
     """
-    shape_of = shape_function(settings.backbone, field="base.backbone")
-    if settings.config is not None:
-        return shape_of(settings.config)
+    architecture = architecture_named(settings.backbone, field="base.backbone")
+    config = settings.config or _config_of(settings.checkpoint) or known_config(settings.checkpoint)
+    if config is None:
+        raise UserError(
+            f"{settings.checkpoint} is not on this machine and not one of {known_checkpoints()}; "
+            "download it, or give its diffusers configuration as base.config",
+            field="base.checkpoint",
+        )
+    return architecture.shape_of(config)
+
+
+def base_clock(settings: BaseSettings, *, spacing: Spacing = "pipeline") -> Clock:
+    """Give the clock of the base's scheduler: of its folder or the hub's cache, else of the class that its publishers
+    sample with, or of flow matching for a base that is given by its configuration.
+
+    Raises:
+        UserError: the scheduler is one that flexsearch does not sample with.
+    """
     inside = "base" if settings.checkpoint.startswith(PREFIX) else ""
-    path = resolve_path(settings.checkpoint, inside=inside) / "transformer" / "config.json"
-    if path.exists():
-        return shape_of(json.loads(path.read_text()))
-    if settings.checkpoint in KNOWN_CONFIGS:
-        return shape_of(KNOWN_CONFIGS[settings.checkpoint])
-    raise UserError(
-        f"{settings.checkpoint} is not on this machine and not one of {sorted(KNOWN_CONFIGS)}; "
-        "download it, or give its diffusers configuration as base.config",
-        field="base.checkpoint",
+    path = resolve_path(settings.checkpoint, inside=inside) / "scheduler" / "scheduler_config.json"
+    cached = None if path.exists() or settings.config is not None else _in_hub_cache(settings)
+    if path.exists() or cached is not None:
+        return Clock.of(json.loads((cached or path).read_text()), spacing=spacing)
+    if settings.config is not None:
+        return Clock(spacing=spacing)
+    scheduler = architecture_named(settings.backbone, field="base.backbone").scheduler
+    return Clock.of({"_class_name": scheduler}, spacing=spacing)
+
+
+def _in_hub_cache(settings: BaseSettings) -> Path | None:
+    """The scheduler's configuration of a model on the hub, where an earlier download left it."""
+    if settings.checkpoint.startswith((PREFIX, ".", "/", "~")):
+        return None
+    from huggingface_hub import try_to_load_from_cache  # a quarter second, which other bases need not wait for
+
+    found = try_to_load_from_cache(
+        settings.checkpoint, "scheduler/scheduler_config.json", revision=settings.revision
     )
+    return Path(found) if isinstance(found, str) else None

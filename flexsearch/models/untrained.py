@@ -6,18 +6,12 @@ import diffusers
 import torch
 
 from flexsearch.errors import UserError
+from flexsearch.models.architectures import architecture_named, known_checkpoints, known_config
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import Base, is_here, load_base
 from flexsearch.models.settings import BaseSettings
-from flexsearch.models.shapes import KNOWN_CONFIGS
 from flexsearch.paths import PREFIX, resolve_path
-
-_PUBLISHED_SCHEDULERS: dict[str, Any] = {
-    "dit": diffusers.DDIMScheduler,
-    "pixart": diffusers.DPMSolverMultistepScheduler,
-    "latte": diffusers.DDIMScheduler,
-}
-
+from flexsearch.schedule.clock import Clock
 
 def base_or_untrained(settings: BaseSettings, *, device: torch.device) -> tuple[Base, bool]:
     """The base if its weights are on this machine, else `untrained_base`; and whether it is the base.
@@ -42,18 +36,15 @@ def untrained_base(settings: BaseSettings, *, device: torch.device) -> Base:
     Raises:
         UserError: the configuration is not known.
     """
-    config = settings.config if settings.config is not None else KNOWN_CONFIGS.get(settings.checkpoint)
+    config = settings.config if settings.config is not None else known_config(settings.checkpoint)
     if config is None:
         raise UserError(
-            f"{settings.checkpoint} is not on this machine and not one of {sorted(KNOWN_CONFIGS)}; download it, or "
+            f"{settings.checkpoint} is not on this machine and not one of {known_checkpoints()}; download it, or "
             "give its diffusers configuration as base.config",
             field="base.checkpoint",
         )
     with torch.device(device):
         model = FlexDiT(backbone=settings.backbone, base_config=dict(config), tied=True)
-    scheduler = (
-        _PUBLISHED_SCHEDULERS[settings.backbone]()
-        if settings.config is None
-        else diffusers.FlowMatchEulerDiscreteScheduler()
-    )
+    published = architecture_named(settings.backbone, field="base.backbone").scheduler
+    scheduler: Any = getattr(diffusers, published if settings.config is None else Clock().scheduler)()
     return Base(model=model.to(device).eval(), scheduler=scheduler)

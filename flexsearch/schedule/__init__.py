@@ -1,32 +1,37 @@
 """What a density schedule is, what it lowers to, and what that costs. Needs no torch."""
 
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.clock import Clock
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
-from flexsearch.schedule.macs import TransformerShape, plan_macs, plan_params
-from flexsearch.schedule.plan import Operation, Plan, lower
-from flexsearch.schedule.roles import RoleCost, register_role
+from flexsearch.schedule.families import Segment, register_family
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.plan import Graph, Plan, Step, Target, lower
+from flexsearch.schedule.role import Operation, Role, register_role
 from flexsearch.schedule.sampling import Sampling
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm, Segment, register_family
+from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.timetable import Timetable
 
 __all__ = [
     "Candidate",
+    "Clock",
     "Dense",
     "DensitySchedule",
+    "Graph",
     "Operation",
     "Plan",
     "Pooling",
-    "RoleCost",
+    "Role",
     "Sampling",
     "Sdtm",
     "Segment",
+    "Step",
+    "Target",
     "Timetable",
     "TokenGrid",
     "TransformerShape",
     "lower",
-    "plan_macs",
-    "plan_params",
     "register_family",
     "register_role",
 ]

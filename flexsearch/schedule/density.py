@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 from flexsearch.errors import UserError
 from flexsearch.measurement import short_digest
-from flexsearch.schedule.roles import LETTERS, Role
-from flexsearch.schedule.segments import Dense, Segment, family_named
+from flexsearch.schedule.families import Segment, family_named
+from flexsearch.schedule.families.dense import DENSE, Dense
+from flexsearch.schedule.role import ROLES, Amounts, Operation, Route
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.timetable import Timetable
 
 
@@ -15,7 +18,8 @@ from flexsearch.schedule.timetable import Timetable
 class DensitySchedule:
     """Segments from bottom to top and a timetable of sparse grids.
 
-    A schedule without sparse tokens has no use for grids: its timetable is one stage with grid 1.
+    A schedule without sparse tokens has no use for grids, and one whose blocks do the same in all stages none for
+    stages: then its timetable is one stage with grid 1.
     """
 
     segments: tuple[Segment, ...]
@@ -25,18 +29,31 @@ class DensitySchedule:
         object.__setattr__(self, "segments", tuple(segment for segment in self.segments if segment.roles))
         if not self.segments:
             raise UserError("must hold at least one block", field="segments")
-        if not self.has_sparse_tokens:
-            object.__setattr__(self, "timetable", Timetable())
+        if len(set(self.amounts)) > 1:
+            grids = self.timetable.grids if self.has_sparse_tokens else (1,) * self.timetable.num_stages
+            frames = self.timetable.frames if self.has_sparse_tokens else None
+            object.__setattr__(self, "timetable", Timetable(edges=self.timetable.edges, grids=grids, frames=frames))
+        else:
+            joined = self.timetable.joined() if self.has_sparse_tokens else Timetable()
+            object.__setattr__(self, "timetable", joined)
 
     @classmethod
     def all_dense(cls, num_blocks: int) -> "DensitySchedule":
-        """The schedule that changes nothing."""
+        """Give the schedule that changes nothing."""
         return cls(segments=(Dense(depth=num_blocks),))
 
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        """One role per block, bottom to top."""
+    @cached_property
+    def roles(self) -> tuple[str, ...]:
+        """One role per block, bottom to top; the same in every stage."""
         return tuple(role for segment in self.segments for role in segment.roles)
+
+    @property
+    def amounts(self) -> tuple[tuple[Amounts, ...], ...]:
+        """Per stage, how much of each block is computed."""
+        num = self.timetable.num_stages
+        return tuple(
+            tuple(one for segment in self.segments for one in segment.amounts(stage, num)) for stage in range(num)
+        )
 
     @property
     def num_blocks(self) -> int:
@@ -46,20 +63,35 @@ class DensitySchedule:
     @property
     def has_sparse_tokens(self) -> bool:
         """Whether any block works on sparse tokens."""
-        return "recover" in self.roles
+        return any(ROLES[role].uses_sparse_tokens for role in self.roles)
 
     @property
     def is_dense(self) -> bool:
         """Whether every block is the base's own."""
-        return set(self.roles) == {"dense"}
+        return set(self.roles) == {DENSE.name}
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Identifies what the schedule does: two spellings of the same roles and grids share it."""
-        return short_digest({"roles": self.roles, "timetable": self.timetable.to_dict()})
+        """Identify what the schedule does: two spellings of the same roles, grids and amounts share it."""
+        spelled = {"roles": self.roles, "timetable": self.timetable.to_dict()}
+        return short_digest(spelled if not any(map(any, self.amounts)) else {**spelled, "amounts": self.amounts})
+
+    def routes(self, grid: TokenGrid, *, num_blocks: int | None = None) -> tuple[Route, ...]:
+        """Lower to operations: one route per stage, for a model whose dense tokens lie on `grid`.
+
+        Args:
+            grid: of the dense tokens.
+            num_blocks: blocks of the model; None takes the schedule's word.
+
+        Raises:
+            UserError: the segments do not add up to `num_blocks`, or a sparse grid is larger than the dense one.
+        """
+        if num_blocks is not None and self.num_blocks != num_blocks:
+            raise UserError(f"must add up to {num_blocks} blocks, but got {self.num_blocks}", field="segments")
+        return _routes(self, grid)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; `from_dict` is the inverse."""
+        """Give JSON values; `from_dict` is the inverse."""
         return {
             "segments": [{"family": segment.family, **vars(segment)} for segment in self.segments],
             "timetable": self.timetable.to_dict(),
@@ -67,7 +99,7 @@ class DensitySchedule:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DensitySchedule":
-        """Builds a schedule from JSON values.
+        """Build a schedule from JSON values.
 
         Raises:
             UserError: an unknown family or field, or a value out of range; names the field.
@@ -92,10 +124,26 @@ class DensitySchedule:
         return cls(segments=tuple(segments), timetable=built)
 
     def __str__(self) -> str:
-        """One letter per block (P pool, M merge, s sparse, R recover, D dense) and the grids from data to noise."""
-        text = "".join(LETTERS[role] for role in self.roles)
+        """One letter per block, bottom to top, and the sparse grids from data to noise."""
+        text = "".join(ROLES[role].letter for role in self.roles)
         if self.has_sparse_tokens:
             text += " @" + ",".join(str(grid) for grid in self.timetable.grids)
             if self.timetable.frames is not None:
                 text += f" {self.timetable.frames}f"
         return text
+
+
+@lru_cache(maxsize=1 << 14)
+def _routes(schedule: DensitySchedule, grid: TokenGrid) -> tuple[Route, ...]:
+    routes = []
+    for stage, (side, amounts) in enumerate(zip(schedule.timetable.grids, schedule.amounts, strict=True)):
+        try:
+            sparse = grid.pooled(side, schedule.timetable.frames)
+        except UserError as error:
+            raise error.under(f"timetable.grids[{stage}]") from None
+        operations = []
+        for block, (role, amount) in enumerate(zip(schedule.roles, amounts, strict=True)):
+            queries, keys = ROLES[role].tokens(grid, sparse)
+            operations.append(Operation(role=role, block=block, queries=queries, keys=keys, amounts=amount))
+        routes.append(tuple(operations))
+    return tuple(routes)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
-from flexsearch.schedule.macs import TransformerShape
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm, Segment
+from flexsearch.schedule.shape import TokenGrid, TransformerShape
+from flexsearch.schedule.families import Segment
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
 
 PAPER_STAGES = 4

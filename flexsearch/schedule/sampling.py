@@ -1,10 +1,14 @@
-"""How a candidate samples: everything beside the schedule that decides what is computed for one image."""
+"""How a candidate samples: everything beside the schedule that decides what is computed for one image.
+
+An axis of sampling is a field here; `flexsearch.schedule.plan.lower` says what it does to the steps of a plan.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from flexsearch.errors import UserError
+from flexsearch.schedule.fields import REQUIRED, check_fields, declared
+from flexsearch.settings import PositiveCount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,30 +16,28 @@ class Sampling:
     """The choices of sampling.
 
     Attributes:
-        steps: sampler steps, at least 1.
+        steps: sampler steps.
     """
 
-    steps: int
+    steps: PositiveCount = field(metadata={"key": "sampler_steps"})
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int):
-            raise UserError(f"must be a whole number, but got {self.steps!r}", field="sampler_steps")
-        if self.steps < 1:
-            raise UserError(f"must be at least 1, but got {self.steps}", field="sampler_steps", nearest=1)
+        check_fields(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give JSON values, defaults left out, so that an older candidate keeps its digest; `from_dict` reads them."""
-        return {"sampler_steps": self.steps}
+        """Give JSON values, defaults left out, so that a candidate of an older version keeps its digest."""
+        return {one.key: getattr(self, one.name) for one in declared(Sampling) if getattr(self, one.name) != one.default}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Sampling":
-        """Read JSON values.
+        """Read JSON values; keys of others are left alone.
 
         Raises:
             UserError: a value is out of range; names the field.
             KeyError: the steps are missing.
         """
-        return cls(steps=values["sampler_steps"])
+        wanted = [one for one in declared(cls) if one.key in values or one.default is REQUIRED]
+        return cls(**{one.name: values[one.key] for one in wanted})
 
     def __str__(self) -> str:
         return f"x{self.steps}"

@@ -10,11 +10,14 @@ from math import isqrt
 from typing import Any
 
 from flexsearch.errors import UserError
+from flexsearch.settings import PositiveCount
 
+CLOCK_ERROR = 1e-6
+"""Largest error of a diffusion time in [0, 1] that went through float32."""
 
 @dataclass(frozen=True, kw_only=True)
 class Timetable:
-    """Stages of diffusion time. Neighbours with equal grids are joined, so equal timetables compare equal.
+    """Stages of diffusion time.
 
     Attributes:
         edges: rising, from 0 to 1; stage j covers `[edges[j], edges[j+1])`, the last one 1 as well.
@@ -39,9 +42,17 @@ class Timetable:
             raise UserError(f"must be whole numbers of at least 1, but got {list(grids)}", field="grids", nearest=1)
         if self.frames is not None and (isinstance(self.frames, bool) or self.frames < 1):
             raise UserError(f"must be at least 1, but got {self.frames}", field="frames", nearest=1)
-        kept = [stage for stage in range(len(grids)) if stage == 0 or grids[stage] != grids[stage - 1]]
-        object.__setattr__(self, "edges", (*(edges[stage] for stage in kept), 1.0))
-        object.__setattr__(self, "grids", tuple(grids[stage] for stage in kept))
+        object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "grids", grids)
+
+    def joined(self) -> "Timetable":
+        """Join neighbours with equal grids, so that timetables that say the same compare equal."""
+        kept = [stage for stage, grid in enumerate(self.grids) if stage == 0 or grid != self.grids[stage - 1]]
+        return Timetable(
+            edges=(*(self.edges[stage] for stage in kept), 1.0),
+            grids=tuple(self.grids[stage] for stage in kept),
+            frames=self.frames,
+        )
 
     @property
     def num_stages(self) -> int:
@@ -54,8 +65,11 @@ class Timetable:
         return values if self.frames is None else {**values, "frames": self.frames}
 
     def stage_of(self, time: float) -> int:
-        """The stage that covers `time` in [0, 1]."""
-        return min(bisect_right(self.edges, time) - 1, self.num_stages - 1)
+        """Give the stage that covers `time` in [0, 1].
+
+        What is within `CLOCK_ERROR` below an edge belongs to the stage above: a clock in float32 rounds.
+        """
+        return min(bisect_right(self.edges, time + CLOCK_ERROR) - 1, self.num_stages - 1)
 
 
 def equal_edges(num_stages: int) -> tuple[float, ...]:
@@ -63,12 +77,31 @@ def equal_edges(num_stages: int) -> tuple[float, ...]:
     return tuple(stage / num_stages for stage in range(num_stages + 1))
 
 
-def linear_timetable(*, stages: int, clean_grid: int, noise_grid: int, frames: int | None = None) -> Timetable:
+@dataclass(frozen=True, kw_only=True)
+class LinearTimetable:
     """Equal stages whose pruning rate goes linearly from the clean grid's to the noise grid's, grids rounded down.
 
     With four stages and grids 10 to 6 this is the paper's r in [0.61, 0.86] on 256 tokens: 10, 8, 7, 6. One stage
     uses the clean grid.
+
+    Attributes:
+        stages: number of stages.
+        clean_grid: tokens along the shorter side of the sparse grid near the data.
+        noise_grid: the same near noise; None is the clean grid.
+        frames: frames of the sparse grids of a video; None keeps all.
     """
-    clean, noise = clean_grid**2, noise_grid**2
-    tokens = [clean + (noise - clean) * stage / max(stages - 1, 1) for stage in range(stages)]
-    return Timetable(edges=equal_edges(stages), grids=tuple(isqrt(round(count)) for count in tokens), frames=frames)
+
+    stages: PositiveCount = 1
+    clean_grid: PositiveCount
+    noise_grid: PositiveCount | None = None
+    frames: PositiveCount | None = None
+
+    def build(self, *, frames: int = 1) -> Timetable:
+        """Give the timetable of a model whose dense tokens have `frames` frames."""
+        clean, noise = self.clean_grid**2, (self.noise_grid or self.clean_grid) ** 2
+        tokens = [clean + (noise - clean) * stage / max(self.stages - 1, 1) for stage in range(self.stages)]
+        return Timetable(
+            edges=equal_edges(self.stages),
+            grids=tuple(isqrt(round(count)) for count in tokens),
+            frames=None if self.frames == frames else self.frames,
+        )

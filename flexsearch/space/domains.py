@@ -68,31 +68,30 @@ Domain = Int | Float | Choice
 REST = Rest()
 
 
-def parse_domain(value: Any, *, field: str) -> Value | Domain | Rest:
-    """Reads a YAML value: a scalar is a constant, `rest` is `Rest`, a mapping with one key is a domain.
+def parse_domain(value: Any) -> Value | Domain | Rest:
+    """Read a YAML value: a scalar is a constant, `rest` is `Rest`, a mapping with one key is a domain.
 
     Raises:
-        UserError: not one of these; names `field`.
+        UserError: not one of these.
     """
     if value == "rest":
         return REST
     if not isinstance(value, dict):
         if isinstance(value, bool | int | float | str) or value is None:
             return value
-        raise UserError(f"must be a constant or one domain, but got {value!r}", field=field, nearest="{choice: [...]}")
+        raise UserError(f"must be a constant or one domain, but got {value!r}", nearest="{choice: [...]}")
     if len(value) != 1 or next(iter(value)) not in ("int", "float", "choice"):
         raise UserError(
             f"a domain has exactly one key out of int, float, choice, but got {sorted(map(str, value))}",
-            field=field,
             nearest="{int: [1, 3]}",
         )
     kind, content = next(iter(value.items()))
     if not isinstance(content, Sequence) or isinstance(content, str):
-        raise UserError(f"must be a list, but got {content!r}", field=f"{field}.{kind}")
+        raise UserError(f"must be a list, but got {content!r}", field=kind)
     try:
         return _domain(kind, content)
     except UserError as error:
-        raise error.under(f"{field}.{kind}") from None
+        raise error.under(kind) from None
 
 
 def _domain(kind: str, content: Sequence[Any]) -> Domain:

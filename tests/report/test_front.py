@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.sampling import Sampling
 
 from flexsearch.measurement import Measurement
 from flexsearch.report.claims import compare, dense_curve, largest_gain
 from flexsearch.report.front import front_of
 from flexsearch.report.plot import plot_front
 from flexsearch.report.table import front_frame, front_table, summary_lines
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.segments import Dense, Pooling
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Store

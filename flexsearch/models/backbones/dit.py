@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -13,8 +14,8 @@ from flexsearch.errors import UserError
 from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
 from flexsearch.models.backbones.modulation import Conditioning, Modulation
 from flexsearch.models.backbones.patches import unpatchify
-from flexsearch.models.shapes import dit_shape_of
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.models.architectures.dit import shape_of
+from flexsearch.schedule.shape import TokenGrid
 
 _EMBEDDER = "transformer_blocks.{}.norm1.emb."
 
@@ -36,7 +37,7 @@ class DiTBackbone:
         self.tied_copies = (
             [(_EMBEDDER.format(block), _EMBEDDER.format(0)) for block in range(1, num)] if self.tied else []
         )
-        self.shape = dit_shape_of(base.config, num_embedders=1 if self.tied else num)
+        self.shape = replace(shape_of(base.config), num_embedders=1 if self.tied else num)
         self.blocks: Sequence[tuple[TransformerBlock, ...]] = [
             (TransformerBlock(block, norm_mixer=block.norm1.norm, norm_mlp=block.norm3),)
             for block in base.transformer_blocks

@@ -17,9 +17,9 @@ from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
 from flexsearch.models.backbones.modulation import Conditioning
 from flexsearch.models.backbones.patches import unpatchify
 from flexsearch.models.backbones.single import modulated_output, modulations_of, text_of
-from flexsearch.models.shapes import latte_shape_of
-from flexsearch.schedule.grid import TokenGrid
-from flexsearch.schedule.plan import Operation
+from flexsearch.models.architectures.latte import shape_of
+from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.role import Operation
 
 
 class TemporalBlock(TransformerBlock):
@@ -68,7 +68,7 @@ class LatteBackbone:
         self.base = base
         self.tied = False
         self.tied_copies: list[tuple[str, str]] = []
-        self.shape = latte_shape_of(base.config)
+        self.shape = shape_of(base.config)
         pairs = zip(base.transformer_blocks, base.temporal_transformer_blocks, strict=True)
         self.blocks: Sequence[tuple[TransformerBlock, ...]] = [
             (

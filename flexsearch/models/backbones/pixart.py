@@ -12,8 +12,8 @@ from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
 from flexsearch.models.backbones.modulation import Conditioning
 from flexsearch.models.backbones.patches import unpatchify
 from flexsearch.models.backbones.single import modulated_output, modulations_of, text_of
-from flexsearch.models.shapes import pixart_shape_of
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.models.architectures.pixart import shape_of
+from flexsearch.schedule.shape import TokenGrid
 
 
 class PixArtBackbone:
@@ -26,7 +26,7 @@ class PixArtBackbone:
         self.base = base
         self.tied = False
         self.tied_copies: list[tuple[str, str]] = []
-        self.shape = pixart_shape_of(base.config)
+        self.shape = shape_of(base.config)
         self.blocks: Sequence[tuple[TransformerBlock, ...]] = [
             (TransformerBlock(block, norm_mixer=block.norm1, norm_mlp=block.norm2),)
             for block in base.transformer_blocks

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from flexsearch.models.backbones.block import TransformerBlock
 from flexsearch.models.backbones.modulation import Conditioning
-from flexsearch.schedule.grid import TokenGrid
-from flexsearch.schedule.macs import TransformerShape
+from flexsearch.schedule.shape import TokenGrid, TransformerShape
 
 
 class Backbone(Protocol):

@@ -1,0 +1,135 @@
+"""What is known of an architecture without torch and without weights: sizes from a configuration, published checkpoints.
+
+The adapter that takes its models apart lies under the same file name in `flexsearch.models.backbones`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Any
+
+from flexsearch.errors import UserError
+from flexsearch.schedule.shape import TokenGrid, TransformerShape
+
+CAPTION_TOKENS = 120
+"""Tokens of a caption, padding included, in PixArt-alpha and Latte."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """One architecture of diffusers.
+
+    Attributes:
+        name: of `base.backbone`.
+        adapter: of its models, as "module:class".
+        shape_of: from the configuration of a model to its sizes; absent fields have diffusers' defaults.
+        recognises: whether a configuration is one of its.
+        scheduler: diffusers' class that its publishers sample with.
+        task: on the Hugging Face hub; None leaves it out of model cards.
+        pipeline: diffusers' class in which its models run; None where flexsearch's own `FlexDiTPipeline` runs them.
+        known: configurations of published checkpoints, so that their sizes are known without the network.
+        licences: of published checkpoints, as their publishers declare them.
+    """
+
+    name: str
+    adapter: str
+    shape_of: Callable[[Mapping[str, Any]], TransformerShape]
+    recognises: Callable[[Mapping[str, Any]], bool]
+    scheduler: str = "FlowMatchEulerDiscreteScheduler"
+    task: str | None = None
+    pipeline: str | None = None
+    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    licences: Mapping[str, str] = field(default_factory=dict)
+
+
+_ARCHITECTURES: dict[str, Architecture] = {}
+ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(_ARCHITECTURES)
+"""Every known architecture by name."""
+
+ENTRY_POINTS = "flexsearch.backbones"
+"""Group of entry points by which an installed package brings backbones: name of the backbone, module that registers
+it."""
+
+
+def register_architecture(architecture: Architecture) -> Architecture:
+    """Make an architecture known."""
+    _ARCHITECTURES[architecture.name] = architecture
+    return architecture
+
+
+def architecture_named(name: str, *, field: str) -> Architecture:
+    """Give an architecture; look for one that is not known yet in installed packages.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in ARCHITECTURES:
+        for entry in entry_points(group=ENTRY_POINTS, name=name):
+            entry.load()
+    if name not in ARCHITECTURES:
+        raise UserError(f"must be one of {sorted(ARCHITECTURES)}, but got {name!r}", field=field)
+    return ARCHITECTURES[name]
+
+
+def known_config(checkpoint: str) -> Mapping[str, Any] | None:
+    """Give the configuration of a published checkpoint; None for one that is not known."""
+    return next((one.known[checkpoint] for one in ARCHITECTURES.values() if checkpoint in one.known), None)
+
+
+def known_checkpoints() -> list[str]:
+    """List the published checkpoints whose sizes are known without the network."""
+    return sorted(checkpoint for one in ARCHITECTURES.values() for checkpoint in one.known)
+
+
+def common_sizes(values: Mapping[str, Any], *, frames: int = 1) -> dict[str, Any]:
+    """Give the arguments of `TransformerShape` that all of diffusers' configurations spell alike."""
+    side = values["sample_size"] // values["patch_size"]
+    return {
+        "num_blocks": values["num_layers"],
+        "width": values["num_attention_heads"] * values["attention_head_dim"],
+        "grid": TokenGrid(frames=frames, height=side, width=side),
+        "patch_size": values["patch_size"],
+        "in_channels": values["in_channels"],
+        "out_channels": values["out_channels"] or values["in_channels"],
+    }
+
+
+def text_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give those of a model that reads captions and shares its modulation.
+
+    Raises:
+        UserError: the configuration does not say how many channels a caption has.
+    """
+    if not values.get("caption_channels"):
+        raise UserError("must be given for a model that reads text", field="base.config.caption_channels")
+    return {
+        "num_classes": 0,
+        "text_tokens": CAPTION_TOKENS,
+        "text_channels": values["caption_channels"],
+        "shares_modulation": True,
+    }
+
+
+PUBLISHED: Mapping[str, Any] = {
+    "activation_fn": "gelu-approximate",
+    "attention_bias": True,
+    "attention_head_dim": 72,
+    "dropout": 0.0,
+    "in_channels": 4,
+    "norm_elementwise_affine": False,
+    "num_attention_heads": 16,
+    "num_embeds_ada_norm": 1000,
+    "num_layers": 28,
+    "out_channels": 8,
+    "patch_size": 2,
+}
+"""What the XL/2 checkpoints of DiT, PixArt-alpha and Latte have in common."""
+
+PUBLISHED_WITH_TEXT: Mapping[str, Any] = {
+    **PUBLISHED,
+    "caption_channels": 4096,
+    "cross_attention_dim": 1152,
+    "norm_eps": 1e-6,
+    "norm_type": "ada_norm_single",
+}

@@ -1,0 +1,45 @@
+"""DiT (Peebles & Xie 2023, arXiv 2212.09748): diffusers' `DiTTransformer2DModel`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flexsearch.models.architectures.architecture import PUBLISHED, Architecture, common_sizes, register_architecture
+from flexsearch.schedule.shape import TransformerShape
+
+DEFAULTS: Mapping[str, Any] = {
+    "num_attention_heads": 16,
+    "attention_head_dim": 72,
+    "in_channels": 4,
+    "out_channels": None,
+    "num_layers": 28,
+    "sample_size": 32,
+    "patch_size": 2,
+    "num_embeds_ada_norm": 1000,
+}
+_XL_2 = {**PUBLISHED, "norm_type": "ada_norm_zero"}
+
+
+def shape_of(config: Mapping[str, Any]) -> TransformerShape:
+    """Give the sizes of a model whose blocks share one embedder."""
+    values = {**DEFAULTS, **config}
+    return TransformerShape(**common_sizes(values), num_classes=values["num_embeds_ada_norm"])
+
+
+DIT = register_architecture(
+    Architecture(
+        name="dit",
+        adapter="flexsearch.models.backbones.dit:DiTBackbone",
+        shape_of=shape_of,
+        recognises=lambda config: (
+            config.get("_class_name") in ("DiTTransformer2DModel", "Transformer2DModel", None)
+            and not config.get("caption_channels")
+        ),
+        scheduler="DDIMScheduler",
+        task="unconditional-image-generation",
+        known={
+            "facebook/DiT-XL-2-256": {**_XL_2, "sample_size": 32},
+            "facebook/DiT-XL-2-512": {**_XL_2, "sample_size": 64},
+        },
+        licences={"facebook/DiT-XL-2-256": "cc-by-nc-4.0", "facebook/DiT-XL-2-512": "cc-by-nc-4.0"},
+    )
+)

@@ -1,0 +1,120 @@
+"""Multiply-accumulates and parameters, from shapes alone: the bricks that roles are costed with, and the model's ends.
+
+The rule: every product inside a matrix multiplication or convolution counts once, for one row of a batch. Element-wise
+work, norms, softmax, means and pooling count nothing. This equals half of what `torch.utils.flop_counter` reports.
+Letters: n and m tokens, C width, S text tokens.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from flexsearch.schedule.role import ROLES, Operation, Route
+from flexsearch.schedule.shape import TokenGrid, TransformerShape
+
+TIME_FREQUENCIES = 256
+"""Sinusoidal features of the timestep."""
+
+
+def attention_macs(queries: TokenGrid, keys: TokenGrid, shape: TransformerShape) -> int:
+    """Projections and products of the attention of n `queries` to m `keys`.
+
+    In space it stays inside a frame or, where one side has fewer frames, inside the window that its frame stands for.
+    """
+    n, m, c = queries.num_tokens, keys.num_tokens, shape.width
+    return 2 * n * c * c + 2 * m * c * c + 2 * n * m * c // min(queries.frames, keys.frames)
+
+
+def uniform_attention_macs(means: int, shape: TransformerShape) -> int:
+    """Value and output projection of `means` mean tokens."""
+    return 2 * means * shape.width**2
+
+
+def rest_macs(tokens: int, shape: TransformerShape) -> int:
+    """MLP of `tokens`, and the modulation of one block."""
+    return 2 * shape.mlp_ratio * tokens * shape.width**2 + modulation_macs(shape)
+
+
+def modulation_macs(shape: TransformerShape) -> int:
+    """The adaLN matrix of one block, which every role pays for: all blocks' are computed before the first one runs."""
+    return 0 if shape.shares_modulation else 6 * shape.width**2
+
+
+def text_macs(tokens: int, shape: TransformerShape) -> int:
+    """Cross-attention of `tokens` to the caption, whose keys and values are projected once per model call."""
+    if not shape.text_tokens:
+        return 0
+    c, text = shape.width, shape.text_tokens
+    return 2 * tokens * c * c + 2 * text * c * c + 2 * tokens * text * c
+
+
+def temporal_macs(grid: TokenGrid, shape: TransformerShape) -> int:
+    """The temporal block after a spatial one, on `grid`; nothing for images."""
+    if not shape.has_temporal_blocks:
+        return 0
+    n = grid.num_tokens
+    return rest_macs(n, shape) + 4 * n * shape.width**2 + 2 * n * grid.frames * shape.width
+
+
+def block_macs(operation: Operation, shape: TransformerShape) -> int:
+    """A whole block whose `queries` attend to its `keys`: attention, text, MLP, and the temporal block of a video."""
+    n = operation.queries.num_tokens
+    macs = attention_macs(operation.queries, operation.keys, shape) + rest_macs(n, shape) + text_macs(n, shape)
+    return macs + temporal_macs(operation.queries, shape)
+
+
+def linear_params(shape: TransformerShape) -> int:
+    """Parameters of a `C x C` linear map with bias."""
+    return shape.width**2 + shape.width
+
+
+def block_params(shape: TransformerShape) -> int:
+    """Parameters of one block (of one pair, for video)."""
+    c, linear = shape.width, linear_params(shape)
+    modulation = 6 * c if shape.shares_modulation else 6 * linear
+    one = 4 * linear + 2 * shape.mlp_ratio * c * c + (shape.mlp_ratio + 1) * c + modulation
+    return shape.blocks_per_operation * one + (4 * linear if shape.text_tokens else 0)
+
+
+@lru_cache(maxsize=1 << 16)
+def _key_macs(key: tuple[str, TokenGrid, TokenGrid, tuple[tuple[str, int], ...]], shape: TransformerShape) -> int:
+    role, queries, keys, amounts = key
+    operation = Operation(role=role, block=0, queries=queries, keys=keys, amounts=amounts)
+    return ROLES[role].macs(operation, shape)
+
+
+def route_macs(route: Route, shape: TransformerShape) -> int:
+    """One model call on one row: the operations of the route, and the model's ends."""
+    return ends_macs(shape) + sum(_key_macs(operation.key, shape) for operation in route)
+
+
+def ends_macs(shape: TransformerShape) -> int:
+    """Everything outside the blocks: patch embedding, embedding of the conditions, final modulation and projection."""
+    n, c, area = shape.grid.num_tokens, shape.width, shape.patch_size**2
+    macs = n * c * area * (shape.in_channels + shape.out_channels)
+    macs += shape.num_embedders * (TIME_FREQUENCIES * c + c * c)
+    macs += shape.text_tokens * (shape.text_channels * c + c * c)
+    macs += 6 * c * c if shape.shares_modulation else 2 * c * c
+    if shape.reads_size:  # height, width and aspect ratio, a third of the width each
+        macs += 3 * (TIME_FREQUENCIES * (c // 3) + (c // 3) ** 2)
+    return macs
+
+
+def model_params(roles: Iterable[str], shape: TransformerShape) -> int:
+    """Parameters that a model uses whose blocks play `roles`.
+
+    The convention of the FlexDiT logs: one embedder, the fixed position embedding counted, and what a role adds or
+    leaves unused.
+    """
+    n, c, area, linear = shape.grid.height * shape.grid.width, shape.width, shape.patch_size**2, linear_params(shape)
+    classes = (shape.num_classes + 1) * c if shape.num_classes else 0
+    embedders = shape.num_embedders * (TIME_FREQUENCIES * c + c + linear + classes)
+    if shape.text_tokens:
+        embedders += shape.text_channels * c + c + linear
+    if shape.reads_size:
+        third = c // 3
+        embedders += 2 * (TIME_FREQUENCIES * third + third + third * third + third)
+    patches = area * shape.in_channels * c + c + n * c
+    final = 6 * linear + 2 * c if shape.shares_modulation else 2 * linear
+    head = final + (c + 1) * area * shape.out_channels
+    changed = sum(ROLES[role].params(shape) for role in roles)
+    return shape.num_blocks * block_params(shape) + embedders + patches + head + changed

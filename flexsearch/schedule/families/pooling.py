@@ -1,0 +1,41 @@
+"""The family `pooling`: Poolingformer blocks, attention with uniform weights (FlexDiT, arXiv 2412.06028, section 3.2)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from flexsearch.schedule.cost import linear_params, rest_macs, text_macs, uniform_attention_macs
+from flexsearch.schedule.families.segment import Segment, register_family
+from flexsearch.schedule.role import Operation, Role, register_role
+from flexsearch.schedule.shape import TransformerShape
+from flexsearch.settings import Count
+
+
+def _macs(operation: Operation, shape: TransformerShape) -> int:
+    """One mean token per frame, and in time one per place, is projected; queries and keys drop out."""
+    grid = operation.queries
+    n = grid.num_tokens
+    macs = uniform_attention_macs(grid.frames, shape) + rest_macs(n, shape) + text_macs(n, shape)
+    if shape.has_temporal_blocks:
+        macs += uniform_attention_macs(n // grid.frames, shape) + rest_macs(n, shape)
+    return macs
+
+
+def _params(shape: TransformerShape) -> int:
+    """Projections of queries and keys are unused."""
+    return -2 * linear_params(shape) * shape.blocks_per_operation
+
+
+POOL = register_role(Role(name="pool", letter="P", colour="#f2b84b", macs=_macs, params=_params))
+
+
+@register_family
+@dataclass(frozen=True, kw_only=True)
+class Pooling(Segment):
+    """`depth` blocks that pool, on all tokens."""
+
+    family: ClassVar[str] = "pooling"
+    depth: Count
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return (POOL.name,) * self.depth

@@ -1,0 +1,80 @@
+"""What every family is: a run of blocks with fields that a search space can search."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import ClassVar, TypeVar
+
+from flexsearch.errors import UserError
+from flexsearch.schedule.fields import check_fields
+from flexsearch.schedule.role import Amounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment(ABC):
+    """A run of blocks, bottom to top. A family is a frozen dataclass that inherits it.
+
+    Its fields are declared with their types (`Annotated[int, Ge(0)]`, `float`, `Literal[...]`), which are what a
+    search space may search and what is checked, here and there.
+
+    Attributes:
+        family: its name in YAML.
+        rest: the field, a number of blocks, that a space may leave as `rest`; None if there is none.
+        needs_grid: whether its roles work on sparse tokens, so that a space needs a timetable.
+    """
+
+    family: ClassVar[str]
+    rest: ClassVar[str | None] = "depth"
+    needs_grid: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    @abstractmethod
+    def roles(self) -> tuple[str, ...]:
+        """One role per block, bottom to top."""
+
+    def amounts(self, stage: int, num_stages: int) -> tuple[Amounts, ...]:
+        """How much of each block is computed in a stage, from 0 near the data; the whole of every block by default."""
+        return ((),) * len(self.roles)
+
+    @classmethod
+    def designs(cls, num_blocks: int) -> "list[tuple[Segment, ...]]":
+        """Layouts of a model that hold as much of one role as can be, from which a profile tells its roles' times.
+
+        By default one layout, all of this family, for a family of one field `depth`.
+        """
+        return [(cls(depth=num_blocks),)]  # type: ignore[call-arg]  # the field of the subclass
+
+
+_FAMILIES: dict[str, type[Segment]] = {}
+FAMILIES: Mapping[str, type[Segment]] = MappingProxyType(_FAMILIES)
+"""Every known family by name."""
+
+ENTRY_POINTS = "flexsearch.families"
+"""Group of entry points by which an installed package brings families: name of the family, module that registers it."""
+
+Family = TypeVar("Family", bound=type[Segment])
+
+
+def register_family(family: Family) -> Family:
+    """Make a family known, for YAML and for reading saved schedules. A class decorator."""
+    _FAMILIES[family.family] = family
+    return family
+
+
+def family_named(name: object, *, field: str) -> type[Segment]:
+    """Give the segment class of a family; look for one that is not known yet in installed packages.
+
+    Raises:
+        UserError: there is none.
+    """
+    if isinstance(name, str) and name not in FAMILIES:
+        for entry in entry_points(group=ENTRY_POINTS, name=name):
+            entry.load()
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise UserError(f"must be one of {sorted(FAMILIES)}, but got {name!r}", field=field)
+    return FAMILIES[name]

@@ -1,0 +1,106 @@
+"""Declared fields: the type beside the name is what a value is checked against, in a schedule and in a search space.
+
+Types are `int`, `float`, `bool`, `str`, `Literal[...]`, with bounds of annotated_types (`Annotated[int, Ge(0)]`).
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from flexsearch.errors import UserError
+
+REQUIRED = MISSING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One declared field.
+
+    Attributes:
+        name: of the attribute.
+        key: in YAML and JSON; the name unless the declaration says otherwise (`metadata={"key": ...}`).
+        annotation: its type.
+        default: `REQUIRED` where there is none.
+    """
+
+    name: str
+    key: str
+    annotation: Any
+    default: Any
+
+
+@cache
+def declared(kind: type[Any]) -> tuple[Field, ...]:
+    """List the fields of a dataclass, in their order."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(
+        Field(name=one.name, key=one.metadata.get("key", one.name), annotation=hints[one.name], default=one.default)
+        for one in fields(kind)
+    )
+
+
+def check_fields(instance: Any) -> None:
+    """Check every field of a dataclass against its type.
+
+    Raises:
+        UserError: names the field, the rule, the value and the nearest legal one.
+    """
+    for one in declared(type(instance)):
+        check_value(getattr(instance, one.name), one.annotation, field=one.key)
+
+
+def check_value(value: Any, annotation: Any, *, field: str | None = None) -> None:
+    """Check one value against a declared type.
+
+    Raises:
+        UserError: names the field, the rule, the value and the nearest legal one.
+    """
+    if type(None) in get_args(annotation) and not _is_annotated(annotation):  # an optional value
+        if value is None:
+            return
+        (annotation,) = (one for one in get_args(annotation) if one is not type(None))
+    kind, bounds = (get_args(annotation)[0], get_args(annotation)[1:]) if _is_annotated(annotation) else (annotation, ())
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise UserError(f"must be one of {list(get_args(kind))}, but got {value!r}", field=field)
+        return
+    rules = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
+    if kind not in rules:
+        return
+    accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"must be {rules[kind]}, but got {value!r}", field=field)
+    if kind in (int, float):
+        _check_bounds(value, bounds, field=field)
+
+
+def _check_bounds(value: float, bounds: tuple[Any, ...], *, field: str | None) -> None:
+    if not math.isfinite(value):
+        raise UserError(f"must be finite, but got {value}", field=field)
+    for rule, limit, holds, is_reached in _limits(value, bounds):
+        if not holds:
+            raise UserError(f"must be {rule} {limit}, but got {value}", field=field, nearest=limit if is_reached else None)
+
+
+def _limits(value: float, bounds: tuple[Any, ...]) -> Iterator[tuple[str, Any, bool, bool]]:
+    """(rule, limit, whether it holds, whether the limit itself is legal) of every bound."""
+    for bound in bounds:
+        match bound:
+            case Ge(limit):
+                yield "at least", limit, value >= limit, True
+            case Gt(limit):
+                yield "more than", limit, value > limit, False
+            case Le(limit):
+                yield "at most", limit, value <= limit, True
+            case Lt(limit):
+                yield "less than", limit, value < limit, False
+            case _:
+                pass
+
+
+def _is_annotated(annotation: Any) -> bool:
+    return get_origin(annotation) is Annotated
