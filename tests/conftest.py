@@ -12,7 +12,9 @@ from torch import nn
 from flexsearch.models.backbones.dit import new_base, untied
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
 
 TINY = {

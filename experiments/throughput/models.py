@@ -10,7 +10,7 @@ from diffusers import ModelMixin
 from flexsearch.models.flexdit import BACKBONES
 from flexsearch.models.shapes import KNOWN_CONFIGS, SHAPES
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.macs import TransformerShape
+from flexsearch.schedule.shape import TransformerShape
 from flexsearch.schedule.presets import PRESETS, paper_schedule
 
 diffusers.utils.logging.set_verbosity_error()

@@ -10,7 +10,7 @@ from rich.table import Table
 from flexsearch.config import RunConfig
 from flexsearch.errors import UserError
 from flexsearch.objectives.composed_latency import LatencyProfile
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.study.baselines import baselines_of
 from flexsearch.trial.profile import save_profile
 

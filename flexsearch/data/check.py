@@ -5,7 +5,7 @@ import torch
 from flexsearch.data.conditions import CaptionConditions, ClassConditions
 from flexsearch.data.source import DataSource
 from flexsearch.errors import UserError
-from flexsearch.schedule.macs import TransformerShape
+from flexsearch.schedule.shape import TransformerShape
 
 
 def check_fit(data: DataSource, shape: TransformerShape) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from flexsearch.schedule.macs import TransformerShape
+from flexsearch.schedule.shape import TransformerShape
 
 LATENT_PIXELS = 8
 """Pixels of an image along one latent pixel of the autoencoders that these models use."""

@@ -5,7 +5,8 @@ text run in diffusers' pipelines for their bases. Letters: B batch, C channels, 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,10 +17,14 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from flexsearch.data.conditions import ClassConditions
-from flexsearch.diffusion.sampling import denoise, on
+from flexsearch.diffusion.sampling import denoise, on, target_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
+from flexsearch.models.architectures import architecture_named
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.plan import lower
+from flexsearch.schedule.sampling import Sampling
 
 DEFAULT_STEPS = 50
 _LARGEST_SEED = 2**62
@@ -35,13 +40,21 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
         transformer: a model that reads class labels.
         scheduler: a diffusers scheduler.
         vae: decodes latents; None where the model works on pixels.
-        sampler_steps: default of `num_inference_steps`, those that the schedule was found with.
+        sampling: `Sampling.to_dict()` of what the schedule was found with; None is 50 steps.
+        sampler_steps: its steps alone, in folders of earlier versions.
     """
 
     model_cpu_offload_seq = "transformer->vae"
     _optional_components: ClassVar[list[str]] = ["vae"]
 
-    def __init__(self, transformer: FlexDiT, scheduler: Any, vae: Any = None, sampler_steps: int | None = None) -> None:
+    def __init__(
+        self,
+        transformer: FlexDiT,
+        scheduler: Any,
+        vae: Any = None,
+        sampling: Mapping[str, Any] | None = None,
+        sampler_steps: int | None = None,
+    ) -> None:
         super().__init__()
         if transformer.shape.text_tokens:
             raise UserError(
@@ -50,7 +63,9 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
                 field="transformer",
             )
         self.register_modules(transformer=transformer, scheduler=scheduler, vae=vae)
-        self.register_to_config(sampler_steps=sampler_steps)
+        found = sampling or {"sampler_steps": sampler_steps or DEFAULT_STEPS}
+        self._sampling = Sampling.from_dict(found)
+        self.register_to_config(sampling=dict(found))
 
     @torch.no_grad()
     def __call__(
@@ -96,14 +111,21 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
         if latents is None:
             given = list(generator) if isinstance(generator, Sequence) else generator
             latents = randn_tensor((len(labels), *shape.sample_size), generator=given, device=device)
+        settings, sampling = SamplingSettings(guidance=guidance_scale), self._sampling
+        if num_inference_steps is not None:
+            sampling = replace(sampling, steps=num_inference_steps)
+        grid = self.transformer.grid_of(latents)
         data = denoise(
             self.transformer,
             self.scheduler,
+            lower(
+                Candidate(schedule=self.transformer.schedule, sampling=sampling),
+                target_of(self.transformer, self.scheduler, settings, grid=grid),
+            ),
             noise=latents.to(device=device, dtype=torch.float32),
             condition=on(device, conditions.of_labels(torch.tensor(labels))),
             none=on(device, conditions.none(len(labels))),
-            sampler_steps=num_inference_steps or self.config.sampler_steps or DEFAULT_STEPS,
-            settings=SamplingSettings(guidance=guidance_scale),
+            settings=settings,
             seed=_step_seed(generator),
             progress=self.progress_bar,
         ).clone()  # out of inference mode, so that the caller may work on it
@@ -135,7 +157,7 @@ def _step_seed(generator: Generators) -> int:
     return int(torch.randint(_LARGEST_SEED, (), generator=generator, device=device))
 
 
-def write_pipeline(folder: Path, *, sampler_steps: int) -> bool:
+def write_pipeline(folder: Path, *, sampling: Sampling) -> bool:
     """Makes `FlexDiTPipeline.from_pretrained(folder)` work on a folder that holds `transformer/` and `scheduler/`.
 
     Writes `model_index.json`, for a model that reads class labels. A model that reads text gets none: it runs in its
@@ -145,13 +167,13 @@ def write_pipeline(folder: Path, *, sampler_steps: int) -> bool:
         Whether the folder is a pipeline now.
     """
     transformer = json.loads((folder / "transformer" / "config.json").read_text())
-    if transformer["backbone"] != "dit":
+    if architecture_named(transformer["backbone"], field="backbone").pipeline is not None:
         return False
     scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
     index = {
         "_class_name": FlexDiTPipeline.__name__,
         "_diffusers_version": diffusers.__version__,
-        "sampler_steps": sampler_steps,
+        "sampling": sampling.to_dict(),
         "scheduler": ["diffusers", scheduler["_class_name"]],
         "transformer": [FlexDiT.__module__, FlexDiT.__name__],
         "vae": [None, None],

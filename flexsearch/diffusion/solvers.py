@@ -65,7 +65,8 @@ class Solver:
 
     def timestep(self, index: int) -> Tensor:
         """Give the timestep that the model reads at step `index`, a scalar on the samples' device."""
-        return self._on_device[index]
+        timestep: Tensor = self._on_device[index]
+        return timestep
 
     def step(self, output: Tensor, index: int, sample: Tensor) -> Tensor:
         """Take step `index` from `sample` by the model's output."""

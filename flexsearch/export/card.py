@@ -9,14 +9,12 @@ from flexsearch import __version__
 from flexsearch.export.licence import base_licence
 from flexsearch.export.recipe import Recipe
 from flexsearch.measurement import Measurement
+from flexsearch.models.architectures import architecture_named
 from flexsearch.models.settings import BaseSettings, base_shape
 from flexsearch.paths import PREFIX
 from flexsearch.report.trial_page import draw_schedule, measurement_table
 
 CARD = "README.md"
-_TASKS = {"dit": "unconditional-image-generation", "pixart": "text-to-image", "latte": "text-to-video"}
-_PIPELINES = {"pixart": "PixArtAlphaPipeline", "latte": "LattePipeline"}
-"""Of diffusers, by backbone."""
 
 
 def write_card(recipe: Recipe, *, made: str, measured: Mapping[str, Iterable[Measurement]]) -> str:
@@ -83,8 +81,8 @@ Written by flexsearch {__version__}.
 
 def _use(base: BaseSettings) -> str:
     """The lines that draw images, in a pipeline of diffusers or in ours."""
-    if base.backbone == "dit":
-        shape = base_shape(base)
+    kind, shape = architecture_named(base.backbone, field="base.backbone").pipeline, base_shape(base)
+    if kind is None and shape.num_classes:
         vae = (
             f', vae=AutoencoderKL.from_pretrained("{base.checkpoint}", subfolder="vae")'
             if shape.in_channels == 4
@@ -98,7 +96,6 @@ def _use(base: BaseSettings) -> str:
             "images = pipeline([0, 1, 2]).images",
         ]
         return "\n".join(lines)
-    kind = _PIPELINES.get(base.backbone)
     own = "from flexsearch.models.flexdit import FlexDiT\n\n"
     if kind is None:
         return f'{own}model = FlexDiT.from_pretrained(".")'
@@ -109,7 +106,7 @@ def _use(base: BaseSettings) -> str:
 
 
 def _front_matter(base: BaseSettings) -> dict[str, Any]:
-    licence = base_licence(base)
+    licence, task = base_licence(base), architecture_named(base.backbone, field="base.backbone").task
     values: dict[str, Any] = (
         {"license": licence}
         if licence
@@ -119,7 +116,7 @@ def _front_matter(base: BaseSettings) -> dict[str, Any]:
         values["base_model"] = base.checkpoint
     return {
         **values,
-        **({"pipeline_tag": _TASKS[base.backbone]} if base.backbone in _TASKS else {}),
+        **({} if task is None else {"pipeline_tag": task}),
         "library_name": "diffusers",
         "tags": ["diffusion-transformer", base.backbone, "token-density-schedule", "flexsearch"],
     }

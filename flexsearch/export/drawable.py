@@ -16,6 +16,7 @@ from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import Base, load_base, load_scheduler
 from flexsearch.models.settings import BaseSettings, backbone_of
 from flexsearch.models.text_encoder import load_text_encoder
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.device import trial_device
 
 
@@ -26,12 +27,12 @@ class Drawable:
     Attributes:
         base: the model and its scheduler.
         origin: the dense base that it was made from, which has the autoencoder and the text encoder.
-        steps: sampler steps that an exported model was found with; None of a base.
+        sampling: what an exported model was found with; None of a base.
     """
 
     base: Base
     origin: BaseSettings
-    steps: int | None = None
+    sampling: Sampling | None = None
 
 
 def load_model(name: str) -> Drawable:
@@ -49,7 +50,7 @@ def load_model(name: str) -> Drawable:
     return Drawable(
         base=Base(model=model, scheduler=load_scheduler(str(folder))),
         origin=recipe.base,
-        steps=recipe.chosen.sampling.steps,
+        sampling=recipe.chosen.sampling,
     )
 
 
@@ -59,7 +60,7 @@ def load_dense(drawable: Drawable, *, name: str) -> Drawable:
     Raises:
         UserError: the model, which the user called `name`, is a base itself; or its base cannot be read.
     """
-    if drawable.steps is None:
+    if drawable.sampling is None:
         raise UserError(f"compares an exported model with its base, but {name} is a base", field="--dense")
     dense = load_base(drawable.origin, device=drawable.base.model.device)
     return replace(drawable, base=replace(drawable.base, model=dense.model))

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from flexsearch.data.images import to_uint8
-from flexsearch.diffusion.sampling import generate
+from flexsearch.diffusion.sampling import generate, plan_of
 from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import Recipe
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.settings import base_clock
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.quality import measure_features
 from flexsearch.trial.inputs import Inputs
@@ -29,10 +30,10 @@ def evaluate(model: FlexDiT, recipe: Recipe, inputs: Inputs, processes: Processe
     drawn = generate(
         model.eval(),
         inputs.base.scheduler,
+        plan_of(model, inputs.base.scheduler, recipe.chosen.sampling, recipe.sampling),
         conditions=inputs.data.conditions,
         num_images=fid.images,
         batch=fid.batch,
-        sampler_steps=recipe.chosen.sampling.steps,
         seed=recipe.evaluation_seed,
         settings=recipe.sampling,
         rank=share.rank,
@@ -53,4 +54,4 @@ def evaluate(model: FlexDiT, recipe: Recipe, inputs: Inputs, processes: Processe
         for index, evaluator in enumerate(inputs.evaluators)
         for found in measure_features(torch.cat([rows[index] for _, rows in features]), evaluator=evaluator)
     ]
-    return with_protocol(measured, inputs.base.scheduler, recipe.sampling, seed=recipe.evaluation_seed)
+    return with_protocol(measured, base_clock(recipe.base, spacing=recipe.sampling.spacing), recipe.sampling, seed=recipe.evaluation_seed)

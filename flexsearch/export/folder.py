@@ -43,7 +43,7 @@ def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, car
         (temporary / RECIPE).write_text(recipe.to_yaml())
         (temporary / CARD).write_text(card)
         (temporary / CANDIDATE).write_text(json.dumps(recipe.chosen.to_dict(), indent=2))
-        write_pipeline(temporary, sampler_steps=recipe.chosen.sampling.steps)
+        write_pipeline(temporary, sampling=recipe.chosen.sampling)
         _verify(model, temporary / TRANSFORMER, recipe)
         temporary.chmod(0o755)
         yield temporary
@@ -71,10 +71,10 @@ def _verify(model: FlexDiT, folder: Path, recipe: Recipe) -> None:
     condition = random_condition(model.shape, batch=2, generator=generator)
     condition = {name: value.to(model.device) for name, value in condition.items()}
     with torch.inference_mode():
-        for stage, low in enumerate(model.plan().timetable.edges[:-1]):
-            timestep = torch.full((2,), low * 1000, device=model.device)
-            expected, found = (one(noisy, timestep, stage=stage, **condition).sample for one in (model.eval(), rebuilt))
+        for graph, low in zip(model.graphs(), model.schedule.timetable.edges[:-1], strict=True):
+            timestep = torch.full((2,), low * model.config["num_train_timesteps"], device=model.device)
+            expected, found = (one(noisy, timestep, graph=graph, **condition).sample for one in (model.eval(), rebuilt))
             if not torch.equal(expected, found):
                 raise FlexsearchError(
-                    f"the exported model differs by {(expected - found).abs().max():.3g} in stage {stage}"
+                    f"the exported model differs by {(expected - found).abs().max():.3g} in stage {graph.stage}"
                 )

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +24,25 @@ from flexsearch import __version__
 from flexsearch.data.conditions import Condition, random_condition
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.plan import Graph
 
 GRAPHS = "graphs.json"
 ONNX_FOLDER, PROGRAMS_FOLDER = "onnx", "torch_export"
 OPSET = 20
 _EXAMPLE, _CHECKED = 3, (1, 3, 4)  # rows of batches; tracing takes 1 for a constant
 _RELATIVE_ROUNDING = 1e-4
-_TIMESTEPS = 1000  # of the bases' own clock; edges of the timetable are fractions of it
 
 Inputs = tuple[Tensor, Tensor, Condition]
 """Noisy data, timesteps, and what the model is conditioned on."""
 
 
-class Stage(nn.Module):
-    """One stage of a model. Its arguments are spelled out, since torch cannot trace `**condition`."""
+class OneGraph(nn.Module):
+    """A model under one graph. Its arguments are spelled out, since torch cannot trace `**condition`."""
 
-    def __init__(self, model: FlexDiT, stage: int) -> None:
+    def __init__(self, model: FlexDiT, graph: Graph) -> None:
         super().__init__()
         self.model = model
-        self.stage = stage
+        self.graph = graph
 
     def forward(
         self,
@@ -56,7 +57,7 @@ class Stage(nn.Module):
         output: Tensor = self.model(
             hidden_states,
             timestep,
-            stage=self.stage,
+            graph=self.graph,
             return_dict=False,
             class_labels=class_labels,
             encoder_hidden_states=encoder_hidden_states,
@@ -107,10 +108,10 @@ def export_onnx(model: FlexDiT, folder: Path) -> dict[str, Any]:
     require_onnx()
     onnxruntime = importlib.import_module("onnxruntime")
 
-    def write(stage: Stage, inputs: Inputs, path: Path) -> None:
+    def write(one: OneGraph, inputs: Inputs, path: Path) -> None:
         with redirect_stdout(StringIO()):  # the exporter tells its steps
             program = torch.onnx.export(
-                _traced(stage, inputs),
+                _traced(one, inputs),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=["hidden_states", "timestep", *inputs[2]],
@@ -149,8 +150,8 @@ def export_programs(model: FlexDiT, folder: Path) -> dict[str, Any]:
         UserError: `folder` exists.
     """
 
-    def write(stage: Stage, inputs: Inputs, path: Path) -> None:
-        torch.export.save(_traced(stage, inputs), path)
+    def write(one: OneGraph, inputs: Inputs, path: Path) -> None:
+        torch.export.save(_traced(one, inputs), path)
 
     def read(path: Path) -> Callable[..., Tensor]:
         return torch.export.load(path).module()
@@ -164,17 +165,17 @@ def _export(
     *,
     about: dict[str, Any],
     ending: str,
-    write: Callable[[Stage, Inputs, Path], None],
+    write: Callable[[OneGraph, Inputs, Path], None],
     read: Callable[[Path], Callable[..., Tensor]],
 ) -> dict[str, Any]:
     edges, graphs = model.schedule.timetable.edges, []
     with _made_whole(folder) as temporary, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # exporters tell of their own deprecations
-        for number in range(len(edges) - 1):
-            stage, path = Stage(model, number).eval(), temporary / f"stage{number}.{ending}"
-            write(stage, _inputs(model, _EXAMPLE, time=edges[number]), path)
-            low, high = (edge * _TIMESTEPS for edge in edges[number : number + 2])
-            difference = _compare(stage, read(path), time=edges[number])
+        for graph, (start, end) in zip(model.graphs(), pairwise(edges), strict=True):
+            one, path = OneGraph(model, graph).eval(), temporary / f"stage{graph.stage}.{ending}"
+            write(one, _inputs(model, _EXAMPLE, time=start), path)
+            low, high = (edge * model.config["num_train_timesteps"] for edge in (start, end))
+            difference = _compare(one, read(path), time=start)
             graphs.append({"file": path.name, "from_timestep": low, "to_timestep": high, "max_difference": difference})
         index = {
             **about,
@@ -195,25 +196,25 @@ def _inputs(model: FlexDiT, batch: int, *, time: float) -> Inputs:
     noisy = torch.randn(batch, *model.shape.sample_size, generator=generator)
     condition = random_condition(model.shape, batch=batch, generator=generator)
     contiguous = {name: value.contiguous() for name, value in condition.items()}
-    return noisy, torch.full((batch,), time * _TIMESTEPS), contiguous
+    return noisy, torch.full((batch,), time * model.config["num_train_timesteps"]), contiguous
 
 
-def _traced(stage: Stage, inputs: Inputs) -> torch.export.ExportedProgram:
+def _traced(one: OneGraph, inputs: Inputs) -> torch.export.ExportedProgram:
     noisy, timestep, condition = inputs
     rows = {0: torch.export.Dim("batch")}
     shapes = {"hidden_states": rows, "timestep": rows, **dict.fromkeys(condition, rows)}
-    return torch.export.export(stage, (noisy, timestep), condition, dynamic_shapes=shapes)
+    return torch.export.export(one, (noisy, timestep), condition, dynamic_shapes=shapes)
 
 
-def _compare(stage: Stage, graph: Callable[..., Tensor], *, time: float) -> float:
+def _compare(one: OneGraph, exported: Callable[..., Tensor], *, time: float) -> float:
     """The largest difference between a graph and the model, over batches that it was not traced with as well."""
     worst = 0.0
     for batch in _CHECKED:
-        noisy, timestep, condition = _inputs(stage.model, batch, time=time)
-        expected, found = stage(noisy, timestep, **condition), graph(noisy, timestep, **condition)
+        noisy, timestep, condition = _inputs(one.model, batch, time=time)
+        expected, found = one(noisy, timestep, **condition), exported(noisy, timestep, **condition)
         difference = float((expected - found).abs().max())
         if not difference <= _RELATIVE_ROUNDING * float(expected.abs().max()):
-            raise FlexsearchError(f"the graph of stage {stage.stage} differs by {difference:.3g} at batch {batch}")
+            raise FlexsearchError(f"the graph of stage {one.graph.stage} differs by {difference:.3g} at batch {batch}")
         worst = max(worst, difference)
     return worst
 

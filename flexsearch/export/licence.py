@@ -5,15 +5,11 @@ from pathlib import Path
 import yaml
 from huggingface_hub import try_to_load_from_cache
 
+from flexsearch.models.architectures import architecture_named
 from flexsearch.models.settings import BaseSettings
 from flexsearch.paths import PREFIX, resolve_path
 
 _CARD = "README.md"
-_PUBLISHED = {  # as their publishers declare them; a card that is at hand comes first
-    "facebook/DiT-XL-2-256": "cc-by-nc-4.0",
-    "facebook/DiT-XL-2-512": "cc-by-nc-4.0",
-    "PixArt-alpha/PixArt-XL-2-256x256": "openrail++",
-}
 
 
 def base_licence(base: BaseSettings) -> str | None:
@@ -26,7 +22,8 @@ def base_licence(base: BaseSettings) -> str | None:
     folder = resolve_path(base.checkpoint)
     found = folder / _CARD if folder.is_dir() else try_to_load_from_cache(base.checkpoint, _CARD, base.revision)
     declared = _declared(Path(found)) if isinstance(found, str | Path) and Path(found).is_file() else None
-    return declared or _PUBLISHED.get(base.checkpoint)
+    published = architecture_named(base.backbone, field="base.backbone").licences
+    return declared or published.get(base.checkpoint)
 
 
 def _declared(card: Path) -> str | None:

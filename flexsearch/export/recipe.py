@@ -18,7 +18,6 @@ from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.errors import UserError
 from flexsearch.models.settings import base_shape
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.plan import lower
 from flexsearch.settings import Count, PositiveCount, settings
 from flexsearch.settings_file import checked, read_values
 from flexsearch.trial.settings import InputSettings
@@ -101,7 +100,7 @@ class Recipe(InputSettings):
                 raise UserError("is not a known field", field=f"candidate.{name}", nearest=close[0] if close else None)
         try:
             found = Candidate.from_dict(self.candidate)
-            lower(found.schedule, num_blocks=shape.num_blocks, grid=shape.grid)
+            found.schedule.routes(shape.grid, num_blocks=shape.num_blocks)
         except UserError as error:
             raise error.under("candidate") from None
         except (KeyError, TypeError, AttributeError) as error:

@@ -1,6 +1,6 @@
 """Pictures of what a model draws: a plain grid, or rows with captions, dense beside sparse, seed below seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import diffusers
@@ -11,15 +11,16 @@ from torchvision.utils import save_image
 
 from flexsearch.data.conditions import Conditions
 from flexsearch.data.images import tiles, to_uint8
-from flexsearch.diffusion.sampling import generate, sampler_times
+from flexsearch.diffusion.sampling import generate, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
 from flexsearch.export.drawable import Drawable, conditions_of, decoder_of, load_dense, load_model
 from flexsearch.export.grid_picture import Row, grid_picture
 from flexsearch.files import replacing
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.macs import plan_macs
-from flexsearch.schedule.plan import lower
+from flexsearch.schedule.plan import Plan, lower
+from flexsearch.schedule.sampling import Sampling
 
 DEFAULT_STEPS = 50
 MOST_COLUMNS = 10
@@ -71,9 +72,12 @@ def draw(name: str, out: Path, request: SampleRequest) -> str:
     drawn_by = {"sparse": model}
     if request.beside_dense:
         drawn_by = {"dense": load_dense(model, name=name), **drawn_by}
-    steps = request.steps or model.steps or DEFAULT_STEPS
+    sampling = model.sampling or Sampling(steps=DEFAULT_STEPS)
+    sampling = sampling if request.steps is None else replace(sampling, steps=request.steps)
+    settings = SamplingSettings(guidance=request.guidance)
+    plans = {kind: plan_of(one.base.model, one.base.scheduler, sampling, settings) for kind, one in drawn_by.items()}
     found = {
-        (seed, kind): _images(drawable, conditions, request, steps=steps, seed=seed)
+        (seed, kind): _images(drawable, plans[kind], conditions, request, settings, seed=seed)
         for seed in request.seeds
         for kind, drawable in drawn_by.items()
     }
@@ -82,40 +86,46 @@ def draw(name: str, out: Path, request: SampleRequest) -> str:
         if len(found) == 1:
             save_image(tiles(first).float() / 255, temporary, nrow=MOST_COLUMNS, padding=1)
         else:
-            captions = {kind: _caption(drawable, kind, steps) for kind, drawable in drawn_by.items()}
+            captions = {kind: _caption(plan, kind) for kind, plan in plans.items()}
             _captioned(found, captions, request, num_classes=model.base.model.shape.num_classes).save(temporary)
     what = f"{request.num * len(request.seeds)} {'videos' if first.ndim == 5 else 'images'}"
     beside = ", each beside the dense base's" if request.beside_dense else ""
-    sampler = f"{steps} steps of {type(model.base.scheduler).__name__}"
+    sampler = f"{sampling.steps} steps of {type(model.base.scheduler).__name__}"
     seeds = f"seed{'s' if len(request.seeds) > 1 else ''} {', '.join(map(str, request.seeds))}"
     made = f"{model.base.model.schedule}, {sampler}, {seeds}, diffusers {diffusers.__version__}"
     return f"{out}: {what}{beside}, {made}"
 
 
-def _images(drawable: Drawable, conditions: Conditions, request: SampleRequest, *, steps: int, seed: int) -> Tensor:
+def _images(
+    drawable: Drawable,
+    plan: Plan,
+    conditions: Conditions,
+    request: SampleRequest,
+    settings: SamplingSettings,
+    *,
+    seed: int,
+) -> Tensor:
     """(num, C, H, W) or (num, C, F, H, W) uint8. Image i has the same noise and condition whoever draws it."""
     model, decode = drawable.base.model, decoder_of(drawable)
     batches = generate(
         model,
         drawable.base.scheduler,
+        plan,
         conditions=conditions,
         num_images=request.num,
         batch=min(request.num, MOST_TOKENS // model.shape.grid.num_tokens + 1, 50),
-        sampler_steps=steps,
         seed=seed,
-        settings=SamplingSettings(guidance=request.guidance),
+        settings=settings,
     )
     return torch.cat([to_uint8(decode(batch)).cpu() for batch in batches])
 
 
-def _caption(drawable: Drawable, kind: str, steps: int) -> tuple[str, ...]:
-    model, times = drawable.base.model, sampler_times(drawable.base.scheduler, steps)
-    dense = DensitySchedule.all_dense(model.shape.num_blocks)
-    if model.schedule == dense:
-        return (kind, f"{steps} steps")
-    own = plan_macs(model.plan(), model.shape, times)
-    whole = plan_macs(lower(dense, num_blocks=model.shape.num_blocks, grid=model.shape.grid), model.shape, times)
-    return (kind, f"{steps} steps", f"{100 * own / whole:.0f} % of MACs")
+def _caption(plan: Plan, kind: str) -> tuple[str, ...]:
+    sampling, dense = plan.candidate.sampling, DensitySchedule.all_dense(plan.target.shape.num_blocks)
+    if plan.candidate.schedule == dense:
+        return (kind, f"{sampling.steps} steps")
+    whole = lower(Candidate(schedule=dense, sampling=sampling), plan.target).macs
+    return (kind, f"{sampling.steps} steps", f"{100 * plan.macs / whole:.0f} % of MACs")
 
 
 def _captioned(

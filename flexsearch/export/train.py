@@ -25,6 +25,7 @@ from flexsearch.export.training_log import Evaluations, TrainingLog, TrainingNew
 from flexsearch.files import write_atomically
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.settings import base_clock
 from flexsearch.process_lock import one_process
 from flexsearch.settings_file import read_values
 from flexsearch.trial.inputs import Inputs, load_inputs
@@ -121,6 +122,7 @@ def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes
         seed=settings.seed,
         edges=model.schedule.timetable.edges,
         label_dropout=settings.label_dropout,
+        shift=base_clock(recipe.base).shift_at(model.shape.grid.num_tokens),
     )
     return Training(
         model,
@@ -147,7 +149,7 @@ def _start(recipe: Recipe, folder: Path, inputs: Inputs) -> FlexDiT:
         if model.shape != inputs.base.model.shape:
             raise UserError(f"{weights} is not a model of {recipe.base.checkpoint}", field="start", nearest=BASE)
     model.set_schedule(recipe.chosen.schedule)
-    model.drop_unused_merges()
+    model.drop_unused_weights()
     return model
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.plan import Operation, Plan, lower
 from flexsearch.schedule.roles import Role
 

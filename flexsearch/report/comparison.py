@@ -11,7 +11,9 @@ from flexsearch.report.evidence import DIFFERENCE, NORMAL_QUARTILE, Evidence, ev
 from flexsearch.report.front import Front
 from flexsearch.report.run import Run
 from flexsearch.report.trial_page import draw_schedule
-from flexsearch.schedule.plan import Operation, Plan
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.role import Operation
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.study.store import TrialRecord
 
 
@@ -109,7 +111,7 @@ def compare_trials(run: Run, front: Front, a: int, b: int) -> TrialComparison:
     space = run.settings.search_space
     steps = [record.candidate.sampling.steps for record in (first, second)]
     lines = [f"sampler steps: {steps[0]} | {steps[1]}"] if steps[0] != steps[1] else []
-    lines += differences(space.plan(first.candidate.schedule), space.plan(second.candidate.schedule))
+    lines += differences(first.candidate.schedule, second.candidate.schedule, space.grid)
     grid = run.settings.shape.grid
     evidence = evidence_of(front)
     return TrialComparison(
@@ -170,13 +172,13 @@ def _ratio(latency: Difference) -> Measurement:
     )
 
 
-def differences(a: Plan, b: Plan) -> list[str]:
-    """Where two plans of one model differ: a line per band of time and run of blocks, as "where: in a | in b"."""
+def differences(a: DensitySchedule, b: DensitySchedule, grid: TokenGrid) -> list[str]:
+    """Say where two schedules of one model differ: a line per stage and run of blocks, as "where: in a | in b"."""
     edges = sorted({*a.timetable.edges, *b.timetable.edges})
     lines = []
     for low, high in pairwise(edges):
         runs: list[tuple[int, int, str]] = []
-        for one, other in zip(a.stages[a.stage_of(low)], b.stages[b.stage_of(low)], strict=True):
+        for one, other in zip(a.route_at(low, grid), b.route_at(low, grid), strict=True):
             if one != other:
                 text = f"{_said(one)} | {_said(other)}"
                 if runs and runs[-1][1:] == (one.block - 1, text):
@@ -191,5 +193,5 @@ def differences(a: Plan, b: Plan) -> list[str]:
 
 def _said(operation: Operation) -> str:
     if operation.queries == operation.keys:
-        return f"{operation.kind} {operation.queries}"
-    return f"{operation.kind} {operation.keys} to {operation.queries}"
+        return f"{operation.role} {operation.queries}"
+    return f"{operation.role} {operation.keys} to {operation.queries}"

@@ -27,7 +27,7 @@ from flexsearch.report.palette import DENSE, DENSE_ON_DARK, FRONT, FRONT_ON_DARK
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import schedule_svg
 from flexsearch.report.table import summary_lines
-from flexsearch.schedule.roles import LETTERS
+from flexsearch.schedule.role import ROLES
 from flexsearch.study.store import TrialRecord
 
 _SMALL_COST = 0.005  # of the whole
@@ -78,7 +78,7 @@ def render(run: Run, front: Front) -> str:
         again=list(confirmed_rows(front)),
         confirmed_lines=[] if front.confirmation is None else confirmed_lines(front, front.confirmation),
         galleries=list(galleries(run, front, found)),
-        roles={role: dict(zip(("fill", "text"), role_colours(role), strict=True)) for role in LETTERS},
+        roles={role: dict(zip(("fill", "text"), role_colours(role), strict=True)) for role in ROLES},
         schedules=list(_schedules(run, front)),
         is_wide=run.settings.shape.num_blocks > 16,
         plot_light={"line": DENSE, "front": FRONT},

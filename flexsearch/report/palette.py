@@ -1,9 +1,10 @@
 """The colours of every picture, so that a role or a series looks the same wherever it is met.
 
-Roles are told apart by lightness too: what works on fewer tokens is lighter. Safe for the common colour blindnesses.
+A role brings its colour (`flexsearch.schedule.role`). Those of the package are told apart by lightness too: what works
+on fewer tokens is lighter. Safe for the common colour blindnesses.
 """
 
-from flexsearch.schedule.roles import LETTERS, Role
+from flexsearch.schedule.role import ROLES
 
 INK = "#1f2a37"
 MUTED = "#667085"
@@ -11,22 +12,15 @@ GRID = "#d5dae1"
 
 _ON_LIGHT, _ON_DARK = "#141d28", "#ffffff"  # not INK: a page's dark mode changes that
 
-_ROLES: dict[Role, tuple[str, str]] = {
-    "pool": ("#f2b84b", _ON_LIGHT),
-    "merge": ("#e2764a", _ON_LIGHT),
-    "sparse": ("#a9dcd3", _ON_LIGHT),
-    "recover": ("#2b9a94", _ON_DARK),
-    "dense": ("#24456b", _ON_DARK),
-}
-_FURTHER = ("#7a68b3", "#a8527f", "#66753b", "#85603e")  # roles that packages bring, in the order of their arrival
+_BRIGHT = 0.33  # relative luminance; text on what is darker is white
 
 
-def role_colours(role: Role) -> tuple[str, str]:
-    """Of a block that plays the role, and of text on it."""
-    if role in _ROLES:
-        return _ROLES[role]
-    further = [known for known in LETTERS if known not in _ROLES]
-    return _FURTHER[further.index(role) % len(_FURTHER)], _ON_DARK
+def role_colours(role: str) -> tuple[str, str]:
+    """Give the colour of a block that plays the role, and of text on it."""
+    fill = ROLES[role].colour
+    red, green, blue = (int(fill[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    luminance = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2  # ITU-R BT.709
+    return fill, _ON_LIGHT if luminance > _BRIGHT else _ON_DARK
 
 
 FRONT = "#0b6e99"

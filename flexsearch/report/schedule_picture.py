@@ -6,6 +6,7 @@ data (0) to noise (1).
 
 import io
 import re
+from itertools import pairwise
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -16,9 +17,8 @@ from matplotlib.style import context
 from flexsearch.files import replacing
 from flexsearch.report.palette import INK, MUTED, role_colours
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
-from flexsearch.schedule.plan import Operation, lower
-from flexsearch.schedule.roles import LETTERS
+from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.role import ROLES, Operation
 
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "flexsearch", "pdf.fonttype": 42, "font.family": "sans-serif"}
 """Text stays text in SVG and PDF, and the same picture is the same file."""
@@ -38,20 +38,19 @@ def schedule_figure(
         title: above the picture.
         has_legend: names the roles below it.
     """
-    plan = lower(schedule, num_blocks=schedule.num_blocks, grid=grid)
+    routes, edges = schedule.routes(grid), schedule.timetable.edges
     column = 0.52 if schedule.num_blocks <= 16 else 0.46  # inches
     below = _BOTTOM if has_legend else 0.05
     above = _TOP + (0.3 if title else 0.0)
-    across, down = column * schedule.num_blocks, _ROW * len(plan.stages)
+    across, down = column * schedule.num_blocks, _ROW * len(routes)
     wide, high = _BAND + across + 0.12, above + down + below
     figure = Figure(figsize=(wide, high), dpi=160)
     axes = figure.add_axes((_BAND / wide, below / high, across / wide, down / high))
     axes.set_xlim(0, schedule.num_blocks)
-    axes.set_ylim(len(plan.stages), 0)
+    axes.set_ylim(len(routes), 0)
     axes.axis("off")
-    for stage, operations in enumerate(plan.stages):
-        low, top = plan.timetable.edges[stage : stage + 2]
-        for operation in operations:
+    for stage, (route, (low, top)) in enumerate(zip(routes, pairwise(edges), strict=True)):
+        for operation in route:
             _cell(axes, operation, stage=stage, column=column)
         axes.text(
             -0.12, stage + 0.5, f"t {low:.2f}\N{EN DASH}{top:.2f}", ha="right", va="center", fontsize=8.5, color=INK
@@ -69,7 +68,7 @@ def schedule_figure(
 def _cell(axes: Axes, operation: Operation, *, stage: int, column: float) -> None:
     """A block in one stage, with its grid."""
     grid = operation.queries
-    fill, text = role_colours(operation.kind)
+    fill, text = role_colours(operation.role)
     lines = [f"{grid.frames}f"] * (grid.frames > 1) + [f"{grid.height}\N{MULTIPLICATION SIGN}{grid.width}"]
     axes.add_patch(
         FancyBboxPatch(
@@ -96,7 +95,7 @@ def _cell(axes: Axes, operation: Operation, *, stage: int, column: float) -> Non
 
 def _legend(figure: Figure, schedule: DensitySchedule, *, wide: float) -> None:
     """The roles that are played."""
-    played = [role for role in LETTERS if role in schedule.roles]
+    played = [role for role in ROLES if role in schedule.roles]
     legend = figure.legend(
         handles=[Patch(facecolor=role_colours(role)[0], label=role) for role in played],
         loc="lower left",

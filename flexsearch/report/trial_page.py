@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.table import Table
 from flexsearch.measurement import Measurement
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.study.store import TrialRecord
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -20,7 +21,7 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
     """Everything known of a trial, as JSON values."""
     record = run.trial(number)
     schedule, shape = record.candidate.schedule, run.settings.shape
-    plan = run.settings.search_space.plan(schedule)
+    plan = run.settings.search_space.plan(record.candidate)
     folder = run.folder / "trials" / str(number)
     return {
         "trial": number,
@@ -30,15 +31,19 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
         "digest": record.digest,
         "schedule": record.candidate.to_dict(),
         "drawn": draw_schedule(schedule, shape.grid),
-        "plan": [
+        "stages": [
             {
-                "times": [plan.timetable.edges[stage], plan.timetable.edges[stage + 1]],
-                "operations": [
-                    {"block": o.block, "kind": o.kind, "queries": str(o.queries), "keys": str(o.keys)}
-                    for o in operations
+                "times": list(times),
+                "route": [
+                    {"block": o.block, "role": o.role, "queries": str(o.queries), "keys": str(o.keys), **dict(o.amounts)}
+                    for o in route
                 ],
             }
-            for stage, operations in enumerate(plan.stages)
+            for route, times in zip(schedule.routes(shape.grid), pairwise(schedule.timetable.edges), strict=True)
+        ],
+        "steps": [
+            {"time": step.time, "stage": step.stage, "rows": step.graph.rows, "passes": step.passes}
+            for step in plan.steps
         ],
         "measurements": [found.to_dict() for found in record.measurements.values()],
         "curve": [list(point) for point in record.curve],
@@ -55,11 +60,9 @@ def draw_schedule(schedule: DensitySchedule, grid: TokenGrid) -> list[str]:
     wide = max(4, len(str(grid.num_tokens)))
     lines = ["block     " + " ".join(f"{block:>{wide}}" for block in range(schedule.num_blocks))]
     lines.append("role      " + " ".join(f"{role[:4]:>{wide}}" for role in schedule.roles))
-    for stage, side in enumerate(schedule.timetable.grids):
-        low, high = schedule.timetable.edges[stage : stage + 2]
-        sparse = grid.pooled(side, schedule.timetable.frames).num_tokens
-        tokens = [sparse if role in ("merge", "sparse") else grid.num_tokens for role in schedule.roles]
-        lines.append(f"{low:.2f}-{high:.2f} ".ljust(10) + " ".join(f"{count:>{wide}}" for count in tokens))
+    for route, (low, high) in zip(schedule.routes(grid), pairwise(schedule.timetable.edges), strict=True):
+        tokens = " ".join(f"{operation.queries.num_tokens:>{wide}}" for operation in route)
+        lines.append(f"{low:.2f}-{high:.2f} ".ljust(10) + tokens)
     return lines
 
 

@@ -90,6 +90,10 @@ class DensitySchedule:
             raise UserError(f"must add up to {num_blocks} blocks, but got {self.num_blocks}", field="segments")
         return _routes(self, grid)
 
+    def route_at(self, time: float, grid: TokenGrid) -> Route:
+        """Give the operations at a diffusion time in [0, 1]."""
+        return self.routes(grid)[self.timetable.stage_of(time)]
+
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values; `from_dict` is the inverse."""
         return {

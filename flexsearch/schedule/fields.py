@@ -33,9 +33,13 @@ class Field:
     default: Any
 
 
-@cache
 def declared(kind: type[Any]) -> tuple[Field, ...]:
     """List the fields of a dataclass, in their order."""
+    return _declared(kind)
+
+
+@cache
+def _declared(kind: Any) -> tuple[Field, ...]:
     hints = get_type_hints(kind, include_extras=True)
     return tuple(
         Field(name=one.name, key=one.metadata.get("key", one.name), annotation=hints[one.name], default=one.default)
@@ -74,7 +78,7 @@ def check_value(value: Any, annotation: Any, *, field: str | None = None) -> Non
     accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise UserError(f"must be {rules[kind]}, but got {value!r}", field=field)
-    if kind in (int, float):
+    if isinstance(value, int | float):
         _check_bounds(value, bounds, field=field)
 
 
@@ -88,18 +92,16 @@ def _check_bounds(value: float, bounds: tuple[Any, ...], *, field: str | None) -
 
 def _limits(value: float, bounds: tuple[Any, ...]) -> Iterator[tuple[str, Any, bool, bool]]:
     """(rule, limit, whether it holds, whether the limit itself is legal) of every bound."""
+    limited: Any = value
     for bound in bounds:
-        match bound:
-            case Ge(limit):
-                yield "at least", limit, value >= limit, True
-            case Gt(limit):
-                yield "more than", limit, value > limit, False
-            case Le(limit):
-                yield "at most", limit, value <= limit, True
-            case Lt(limit):
-                yield "less than", limit, value < limit, False
-            case _:
-                pass
+        if isinstance(bound, Ge):
+            yield "at least", bound.ge, limited >= bound.ge, True
+        elif isinstance(bound, Gt):
+            yield "more than", bound.gt, limited > bound.gt, False
+        elif isinstance(bound, Le):
+            yield "at most", bound.le, limited <= bound.le, True
+        elif isinstance(bound, Lt):
+            yield "less than", bound.lt, limited < bound.lt, False
 
 
 def _is_annotated(annotation: Any) -> bool:

@@ -33,6 +33,11 @@ class Target:
         """Rows of a model call per image."""
         return 2 if self.is_guided else 1
 
+    @property
+    def shift(self) -> float:
+        """The clock's shift for this many tokens: training draws its times alike."""
+        return self.clock.shift_at(self.shape.grid.num_tokens)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:

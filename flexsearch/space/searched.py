@@ -88,7 +88,7 @@ def parse_searched(
 
 
 @cache
-def _model(kind: type[Any], rest: str | None, beside: tuple[tuple[str, Any, Any], ...]) -> type[BaseModel]:
+def _model(kind: Any, rest: str | None, beside: tuple[tuple[str, Any, Any], ...]) -> type[BaseModel]:
     """The mapping that `kind` reads, for pydantic."""
     own = tuple((one.key, one.annotation, one.default) for one in declared(kind))
     fields: dict[str, Any] = {}

@@ -3,10 +3,9 @@
 from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.macs import TransformerShape
+from flexsearch.schedule.shape import TransformerShape
 from flexsearch.schedule.presets import PRESETS, paper_schedule
 from flexsearch.schedule.sampling import Sampling
-from flexsearch.space.domains import Float
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.search import Baseline
 from flexsearch.study.settings import SearchSettings
@@ -16,13 +15,7 @@ MOST_STEPS = 6
 
 def baseline_steps(space: SearchSpace, settings: SearchSettings) -> list[int]:
     """Sampler steps of the dense base, most first: the configured ones, or those of the space, at most six."""
-    steps = list(settings.baseline_steps)
-    domain = space.domains.get("sampler_steps")
-    if not steps and domain is None:
-        steps = [int(space.constants["sampler_steps"] or 1)]
-    elif not steps and domain is not None and not isinstance(domain, Float):
-        steps = [int(value or 1) for value in domain.values]
-    steps = sorted(set(steps), reverse=True)
+    steps = sorted(set(settings.baseline_steps or space.steps), reverse=True)
     if len(steps) <= MOST_STEPS:
         return steps
     return [steps[round(index * (len(steps) - 1) / (MOST_STEPS - 1))] for index in range(MOST_STEPS)]

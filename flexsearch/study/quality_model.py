@@ -13,14 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.roles import LETTERS
+from flexsearch.schedule.role import ROLES
 
 
 def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
     """Shares of roles, sparse tokens per side near data and near noise, frames, sampler steps, MACs of an image."""
     roles, timetable = candidate.schedule.roles, candidate.schedule.timetable
     return (
-        *(roles.count(role) / len(roles) for role in LETTERS),
+        *(roles.count(role) / len(roles) for role in ROLES),
         float(timetable.grids[0]),
         float(timetable.grids[-1]),
         float(timetable.frames or 0),

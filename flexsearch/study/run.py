@@ -9,7 +9,6 @@ from typing import Any
 from flexsearch import __version__
 from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.macs import plan_macs
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.baselines import baselines_of
 from flexsearch.study.events import Watcher
@@ -146,7 +145,7 @@ def _load_inputs(settings: TrialSettings) -> None:
 
 def _check_budget(settings: TrialSettings) -> None:
     """On this machine, so not for a cluster, which may have other devices."""
-    from flexsearch.trial.budget import check_budget
+    from flexsearch.trial.timing import check_budget
 
     check_budget(settings)
 
@@ -164,15 +163,16 @@ def _acquisition(plan: RunPlan) -> Acquisition | None:
     """Who chooses among unseen candidates, if anybody."""
     if plan.search.pool_size == 1:
         return None
-    from flexsearch.trial.profile import load_profile
+    from flexsearch.trial.timing import load_profile
 
-    profile, space, shape = load_profile(plan.settings), plan.settings.search_space, plan.settings.shape
+    profile, space = load_profile(plan.settings), plan.settings.search_space
 
     def work(candidate: Candidate) -> float:
-        return plan_macs(space.plan(candidate.schedule), shape) * candidate.sampling.steps
+        return space.plan(candidate).macs
 
     def predict_ms(candidate: Candidate) -> float | None:
-        return None if profile is None or not profile.covers(candidate) else profile.predict(candidate)
+        plan = space.plan(candidate)
+        return None if profile is None or not profile.covers(plan) else profile.predict(plan)
 
     return Acquisition(
         num=plan.search.pool_size,

@@ -28,8 +28,13 @@ class TrialContext:
 
     def stream(self, seed: int) -> BatchStream:
         """The training batches of every trial with `seed`."""
-        batch, edges = self.settings.trial.batch, self.space.time_edges
-        return BatchStream(data=self.inputs.data, batch=batch, seed=seed, edges=edges)
+        return BatchStream(
+            data=self.inputs.data,
+            batch=self.settings.trial.batch,
+            seed=seed,
+            edges=self.space.time_edges,
+            shift=self.space.target.shift,
+        )
 
     def teacher(self, seed: int, updates: int) -> Teacher:
         """The dense base on the first `updates` batches of that stream: from the stored lessons where they suffice."""

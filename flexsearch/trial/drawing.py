@@ -8,31 +8,32 @@ from torch import Tensor
 from flexsearch.data.images import to_uint8
 from flexsearch.diffusion.sampling import generate
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.plan import Plan
 from flexsearch.trial.context import TrialContext
 from flexsearch.trial.contract import Progress, Report, TrialOrder
 
 
 def draw(
-    model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, *, num: int, steps: int | None = None
+    model: FlexDiT, plan: Plan, order: TrialOrder, context: TrialContext, report: Report, *, num: int
 ) -> Iterator[Tensor]:
     """Batches of (B, C, H, W) uint8 images on the CPU, or (B, C, F, H, W) videos, `num` in all.
 
     Args:
-        model: draws; its schedule may be another than the order's.
+        model: draws.
+        plan: what it computes, which may be another candidate's than the order's.
         order: whose seed it is: one seed gives every model the same noise and conditions, image by image.
         bench: of the run.
         report: called after every batch.
         num: of images.
-        steps: of the sampler; None takes the order's.
     """
     done = 0
     drawn = generate(
         model.eval(),
         context.inputs.base.scheduler,
+        plan,
         conditions=context.inputs.data.conditions,
         num_images=num,
         batch=context.settings.objectives.quality.batch,
-        sampler_steps=steps or order.candidate.sampling.steps,
         seed=order.seed,
         settings=context.settings.sampling,
     )
@@ -46,7 +47,7 @@ def draw(
 
 
 def draw_all(
-    model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, *, num: int, steps: int | None = None
+    model: FlexDiT, plan: Plan, order: TrialOrder, context: TrialContext, report: Report, *, num: int
 ) -> Tensor:
     """What `draw` draws, in one: (num, C, H, W) uint8 images, or (num, C, F, H, W) videos."""
-    return torch.cat(list(draw(model, order, context, report, num=num, steps=steps)))
+    return torch.cat(list(draw(model, plan, order, context, report, num=num)))

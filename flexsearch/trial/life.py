@@ -11,19 +11,18 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from flexsearch.data.images import tiles
-from flexsearch.diffusion.sampling import sampler_times
 from flexsearch.diffusion.training import Training
 from flexsearch.files import replacing, write_atomically
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.quality import measure_features, measure_quality
-from flexsearch.schedule.macs import plan_macs
+from flexsearch.schedule.plan import Plan
 from flexsearch.trial.clock import Clock
 from flexsearch.trial.context import TrialContext, trial_context
 from flexsearch.trial.contract import Progress, Report, Rung, State, TrialOrder, TrialResult
 from flexsearch.trial.drawing import draw_all
-from flexsearch.trial.latency import latency_of
+from flexsearch.trial.timing import latency_of
 from flexsearch.trial.paired_distance import ensure_reference, is_reference, keep_reference, measure_paired_distance
 from flexsearch.trial.protocol import with_protocol
 
@@ -49,8 +48,9 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
         start = context.start if order.fine_tune else context.inputs.base.model
         model = start.clone()
         model.set_schedule(order.candidate.schedule)
-        model.drop_unused_merges()
-        measurements = {"macs": _macs(model, order, context)}
+        model.drop_unused_weights()
+        plan = context.space.plan(order.candidate)
+        measurements = {"macs": _macs(plan)}
     constraints: dict[str, float] = {}
     curve: list[tuple[int, float]] = []
     rungs: list[Rung] = []
@@ -102,15 +102,12 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
     return result
 
 
-def _macs(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Measurement:
-    """MACs of one forward pass of one image, averaged over the sampler's steps."""
-    steps = order.candidate.sampling.steps
-    times = sampler_times(context.inputs.base.scheduler, steps)
+def _macs(plan: Plan) -> Measurement:
     return Measurement(
         name="macs",
-        value=plan_macs(model.plan(), model.shape, times),
-        unit="MACs/forward",
-        protocol={"count": "matrix products and convolutions of one sample, averaged over the sampler's steps"},
+        value=plan.macs,
+        unit="MACs/image",
+        protocol={"count": "matrix products and convolutions of one image: all sampler steps, all rows of guidance"},
     )
 
 
@@ -166,7 +163,7 @@ def _has_paired_distance(order: TrialOrder, context: TrialContext) -> bool:
 
 def _draw(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, *, num: int) -> Tensor:
     """The trial's samples; those that they drift from are there as well afterwards."""
-    images = draw_all(model, order, context, report, num=num)
+    images = draw_all(model, context.space.plan(order.candidate), order, context, report, num=num)
     if _has_paired_distance(order, context) and not is_reference(order, context):
         ensure_reference(order, context, report)
     return images
@@ -182,7 +179,7 @@ def _quality(images: Tensor, order: TrialOrder, context: TrialContext) -> list[M
         if is_reference(order, context):
             keep_reference(features, order, context)
         measured.append(measure_paired_distance(features, order, context))
-    return with_protocol(measured, context.inputs.base.scheduler, context.settings.sampling, seed=order.seed)
+    return with_protocol(measured, context.space.target.clock, context.settings.sampling, seed=order.seed)
 
 
 def _keep(model: FlexDiT, images: Tensor, order: TrialOrder) -> None:

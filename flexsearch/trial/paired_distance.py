@@ -15,6 +15,9 @@ from flexsearch.files import replacing
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.settings import PAIRED_DISTANCE
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.context import TrialContext
 from flexsearch.trial.contract import Report, TrialOrder
 from flexsearch.trial.drawing import draw_all
@@ -24,7 +27,7 @@ MOST_IMAGES = 2000
 
 def is_reference(order: TrialOrder, context: TrialContext) -> bool:
     """Whether the order's samples are those that others drift from."""
-    return not order.fine_tune and order.candidate.sampling.steps == _most_steps(context)
+    return order.candidate.digest == _reference(context).digest
 
 
 def ensure_reference(order: TrialOrder, context: TrialContext, report: Report) -> None:
@@ -39,7 +42,7 @@ def ensure_reference(order: TrialOrder, context: TrialContext, report: Report) -
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             base, batch = context.inputs.base.model, context.settings.objectives.quality.batch
-            images = draw_all(base, order, context, report, num=_num_images(context), steps=_most_steps(context))
+            images = draw_all(base, context.space.plan(_reference(context)), order, context, report, num=_num_images(context))
             with context.device_lock.shared():
                 features = extract_features(images, extractor=context.inputs.evaluators[0].extractor, batch=batch)
             keep_reference(features, order, context)
@@ -62,7 +65,7 @@ def measure_paired_distance(features: Tensor, order: TrialOrder, context: TrialC
             "images": min(len(features), len(reference)),
             "extractor": extractor.name,
             "extractor_weights": extractor.digest,
-            "from": f"the dense base's samples at {_most_steps(context)} steps from the same noise",
+            "from": f"the dense base's samples at {_reference(context).sampling.steps} steps from the same noise",
         },
     )
 
@@ -83,8 +86,11 @@ def paired_distance(features: Tensor, reference: Tensor) -> float:
     return float((apart / unrelated).sqrt())
 
 
-def _most_steps(context: TrialContext) -> int:
-    return max(context.space.sampler_steps)
+def _reference(context: TrialContext) -> Candidate:
+    """The dense base at the most sampler steps of the space."""
+    return Candidate(
+        schedule=DensitySchedule.all_dense(context.space.num_blocks), sampling=Sampling(steps=max(context.space.steps))
+    )
 
 
 def _num_images(context: TrialContext) -> int:
@@ -92,4 +98,4 @@ def _num_images(context: TrialContext) -> int:
 
 
 def _path(order: TrialOrder, context: TrialContext) -> Path:
-    return context.shared.dense_features(context.settings, steps=_most_steps(context), seed=order.seed)
+    return context.shared.dense_features(context.settings, sampling=_reference(context).sampling, seed=order.seed)

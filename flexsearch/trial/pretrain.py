@@ -15,6 +15,7 @@ from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.diffusion.process import process_of
 from flexsearch.diffusion.training import Step, Training
 from flexsearch.errors import UserError
+from flexsearch.models.architectures.dit import DIT
 from flexsearch.models.backbones.dit import new_base, untied
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.settings import BaseSettings
@@ -50,11 +51,11 @@ def pretrain(
     """
     if settings.config is None:
         raise UserError("is missing: the diffusers configuration of the transformer to train", field="base.config")
-    if settings.backbone != "dit":
+    if settings.backbone != DIT.name:
         raise UserError(
-            f"must be dit, but got {settings.backbone}: text bases are not trained from scratch here",
+            f"must be {DIT.name}, but got {settings.backbone}: text bases are not trained from scratch here",
             field="base.backbone",
-            nearest="dit",
+            nearest=DIT.name,
         )
     keep_freed_memory()
     images = load_data(data)

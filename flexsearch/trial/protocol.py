@@ -1,21 +1,16 @@
-"""How images were drawn, noted with every measurement of them."""
+"""How images were drawn, noted with every measurement of them. What was drawn (solver, steps) is the candidate's."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.measurement import Measurement
+from flexsearch.schedule.clock import Clock
 
 
 def with_protocol(
-    measured: Sequence[Measurement], scheduler: Any, sampling: SamplingSettings, *, seed: int
+    measured: Sequence[Measurement], clock: Clock, sampling: SamplingSettings, *, seed: int
 ) -> list[Measurement]:
-    """The measurements, their protocols completed by sampler, guidance, dtype and seed of the noise."""
-    facts = {
-        "sampler": type(scheduler).__name__,
-        "guidance": sampling.guidance,
-        "dtype": sampling.dtype,
-        "seed": seed,
-    }
+    """Complete the protocols by guidance, dtype, spacing and seed of the noise."""
+    facts = {"guidance": sampling.guidance, "dtype": sampling.dtype, **clock.protocol, "seed": seed}
     return [replace(found, protocol={**found.protocol, **facts}) for found in measured]

@@ -19,7 +19,7 @@ from flexsearch.trial.clock import Clock
 from flexsearch.trial.context import TrialContext, trial_context
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
 from flexsearch.trial.drawing import draw
-from flexsearch.trial.latency import time_images
+from flexsearch.trial.timing import time_images
 from flexsearch.trial.life import CHECKPOINT
 from flexsearch.trial.protocol import with_protocol
 
@@ -71,7 +71,7 @@ def _kept(order: TrialOrder, context: TrialContext) -> FlexDiT:
 def _features(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, images: int) -> Tensor:
     """(images, D) features of the objective's extractor, in the order of the images."""
     rows, batch = [], context.settings.objectives.quality.batch
-    for drawn in draw(model, order, context, report, num=images):
+    for drawn in draw(model, context.space.plan(order.candidate), order, context, report, num=images):
         with context.device_lock.shared():
             rows.append(extract_features(drawn, extractor=context.inputs.evaluators[0].extractor, batch=batch))
     return torch.cat(rows)
@@ -87,4 +87,4 @@ def _quality(features: Tensor, order: TrialOrder, context: TrialContext) -> list
             with context.device_lock.shared():
                 (found,) = measure_features(block, evaluator=evaluator)
             measured.append(replace(found, name=block_name(found.name, index, num)))
-    return with_protocol(measured, context.inputs.base.scheduler, context.settings.sampling, seed=order.seed)
+    return with_protocol(measured, context.space.target.clock, context.settings.sampling, seed=order.seed)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import field, fields
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from flexsearch.data.settings import DataSettings
 from flexsearch.diffusion.optimisation import FineTune
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.files import write_atomically
-from flexsearch.models.settings import BaseSettings, base_shape
+from flexsearch.models.settings import BaseSettings, base_clock, base_shape
 from flexsearch.objectives.settings import ObjectiveSettings
 from flexsearch.old_names import with_new_names
-from flexsearch.schedule.macs import TransformerShape
+from flexsearch.schedule.plan import Target
+from flexsearch.schedule.shape import TransformerShape
 from flexsearch.settings import settings
 from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.trial.early_stopping import EarlyStopping
@@ -67,11 +68,12 @@ class TrialSettings(InputSettings):
         """The base's sizes."""
         return base_shape(self.base)
 
-    @property
+    @cached_property
     def search_space(self) -> SearchSpace:
         """The space, checked."""
-        shape = self.shape
-        return parse_space(self.space, num_blocks=shape.num_blocks, grid=shape.grid)
+        clock = base_clock(self.base, spacing=self.sampling.spacing)
+        target = Target(shape=self.shape, clock=clock, is_guided=self.sampling.is_guided)
+        return parse_space(self.space, target=target)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values, defaults included."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from flexsearch.measurement import short_digest
 from flexsearch.paths import PREFIX, resolve_path
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.settings import TrialSettings
 
 WARM_START_SEED = 0
@@ -31,8 +32,8 @@ def base_fingerprint(settings: TrialSettings) -> dict[str, Any]:
 
 
 def warm_start_digest(settings: TrialSettings) -> str:
-    """Identifies a warm start: base, data, the space's schedules, optimisation. Not the sampler or its steps."""
-    space = {key: value for key, value in settings.space.items() if key != "sampler_steps"}
+    """Identifies a warm start: base, data, the space's schedules, optimisation. Nothing of sampling."""
+    space = {key: settings.space[key] for key in ("segments", "timetable") if key in settings.space}
     warm_start = None if settings.warm_start is None else asdict(settings.warm_start)
     return short_digest(
         {
@@ -41,8 +42,15 @@ def warm_start_digest(settings: TrialSettings) -> str:
             "space": space,
             "warm_start": warm_start,
             "seed": WARM_START_SEED,
+            **_shift(settings),
         }
     )
+
+
+def _shift(settings: TrialSettings) -> dict[str, float]:
+    """The clock's shift, by which training draws its times; left out where there is none."""
+    shift = settings.search_space.target.shift
+    return {} if shift == 1.0 else {"shift": shift}
 
 
 def teacher_outputs_digest(settings: TrialSettings, *, seed: int) -> str:
@@ -55,6 +63,7 @@ def teacher_outputs_digest(settings: TrialSettings, *, seed: int) -> str:
             "updates": settings.trial.updates,
             "edges": settings.search_space.time_edges,
             "seed": seed,
+            **_shift(settings),
         }
     )
 
@@ -75,15 +84,15 @@ class SharedFiles:
         """The teacher's outputs on the training stream of `seed`."""
         return self.folder / f"lessons-{teacher_outputs_digest(settings, seed=seed)}.safetensors"
 
-    def dense_features(self, settings: TrialSettings, *, steps: int, seed: int) -> Path:
-        """Features of the dense base's samples at `steps` sampler steps from the noise of `seed`."""
+    def dense_features(self, settings: TrialSettings, *, sampling: Sampling, seed: int) -> Path:
+        """Give the file of features of the dense base's samples under `sampling` from the noise of `seed`."""
         digest = short_digest(
             {
                 "base": base_fingerprint(settings),
                 "data": asdict(settings.data),
                 "fid": asdict(settings.objectives.quality),
                 "sampling": asdict(settings.sampling),
-                "steps": steps,
+                "steps": sampling.to_dict(),
                 "seed": seed,
             }
         )

@@ -22,7 +22,7 @@ def live_teacher(base: FlexDiT) -> Teacher:
     def teach(update: int, batch: Batch, noisy: Tensor, model_time: Tensor) -> Tensor:
         del update
         with torch.no_grad():
-            output: Tensor = base(noisy, model_time, stage=0, **batch.condition).sample
+            output: Tensor = base(noisy, model_time, **batch.condition).sample
         return output
 
     return teach

@@ -28,12 +28,14 @@ _SAVE_EVERY = 200
 def elastic_training(base: Base, *, space: SearchSpace, data: DataSource, settings: FineTune, seed: int) -> Training:
     """The training run of a warm start. The base stays as it is: a copy is trained, taught by the original."""
     student = base.model.clone()
-    student.add_merges(space.recover_blocks())
+    student.add_weights(space.role_blocks())
 
     def draw_schedule(update: int, _: Batch) -> None:
         student.set_schedule(space.build(space.sample(random.Random(f"{seed}:{update}"))).schedule)
 
-    stream = BatchStream(data=data, batch=settings.batch, seed=seed, edges=space.time_edges)
+    stream = BatchStream(
+        data=data, batch=settings.batch, seed=seed, edges=space.time_edges, shift=space.target.shift
+    )
     return Training(
         student,
         process=process_of(base.scheduler),
@@ -63,7 +65,7 @@ def make_warm_start(path: Path, training: Training, *, report: Callable[[Step], 
 def load_warm_start(path: Path, *, base: Base, space: SearchSpace) -> FlexDiT:
     """The elastic model, in eval mode, on the base's device."""
     model = base.model.clone()
-    model.add_merges(space.recover_blocks())
+    model.add_weights(space.role_blocks())
     model.load_state_dict(load_file(path))
     model.eval()
     return model

@@ -10,7 +10,7 @@ import yaml
 from flexsearch.export.recipe import RECIPE
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.segments import Dense
+from flexsearch.schedule.families.dense import Dense
 
 Call = Callable[..., Any]
 

@@ -29,7 +29,8 @@ from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.segments import Pooling, Sdtm
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.timetable import Timetable
 
 NO_SEARCH_PARTS = '''

@@ -16,7 +16,8 @@ from flexsearch.export import graphs
 from flexsearch.export.graphs import export_onnx, export_programs, write_graphs
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.segments import Pooling, Sdtm
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.timetable import Timetable
 
 SMALL = {

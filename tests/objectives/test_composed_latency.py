@@ -15,10 +15,12 @@ from flexsearch.objectives.latency import Workload
 from flexsearch.objectives.operation_times import Generation, designed_generations, relative_times, solve
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.plan import lower
 from flexsearch.schedule.sampling import Sampling
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
 from flexsearch.space.search_space import SearchSpace, parse_space
 

@@ -11,7 +11,7 @@ from flexsearch.errors import UserError
 from flexsearch.report.comparison import TrialComparison, compare_trials, differences
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.plan import lower
 from flexsearch.schedule.presets import paper_schedule
 

@@ -21,7 +21,8 @@ from flexsearch.report.table import front_frame, summary_lines
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.sampling import Sampling
-from flexsearch.schedule.segments import Dense, Pooling
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import TrialResult

@@ -8,11 +8,13 @@ import pytest
 from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.plan import lower
 from flexsearch.schedule.presets import PRESETS, paper_schedule
 from flexsearch.schedule.sampling import Sampling
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges, linear_timetable
 
 GRID = TokenGrid(height=16, width=16)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flexsearch.errors import UserError
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.presets import paper_schedule
 from flexsearch.space.search_space import SearchSpace, parse_space
 

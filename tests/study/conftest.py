@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.presets import dit_shape
 from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.study.baselines import baselines_of

@@ -10,7 +10,7 @@ import pytest
 
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.study.acquisition import LEAST_TRIALS, Acquisition
 from flexsearch.study.hypervolume import expected_gain, hypervolume, reference_point

@@ -8,7 +8,8 @@ from flexsearch.measurement import Measurement
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.sampling import Sampling
-from flexsearch.schedule.segments import Dense, Pooling
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.study.predicted_distance import (
     DenseQuality,
     dense_baselines,

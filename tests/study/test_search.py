@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from flexsearch.files import write_atomically
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.space.search_space import parse_space
 from flexsearch.study.events import Ended, Started
 from flexsearch.study.local import run_locally
