@@ -1,22 +1,21 @@
-"""`flexsearch plan`: what a search space holds, from shapes alone."""
+"""`flexsearch plan`: checks a search space and says what it holds, from shapes alone."""
 
 import re
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
+import typer
 
+from flexsearch.cli.options import AsJson, Overrides, Space, print_json
 from flexsearch.cli.profile import accuracy, plateau_text, summary_of
-from flexsearch.config import RunConfig
-from flexsearch.objectives.composed_latency import LatencyProfile
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.macs import authors_operation_macs, plan_macs, plan_params
-from flexsearch.space.search_space import SearchSpace
-from flexsearch.study.baselines import baselines_of
-from flexsearch.trial.profile import load_profile
+
+if TYPE_CHECKING:  # `--help` waits for none of them
+    from rich.console import Console
+
+    from flexsearch.config import RunConfig
+    from flexsearch.objectives.composed_latency import LatencyProfile
+    from flexsearch.schedule.candidate import Candidate
+    from flexsearch.space.search_space import SearchSpace
 
 _ENUMERATE_UP_TO = 20_000
 _LEGEND = (
@@ -25,9 +24,28 @@ _LEGEND = (
     "data to noise."
 )
 
+command = typer.Typer()
 
-def plan_of(config: RunConfig) -> dict[str, Any]:
-    """The contract of `plan --json`."""
+
+@command.command(epilog="Example: flexsearch plan search_spaces/dit_xl.yaml --json")
+def plan(space: Space, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check a search space: its size, the dense model, MACs of every baseline. Needs no weights and no GPU."""
+    from flexsearch.config import load_config
+
+    found = plan_of(load_config(space, overrides or ()))
+    if as_json:
+        print_json(found)
+    else:
+        print_plan(found)
+
+
+def plan_of(config: "RunConfig") -> dict[str, Any]:
+    """Count what a search space holds; the contract of `plan --json`."""
+    from flexsearch.schedule.density import DensitySchedule
+    from flexsearch.schedule.macs import authors_operation_macs, plan_macs, plan_params
+    from flexsearch.study.baselines import baselines_of
+    from flexsearch.trial.profile import load_profile
+
     shape, space = config.shape, config.search_space
     dense = space.plan(DensitySchedule.all_dense(shape.num_blocks))
     dense_macs = plan_macs(dense, shape)
@@ -64,8 +82,8 @@ def plan_of(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _latency(candidate: Candidate, profile: LatencyProfile | None) -> dict[str, Any]:
-    """Predicted latency, in ms per image, and its error; nothing without a profile that covers the candidate."""
+def _latency(candidate: "Candidate", profile: "LatencyProfile | None") -> dict[str, Any]:
+    """Predict latency, in ms per image, and its error; nothing without a profile that covers the candidate."""
     if profile is None or not profile.covers(candidate):
         return {}
     ms = profile.predict(candidate)
@@ -75,8 +93,10 @@ def _latency(candidate: Candidate, profile: LatencyProfile | None) -> dict[str, 
     }
 
 
-def _macs_range(space: SearchSpace, config: RunConfig) -> tuple[float, float]:
-    """Least and most MACs of a forward pass over the space; from 20,000 draws where it is larger than that."""
+def _macs_range(space: "SearchSpace", config: "RunConfig") -> tuple[float, float]:
+    """Find the least and most MACs of a forward pass; from 20,000 draws where the space is larger than that."""
+    from flexsearch.schedule.macs import plan_macs
+
     found = space.candidates(up_to=_ENUMERATE_UP_TO)
     schedules = {candidate.schedule.digest: candidate.schedule for candidate in found}
     macs = [plan_macs(space.plan(schedule), config.shape) for schedule in schedules.values()]
@@ -84,7 +104,11 @@ def _macs_range(space: SearchSpace, config: RunConfig) -> tuple[float, float]:
 
 
 def print_plan(found: dict[str, Any]) -> None:
-    """The plan as a person reads it."""
+    """Print the plan as tables."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console()
     dense, space = found["dense"], found["space"]
     size = "infinite" if space["size"] is None else f"{space['size']:,}"
@@ -120,8 +144,11 @@ def print_plan(found: dict[str, Any]) -> None:
         _print_latency(found, console)
 
 
-def _print_latency(found: dict[str, Any], console: Console) -> None:
-    """What the profile of this device predicts."""
+def _print_latency(found: dict[str, Any], console: "Console") -> None:
+    """Print the latencies that the profile of this device predicts."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     profile = found["profile"]
     table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
     for column in ("baseline", "steps", "ms/image\n(predicted)"):
@@ -140,7 +167,7 @@ def _print_latency(found: dict[str, Any], console: Console) -> None:
 
 
 def _folded(schedule: str) -> str:
-    """A long schedule with its repeats counted: PP(MsssRD)x4DD @10,8,7,6."""
+    """Fold the repeats of a long schedule: PP(MsssRD)x4DD @10,8,7,6."""
     return re.sub(r"([A-Za-z]{1,12}?)\1{2,}", lambda run: f"({run[1]})x{len(run[0]) // len(run[1])}", schedule)
 
 
