@@ -1,39 +1,70 @@
-"""`flexsearch confirm`: the front measured again, with more images, under seeds that the search has not seen."""
+"""`flexsearch confirm`: measures the front again, with more images, under seeds that the search has not seen."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console as Terminal
+import typer
 
-from flexsearch.cli.progress import SearchProgress
-from flexsearch.cli.results import front_of_run, open_run, print_confirmation, write_front
+from flexsearch.cli.front import print_confirmation, write_front
+from flexsearch.cli.options import AsJson, RunDir, print_json
 from flexsearch.errors import UserError
-from flexsearch.objectives.fid_infinity import MIN_IMAGES
-from flexsearch.report.confirmation import confirmation_of
-from flexsearch.report.near_front import to_confirm
-from flexsearch.study.confirm import confirm, fresh_seeds
+
+if TYPE_CHECKING:  # `--help` waits for none of them
+    from flexsearch.report.confirmation import Confirmation
+    from flexsearch.report.front import Front
 
 MORE_IMAGES = 4
 MIN_SEEDS = 2
 
+command = typer.Typer()
 
-def confirm_front(run_dir: Path, *, top: int | None, images: int | None, seeds: int, quiet: bool) -> dict[str, Any]:
-    """Measures the front and what is near it again, prints what stands, and rewrites `front.csv` and `front.png`.
+
+@command.command(epilog="Example: flexsearch confirm runs/quickstart --top 5 --seeds 4")
+def confirm(
+    run_dir: RunDir,
+    top: Annotated[int | None, typer.Option(help="at most this many searched trials; default all")] = None,
+    images: Annotated[
+        int | None, typer.Option(help=f"per trial and seed; default {MORE_IMAGES} times the run's")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="of the sampling noise, none of them seen by the search")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the front again on fresh seeds. Prints a confidence interval for each point and whether it is still on
+    the front. The same command goes on where it was interrupted."""
+    from rich.console import Console
+
+    front, confirmation = confirm_front(run_dir, top=top, images=images, seeds=seeds)
+    if as_json:
+        print_json(front.to_dict())
+    else:
+        print_confirmation(front, confirmation, Console())
+
+
+def confirm_front(run_dir: Path, *, top: int | None, images: int | None, seeds: int) -> tuple["Front", "Confirmation"]:
+    """Measure the front and what is near it again, and rewrite `front.csv` and `front.png`.
 
     Args:
         run_dir: the run directory.
         top: at most this many searched trials, beside the baselines.
         images: per candidate and seed; None is `MORE_IMAGES` times the run's.
-        seeds: sampling seeds.
-        quiet: print nothing on stdout.
+        seeds: number of sampling seeds.
 
     Returns:
-        The front as `front --json` prints it.
+        The front, which holds its confirmation, and the confirmation.
 
     Raises:
         UserError: the run has nothing to confirm, a number is too small, or a model is gone.
     """
+    from rich.console import Console
+
+    from flexsearch.cli.progress import SearchProgress
+    from flexsearch.cli.results import front_of_run, open_run
+    from flexsearch.objectives.fid_infinity import MIN_IMAGES
+    from flexsearch.report.confirmation import confirmation_of
+    from flexsearch.report.near_front import to_confirm
+    from flexsearch.study import confirm as study
+
     run = open_run(run_dir)
     images = MORE_IMAGES * run.settings.objectives.quality.images if images is None else images
     for field, value, least in (("--images", images, MIN_IMAGES), ("--seeds", seeds, MIN_SEEDS), ("--top", top, 1)):
@@ -42,12 +73,12 @@ def confirm_front(run_dir: Path, *, top: int | None, images: int | None, seeds: 
     records = to_confirm(front_of_run(run), top=top)
     if not records:
         raise UserError("has no complete trial to confirm", field=str(run_dir), nearest="flexsearch run")
-    progress = SearchProgress(Terminal(stderr=True), objectives=run.settings.objectives.names)
+    progress = SearchProgress(Console(stderr=True), objectives=run.settings.objectives.names)
     with progress.log_to(run_dir):
-        confirm(
+        study.confirm(
             run.store,
             records,
-            seeds=fresh_seeds(run.search.seed, seeds),
+            seeds=study.fresh_seeds(run.search.seed, seeds),
             images=images,
             run_dir=run_dir,
             begins=lambda orders: orders.watch(progress.repeating(orders, "measuring again")),
@@ -57,6 +88,4 @@ def confirm_front(run_dir: Path, *, top: int | None, images: int | None, seeds: 
         raise UserError(f"no candidate could be measured; why is in {run_dir / 'run.log'}", field=str(run_dir))
     front = replace(front_of_run(run), confirmation=found)
     write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
-    if not quiet:
-        print_confirmation(front, found, Terminal())
-    return front.to_dict()
+    return front, found

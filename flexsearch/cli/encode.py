@@ -1,44 +1,51 @@
-"""`flexsearch encode`: a folder of images to a folder of latents."""
+"""`flexsearch encode`: encodes a folder of images into a folder of latents."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import typer
 
-from flexsearch.data.encoding import Encoders, EncodingSettings, encode_folder
-from flexsearch.data.image_folder import open_image_folder
 from flexsearch.errors import UserError
-from flexsearch.models.autoencoder import load_autoencoder
-from flexsearch.models.text_encoder import MAX_TOKENS, load_text_encoder
-from flexsearch.trial.device import trial_device
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+if TYPE_CHECKING:  # `--help` waits for none of them
+    import torch
+
+command = typer.Typer()
 
 
-def encode_images(
-    images: Path,
-    out: Path,
-    *,
-    checkpoint: str,
-    size: int,
-    frames: int | None,
-    reads_captions: bool,
-    batch: int,
-    shard_size: int,
-    seed: int,
-    device: str,
-    dtype: str,
+@command.command(epilog="Example: flexsearch encode photos latents --checkpoint facebook/DiT-XL-2-256")
+def encode(
+    images: Annotated[Path, typer.Argument(help="class folders of images, or images with captions", metavar="IMAGES")],
+    out: Annotated[Path, typer.Argument(help="folder to make; data.root of a search", metavar="OUT")],
+    checkpoint: Annotated[str, typer.Option(help="of the base: its autoencoder and text encoder are used")],
+    size: Annotated[int, typer.Option(help="pixels per side of the centre crop")] = 256,
+    frames: Annotated[int | None, typer.Option(help="per video; a video is a folder of frame images")] = None,
+    captions: Annotated[Literal["auto", "none"], typer.Option(help="auto: taken where there are any")] = "auto",
+    batch: Annotated[int, typer.Option(help="images at once")] = 16,
+    shard_size: Annotated[int, typer.Option(help="images or videos per file")] = 1024,
+    seed: Annotated[int, typer.Option(help="of the samples of the autoencoder's posterior")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    dtype: Annotated[Literal["fp32", "bf16"], typer.Option(help="of autoencoder and text encoder")] = "fp32",
 ) -> None:
-    """Encodes `images` into `out` with the autoencoder, and the text encoder if there are captions, of `checkpoint`."""
+    """Encode images or videos into latents to train on. The same command goes on where it was interrupted."""
+    import torch
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from flexsearch.data.encoding import Encoders, EncodingSettings, encode_folder
+    from flexsearch.data.image_folder import open_image_folder
+    from flexsearch.models.autoencoder import load_autoencoder
+    from flexsearch.models.text_encoder import MAX_TOKENS, load_text_encoder
+
     settings = EncodingSettings(
         size=size, frames=frames, seed=seed, shard_size=shard_size, batch=batch, max_tokens=MAX_TOKENS
     )
     images, out = images.expanduser(), out.expanduser()
     if out.resolve().is_relative_to(images.resolve()):
         raise UserError(f"must not be inside of {images}, whose folders are read", field=str(out))
-    folder = open_image_folder(images, frames=frames, captions=reads_captions)
-    where, precision = _device(device), _DTYPES[dtype]
+    folder = open_image_folder(images, frames=frames, captions=captions == "auto")
+    where = _device(device)
+    precision = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
     autoencoder = load_autoencoder(checkpoint, device=where, dtype=precision)
     if size % autoencoder.stride:
         nearest = max(1, round(size / autoencoder.stride)) * autoencoder.stride
@@ -70,7 +77,16 @@ def encode_images(
     )
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str) -> "torch.device":
+    """Find the device of a name.
+
+    Raises:
+        UserError: this machine has none.
+    """
+    import torch
+
+    from flexsearch.trial.device import trial_device
+
     if name == "auto":
         return trial_device()
     try:

@@ -1,90 +1,111 @@
-"""`flexsearch plan`: what a search space holds, from shapes alone."""
+"""`flexsearch plan`: checks a search space and says what it holds, from shapes alone."""
 
 import re
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
+import typer
 
+from flexsearch.cli.options import AsJson, Overrides, Space, print_json
 from flexsearch.cli.profile import accuracy, plateau_text, summary_of
-from flexsearch.config import RunConfig
-from flexsearch.objectives.composed_latency import LatencyProfile
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.macs import authors_operation_macs, plan_macs, plan_params
-from flexsearch.space.search_space import SearchSpace
-from flexsearch.study.baselines import baselines_of
-from flexsearch.trial.profile import load_profile
+from flexsearch.schedule.plan import Plan
+from flexsearch.schedule.role import legend
+from flexsearch.schedule.sampling import Sampling
+
+if TYPE_CHECKING:  # `--help` waits for none of them
+    from rich.console import Console
+
+    from flexsearch.config import RunConfig
+    from flexsearch.latency.profile import LatencyProfile
+    from flexsearch.space.search_space import SearchSpace
 
 _ENUMERATE_UP_TO = 20_000
-_LEGEND = (
-    "MACs of one forward pass of one sample. The paper's code pools through an N x N matrix and merges after "
-    "upsampling: more work for the same numbers. P pool, M merge, s sparse, R recover, D dense; @ sparse grids from "
-    "data to noise."
-)
+command = typer.Typer()
 
 
-def plan_of(config: RunConfig) -> dict[str, Any]:
-    """The contract of `plan --json`."""
-    shape, space = config.shape, config.search_space
-    dense = space.plan(DensitySchedule.all_dense(shape.num_blocks))
-    dense_macs = plan_macs(dense, shape)
+@command.command(epilog="Example: flexsearch plan search_spaces/dit_xl.yaml --json")
+def plan(space: Space, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check a search space: its size, the dense model, MACs of every baseline. Needs no weights and no GPU."""
+    from flexsearch.config import load_config
+
+    found = plan_of(load_config(space, overrides or ()))
+    if as_json:
+        print_json(found)
+    else:
+        print_plan(found)
+
+
+def plan_of(config: "RunConfig") -> dict[str, Any]:
+    """Count what a search space holds; the contract of `plan --json`."""
+    from flexsearch.study.baselines import baselines_of
+    from flexsearch.trial.timing import load_profile
+
+    space = config.search_space
     profile = load_profile(config.trial_settings)
     baselines = []
-    for one in baselines_of(space, config.search, shape):
-        schedule = one.candidate.schedule
-        plan = space.plan(schedule)
-        macs = plan_macs(plan, shape)
+    for one in baselines_of(space, config.search):
+        plan, schedule = space.plan(one.candidate), one.candidate.schedule
         baselines.append(
             {
                 "name": one.name,
-                "macs": macs,
-                "macs_ratio": macs / dense_macs,
-                "params": plan_params(plan, shape),
+                "steps": one.candidate.sampling.steps,
+                "macs": plan.macs,
+                "macs_ratio": plan.macs / _dense(space, one.candidate.sampling).macs,
+                "params": plan.params,
                 "digest": schedule.digest,
                 "schedule": str(schedule),
-                "macs_in_authors_code": plan_macs(plan, shape, count=authors_operation_macs),
-                **_latency(one.candidate, profile),
+                **_latency(plan, profile),
             }
         )
-    low, high = _macs_range(space, config)
+    ratios = _macs_ratios(space)
+    dense = _dense(space, Sampling(steps=max(space.steps)))
     return {
         "name": config.name,
         "backbone": config.base.backbone,
-        "dense": {"macs": dense_macs, "params": plan_params(dense, shape), "tokens": shape.grid.num_tokens},
+        "dense": {
+            "macs": dense.macs,
+            "steps": len(dense.steps),
+            "params": dense.params,
+            "tokens": space.grid.num_tokens,
+        },
         "space": {
             "parameters": [{"name": name, **asdict(domain)} for name, domain in space.domains.items()],
             "size": space.size,
         },
-        "macs_ratio_range": [low / dense_macs, high / dense_macs],
+        "macs_ratio_range": [min(ratios), max(ratios)],
         "baselines": baselines,
         **({} if profile is None else {"profile": summary_of(profile)}),
     }
 
 
-def _latency(candidate: Candidate, profile: LatencyProfile | None) -> dict[str, Any]:
-    """Predicted latency, in ms per image, and its error; nothing without a profile that covers the candidate."""
-    if profile is None or not profile.covers(candidate):
+def _dense(space: "SearchSpace", sampling: Sampling) -> Plan:
+    """Lower the dense base."""
+    return space.plan(Candidate(schedule=DensitySchedule.all_dense(space.num_blocks), sampling=sampling))
+
+
+def _latency(plan: Plan, profile: "LatencyProfile | None") -> dict[str, Any]:
+    """Predict latency, in ms per image, and its error; nothing without a profile that covers the plan."""
+    if profile is None or not profile.covers(plan):
         return {}
-    ms = profile.predict(candidate)
-    return {
-        "sampler_steps": candidate.sampling.steps,
-        "latency_ms": {"value": ms, "error": ms * profile.error, "is_predicted": True},
-    }
+    ms = profile.predict(plan)
+    return {"latency_ms": {"value": ms, "error": ms * profile.error, "is_predicted": True}}
 
 
-def _macs_range(space: SearchSpace, config: RunConfig) -> tuple[float, float]:
-    """Least and most MACs of a forward pass over the space; from 20,000 draws where it is larger than that."""
+def _macs_ratios(space: "SearchSpace") -> list[float]:
+    """MACs of every candidate over those of the dense base under the same sampling; of 20,000 draws in a larger space."""
     found = space.candidates(up_to=_ENUMERATE_UP_TO)
-    schedules = {candidate.schedule.digest: candidate.schedule for candidate in found}
-    macs = [plan_macs(space.plan(schedule), config.shape) for schedule in schedules.values()]
-    return min(macs), max(macs)
+    dense = {sampling: _dense(space, sampling).macs for sampling in {one.sampling for one in found}}
+    return [space.plan(one).macs / dense[one.sampling] for one in found]
 
 
 def print_plan(found: dict[str, Any]) -> None:
-    """The plan as a person reads it."""
+    """Print the plan as tables."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console()
     dense, space = found["dense"], found["space"]
     size = "infinite" if space["size"] is None else f"{space['size']:,}"
@@ -92,8 +113,11 @@ def print_plan(found: dict[str, Any]) -> None:
     console.print(
         f"[bold]{found['name']}[/] ({found['backbone']}): {size} choices of {len(space['parameters'])} parameters"
     )
-    console.print(f"dense: {_macs(dense['macs'])}, {dense['params']:,} parameters, {dense['tokens']} tokens")
-    console.print(f"the space spans {low:.0%} to {high:.0%} of the dense MACs (per forward pass, averaged over time)")
+    console.print(
+        f"dense: {_macs(dense['macs'])} per image at {dense['steps']} steps, {dense['params']:,} parameters, "
+        f"{dense['tokens']} tokens"
+    )
+    console.print(f"the space spans {low:.0%} to {high:.0%} of the dense MACs at the same steps")
     parameters = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
     for column in ("parameter", "values"):
         parameters.add_column(column)
@@ -101,27 +125,33 @@ def print_plan(found: dict[str, Any]) -> None:
         values = row.get("values") or f"{row['low']} to {row['high']}"
         parameters.add_row(row["name"], ", ".join(map(str, values)) if isinstance(values, list | tuple) else values)
     table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
-    for column in ("baseline", "MACs", "of dense", "as the\npaper counts", "parameters"):
+    for column in ("baseline", "steps", "MACs\nper image", "of dense", "parameters"):
         table.add_column(column, justify="left" if column == "baseline" else "right", no_wrap=True)
-    unique = {row["digest"]: row for row in reversed(found["baselines"])}  # sampler steps do not change a forward pass
-    for row in reversed(unique.values()):
+    for row in found["baselines"]:
         table.add_row(
             f"{row['name']}\n{_folded(row['schedule'])}",
+            str(row["steps"]),
             _macs(row["macs"]),
             f"{row['macs_ratio']:.1%}",
-            _macs(row["macs_in_authors_code"]),
             f"{row['params'] / 1e6:.2f} M",
         )
     for one in (parameters, table):
         console.print(one)
         console.print()
-    console.print(_LEGEND, highlight=False)
+    console.print(
+        "MACs: matrix products and convolutions of one image, all sampler steps and rows of guidance; of dense: at the "
+        f"same steps. {', '.join(legend())}; @ sparse grids from data to noise.",
+        highlight=False,
+    )
     if "profile" in found:
         _print_latency(found, console)
 
 
-def _print_latency(found: dict[str, Any], console: Console) -> None:
-    """What the profile of this device predicts."""
+def _print_latency(found: dict[str, Any], console: "Console") -> None:
+    """Print the latencies that the profile of this device predicts."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     profile = found["profile"]
     table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
     for column in ("baseline", "steps", "ms/image\n(predicted)"):
@@ -129,7 +159,7 @@ def _print_latency(found: dict[str, Any], console: Console) -> None:
     for row in found["baselines"]:
         if "latency_ms" in row:
             latency = row["latency_ms"]
-            table.add_row(row["name"], str(row["sampler_steps"]), f"{latency['value']:.3g} ±{latency['error']:.1g}")
+            table.add_row(row["name"], str(row["steps"]), f"{latency['value']:.3g} ±{latency['error']:.1g}")
     console.print()
     console.print(table)
     console.print()
@@ -140,7 +170,7 @@ def _print_latency(found: dict[str, Any], console: Console) -> None:
 
 
 def _folded(schedule: str) -> str:
-    """A long schedule with its repeats counted: PP(MsssRD)x4DD @10,8,7,6."""
+    """Fold the repeats of a long schedule: PP(MsssRD)x4DD @10,8,7,6."""
     return re.sub(r"([A-Za-z]{1,12}?)\1{2,}", lambda run: f"({run[1]})x{len(run[0]) // len(run[1])}", schedule)
 
 

@@ -1,29 +1,47 @@
-"""`flexsearch train`: the long fine-tune of an exported recipe, with progress on the first process."""
+"""`flexsearch train`: trains an exported recipe for long, with progress on the first process."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import typer
 
-from flexsearch.export.processes import Processes
-from flexsearch.export.recipe import RECIPE, load_recipe
-from flexsearch.export.train import is_finished, train
-from flexsearch.export.training_log import TrainingNews, read_evaluations
+if TYPE_CHECKING:  # `--help` waits for none of them
+    from flexsearch.export.training_log import TrainingNews
 
 _LINES = 40  # of a whole run, beside the moving bar
 
+command = typer.Typer()
+
+
+@command.command(epilog="Example: flexsearch train exported/recipe.yaml --updates 1000 --set training.batch=64")
+def train(
+    recipe: Annotated[Path, typer.Argument(help="recipe.yaml of an exported model", metavar="RECIPE")],
+    out: Annotated[Path | None, typer.Option(help="folder of the run; default the export's with -trained")] = None,
+    updates: Annotated[int | None, typer.Option(help="optimiser steps; default those of the recipe")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="override a field, e.g. training.batch=64")
+    ] = None,
+) -> None:
+    """Train an exported model for long. The same command resumes; accelerate launch -m flexsearch train: many GPUs."""
+    given = [] if updates is None else [f"training.updates={updates}"]
+    train_recipe(recipe, out=out, overrides=[*(overrides or ()), *given])
+
 
 def train_recipe(path: Path, *, out: Path | None, overrides: Sequence[str]) -> None:
-    """Trains as `flexsearch.export.train` says, and tells how it goes on stderr."""
+    """Train as `flexsearch.export.train` does, and print progress on stderr."""
+    from flexsearch.export import train as training
+    from flexsearch.export.processes import Processes
+    from flexsearch.export.recipe import RECIPE, load_recipe
+
     recipe = load_recipe(path, overrides)
     folder = path if path.is_dir() else path.parent
     here = folder.resolve()
     out = here.with_name(f"{here.name}-trained") if out is None else out
     processes = Processes(log=recipe.training.log, out=out)
-    if is_finished(out, recipe):
+    if training.is_finished(out, recipe):
         if processes.is_first:
             print(
                 f"{out} is finished: {_quality(out)}. Train it further: flexsearch train {out / RECIPE}",
@@ -36,7 +54,7 @@ def train_recipe(path: Path, *, out: Path | None, overrides: Sequence[str]) -> N
             file=sys.stderr,
         )
     with _progress(recipe.training.updates, visible=processes.is_first) as report:
-        train(recipe, folder=folder, out=out, processes=processes, report=report)
+        training.train(recipe, folder=folder, out=out, processes=processes, report=report)
     processes.end()
     if processes.is_first:
         print(f"{out}: trained, rebuilt and compared; {_quality(out)}", file=sys.stderr)
@@ -44,21 +62,26 @@ def train_recipe(path: Path, *, out: Path | None, overrides: Sequence[str]) -> N
 
 
 def _quality(out: Path) -> str:
-    """The objective, first and last."""
+    """Say the first and the last value of the objective."""
+    from flexsearch.export.training_log import read_evaluations
+
     found = read_evaluations(out)
     values = [f"{measured[0].name} {measured[0].value:.4g} after {at} updates" for at, measured in found.items()]
     return ", ".join(dict.fromkeys((values[0], values[-1]))) if values else "quality was not measured"
 
 
 @contextmanager
-def _progress(updates: int, *, visible: bool) -> Iterator[Callable[[TrainingNews], None]]:
+def _progress(updates: int, *, visible: bool) -> Iterator[Callable[["TrainingNews"], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not visible) as progress:
         task = progress.add_task("training", total=updates)
         losses: list[float] = []
         every = max(1, updates // _LINES)
 
-        def report(news: TrainingNews) -> None:
+        def report(news: "TrainingNews") -> None:
             progress.update(task, completed=news.update)
             if news.loss is not None:
                 losses.append(news.loss)

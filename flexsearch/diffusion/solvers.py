@@ -72,4 +72,3 @@ class Solver:
         """Take step `index` from `sample` by the model's output."""
         taken: Tensor = self._scheduler.step(output, self._timesteps[index], sample, **self._extra).prev_sample
         return taken
-

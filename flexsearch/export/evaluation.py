@@ -54,4 +54,6 @@ def evaluate(model: FlexDiT, recipe: Recipe, inputs: Inputs, processes: Processe
         for index, evaluator in enumerate(inputs.evaluators)
         for found in measure_features(torch.cat([rows[index] for _, rows in features]), evaluator=evaluator)
     ]
-    return with_protocol(measured, base_clock(recipe.base, spacing=recipe.sampling.spacing), recipe.sampling, seed=recipe.evaluation_seed)
+    return with_protocol(
+        measured, base_clock(recipe.base, spacing=recipe.sampling.spacing), recipe.sampling, seed=recipe.evaluation_seed
+    )

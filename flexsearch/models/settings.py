@@ -95,7 +95,5 @@ def _in_hub_cache(settings: BaseSettings) -> Path | None:
         return None
     from huggingface_hub import try_to_load_from_cache  # a quarter second, which other bases need not wait for
 
-    found = try_to_load_from_cache(
-        settings.checkpoint, "scheduler/scheduler_config.json", revision=settings.revision
-    )
+    found = try_to_load_from_cache(settings.checkpoint, "scheduler/scheduler_config.json", revision=settings.revision)
     return Path(found) if isinstance(found, str) else None

@@ -13,6 +13,7 @@ from flexsearch.models.settings import BaseSettings
 from flexsearch.paths import PREFIX, resolve_path
 from flexsearch.schedule.clock import Clock
 
+
 def base_or_untrained(settings: BaseSettings, *, device: torch.device) -> tuple[Base, bool]:
     """The base if its weights are on this machine, else `untrained_base`; and whether it is the base.
 

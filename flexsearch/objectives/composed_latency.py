@@ -14,9 +14,9 @@ from typing import Any
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.plan import Operation, Plan, lower
 from flexsearch.schedule.roles import Role
+from flexsearch.schedule.shape import TokenGrid
 
 OperationKey = tuple[Role, TokenGrid, TokenGrid]
 

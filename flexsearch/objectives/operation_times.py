@@ -34,12 +34,12 @@ from scipy.optimize import nnls
 from flexsearch.objectives.composed_latency import OperationKey, key_of
 from flexsearch.objectives.latency import Workload, half_interquartile, seconds_of
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.shape import TokenGrid
-from flexsearch.schedule.plan import Operation, Plan, lower
-from flexsearch.schedule.roles import Role
+from flexsearch.schedule.families import Segment
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.sdtm import Sdtm
-from flexsearch.schedule.families import Segment
+from flexsearch.schedule.plan import Operation, Plan, lower
+from flexsearch.schedule.roles import Role
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.timetable import Timetable
 
 DESIGN_STEPS = 4

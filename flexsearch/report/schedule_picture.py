@@ -17,8 +17,8 @@ from matplotlib.style import context
 from flexsearch.files import replacing
 from flexsearch.report.palette import INK, MUTED, role_colours
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.role import ROLES, Operation
+from flexsearch.schedule.shape import TokenGrid
 
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "flexsearch", "pdf.fonttype": 42, "font.family": "sans-serif"}
 """Text stays text in SVG and PDF, and the same picture is the same file."""

@@ -35,7 +35,13 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
             {
                 "times": list(times),
                 "route": [
-                    {"block": o.block, "role": o.role, "queries": str(o.queries), "keys": str(o.keys), **dict(o.amounts)}
+                    {
+                        "block": o.block,
+                        "role": o.role,
+                        "queries": str(o.queries),
+                        "keys": str(o.keys),
+                        **dict(o.amounts),
+                    }
                     for o in route
                 ],
             }

@@ -67,7 +67,9 @@ def check_value(value: Any, annotation: Any, *, field: str | None = None) -> Non
         if value is None:
             return
         (annotation,) = (one for one in get_args(annotation) if one is not type(None))
-    kind, bounds = (get_args(annotation)[0], get_args(annotation)[1:]) if _is_annotated(annotation) else (annotation, ())
+    kind, bounds = (
+        (get_args(annotation)[0], get_args(annotation)[1:]) if _is_annotated(annotation) else (annotation, ())
+    )
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise UserError(f"must be one of {list(get_args(kind))}, but got {value!r}", field=field)
@@ -87,7 +89,9 @@ def _check_bounds(value: float, bounds: tuple[Any, ...], *, field: str | None) -
         raise UserError(f"must be finite, but got {value}", field=field)
     for rule, limit, holds, is_reached in _limits(value, bounds):
         if not holds:
-            raise UserError(f"must be {rule} {limit}, but got {value}", field=field, nearest=limit if is_reached else None)
+            raise UserError(
+                f"must be {rule} {limit}, but got {value}", field=field, nearest=limit if is_reached else None
+            )
 
 
 def _limits(value: float, bounds: tuple[Any, ...]) -> Iterator[tuple[str, Any, bool, bool]]:

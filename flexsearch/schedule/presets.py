@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.families import Segment
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.timetable import Timetable, equal_edges
 
 PAPER_STAGES = 4

@@ -26,7 +26,9 @@ class Sampling:
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values, defaults left out, so that a candidate of an older version keeps its digest."""
-        return {one.key: getattr(self, one.name) for one in declared(Sampling) if getattr(self, one.name) != one.default}
+        return {
+            one.key: getattr(self, one.name) for one in declared(Sampling) if getattr(self, one.name) != one.default
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Sampling":

@@ -15,6 +15,7 @@ from flexsearch.settings import PositiveCount
 CLOCK_ERROR = 1e-6
 """Largest error of a diffusion time in [0, 1] that went through float32."""
 
+
 @dataclass(frozen=True, kw_only=True)
 class Timetable:
     """Stages of diffusion time.

@@ -3,7 +3,6 @@
 from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.shape import TransformerShape
 from flexsearch.schedule.presets import PRESETS, paper_schedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.space.search_space import SearchSpace
@@ -21,7 +20,7 @@ def baseline_steps(space: SearchSpace, settings: SearchSettings) -> list[int]:
     return [steps[round(index * (len(steps) - 1) / (MOST_STEPS - 1))] for index in range(MOST_STEPS)]
 
 
-def baselines_of(space: SearchSpace, settings: SearchSettings, shape: TransformerShape) -> list[Baseline]:
+def baselines_of(space: SearchSpace, settings: SearchSettings) -> list[Baseline]:
     """The baselines of a search, the dense base first; the paper's schedules run at `paper_steps`, by default the most.
 
     "FlexDiT paper" is its r in [0.61, 0.86] schedule, scaled to this model; where the paper has others for just this
@@ -43,7 +42,9 @@ def baselines_of(space: SearchSpace, settings: SearchSettings, shape: Transforme
         return baselines
     schedules = {"FlexDiT paper": paper}
     schedules |= {
-        name: preset.schedule for name, preset in PRESETS.items() if preset.shape == shape and preset.schedule != paper
+        name: preset.schedule
+        for name, preset in PRESETS.items()
+        if preset.shape == space.target.shape and preset.schedule != paper
     }
     return baselines + [
         Baseline(

@@ -197,7 +197,7 @@ def _search(plan: RunPlan, store: Store) -> Search:
         optuna_study=optuna_study,
         store=store,
         space=space,
-        baselines=baselines_of(space, plan.search, plan.settings.shape),
+        baselines=baselines_of(space, plan.search),
         settings=plan.search,
         run_dir=plan.run_dir,
         objectives=objectives,

@@ -9,8 +9,8 @@ from flexsearch.objectives.generation import generation
 from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, measure_latency
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.shape import TransformerShape
 from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.shape import TransformerShape
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.inputs import Inputs, load_inputs
 from flexsearch.trial.profile import load_profile

@@ -22,9 +22,9 @@ from flexsearch.trial.clock import Clock
 from flexsearch.trial.context import TrialContext, trial_context
 from flexsearch.trial.contract import Progress, Report, Rung, State, TrialOrder, TrialResult
 from flexsearch.trial.drawing import draw_all
-from flexsearch.trial.timing import latency_of
 from flexsearch.trial.paired_distance import ensure_reference, is_reference, keep_reference, measure_paired_distance
 from flexsearch.trial.protocol import with_protocol
+from flexsearch.trial.timing import latency_of
 
 SHOWN_IMAGES = 40
 SHOWN_VIDEOS = 4

@@ -42,7 +42,9 @@ def ensure_reference(order: TrialOrder, context: TrialContext, report: Report) -
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             base, batch = context.inputs.base.model, context.settings.objectives.quality.batch
-            images = draw_all(base, context.space.plan(_reference(context)), order, context, report, num=_num_images(context))
+            images = draw_all(
+                base, context.space.plan(_reference(context)), order, context, report, num=_num_images(context)
+            )
             with context.device_lock.shared():
                 features = extract_features(images, extractor=context.inputs.evaluators[0].extractor, batch=batch)
             keep_reference(features, order, context)

@@ -19,9 +19,9 @@ from flexsearch.trial.clock import Clock
 from flexsearch.trial.context import TrialContext, trial_context
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
 from flexsearch.trial.drawing import draw
-from flexsearch.trial.timing import time_images
 from flexsearch.trial.life import CHECKPOINT
 from flexsearch.trial.protocol import with_protocol
+from flexsearch.trial.timing import time_images
 
 
 def remeasure(order: TrialOrder, report: Report, *, images: int) -> TrialResult:

@@ -33,9 +33,7 @@ def elastic_training(base: Base, *, space: SearchSpace, data: DataSource, settin
     def draw_schedule(update: int, _: Batch) -> None:
         student.set_schedule(space.build(space.sample(random.Random(f"{seed}:{update}"))).schedule)
 
-    stream = BatchStream(
-        data=data, batch=settings.batch, seed=seed, edges=space.time_edges, shift=space.target.shift
-    )
+    stream = BatchStream(data=data, batch=settings.batch, seed=seed, edges=space.time_edges, shift=space.target.shift)
     return Training(
         student,
         process=process_of(base.scheduler),

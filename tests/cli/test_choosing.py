@@ -21,11 +21,19 @@ def test_choose_prints_the_trial_and_how_to_take_it(flexsearch: Call, run_dir: P
     assert told.code == 0
     assert told.out.startswith("trial 4: ")
     assert f"flexsearch export {run_dir} 4 exported" in told.out
-    found = json.loads(flexsearch("choose", run_dir, "--max-fid", 12.5, "--json").out)
+    found = json.loads(flexsearch("choose", run_dir, "--max-quality", 12.5, "--json").out)
     assert found["trial"] == 6
     assert found["values"] == {"fid_fashion_cnn": 12.0, "latency_ms": 9.0}
     assert found["export"] == f"flexsearch export {run_dir} 6 exported"
     assert json.loads(flexsearch("choose", run_dir, "--knee", "--json").out)["rule"].startswith("the knee")
+
+
+def test_the_old_name_of_max_quality_is_read_with_one_note(flexsearch: Call, run_dir: Path) -> None:
+    told = flexsearch("choose", run_dir, "--max-fid", 12.5, "--json")
+    assert told.code == 0
+    assert json.loads(told.out) == json.loads(flexsearch("choose", run_dir, "--max-quality", 12.5, "--json").out)
+    assert told.err == "note: --max-fid is called --max-quality now\n"
+    assert "--max-fid" not in flexsearch("choose", "--help").out
 
 
 def test_compare_shows_both(flexsearch: Call, run_dir: Path) -> None:
@@ -55,9 +63,10 @@ def test_show_writes_the_picture(flexsearch: Call, run_dir: Path, tmp_path: Path
     ("arguments", "line"),
     [
         (["choose", "RUN"], "exactly one of --max-latency, --max-fid and --knee must be given, but got 0"),
-        (["choose", "RUN", "--knee", "--max-fid", "9"], "but got 2"),
+        (["choose", "RUN", "--knee", "--max-quality", "9"], "but got 2"),
         (["choose", "RUN", "--max-latency", "0.1"], "nearest legal: 5"),
-        (["choose", "RUN", "--max-fid", "0.1"], "nearest legal: 10"),
+        (["choose", "RUN", "--max-quality", "0.1"], "nearest legal: 10"),
+        (["choose", "RUN", "--max-quality", "9", "--max-fid", "9"], "is the old name of --max-quality, but got both"),
         (["compare", "RUN", "4", "99"], "has no trial 99; nearest legal: 7"),
         (["report", "RUN", "page.txt"], "OUT: must end in .html, but got 'page.txt'"),
         (["show", "RUN", "4", "--picture", "page.txt"], "--picture: must end in .png, .svg or .pdf"),

@@ -78,7 +78,7 @@ def test_captions(encode: Call, images: Path, tmp_path: Path, monkeypatch: pytes
         return [torch.ones(len(caption) + 1, 5) for caption in captions]
 
     text = TextEncoder(embed=embed, max_tokens=120, digest="d")
-    monkeypatch.setattr("flexsearch.cli.encode.load_text_encoder", lambda *_, **__: text)
+    monkeypatch.setattr("flexsearch.models.text_encoder.load_text_encoder", lambda *_, **__: text)
     for image in images.rglob("*.png"):
         image.with_suffix(".txt").write_text("cats")
     outcome = encode()

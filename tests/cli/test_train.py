@@ -93,7 +93,7 @@ def test_a_finished_run_says_so_and_options_go_before_the_file(
     assert (first.code, first.out) == (0, "")
     assert [row.split(",")[0] for row in (out / "training.csv").read_text().splitlines()] == ["update", "0", "1"]
     assert f"{out}: trained, rebuilt and compared" in first.err
-    monkeypatch.setattr("flexsearch.cli.train.train", lambda *_, **__: pytest.fail("nothing is left to do"))
+    monkeypatch.setattr("flexsearch.export.train.train", lambda *_, **__: pytest.fail("nothing is left to do"))
     again = flexsearch(*line)
     assert (again.code, again.out) == (0, "")
     assert again.err == (

@@ -11,7 +11,6 @@ import yaml
 from diffusers import FlowMatchEulerDiscreteScheduler
 from PIL import Image, ImageFont
 
-from flexsearch.cli.number_list import number_list
 from flexsearch.errors import UserError
 from flexsearch.export import samples
 from flexsearch.export.grid_picture import SMALLEST_SIDE_PX, Row, _wrapped, grid_picture
@@ -155,11 +154,3 @@ def test_wishes_that_cannot_be_granted(exported: Path, base: Path, tmp_path: Pat
         with pytest.raises(UserError, match=message):
             draw(str(name), out, SampleRequest(num=2, **request))
     assert not out.exists()
-
-
-def test_numbers_are_read_from_a_list() -> None:
-    assert number_list("3", field="--seeds") == (3,)
-    assert number_list("0, 12,5", field="--seeds") == (0, 12, 5)
-    for text in ("", "1,", "a", "1.5"):
-        with pytest.raises(UserError, match="--seeds: must be whole numbers"):
-            number_list(text, field="--seeds")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from flexsearch.models.backbones.attention import attention, uniform_attention
 from flexsearch.models.backbones.modulation import Modulation, Text
-from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.role import Operation
+from flexsearch.schedule.shape import TokenGrid
 
 
 class TransformerBlock:

@@ -11,10 +11,10 @@ from diffusers import DiTTransformer2DModel
 from torch import Tensor, nn
 
 from flexsearch.errors import UserError
+from flexsearch.models.architectures.dit import shape_of
 from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
 from flexsearch.models.backbones.modulation import Conditioning, Modulation
 from flexsearch.models.backbones.patches import unpatchify
-from flexsearch.models.architectures.dit import shape_of
 from flexsearch.schedule.shape import TokenGrid
 
 _EMBEDDER = "transformer_blocks.{}.norm1.emb."

@@ -12,14 +12,14 @@ import torch
 from diffusers import LatteTransformer3DModel
 from torch import Tensor
 
+from flexsearch.models.architectures.latte import shape_of
 from flexsearch.models.backbones.attention import attention, uniform_attention
 from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
 from flexsearch.models.backbones.modulation import Conditioning
 from flexsearch.models.backbones.patches import unpatchify
 from flexsearch.models.backbones.single import modulated_output, modulations_of, text_of
-from flexsearch.models.architectures.latte import shape_of
-from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.role import Operation
+from flexsearch.schedule.shape import TokenGrid
 
 
 class TemporalBlock(TransformerBlock):

@@ -8,11 +8,11 @@ from diffusers import PixArtTransformer2DModel
 from torch import Tensor
 
 from flexsearch.errors import UserError
+from flexsearch.models.architectures.pixart import shape_of
 from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
 from flexsearch.models.backbones.modulation import Conditioning
 from flexsearch.models.backbones.patches import unpatchify
 from flexsearch.models.backbones.single import modulated_output, modulations_of, text_of
-from flexsearch.models.architectures.pixart import shape_of
 from flexsearch.schedule.shape import TokenGrid
 
 

@@ -1,53 +1,43 @@
-"""`flexsearch choose` and `compare`: which trial to take, and how two of them differ."""
+"""`flexsearch compare`: shows two trials side by side."""
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from flexsearch.cli.results import front_of_run, open_run
-from flexsearch.report.choice import By, Choice, choose, reasons
-from flexsearch.report.comparison import Difference, TrialComparison, compare_trials
+from flexsearch.cli.options import AsJson, RunDir, print_json
 
+if TYPE_CHECKING:  # `--help` waits for none of them
+    from rich.console import Console
+    from rich.table import Table
 
-def choose_trial(
-    run_dir: Path,
-    *,
-    max_latency_ms: float | None,
-    max_quality: float | None,
-    knee: bool,
-    by: By | None,
-    quiet: bool,
-) -> dict[str, Any]:
-    """Prints the choice and why."""
-    front = front_of_run(open_run(run_dir))
-    found = choose(front, max_latency_ms=max_latency_ms, max_quality=max_quality, knee=knee, by=by)
-    command = f"flexsearch export {run_dir} {found.known.record.number} exported"
-    if not quiet:
-        print_choice(found, command, Console())
-    return {**found.to_dict(), "export": command}
+    from flexsearch.report.comparison import Difference, TrialComparison
+
+command = typer.Typer()
 
 
-def print_choice(found: Choice, command: str, console: Console) -> None:
-    record = found.known.record
-    console.print(f"[bold]trial {record.number}[/]: {record.candidate}, digest {record.digest}", highlight=False)
-    for line in reasons(found):
-        console.print(line, highlight=False)
-    console.print(f"take it: {command}", highlight=False, soft_wrap=True)
+@command.command(epilog="Example: flexsearch compare runs/quickstart 24 5")
+def compare(
+    run_dir: RunDir,
+    a: Annotated[int, typer.Argument(help="number of a trial", metavar="A")],
+    b: Annotated[int, typer.Argument(help="number of another", metavar="B")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two trials: schedules, measurements and whether they differ by more than noise."""
+    from rich.console import Console
 
+    from flexsearch.cli.results import front_of_run, open_run
+    from flexsearch.report.comparison import compare_trials
 
-def show_comparison(run_dir: Path, a: int, b: int, *, quiet: bool) -> dict[str, Any]:
-    """Prints two trials side by side."""
     run = open_run(run_dir)
     found = compare_trials(run, front_of_run(run), a, b)
-    if not quiet:
+    if as_json:
+        print_json(found.to_dict())
+    else:
         print_comparison(found, Console())
-    return found.to_dict()
 
 
-def print_comparison(found: TrialComparison, console: Console) -> None:
+def print_comparison(found: "TrialComparison", console: "Console") -> None:
+    """Print both schedules, the measurements, and where the plans differ."""
     for record, drawn in zip((found.a, found.b), found.drawn, strict=True):
         name = f" ({record.baseline})" if record.baseline else ""
         console.print(f"[bold]trial {record.number}[/]{name}: {record.candidate}, {record.state}", highlight=False)
@@ -67,7 +57,10 @@ def print_comparison(found: TrialComparison, console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _table(found: TrialComparison, rows: tuple[Difference, ...], title: str) -> Table:
+def _table(found: "TrialComparison", rows: tuple["Difference", ...], title: str) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     table = Table(box=SIMPLE_HEAD, show_edge=False, title=title, title_justify="left")
     for column in ("measurement", f"trial {found.a.number}", f"trial {found.b.number}", "difference", "unit"):
         table.add_column(column, justify="left" if column in ("measurement", "unit") else "right")
@@ -79,7 +72,7 @@ def _table(found: TrialComparison, rows: tuple[Difference, ...], title: str) -> 
     return table
 
 
-def _verdict(row: Difference) -> str:
+def _verdict(row: "Difference") -> str:
     if row.other_protocol:
         return f"other protocol: {'; '.join(row.other_protocol)}"
     if row.exceeds_noise is None:

@@ -1,0 +1,76 @@
+"""`flexsearch front`: shows the Pareto front of a run, and writes it as a table and as a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flexsearch.cli.options import AsJson, RunDir, check_picture, print_json
+
+if TYPE_CHECKING:  # `--help` waits for none of them
+    from rich.console import Console
+
+    from flexsearch.report.confirmation import Confirmation
+    from flexsearch.report.front import Front
+
+command = typer.Typer()
+
+
+@command.command(epilog="Example: flexsearch front runs/quickstart --csv front.csv --plot front.png")
+def front(
+    run_dir: RunDir,
+    as_json: AsJson = False,
+    csv: Annotated[Path | None, typer.Option(help="write all complete trials to this file")] = None,
+    plot: Annotated[Path | None, typer.Option(help="write a picture: .png, .svg or .pdf")] = None,
+) -> None:
+    """Show the Pareto front of a run, its baselines and its hypervolume."""
+    from rich.console import Console
+
+    from flexsearch.cli.results import front_of_run, open_run
+
+    found = front_of_run(open_run(run_dir))
+    write_front(found, csv=csv, plot=plot)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_front(found, Console())
+
+
+def print_front(front: "Front", console: "Console") -> None:
+    """Print the front as a table, its summary, and its confirmation if there is one."""
+    from flexsearch.report.table import front_table, summary_lines
+
+    console.print(front_table(front))
+    for line in summary_lines(front):
+        console.print(line, highlight=False)
+    if front.confirmation is not None:
+        print_confirmation(front, front.confirmation, console)
+
+
+def print_confirmation(front: "Front", confirmation: "Confirmation", console: "Console") -> None:
+    """Print the front as it was measured again."""
+    from flexsearch.report.confirmed_table import confirmed_lines, confirmed_table
+
+    console.print(confirmed_table(front, confirmation))
+    for line in confirmed_lines(front, confirmation):
+        console.print(line, highlight=False)
+
+
+def write_front(front: "Front", *, csv: Path | None, plot: Path | None) -> None:
+    """Write the table and the picture.
+
+    Raises:
+        UserError: the picture's suffix is not a format.
+    """
+    if plot is not None:
+        check_picture(plot, option="--plot")
+    if csv is not None:
+        from flexsearch.report.table import front_frame
+
+        csv.parent.mkdir(parents=True, exist_ok=True)
+        front_frame(front).to_csv(csv, index=False)
+    if plot is not None:
+        from flexsearch.report.plot import plot_front
+
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        plot_front(front, plot)

@@ -1,0 +1,72 @@
+"""`flexsearch run`: runs or resumes a search with live progress, then prints and writes its front."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from flexsearch.cli.front import print_front, write_front
+from flexsearch.cli.options import Overrides, Space
+
+if TYPE_CHECKING:  # `--help` waits for none of them
+    from flexsearch.config import RunConfig
+    from flexsearch.study.executor import ExecutorName
+
+command = typer.Typer()
+
+
+@command.command(epilog="Example: flexsearch run search_spaces/quickstart.yaml --trials 30")
+def run(
+    space: Space,
+    run_dir: Annotated[Path | None, typer.Option(help="run directory; default runs/<name>")] = None,
+    trials: Annotated[int | None, typer.Option(help="finished trials to reach")] = None,
+    seed: Annotated[int | None, typer.Option(help="of sampler, training and noise")] = None,
+    executor: Annotated[Literal["auto", "local", "ray"], typer.Option(help="where trials run")] = "auto",
+    storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL; default RUN/study.db")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="of a running Ray cluster")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Search. The same command resumes; it ends with the front as a table and says where everything is."""
+    from flexsearch.config import load_config
+
+    options = {"search.trials": trials, "search.seed": seed, "storage": storage}
+    given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    config = load_config(space, [*(overrides or ()), *given])
+    _search(config, run_dir=run_dir or Path("runs") / config.name, executor=executor, ray_address=ray_address)
+
+
+def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray_address: str | None) -> None:
+    from rich.console import Console
+
+    from flexsearch.cli.progress import SearchProgress
+    from flexsearch.report.claims import largest_gain
+    from flexsearch.report.front import front_of
+    from flexsearch.study.run import RunPlan, run_search
+
+    terminal = Console(stderr=True)
+    progress = SearchProgress(terminal, objectives=config.objectives.names)
+    begun = time.monotonic()
+    plan = RunPlan(
+        name=config.name,
+        settings=config.trial_settings,
+        search=config.search,
+        resources=config.resources,
+        config=config.to_dict(),
+        save=config.save,
+        run_dir=run_dir,
+        executor=executor,
+        storage=config.storage,
+        ray_address=ray_address,
+    )
+    with progress.log_to(run_dir):
+        store = run_search(plan, progress)
+    front = front_of(store, config.objectives.names)
+    write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
+    print_front(front, Console())
+    terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {run_dir}; see also:", highlight=False)
+    gain = largest_gain(front)
+    best = gain.record.number if gain is not None else 0
+    for line in (f"dashboard {run_dir}", f"show {run_dir} {best}", f"export {run_dir} {best} exported"):
+        terminal.print(f"  flexsearch {line}", highlight=False)

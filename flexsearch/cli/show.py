@@ -1,0 +1,39 @@
+"""`flexsearch show`: shows one trial, and draws its schedule."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flexsearch.cli.options import AsJson, RunDir, Trial, check_picture, print_json
+
+command = typer.Typer()
+
+
+@command.command(epilog="Example: flexsearch show runs/quickstart 7 --picture schedule.svg")
+def show(
+    run_dir: RunDir,
+    trial: Trial,
+    as_json: AsJson = False,
+    picture: Annotated[Path | None, typer.Option(help="draw its schedule: .png, .svg or .pdf")] = None,
+) -> None:
+    """Show one trial: its schedule, measurements with protocol, training curve and files."""
+    from rich.console import Console
+
+    from flexsearch.cli.results import open_run
+    from flexsearch.report.trial_page import print_trial, trial_page
+
+    run = open_run(run_dir)
+    if picture is not None:
+        check_picture(picture, option="--picture")
+    page = trial_page(run, trial)
+    if picture is not None:
+        from flexsearch.report.schedule_picture import write_schedule_picture
+
+        candidate = run.trial(trial).candidate
+        title = f"{run.name}, trial {trial}: {candidate.sampling.steps} steps"
+        write_schedule_picture(candidate.schedule, run.settings.shape.grid, picture, title=title)
+    if as_json:
+        print_json(page)
+    else:
+        print_trial(page, Console())
