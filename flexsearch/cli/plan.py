@@ -94,7 +94,7 @@ def _latency(plan: Plan, profile: "LatencyProfile | None") -> dict[str, Any]:
 
 
 def _macs_ratios(space: "SearchSpace") -> list[float]:
-    """MACs of every candidate over those of the dense base under the same sampling; of 20,000 draws in a larger space."""
+    """Divide MACs of every candidate, or of 20,000 draws, by those of the dense base under the same sampling."""
     found = space.candidates(up_to=_ENUMERATE_UP_TO)
     dense = {sampling: _dense(space, sampling).macs for sampling in {one.sampling for one in found}}
     return [space.plan(one).macs / dense[one.sampling] for one in found]

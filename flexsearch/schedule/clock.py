@@ -144,8 +144,9 @@ class Clock:
         if not self.is_flow:
             return tuple(timestep / self.num_train_timesteps for timestep in self._timesteps(steps))
         if self.scheduler == "DPMSolverMultistepScheduler":
-            gap = (1 / self.num_train_timesteps - 1) / steps
-            sigmas = [1 - (1 + step * gap) for step in range(steps, 0, -1)]
+            last = 1 / self.num_train_timesteps
+            alphas = [last, *(1 + step * ((last - 1) / steps) for step in range(steps - 1, 0, -1))]
+            sigmas = [1 - alpha for alpha in alphas]
             shifted = [shifted_time(sigma, self.shift) for sigma in sigmas]
             return tuple(int(sigma * self.num_train_timesteps) / self.num_train_timesteps for sigma in shifted)
         sigmas = self.sigmas(steps) if self.spacing == "pipeline" else self._down_to_the_last(steps)

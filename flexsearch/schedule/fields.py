@@ -33,7 +33,7 @@ class Field:
     default: Any
 
 
-def declared(kind: type[Any]) -> tuple[Field, ...]:
+def declared(kind: Any) -> tuple[Field, ...]:
     """List the fields of a dataclass, in their order."""
     return _declared(kind)
 

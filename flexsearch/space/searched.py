@@ -59,7 +59,7 @@ class Searched:
 
 
 def parse_searched(
-    kind: type[Any],
+    kind: Any,
     entries: Mapping[str, Any],
     *,
     name: str,

@@ -1,0 +1,201 @@
+"""Solvers: step by step what diffusers' own pipelines do, and of the order that theory says."""
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+)
+from torch import Tensor
+
+from flexsearch.data.conditions import ClassConditions
+from flexsearch.diffusion.sampling import denoise
+from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.diffusion.solvers import Solver, clock_of
+from flexsearch.errors import FlexsearchError
+from flexsearch.schedule import Candidate, DensitySchedule, Plan, Sampling, Target, lower
+from flexsearch.schedule.presets import dit_shape
+
+CLASSES = ClassConditions(num_classes=10)
+
+
+def plan_at(scheduler: Any, steps: int, *, side: int = 8, **options: Any) -> Plan:
+    """A dense plan on side x side tokens."""
+    target = Target(shape=dit_shape(num_blocks=2, width=16, side=side), clock=clock_of(scheduler, **options))
+    return lower(Candidate(schedule=DensitySchedule.all_dense(2), sampling=Sampling(steps=steps)), target)
+
+
+Recorded = list[tuple[Tensor, Tensor, Tensor, Tensor]]
+
+
+def recorded_steps(scheduler: Any) -> Recorded:
+    """Notes (output, timestep, sample, next sample) of every step that a pipeline takes from now on."""
+    steps: Recorded = []
+    step, generator = scheduler.step, torch.Generator().manual_seed(0)
+
+    def spy(output: Tensor, timestep: Any, sample: Tensor, **options: Any) -> Any:
+        if isinstance(scheduler, DDPMScheduler):  # DiTPipeline leaves its noise to torch's own generator
+            options["generator"] = generator
+        as_tuple = step(output, timestep, sample, **{**options, "return_dict": False})
+        steps.append((output.clone(), torch.as_tensor(timestep), sample.clone(), as_tuple[0].clone()))
+        return as_tuple if options.get("return_dict") is False else SimpleNamespace(prev_sample=as_tuple[0])
+
+    scheduler.step = spy
+    return steps
+
+
+def replayed(solver: Solver, steps: Recorded) -> None:
+    """The solver visits the same timesteps and goes to the same samples, to the bit."""
+    for index, (output, timestep, sample, after) in enumerate(steps):
+        assert float(solver.timestep(index)) == float(timestep)
+        assert torch.equal(solver.step(output, index, sample), after), index
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [DDIMScheduler(), DDIMScheduler(timestep_spacing="trailing"), DDPMScheduler(), DPMSolverMultistepScheduler()],
+    ids=lambda one: f"{type(one).__name__}-{one.config.timestep_spacing}",
+)
+@pytest.mark.parametrize("num", [1, 3, 7])
+def test_noise_prediction_steps_as_dit_pipeline(scheduler: Any, num: int, tiny_base: DiTTransformer2DModel) -> None:
+    config = {**tiny_base.config, "in_channels": 4, "out_channels": 4, "num_embeds_ada_norm": 1000}
+    vae = AutoencoderKL(latent_channels=4, block_out_channels=(8,), norm_num_groups=4).eval()
+    transformer = DiTTransformer2DModel.from_config(config).eval()
+    pipeline = DiTPipeline(transformer=transformer, vae=vae, scheduler=type(scheduler).from_config(scheduler.config))
+    pipeline.set_progress_bar_config(disable=True)
+    steps = recorded_steps(pipeline.scheduler)
+    pipeline([1], num_inference_steps=num, guidance_scale=1.0, output_type="np")
+    assert len(steps) == num
+    replayed(Solver(scheduler, plan_at(scheduler, num), seed=0, device=torch.device("cpu")), steps)
+
+
+@pytest.mark.parametrize("options", [{}, {"shift": 3.0}, {"use_dynamic_shifting": True}], ids=str)
+@pytest.mark.parametrize("num", [1, 3, 7])
+def test_flow_matching_steps_as_flux_pipeline(options: dict, num: int) -> None:
+    transformer = FluxTransformer2DModel(
+        in_channels=4,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        axes_dims_rope=(4, 4, 8),
+    ).eval()
+    absent = dict.fromkeys(("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
+    scheduler = FlowMatchEulerDiscreteScheduler(**options)
+    pipeline = FluxPipeline(scheduler=FlowMatchEulerDiscreteScheduler(**options), transformer=transformer, **absent)
+    pipeline.set_progress_bar_config(disable=True)
+    steps = recorded_steps(pipeline.scheduler)
+    embeds = {"prompt_embeds": torch.randn(1, 5, 32), "pooled_prompt_embeds": torch.randn(1, 32)}
+    pipeline(**embeds, height=128, width=128, num_inference_steps=num, output_type="latent")  # 8 x 8 tokens
+    assert len(steps) == num
+    replayed(Solver(scheduler, plan_at(scheduler, num), seed=0, device=torch.device("cpu")), steps)
+
+
+def test_a_scheduler_that_visits_other_times_than_planned_is_a_fault() -> None:
+    plan, device = plan_at(FlowMatchEulerDiscreteScheduler(), 4), torch.device("cpu")
+    with pytest.raises(FlexsearchError, match="visits"):
+        Solver(FlowMatchEulerDiscreteScheduler(shift=3.0), plan, seed=0, device=device)
+
+
+MEAN, SD = 0.4, 0.3
+
+
+class IdealForGaussian(torch.nn.Module):
+    """The best possible model of data that are N(MEAN, SD^2): its output is linear in the noisy data."""
+
+    def __init__(self, scheduler: Any) -> None:
+        super().__init__()
+        self.scheduler, self.is_flow = scheduler, clock_of(scheduler).is_flow
+
+    def forward(self, noisy: Tensor, timestep: Tensor, *, graph: Any, class_labels: Tensor) -> SimpleNamespace:
+        if self.is_flow:
+            noise_scale = float(timestep[0]) / self.scheduler.config.num_train_timesteps
+            data_scale = 1 - noise_scale
+        else:
+            abar = float(self.scheduler.alphas_cumprod.double()[timestep[0].long()])
+            data_scale, noise_scale = math.sqrt(abar), math.sqrt(1 - abar)
+        centred = (noisy - data_scale * MEAN) / (data_scale**2 * SD**2 + noise_scale**2)
+        clean, noise = MEAN + data_scale * SD**2 * centred, noise_scale * centred
+        return SimpleNamespace(sample=noise - clean if self.is_flow else noise)
+
+
+def arrived_at(scheduler: Any, steps: int, noise: Tensor, **options: Any) -> Tensor:
+    found = denoise(
+        IdealForGaussian(scheduler),
+        scheduler,
+        plan_at(scheduler, steps, **options),
+        noise=noise,
+        condition=CLASSES.of_samples([0]),
+        none=CLASSES.none(1),
+        settings=SamplingSettings(),
+    )
+    return found.double()
+
+
+def exact(scheduler: Any, noise: Tensor, steps: int) -> Tensor:
+    """Where the probability flow takes noise: it keeps its place in the distribution, in standard deviations."""
+    if clock_of(scheduler).is_flow:
+        return MEAN + SD * noise.double()
+    abar = float(scheduler.alphas_cumprod.double()[round(1000 * plan_at(scheduler, steps).steps[0].time)])
+    place = (noise.double() - math.sqrt(abar) * MEAN) / math.sqrt(abar * SD**2 + 1 - abar)
+    return MEAN + SD * place
+
+
+def order_of(error: Callable[[int], float], steps: tuple[int, ...]) -> float:
+    """The slope of the error over the number of steps, in logarithms."""
+    return -float(np.polyfit(np.log(steps), np.log([error(num) for num in steps]), 1)[0])
+
+
+NOISE = torch.linspace(-2, 2, 64).reshape(1, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "order", "steps"),
+    [
+        (FlowMatchEulerDiscreteScheduler(), 1, (8, 16, 32, 64)),
+        (FlowMatchEulerDiscreteScheduler(shift=2.0), 1, (8, 16, 32, 64)),
+        (DDIMScheduler(timestep_spacing="trailing"), 1, (10, 20, 40)),
+        (DPMSolverMultistepScheduler(timestep_spacing="trailing", solver_order=1), 1, (10, 20, 40)),
+        (DPMSolverMultistepScheduler(timestep_spacing="trailing", solver_order=2), 2, (10, 20, 40)),
+    ],
+    ids=["Euler", "Euler shifted", "DDIM", "DPM-Solver++(1)", "DPM-Solver++(2M)"],
+)
+def test_the_error_falls_with_the_order_of_the_solver(scheduler: Any, order: int, steps: tuple[int, ...]) -> None:
+    def error(num: int) -> float:
+        return float((arrived_at(scheduler, num, NOISE) - exact(scheduler, NOISE, num)).abs().max())
+
+    assert order_of(error, steps) == pytest.approx(order, abs=0.35)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 10])
+def test_no_step_of_euler_is_wasted(steps: int) -> None:
+    """n model calls do the work of n equal steps, written out; with the spacing of earlier versions, of n - 1."""
+
+    def euler(num: int) -> Tensor:
+        sample = NOISE.double()
+        for step in range(num):
+            time = 1 - step / num
+            centred = (sample - (1 - time) * MEAN) / ((1 - time) ** 2 * SD**2 + time**2)
+            sample = sample - (time * centred - MEAN - (1 - time) * SD**2 * centred) / num
+        return sample
+
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    torch.testing.assert_close(arrived_at(scheduler, steps, NOISE), euler(steps), rtol=0, atol=1e-5)
+    if steps > 1:
+        wasted = arrived_at(scheduler, steps, NOISE, spacing="scheduler")
+        torch.testing.assert_close(wasted, euler(steps - 1), rtol=0, atol=5e-3)

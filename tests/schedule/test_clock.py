@@ -1,0 +1,107 @@
+"""The clock of a sampler against diffusers' schedulers, called as diffusers' pipelines call them."""
+
+import math
+from typing import Any
+
+import diffusers
+import pytest
+
+from flexsearch.errors import UserError
+from flexsearch.schedule.clock import Clock, shifted_time, unshifted_time
+from flexsearch.schedule.timetable import CLOCK_ERROR
+
+NUM_TOKENS = 1024
+STEPS = (*range(1, 60), 100, 250)
+
+
+def clock_of(scheduler: Any, **options: Any) -> Clock:
+    return Clock.of({**scheduler.config, "_class_name": type(scheduler).__name__}, **options)
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler"])
+@pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
+@pytest.mark.parametrize(("offset", "total"), [(0, 1000), (1, 1000), (0, 500)])
+def test_timesteps_of_noise_prediction_are_diffusers_own(name: str, spacing: str, offset: int, total: int) -> None:
+    scheduler = getattr(diffusers, name)(num_train_timesteps=total, timestep_spacing=spacing, steps_offset=offset)
+    clock = clock_of(scheduler)
+    for steps in STEPS:
+        scheduler.set_timesteps(steps)
+        assert clock.times(steps, num_tokens=NUM_TOKENS) == tuple(int(t) / total for t in scheduler.timesteps), steps
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"shift": 3.0}, {"shift": 3.0, "shift_terminal": 0.02}, {"num_train_timesteps": 500}]
+)
+@pytest.mark.parametrize(
+    "dynamic", [{}, {"use_dynamic_shifting": True}, {"use_dynamic_shifting": True, "time_shift_type": "linear"}]
+)
+def test_sigmas_of_flow_matching_are_those_of_diffusers_pipelines(options: dict, dynamic: dict) -> None:
+    """`sigmas = linspace(1, 1 / n, n)`, and `mu` by the number of tokens, as in FluxPipeline."""
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**options, **dynamic)
+    clock, total = clock_of(scheduler), scheduler.config.num_train_timesteps
+    mu = {"mu": calculate_shift(NUM_TOKENS)} if dynamic else {}
+    assert clock.mu(NUM_TOKENS) == (pytest.approx(mu["mu"]) if dynamic else None)
+    for steps in (2, 3, 5, 10, 28):
+        scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], **mu)
+        visited = [float(timestep) / total for timestep in scheduler.timesteps]
+        assert clock.times(steps, num_tokens=NUM_TOKENS) == pytest.approx(visited, abs=CLOCK_ERROR)
+
+
+def test_every_step_of_flow_matching_has_its_share_of_the_way() -> None:
+    """The spacing that a scheduler makes by itself leaves a thousandth of the way to the last step."""
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    assert clock_of(scheduler).times(4, num_tokens=64) == (1.0, 0.75, 0.5, 0.25)
+    alone = clock_of(scheduler, spacing="scheduler")
+    for steps in (1, 4, 10):
+        scheduler.set_timesteps(steps)
+        visited = [float(timestep) / 1000 for timestep in scheduler.timesteps]
+        assert alone.times(steps, num_tokens=64) == pytest.approx(visited, abs=CLOCK_ERROR)
+    assert alone.times(4, num_tokens=64)[-1] == pytest.approx(0.001)
+    assert (clock_of(scheduler).protocol, alone.protocol) == ({"spacing": "pipeline"}, {"spacing": "scheduler"})
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_flow_sigmas_under_a_solver_of_noise_prediction(shift: float) -> None:
+    scheduler = diffusers.DPMSolverMultistepScheduler(
+        use_flow_sigmas=True, flow_shift=shift, prediction_type="flow_prediction"
+    )
+    for steps in STEPS:
+        scheduler.set_timesteps(steps)
+        visited = tuple(int(timestep) / 1000 for timestep in scheduler.timesteps)
+        assert clock_of(scheduler).times(steps, num_tokens=64) == visited
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 3.0])
+def test_shifting_has_an_inverse(shift: float) -> None:
+    for time in (0.0, 0.1, 0.5, 1.0):
+        assert unshifted_time(shifted_time(time, shift), shift) == pytest.approx(time)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"_class_name": "HeunDiscreteScheduler"},
+            r"base scheduler: must be one of .* but got 'HeunDiscreteScheduler'",
+        ),
+        (
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_karras_sigmas": True},
+            r"base scheduler\.use_karras_sigmas: must be off",
+        ),
+        (
+            {"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -5.1},
+            r"lambda_min_clipped: must be -inf, but got -5\.1",
+        ),
+    ],
+)
+def test_unknown_spacings_are_refused(config: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Clock.of(config)
+    assert Clock.of({"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -math.inf}).shift == 1.0
+
+
+def test_more_steps_than_timesteps_are_refused() -> None:
+    with pytest.raises(UserError, match="sampler_steps: must be at most 1000, but got 1001; nearest legal: 1000"):
+        Clock.of({"_class_name": "DDIMScheduler"}).times(1001, num_tokens=64)
