@@ -1,8 +1,8 @@
 """Made the golden fixtures beside this file, at commit 90210df (flexsearch 0.1.0), and is kept for the record.
 
-`uv run python tests/golden/make.py [values] [old_run]` ran at that commit. Do not run it at a later one: the files
-freeze what 0.1.0 gave. `values` gives the same files each time; `old_run` trains and times anew, and what is timed
-decides which trials are proposed and pruned. The stored run was made by the commands of `make_old_run`, one by one.
+`uv run python tests/golden/make.py values` ran at that commit and gives the same files each time. The stored run was
+made by the commands of `make_old_run`, one by one; made again it differs, for what is timed decides which trials are
+proposed and pruned. Do not run this at a later commit: the files freeze what 0.1.0 gave.
 """
 
 import json
