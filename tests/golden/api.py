@@ -11,7 +11,9 @@ import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -23,15 +25,17 @@ from torch import Tensor, nn
 from flexsearch.cli.app import main
 from flexsearch.config import load_config
 from flexsearch.diffusion.pipeline import FlexDiTPipeline
-from flexsearch.diffusion.sampling import denoise
+from flexsearch.diffusion.sampling import denoise, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
-from flexsearch.models.flexdit import BACKBONES, FlexDiT
-from flexsearch.models.shapes import SHAPES
-from flexsearch.objectives.composed_latency import LatencyProfile
-from flexsearch.schedule.density import Candidate, DensitySchedule
-from flexsearch.schedule.macs import TransformerShape, ends_macs, operation_macs, plan_macs, plan_params
-from flexsearch.schedule.plan import Plan, lower
+from flexsearch.models.architectures import architecture_named
+from flexsearch.models.backbones import backbone_named
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.plan import Target, lower, stage_graphs
 from flexsearch.schedule.presets import PRESETS, paper_schedule
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.shape import TransformerShape
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.baselines import baselines_of
 from flexsearch.trial.shared_files import warm_start_digest
@@ -74,38 +78,35 @@ def shape_of_preset(name: str) -> TransformerShape:
 
 
 def preset(name: str, *, sampler_steps: int) -> Candidate:
-    return Candidate(schedule=PRESETS[name].schedule, sampler_steps=sampler_steps)
+    return Candidate(schedule=PRESETS[name].schedule, sampling=Sampling(steps=sampler_steps))
 
 
 def paper(shape: TransformerShape, *, sampler_steps: int) -> Candidate:
     """The paper's schedule, scaled to `shape`."""
     schedule = paper_schedule(num_blocks=shape.num_blocks, grid=shape.grid)
-    return Candidate(schedule=schedule, sampler_steps=sampler_steps)
-
-
-def _plan(candidate: Candidate, shape: TransformerShape) -> Plan:
-    return lower(candidate.schedule, num_blocks=shape.num_blocks, grid=shape.grid)
+    return Candidate(schedule=schedule, sampling=Sampling(steps=sampler_steps))
 
 
 def stage_macs(candidate: Candidate, shape: TransformerShape) -> list[int]:
     """MACs of one forward pass in every stage, data first: what lies outside the blocks, and the blocks."""
-    ends = ends_macs(shape)
-    return [ends + sum(operation_macs(one, shape) for one in stage) for stage in _plan(candidate, shape).stages]
+    return [graph.macs(shape) for graph in stage_graphs(candidate.schedule, shape.grid)]
 
 
 def mean_macs(candidate: Candidate, shape: TransformerShape, times: Sequence[float] | None = None) -> float:
     """MACs of one forward pass, averaged over `times`, or over uniform diffusion time."""
-    return plan_macs(_plan(candidate, shape), shape, times)
+    macs, timetable = stage_macs(candidate, shape), candidate.schedule.timetable
+    if times is not None:
+        return fmean(macs[timetable.stage_of(time)] for time in times)
+    return sum((high - low) * one for (low, high), one in zip(pairwise(timetable.edges), macs, strict=True))
 
 
 def params(candidate: Candidate, shape: TransformerShape) -> int:
-    return plan_params(_plan(candidate, shape), shape)
+    return lower(candidate, Target(shape=shape)).params
 
 
 def stages_at(candidate: Candidate, shape: TransformerShape, times: Sequence[float]) -> list[int]:
     """The stage of every sampler step."""
-    plan = _plan(candidate, shape)
-    return [plan.stage_of(time) for time in times]
+    return [candidate.schedule.timetable.stage_of(time) for time in times]
 
 
 # Spaces
@@ -130,10 +131,10 @@ def space_facts(name: str) -> dict[str, Any]:
         "parameters": values,
         "size": space.size,
         "time_edges": list(space.time_edges),
-        "recover_blocks": list(space.recover_blocks()),
+        "recover_blocks": sorted(block for role, block in space.role_blocks() if role == "recover"),
         "built": [{"parameters": one, "digest": space.build(one).digest} for one in chosen],
         "drawn": [one.digest for one in draws(name, 5, seed="golden")],
-        "baselines": [[one.name, one.candidate.digest] for one in baselines_of(space, config.search, config.shape)],
+        "baselines": [[one.name, one.candidate.digest] for one in baselines_of(space, config.search)],
     }
 
 
@@ -201,7 +202,7 @@ def _fill(module: nn.Module, prefix: str) -> None:
 
 def golden_model(backbone: str, config: Mapping[str, Any], schedule: Mapping[str, Any]) -> FlexDiT:
     """A model whose weights, merges included, come from their names."""
-    base = BACKBONES[backbone].base_class(**config)
+    base = backbone_named(backbone, field="backbone").base_class(**config)
     _fill(base, "base.")
     model = FlexDiT.from_base(base, backbone=backbone, schedule=DensitySchedule.from_dict(schedule))
     _fill(model.merges, "merges.")
@@ -209,7 +210,7 @@ def golden_model(backbone: str, config: Mapping[str, Any], schedule: Mapping[str
 
 
 def tiny_paper_schedule(backbone: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    shape = SHAPES[backbone](config)
+    shape = architecture_named(backbone, field="backbone").shape_of(config)
     return paper_schedule(num_blocks=shape.num_blocks, grid=shape.grid).to_dict()
 
 
@@ -259,14 +260,15 @@ def draw(
     guidance_channels: int | None,
 ) -> Tensor:
     """(B, C, ...) float32 samples by DDIM from exact noise."""
+    settings = SamplingSettings(guidance=guidance, guidance_channels=guidance_channels)
     return denoise(
         model,
         ddim(),
+        plan_of(model, ddim(), Sampling(steps=sampler_steps), settings),
         noise=(exact("noise", (batch, *sample_shape(model))) * 1.7).float(),
         condition=given,
         none=none,
-        sampler_steps=sampler_steps,
-        settings=SamplingSettings(guidance=guidance, guidance_channels=guidance_channels),
+        settings=settings,
     )
 
 
@@ -288,11 +290,13 @@ def load_pipeline(folder: Path) -> FlexDiTPipeline:
 # Latency profile
 
 
-def profile_of(values: Mapping[str, Any]) -> LatencyProfile:
+def profile_of(values: Mapping[str, Any]) -> Any:
+    from flexsearch.latency.profile import LatencyProfile
+
     return LatencyProfile.from_dict(values)
 
 
-def predict_ms(profile: LatencyProfile, candidate: Candidate) -> float:
+def predict_ms(profile: Any, candidate: Candidate) -> float:
     return profile.predict(candidate)
 
 

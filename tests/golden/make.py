@@ -18,12 +18,12 @@ from typing import Any
 
 import api
 import torch
+from flexsearch.schedule.macs import operation_macs
 from safetensors.torch import save_file
 
 from flexsearch.config import load_config
 from flexsearch.objectives.composed_latency import HeldOut, LatencyProfile, OperationTime, key_of
 from flexsearch.schedule.density import Candidate, DensitySchedule
-from flexsearch.schedule.macs import operation_macs
 
 SPACES = ("quickstart", "dit_b", "dit_xl", "dit_xl_512", "pixart_alpha", "latte", "fashion_mnist")
 NUM_DRAWN = 200
