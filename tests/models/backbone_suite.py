@@ -15,17 +15,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flexsearch.data.conditions import random_condition
 from flexsearch.errors import UserError
-from flexsearch.models import operations
-from flexsearch.models.flexdit import BACKBONES, FlexDiT
-from flexsearch.models.operations import downsample, upsample
-from flexsearch.models.shapes import KNOWN_CONFIGS, SHAPES
+from flexsearch.models.architectures import architecture_named, known_config
+from flexsearch.models.backbones import backbone_named
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.tokens import downsample, upsample
+from flexsearch.schedule.cost import model_params
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.shape import TokenGrid
-from flexsearch.schedule.macs import plan_macs, plan_params
-from flexsearch.schedule.plan import Operation, lower
 from flexsearch.schedule.families.dense import Dense
-from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.pooling import POOL, Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.plan import Graph, stage_graphs
+from flexsearch.schedule.role import Operation
+from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.timetable import Timetable, equal_edges
 
 NUM_BLOCKS = 6
@@ -55,6 +56,11 @@ def randomised(model: torch.nn.Module, *, seed: int = 1) -> Any:
     return model
 
 
+def pooled_blocks(model: FlexDiT) -> list[int]:
+    """The blocks that pool."""
+    return [block for block, role in enumerate(model.schedule.roles) if role == POOL.name]
+
+
 class BackboneSuite:
     """Properties of one architecture. `config` is a small base of 6 blocks, width 24, whose dense grid is 8 x 8."""
 
@@ -70,15 +76,22 @@ class BackboneSuite:
         DensitySchedule(segments=TWO_MERGES, timetable=Timetable(grids=(3,))),
     )
 
+    @property
+    def base_class(self) -> Any:
+        return backbone_named(self.backbone, field="backbone").base_class
+
+    def shape_of(self, config: dict[str, Any]) -> TransformerShape:
+        return architecture_named(self.backbone, field="backbone").shape_of(config)
+
     @pytest.fixture
     def base(self) -> ModelMixin:
-        base: ModelMixin = randomised(BACKBONES[self.backbone].base_class(**self.config)).eval()
+        base: ModelMixin = randomised(self.base_class(**self.config)).eval()
         return base
 
     @pytest.fixture
     def model(self, base: ModelMixin) -> FlexDiT:
         model = FlexDiT.from_base(copy.deepcopy(base), backbone=self.backbone, schedule=SPARSE)
-        model.add_merges(range(NUM_BLOCKS))
+        model.add_weights((role, block) for role in SPARSE.roles for block in range(NUM_BLOCKS))
         flexdit: FlexDiT = randomised(model).eval()
         return flexdit
 
@@ -86,7 +99,7 @@ class BackboneSuite:
         self, *, batch: int = 3, time: float = 700.0, height: int | None = None, width: int | None = None
     ) -> dict[str, Any]:
         """Arguments of the base's forward."""
-        shape = SHAPES[self.backbone](self.config)
+        shape = self.shape_of(self.config)
         generator = torch.Generator().manual_seed(2)
         *channels, high, wide = shape.sample_size
         noisy = torch.randn(batch, *channels, height or high, width or wide, generator=generator)
@@ -131,31 +144,30 @@ class BackboneSuite:
         """Rule: one multiply-accumulate is two of torch's flops; element-wise work and pooling count nothing."""
         for schedule in self.schedules:
             model.set_schedule(schedule)
-            for stage in range(len(model.plan().stages)):
+            for graph in model.graphs():
                 with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-                    model(**self.inputs(batch=1), stage=stage)
-                low, high = schedule.timetable.edges[stage : stage + 2]
-                assert counter.get_total_flops() == 2 * plan_macs(model.plan(), model.shape, [(low + high) / 2])
+                    model(**self.inputs(batch=1), graph=graph)
+                assert counter.get_total_flops() == 2 * graph.macs(model.shape)
 
     def test_parameters_are_counted(self, base: Any) -> None:
         model = FlexDiT.from_base(base, backbone=self.backbone, schedule=SPARSE)
         counted = sum(weight.numel() for weight in model.parameters()) + base.pos_embed.pos_embed.numel()
         counted -= sum(
             weight.numel()
-            for block in model.plan().blocks("pool")
+            for block in pooled_blocks(model)
             for one in model._parts.blocks[block]
             for part in (one.block.attn1.to_q, one.block.attn1.to_k)
             for weight in part.parameters()
         )
-        assert plan_params(model.plan(), model.shape) == counted
+        assert model_params(model.schedule.roles, model.shape) == counted
 
     def test_gradients_reach_every_weight_that_the_plan_uses(self, model: FlexDiT) -> None:
-        model.drop_unused_merges()
+        model.drop_unused_weights()
         model.train()
         model(**self.inputs()).sample.square().mean().backward()
         unused = {name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()}
         names = {module: name for name, module in model.named_modules()}
-        pooled = [one.block.attn1 for block in model.plan().blocks("pool") for one in model._parts.blocks[block]]
+        pooled = [one.block.attn1 for block in pooled_blocks(model) for one in model._parts.blocks[block]]
         expected = {
             f"{names[attention]}.{part}.{kind}"
             for attention in pooled
@@ -170,16 +182,16 @@ class BackboneSuite:
         model.train()
         for schedule in self.schedules:
             model.set_schedule(schedule)
-            for stage in range(len(model.plan().stages)):
+            for graph in model.graphs():
                 model.disable_gradient_checkpointing()
-                plain, ran_once = self.gradients(model, stage=stage)
+                plain, ran_once = self.gradients(model, graph=graph)
                 model.enable_gradient_checkpointing()
-                checkpointed, ran_twice = self.gradients(model, stage=stage)
+                checkpointed, ran_twice = self.gradients(model, graph=graph)
                 assert ran_once == list(range(NUM_BLOCKS))
                 assert ran_twice == ran_once + ran_once[::-1]
                 assert plain.keys() == checkpointed.keys()
                 for name, gradient in plain.items():
-                    assert torch.equal(gradient, checkpointed[name]), (str(schedule), stage, name)
+                    assert torch.equal(gradient, checkpointed[name]), (str(schedule), graph.stage, name)
 
     def test_without_gradients_nothing_is_computed_again(self, model: FlexDiT) -> None:
         expected = model(**self.inputs()).sample.detach()
@@ -189,25 +201,25 @@ class BackboneSuite:
             assert torch.equal(model(**self.inputs()).sample, expected)
         assert ran == list(range(NUM_BLOCKS))
 
-    def gradients(self, model: FlexDiT, *, stage: int) -> tuple[dict[str, Tensor], list[int]]:
+    def gradients(self, model: FlexDiT, *, graph: Graph) -> tuple[dict[str, Tensor], list[int]]:
         """Of every weight that has one, and the blocks that ran, in their order."""
         model.zero_grad()
         with self.blocks_run(model) as ran:
-            model(**self.inputs(), stage=stage).sample.square().mean().backward()
+            model(**self.inputs(), graph=graph).sample.square().mean().backward()
         return {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}, ran
 
     @contextmanager
     def blocks_run(self, model: FlexDiT) -> Iterator[list[int]]:
         """Collects the number of every block that runs."""
         ran: list[int] = []
-        run = operations.run
+        run = model._run
 
         def spy(operation: Operation, *arguments: Any) -> Any:
             ran.append(operation.block)
             return run(operation, *arguments)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(operations, "run", spy)
+            patch.setattr(model, "_run", spy)
             yield ran
 
     def test_save_and_load_carry_the_schedule(self, model: FlexDiT, tmp_path: Path) -> None:
@@ -220,7 +232,7 @@ class BackboneSuite:
                 assert torch.equal(again(**self.inputs(time=time)).sample, model(**self.inputs(time=time)).sample)
 
     def test_the_configuration_of_an_early_checkpoint_survives_saving(self, tmp_path: Path) -> None:
-        base = BACKBONES[self.backbone].base_class.from_config({**self.config, **EARLY})
+        base = self.base_class.from_config({**self.config, **EARLY})
         model = FlexDiT.from_base(base, backbone=self.backbone, schedule=SPARSE).eval()
         model.save_pretrained(tmp_path, safe_serialization=True)
         with torch.inference_mode():
@@ -231,15 +243,14 @@ class BackboneSuite:
         inputs = self.inputs(height=16, width=24)
         grid = model.grid_of(inputs["hidden_states"])
         assert (grid.height, grid.width, grid.frames) == (8, 12, model.shape.grid.frames)
-        sparse = model.plan(grid).stages[1][1].queries
+        sparse = model.graphs(grid)[1].route[1].queries
         assert (sparse.height, sparse.width) == (3, 4)
         tokens = torch.randn(2, grid.num_tokens, 24)
         assert downsample(tokens, grid, sparse).shape == (2, sparse.num_tokens, 24)
         assert upsample(downsample(tokens, grid, sparse), sparse, grid).shape == tokens.shape
         assert torch.equal(upsample(tokens, grid, grid), tokens)
-        assert model.plan(TokenGrid(frames=grid.frames, height=16, width=16)) == lower(
-            model.schedule, num_blocks=NUM_BLOCKS, grid=TokenGrid(frames=grid.frames, height=16, width=16)
-        )
+        larger = TokenGrid(frames=grid.frames, height=16, width=16)
+        assert model.graphs(larger) == stage_graphs(model.schedule, larger)
         with torch.inference_mode():
             output = model(**inputs).sample
         assert output.shape[2:] == inputs["hidden_states"].shape[2:]
@@ -269,22 +280,21 @@ class BackboneSuite:
             model.compile_stages(backend=backend)
             for time, plain in zip(times, expected, strict=True):
                 torch.testing.assert_close(model(**self.inputs(time=time)).sample, plain, rtol=1e-4, atol=1e-4)
-        assert len(graphs) == len(model.plan().stages) == 2
+        assert len(graphs) == len(model.graphs()) == 2
 
     def test_the_layout_of_public_checkpoints_is_accepted(self) -> None:
         """Nothing missing, nothing left over, no shape changed; and the parameters are as many as counted."""
         for checkpoint in self.checkpoints:
-            config = {**KNOWN_CONFIGS[checkpoint], **EARLY}
-            base_class = BACKBONES[self.backbone].base_class
+            config = {**(known_config(checkpoint) or {}), **EARLY}
             with torch.device("meta"):
-                published = base_class.from_config(config)
+                published = self.base_class.from_config(config)
                 model = FlexDiT(backbone=self.backbone, base_config=config, tied=False)
             state = {f"base.{key}": value for key, value in published.state_dict().items()}
             assert {key: value.shape for key, value in model.state_dict().items()} == {
                 key: value.shape for key, value in state.items()
             }
             model.load_state_dict(state, strict=True, assign=True)
-            assert model.shape == SHAPES[self.backbone](config) or self.backbone == "dit"
+            assert model.shape == self.shape_of(config) or self.backbone == "dit"
             counted = sum(weight.numel() for weight in published.parameters())
             counted += published.pos_embed.pos_embed.numel()
-            assert plan_params(model.plan(), model.shape) == counted
+            assert model_params(model.schedule.roles, model.shape) == counted

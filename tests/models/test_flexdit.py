@@ -10,17 +10,17 @@ from diffusers import DiTTransformer2DModel
 from torch import Tensor
 
 from flexsearch.errors import UserError
+from flexsearch.models.architectures import known_config
 from flexsearch.models.backbones.dit import untied
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.models.shapes import KNOWN_CONFIGS
+from flexsearch.schedule.cost import model_params
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.shape import TokenGrid
-from flexsearch.schedule.macs import plan_params
-from flexsearch.schedule.plan import lower
-from flexsearch.schedule.presets import PRESETS
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.plan import stage_graphs
+from flexsearch.schedule.presets import PRESETS
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.timetable import Timetable
 
 
@@ -57,7 +57,7 @@ def test_every_role_equals_the_formulas(tiny_model: FlexDiT, side: int, merge: i
     """pool, merge (once or twice), sparse, recover and dense, token by token."""
     segments = (Pooling(depth=1), Sdtm(merge=merge, sparse=2 - merge + 1, dense=0), Dense(depth=1))
     tiny_model.set_schedule(DensitySchedule(segments=segments, timetable=Timetable(grids=(side,))))
-    block_of_recover = tiny_model.plan().blocks("recover")[0]
+    block_of_recover = tiny_model.schedule.roles.index("recover")
     with torch.no_grad():
         for weight in tiny_model.parameters():
             weight.copy_(torch.randn_like(weight) * 0.2)
@@ -84,7 +84,7 @@ def test_every_role_equals_the_formulas(tiny_model: FlexDiT, side: int, merge: i
 
 def test_a_fresh_merge_is_the_identity_on_dense_tokens(tiny_base: DiTTransformer2DModel) -> None:
     model = FlexDiT.from_base(tiny_base)
-    model.add_merges([3])
+    model.add_weights([("recover", 3)])
     merge = model.merges["3"]
     dense, sparse = torch.randn(2, 64, 16), torch.randn(2, 9, 16)
     out = merge(sparse, dense, sparse_grid=TokenGrid(height=3, width=3), grid=TokenGrid(height=8, width=8))
@@ -107,14 +107,14 @@ def test_parameters_equal_the_authors_logs(checkpoint: str, preset: str | None, 
         )
     )
     with torch.device("meta"):
-        base = DiTTransformer2DModel(**KNOWN_CONFIGS[checkpoint])
+        base = DiTTransformer2DModel(**(known_config(checkpoint) or {}))
         model = FlexDiT(base=base, schedule=schedule.to_dict(), tied=True)
     counted = sum(weight.numel() for weight in model.parameters()) + base.pos_embed.pos_embed.numel()
-    for block in model.plan().blocks("pool"):
+    for block in [block for block, role in enumerate(model.schedule.roles) if role == "pool"]:
         attention = base.transformer_blocks[block].attn1
         counted -= sum(w.numel() for part in (attention.to_q, attention.to_k) for w in part.parameters())
     assert counted == expected
-    assert plan_params(model.plan(), model.shape) == expected
+    assert model_params(model.schedule.roles, model.shape) == expected
 
 
 def test_set_schedule_changes_the_route_and_no_weight(tiny_model: FlexDiT, sparse_schedule: DensitySchedule) -> None:
@@ -150,10 +150,11 @@ def test_the_base_can_be_given_back_as_diffusers_saves_it(tiny_base: DiTTransfor
 
 
 def test_stages_follow_the_timestep(tiny_model: FlexDiT) -> None:
+    graphs = tiny_model.graphs()
     with torch.inference_mode():
         for time, stage in ((100.0, 0), (499.0, 0), (500.0, 1), (900.0, 1)):
-            expected = tiny_model(**inputs(time=time), stage=stage).sample
-            other = tiny_model(**inputs(time=time), stage=1 - stage).sample
+            expected = tiny_model(**inputs(time=time), graph=graphs[stage]).sample
+            other = tiny_model(**inputs(time=time), graph=graphs[1 - stage]).sample
             assert torch.equal(tiny_model(**inputs(time=time)).sample, expected)
             assert not torch.equal(expected, other)
 
@@ -201,4 +202,32 @@ def test_it_drops_into_diffusers_pipeline(tiny_base: DiTTransformer2DModel, spar
 
 def test_lowering_on_another_grid_is_the_schedules_own(tiny_model: FlexDiT) -> None:
     grid = TokenGrid(height=16, width=16)
-    assert tiny_model.plan(grid) == lower(tiny_model.schedule, num_blocks=6, grid=grid)
+    assert tiny_model.graphs(grid) == stage_graphs(tiny_model.schedule, grid)
+
+
+def test_the_models_own_clock_is_read(tiny_base: DiTTransformer2DModel, sparse_schedule: DensitySchedule) -> None:
+    """A base that was trained on 500 timesteps is at half of its time at 250."""
+    model = FlexDiT.from_base(tiny_base, schedule=sparse_schedule, num_train_timesteps=500).eval()
+    graphs = model.graphs()
+    with torch.inference_mode():
+        for time, stage in ((249.0, 0), (250.0, 1), (450.0, 1)):
+            expected = model(**inputs(time=time), graph=graphs[stage]).sample
+            assert torch.equal(model(**inputs(time=time)).sample, expected)
+
+
+def test_a_batch_on_an_edge_but_for_rounding_is_of_one_stage(tiny_model: FlexDiT) -> None:
+    timestep = torch.tensor([499.9997, 500.0, 700.0])
+    with torch.inference_mode():
+        expected = tiny_model(**{**inputs(), "timestep": timestep}, graph=tiny_model.graphs()[1]).sample
+        assert torch.equal(tiny_model(**{**inputs(), "timestep": timestep}).sample, expected)
+        expected = tiny_model(**{**inputs(), "timestep": timestep - 400}, graph=tiny_model.graphs()[0]).sample
+        below = torch.tensor([99.9997, 100.0, 500.0])
+        assert tiny_model(**{**inputs(), "timestep": below}).sample.shape == expected.shape
+
+
+def test_weights_of_earlier_folders_are_read(tiny_model: FlexDiT) -> None:
+    """They name the blocks of merges by `merge_blocks`."""
+    old = {key: value for key, value in tiny_model.config.items() if key != "extra_blocks"}
+    fresh = FlexDiT.from_config({**old, "merge_blocks": [1, 3]})
+    assert set(fresh.merges) == {"1", "3"}
+    fresh.load_state_dict({**fresh.state_dict(), **tiny_model.state_dict()})

@@ -8,14 +8,13 @@ import pytest
 from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.shape import TokenGrid
-from flexsearch.schedule.plan import lower
-from flexsearch.schedule.presets import PRESETS, paper_schedule
-from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
-from flexsearch.schedule.timetable import Timetable, equal_edges, linear_timetable
+from flexsearch.schedule.presets import PRESETS, paper_schedule
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.timetable import LinearTimetable, Timetable, equal_edges
 
 GRID = TokenGrid(height=16, width=16)
 
@@ -118,9 +117,9 @@ def test_time_is_diffusion_time() -> None:
 
 
 def test_linear_timetable_gives_the_papers_quarters() -> None:
-    assert linear_timetable(stages=4, clean_grid=10, noise_grid=6).grids == (10, 8, 7, 6)
-    assert linear_timetable(stages=4, clean_grid=20, noise_grid=12).grids == (20, 17, 15, 12)
-    assert linear_timetable(stages=1, clean_grid=5, noise_grid=2).grids == (5,)
+    assert LinearTimetable(stages=4, clean_grid=10, noise_grid=6).build().grids == (10, 8, 7, 6)
+    assert LinearTimetable(stages=4, clean_grid=20, noise_grid=12).build().grids == (20, 17, 15, 12)
+    assert LinearTimetable(stages=1, clean_grid=5, noise_grid=2).build().grids == (5,)
 
 
 @pytest.mark.parametrize(
@@ -134,35 +133,35 @@ def test_sparse_grids_keep_the_aspect_ratio(height: int, width: int, side: int, 
 
 def test_a_sparse_grid_larger_than_the_dense_one_is_refused() -> None:
     with pytest.raises(UserError, match=r"timetable\.grids\[0\].*in \[1, 8\], but got 10; nearest legal: 8"):
-        lower(schedule(), num_blocks=12, grid=TokenGrid(height=8, width=8))
+        schedule().routes(TokenGrid(height=8, width=8))
 
 
 def test_lowering_gives_each_block_its_tokens() -> None:
-    plan = lower(schedule(), num_blocks=12, grid=GRID)
-    assert len(plan.stages) == 4
-    kinds = {operation.kind: (str(operation.queries), str(operation.keys)) for operation in plan.stages[1]}
-    assert kinds == {
+    routes = schedule().routes(GRID)
+    assert len(routes) == 4
+    roles = {operation.role: (str(operation.queries), str(operation.keys)) for operation in routes[1]}
+    assert roles == {
         "pool": ("16x16", "16x16"),
         "merge": ("8x8", "16x16"),
         "sparse": ("8x8", "8x8"),
         "recover": ("16x16", "8x8"),
         "dense": ("16x16", "16x16"),
     }
-    assert plan.blocks("recover") == (4, 9)
+    assert [operation.block for operation in routes[0] if operation.role == "recover"] == [4, 9]
 
 
 def test_depths_must_add_up() -> None:
     with pytest.raises(UserError, match="must add up to 28 blocks, but got 12"):
-        lower(schedule(), num_blocks=28, grid=GRID)
+        schedule().routes(GRID, num_blocks=28)
 
 
 @pytest.mark.parametrize("num_blocks", range(5, 41))
 @pytest.mark.parametrize("side", [4, 8, 16, 32])
 def test_the_paper_scales_to_any_model(num_blocks: int, side: int) -> None:
     grid = TokenGrid(height=side, width=side)
-    plan = lower(paper_schedule(num_blocks=num_blocks, grid=grid), num_blocks=num_blocks, grid=grid)
-    assert plan.blocks("recover")
-    assert plan.blocks("pool")
+    paper = paper_schedule(num_blocks=num_blocks, grid=grid)
+    assert paper.routes(grid, num_blocks=num_blocks)
+    assert {"recover", "pool"} <= set(paper.roles)
 
 
 def test_the_scaled_paper_is_exact_where_the_paper_states_it() -> None:

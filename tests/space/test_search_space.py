@@ -1,16 +1,25 @@
 """Search spaces: every choice is a valid schedule, and what cannot be is refused with the field's path."""
 
 import random
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
+from annotated_types import Ge, Le
 
 from flexsearch.errors import UserError
+from flexsearch.schedule.families import segment
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.plan import Target
+from flexsearch.schedule.presets import dit_shape, paper_schedule
 from flexsearch.schedule.shape import TokenGrid
-from flexsearch.schedule.presets import paper_schedule
+from flexsearch.settings import PositiveCount
+from flexsearch.space.domains import Choice, Float
 from flexsearch.space.search_space import SearchSpace, parse_space
+from flexsearch.space.searched import parse_searched
 
 GRID = TokenGrid(height=8, width=8)
+TARGET = Target(shape=dit_shape(num_blocks=12, width=16, side=8))
 SEGMENTS: list[dict[str, Any]] = [
     {"family": "pooling", "depth": {"int": [1, 4]}},
     {"family": "sdtm", "repeat": {"int": [1, 2]}, "sparse": "rest", "dense": {"choice": [0, 1]}},
@@ -24,7 +33,7 @@ ENTRIES: dict[str, Any] = {
 
 
 def parsed(**changes: Any) -> SearchSpace:
-    return parse_space({**ENTRIES, **changes}, num_blocks=12, grid=GRID)
+    return parse_space({**ENTRIES, **changes}, target=TARGET)
 
 
 def test_every_choice_lowers_to_a_valid_plan() -> None:
@@ -33,8 +42,9 @@ def test_every_choice_lowers_to_a_valid_plan() -> None:
     assert len(choices) == space.size == 4 * 2 * 2 * 2 * 3 * 3 * 3
     for choice in choices:
         candidate = space.build(choice)
-        plan = space.plan(candidate.schedule)
-        assert all(len(stage) == 12 for stage in plan.stages)
+        plan = space.plan(candidate)
+        assert all(len(step.route) == 12 for step in plan.steps)
+        assert len(plan.steps) == choice["sampler_steps"]
         assert candidate.sampling.steps == choice["sampler_steps"]
 
 
@@ -69,7 +79,7 @@ def test_rest_is_spread_evenly_over_modules() -> None:
             "sampler_steps": 4,
         }
     ).schedule.segments
-    assert [vars(segment).get("sparse") for segment in segments] == [None, 3, 2, None]
+    assert [getattr(one, "sparse", None) for one in segments] == [None, 3, 2, None]
 
 
 def test_time_edges_suit_every_schedule_and_the_paper() -> None:
@@ -80,12 +90,10 @@ def test_time_edges_suit_every_schedule_and_the_paper() -> None:
         assert set(space.build(choice).schedule.timetable.edges) <= edges
 
 
-def test_recover_blocks_cover_the_space() -> None:
+def test_roles_by_block_cover_the_space() -> None:
     space = parsed()
-    found = {
-        block for choice in space.choices() for block in space.plan(space.build(choice).schedule).blocks("recover")
-    }
-    assert set(space.recover_blocks()) == found
+    roles = [space.build(choice).schedule.roles for choice in space.choices()]
+    assert space.role_blocks() == {(role, block) for one in roles for block, role in enumerate(one)}
 
 
 @pytest.mark.parametrize(
@@ -93,15 +101,18 @@ def test_recover_blocks_cover_the_space() -> None:
     [
         ({"segments": []}, r"space\.segments: must be a list"),
         ({"segments": SEGMENTS, "sampler_steps": 4}, r"space\.timetable\.clean_grid: is missing"),
-        ({**ENTRIES, "sampler_stpes": 4}, r"space\.sampler_stpes: unknown field"),
+        ({**ENTRIES, "sampler_stpes": 4}, r"space\.sampler_stpes: is not a known field; nearest legal: sampler_steps"),
         ({**ENTRIES, "sampler_steps": 0}, r"space\.sampler_steps: must be at least 1, but got 0; nearest legal: 1"),
-        ({**ENTRIES, "sampler_steps": "rest"}, r"space\.sampler_steps: must be a whole number"),
+        ({**ENTRIES, "sampler_steps": "rest"}, r"space\.sampler_steps: may not be rest"),
         ({**ENTRIES, "timetable": {"clean_grid": 9}}, r"space\.timetable\.clean_grid: must be in \[1, 8\], but got 9"),
-        ({**ENTRIES, "timetable": {"clean_gird": 4}}, r"space\.timetable\.clean_gird: unknown field"),
+        (
+            {**ENTRIES, "timetable": {"clean_gird": 4}},
+            r"space\.timetable\.clean_gird: is not a known field; nearest legal: clean_grid",
+        ),
         ({"segments": [{"family": "dens", "depth": 12}]}, r"space\.segments\[0\]\.family: must be one of"),
         ({"segments": [{"family": "dense", "depth": {"int": [3, 1]}}]}, r"low <= high must hold, but got \[3, 1\]"),
         ({"segments": [{"family": "dense", "depth": {"int": [1, 2.5]}}]}, r"must be \[low, high\]"),
-        ({"segments": [{"family": "dense", "depth": {"float": [1, 2]}}]}, r"must be whole numbers"),
+        ({"segments": [{"family": "dense", "depth": {"float": [1, 2]}}]}, r"must be a whole number, but got 1\.0"),
         ({"segments": [{"family": "dense", "depth": {"choice": []}}]}, r"at least one value"),
         ({"segments": [{"family": "dense", "depth": {"choice": [12, 12]}}]}, r"must not repeat"),
         ({"segments": [{"family": "dense", "depth": {"range": [1, 2]}}]}, r"exactly one key"),
@@ -114,26 +125,30 @@ def test_recover_blocks_cover_the_space() -> None:
             {"segments": [{"family": "pooling", "depth": "rest"}, {"family": "dense", "depth": "rest"}]},
             r"at most one depth may be rest",
         ),
-        ({"segments": [{"family": "sdtm", "merge": "rest", "sparse": 1}]}, r"only depth or sparse may be rest"),
+        ({"segments": [{"family": "sdtm", "merge": "rest", "sparse": 1}]}, r"only sparse may be rest"),
         ({"segments": [{"family": "dense", "depth": True}]}, r"must be a whole number, but got True"),
     ],
 )
 def test_what_cannot_be_built_is_refused(entries: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        parse_space(entries, num_blocks=12, grid=GRID)
+        parse_space(entries, target=TARGET)
 
 
 VIDEO = TokenGrid(frames=16, height=8, width=8)
 
 
+def video_target(grid: TokenGrid) -> Target:
+    return Target(shape=replace(TARGET.shape, grid=grid))
+
+
 def test_frames_are_searched_where_there_are_frames() -> None:
     entries = {**ENTRIES, "timetable": {**ENTRIES["timetable"], "frames": {"choice": [16, 8, 4]}}}
-    space = parse_space(entries, num_blocks=12, grid=VIDEO)
+    space = parse_space(entries, target=video_target(VIDEO))
     for choice in space.choices():
-        schedule = space.build(choice).schedule
+        candidate = space.build(choice)
         frames = choice["timetable.frames"]
-        assert schedule.timetable.frames == (None if frames == 16 else frames)
-        merged = next(one for one in space.plan(schedule).stages[0] if one.kind == "merge")
+        assert candidate.schedule.timetable.frames == (None if frames == 16 else frames)
+        merged = next(one for one in space.plan(candidate).steps[0].route if one.role == "merge")
         assert (merged.queries.frames, merged.keys.frames) == (frames, 16)
 
 
@@ -147,4 +162,49 @@ def test_frames_are_searched_where_there_are_frames() -> None:
 )
 def test_frames_must_divide_the_videos(grid: TokenGrid, frames: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        parse_space({**ENTRIES, "timetable": {"clean_grid": 4, "frames": frames}}, num_blocks=12, grid=grid)
+        parse_space({**ENTRIES, "timetable": {"clean_grid": 4, "frames": frames}}, target=video_target(grid))
+
+
+def test_fields_of_every_declared_type_can_be_searched() -> None:
+    """Numbers and names become domains by their declaration alone."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Axis:
+        gain: Annotated[float, Ge(0), Le(2)] = 1.0
+        kind: Literal["span", "modules"] = "span"
+        every: PositiveCount = 1
+
+    found = parse_searched(
+        Axis, {"gain": {"float": [0.8, 1]}, "kind": {"choice": ["span", "modules"]}}, name="axis", field="space.axis"
+    )
+    assert dict(found.domains) == {
+        "axis.gain": Float(low=0.8, high=1.0),
+        "axis.kind": Choice(values=("span", "modules")),
+    }
+    assert Axis(**found.resolve({"axis.gain": 0.9, "axis.kind": "modules"})) == Axis(gain=0.9, kind="modules")
+    for entries, message in (
+        ({"gain": {"float": [0.8, 3]}}, r"space\.axis\.gain: must be at most 2, but got 3\.0; nearest legal: 2"),
+        ({"kind": "spam"}, r"space\.axis\.kind: must be one of \['span', 'modules'\], but got 'spam'"),
+        ({"every": 1.5}, r"space\.axis\.every: must be a whole number, but got 1\.5"),
+        ({"gian": 1}, r"space\.axis\.gian: is not a known field; nearest legal: gain"),
+    ):
+        with pytest.raises(UserError, match=message):
+            parse_searched(Axis, entries, name="axis", field="space.axis")
+
+
+def test_a_space_with_a_continuous_field_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Scaled(Dense):
+        """Dense blocks with a number that may be anything."""
+
+        family: ClassVar[str] = "scaled"
+        gain: Annotated[float, Ge(0), Le(2)] = 1.0
+
+    monkeypatch.setitem(segment._FAMILIES, "scaled", Scaled)
+    space = parsed(segments=[{"family": "scaled", "depth": "rest", "gain": {"float": [0.5, 1.5]}}])
+    assert space.size is None
+    gains = {space.build(space.sample(random.Random(seed))).schedule.segments[0].gain for seed in range(50)}
+    assert len(gains) == 50
+    assert min(gains) >= 0.5
+    assert max(gains) <= 1.5
+    assert len(space.candidates(up_to=20)) == 3  # the gain is no amount: schedules that do the same are one
