@@ -66,7 +66,7 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run a command and end with its exit status: 0, 2 (the user can mend it), 1 (our fault), 130 (interrupted)."""
-    _choose_warnings()
+    _note_old_names()
     try:
         code = app(standalone_mode=False)  # typer turns an interrupt into this status
     except UserError as error:
@@ -81,8 +81,9 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _choose_warnings() -> None:
-    """Silence the third parties that are known to warn, and print an old name as one note."""
+def _note_old_names() -> None:
+    """Print the warning of an old name as one note; other warnings stay as Python prints them."""
+    warnings.simplefilter("always", OldName)
     show = warnings.showwarning
 
     def note(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:

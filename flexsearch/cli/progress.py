@@ -23,7 +23,8 @@ from flexsearch.trial.contract import Progress, TrialOrder
 
 
 class SearchProgress(Console):
-    """On a terminal, a block that is redrawn; elsewhere one line per finished trial. Both go to `run.log`.
+    """Shows what a search does: a block that is redrawn on a terminal, elsewhere one line per finished trial. Writes
+    the lines to `run.log`.
 
     Args:
         terminal: where to print; stderr, so that stdout stays clean.

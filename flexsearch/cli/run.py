@@ -22,7 +22,7 @@ def run(
     space: Space,
     run_dir: Annotated[Path | None, typer.Option(help="run directory; default runs/<name>")] = None,
     trials: Annotated[int | None, typer.Option(help="finished trials to reach")] = None,
-    seed: Annotated[int | None, typer.Option(help="of sampler, training and noise")] = None,
+    seed: Annotated[int | None, typer.Option(help="of search algorithm, training and noise")] = None,
     executor: Annotated[Literal["auto", "local", "ray"], typer.Option(help="where trials run")] = "auto",
     storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL; default RUN/study.db")] = None,
     ray_address: Annotated[str | None, typer.Option(help="of a running Ray cluster")] = None,

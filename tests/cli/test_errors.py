@@ -1,12 +1,16 @@
 """Bad input gets one clear line and exit status 2: field, rule, value, nearest legal one. Never a traceback."""
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from flexsearch.errors import UserError
+from flexsearch.old_names import OldName
 
 Call = Callable[..., Any]
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -146,6 +150,21 @@ def test_our_own_fault_is_exit_status_1_with_a_log(
     assert "internal error: ZeroDivisionError: ours" in outcome.err
     log = Path(outcome.err.strip().rsplit(" ", 1)[1])
     assert "Traceback" in log.read_text()
+
+
+def test_an_old_name_is_one_note_and_other_warnings_are_shown(
+    flexsearch: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warns(*_: object) -> None:
+        warnings.warn("a.b is called a.c now", OldName, stacklevel=1)
+        warnings.warn("a column is empty", UserWarning, stacklevel=1)
+        raise UserError("is wrong", field="a.c")
+
+    monkeypatch.setattr("flexsearch.config.load_config", warns)
+    with pytest.warns(UserWarning, match="a column is empty"):
+        outcome = flexsearch("plan", SPACES / "quickstart.yaml")
+    assert outcome.code == 2
+    assert outcome.err == "note: a.b is called a.c now\nerror: a.c: is wrong\n"
 
 
 def test_graphs_need_their_libraries_before_anything_is_exported(
