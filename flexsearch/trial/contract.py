@@ -53,7 +53,7 @@ class TrialOrder:
             "run_dir": str(self.run_dir),
             "seed": self.seed,
             "baseline": self.baseline,
-            "fine_tuned": self.fine_tune,
+            "fine_tune": self.fine_tune,
             "is_repetition": self.is_repetition,
             "updates": self.updates,
         }

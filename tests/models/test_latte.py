@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import torch
 from backbone_suite import NUM_BLOCKS, SEGMENTS, SPARSE, TWO_MERGES, BackboneSuite
-from flexsearch.models.operations import downsample, upsample
+from flexsearch.models.tokens import downsample, upsample
 
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
@@ -77,10 +77,10 @@ class TestLatte(BackboneSuite):
 
     def test_keeping_all_frames_is_the_default(self, model: FlexDiT) -> None:
         with torch.inference_mode():
-            expected = model(**self.inputs(), stage=0).sample
+            expected = model(**self.inputs(), graph=model.graphs()[0]).sample
             timetable = Timetable(edges=SPARSE.timetable.edges, grids=SPARSE.timetable.grids, frames=4)
             model.set_schedule(DensitySchedule(segments=SEGMENTS, timetable=timetable))
-            assert torch.equal(model(**self.inputs(), stage=0).sample, expected)
+            assert torch.equal(model(**self.inputs(), graph=model.graphs()[0]).sample, expected)
 
     def test_fewer_frames_compile_too(self, model: FlexDiT) -> None:
         model.set_schedule(FEWER_FRAMES)
