@@ -8,11 +8,12 @@ import torch
 from diffusers import DDIMScheduler, DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
 
 from flexsearch.data.conditions import ClassConditions
-from flexsearch.diffusion.sampling import denoise, generate, on
+from flexsearch.diffusion.sampling import denoise, generate, on, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.objectives.latency import seconds_of
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 CUDA = torch.device("cuda")
@@ -32,8 +33,9 @@ def test_a_sparse_model_agrees_with_the_cpu(tiny_model: FlexDiT) -> None:
     def drawn(model: FlexDiT) -> torch.Tensor:
         settings = SamplingSettings()
         scheduler = FlowMatchEulerDiscreteScheduler()
+        plan = plan_of(model, scheduler, Sampling(steps=2), settings)
         batches = generate(
-            model, scheduler, conditions=CLASSES, num_images=4, batch=4, sampler_steps=2, seed=0, settings=settings
+            model, scheduler, plan, conditions=CLASSES, num_images=4, batch=4, seed=0, settings=settings
         )
         return torch.cat(list(batches)).cpu()
 
@@ -63,10 +65,10 @@ def test_bf16_sampling_stays_close(tiny_model: FlexDiT) -> None:
                 generate(
                     model,
                     FlowMatchEulerDiscreteScheduler(),
+                    plan_of(model, FlowMatchEulerDiscreteScheduler(), Sampling(steps=2), SamplingSettings()),
                     conditions=CLASSES,
                     num_images=4,
                     batch=4,
-                    sampler_steps=2,
                     seed=0,
                     settings=SamplingSettings(dtype=dtype),
                 )
@@ -82,11 +84,12 @@ def test_the_sampling_loop_never_waits_for_the_device(tiny_model: FlexDiT) -> No
     model, condition = tiny_model.to(CUDA), on(CUDA, CLASSES.of_samples(range(4)))
     none, noise = on(CUDA, CLASSES.none(4)), torch.randn(4, 1, 16, 16, device=CUDA)
     settings = SamplingSettings(guidance=2.0)
-    options = {"noise": noise, "condition": condition, "none": none, "sampler_steps": 4, "settings": settings}
-    denoise(model, DDIMScheduler(), **options)
+    plan = plan_of(model, DDIMScheduler(), Sampling(steps=4), settings)
+    options = {"noise": noise, "condition": condition, "none": none, "settings": settings}
+    denoise(model, DDIMScheduler(), plan, **options)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        denoise(model, DDIMScheduler(), **options)
+        denoise(model, DDIMScheduler(), plan, **options)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

@@ -9,6 +9,7 @@ import torch
 from flexsearch.data.embedded import load_quickstart
 from flexsearch.diffusion.batches import BatchStream
 from flexsearch.diffusion.timesteps import stage_homogeneous_times
+from flexsearch.schedule.clock import Clock
 
 EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -58,3 +59,17 @@ def test_labels_are_dropped_at_the_stated_rate() -> None:
     labels = torch.cat([batches.at(update).condition["class_labels"] for update in range(500)])
     assert (labels == 10).float().mean() == pytest.approx(0.1, abs=0.02)
     assert labels.min() == 0
+
+
+@pytest.mark.parametrize("shift", [3.0, 0.5])
+def test_a_shifted_clock_is_trained_as_densely_as_it_is_sampled(shift: float) -> None:
+    """Quantiles of the times are the sampler's own; batches still stay inside one band."""
+    generator, times = torch.Generator().manual_seed(0), []
+    for update in range(400):
+        time, band = stage_homogeneous_times(update, 50, edges=EDGES, generator=generator, shift=shift)
+        assert EDGES[band] <= float(time.min())
+        assert float(time.max()) <= EDGES[band + 1]
+        times.append(time)
+    quantiles = torch.cat(times).quantile(torch.linspace(0.1, 0.9, 9))
+    visited = torch.tensor(Clock(shift=shift).times(10, num_tokens=64)[1:]).flip(0)
+    torch.testing.assert_close(quantiles, visited, atol=0.02, rtol=0)

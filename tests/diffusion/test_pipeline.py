@@ -24,13 +24,14 @@ from diffusers import (
 
 from flexsearch.data.conditions import ClassConditions
 from flexsearch.diffusion.pipeline import FlexDiTPipeline, write_pipeline
-from flexsearch.diffusion.sampling import generate, initial_noise
+from flexsearch.diffusion.sampling import generate, initial_noise, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.timetable import Timetable
 
 NO_SEARCH_PARTS = '''
@@ -82,7 +83,7 @@ SPARSE = DensitySchedule(segments=(Pooling(depth=1), Sdtm(sparse=1, dense=0)), t
 def exported(model: FlexDiT, scheduler: Any, folder: Path, *, sampler_steps: int = 3) -> Path:
     model.save_pretrained(folder / "transformer", safe_serialization=True)
     scheduler.save_pretrained(folder / "scheduler")
-    write_pipeline(folder, sampler_steps=sampler_steps)
+    write_pipeline(folder, sampling=Sampling(steps=sampler_steps))
     return folder
 
 
@@ -105,15 +106,16 @@ def test_its_images_equal_generates_to_the_bit(tiny_model: FlexDiT, scheduler: A
     pipeline = quiet(FlexDiTPipeline(tiny_model, scheduler))
     labels, conditions = [0, 1, 2, 3], ClassConditions(num_classes=10)
     for guidance in (1.0, 3.0):
+        settings = SamplingSettings(guidance=guidance)
         (expected,) = generate(
             tiny_model,
             scheduler,
+            plan_of(tiny_model, scheduler, Sampling(steps=5), settings),
             conditions=conditions,
             num_images=4,
             batch=4,
-            sampler_steps=5,
             seed=7,
-            settings=SamplingSettings(guidance=guidance),
+            settings=settings,
         )
         drawn = pipeline(labels, guidance, 5, generators(4, seed=7), output_type="latent").images
         assert torch.equal(drawn, expected)
@@ -123,7 +125,7 @@ def test_its_images_equal_generates_to_the_bit(tiny_model: FlexDiT, scheduler: A
 
 def test_conventions_of_diffusers(tiny_model: FlexDiT) -> None:
     """Every output type shows the same images; a seeded generator draws them again; steps have a default."""
-    pipeline = quiet(FlexDiTPipeline(tiny_model, FlowMatchEulerDiscreteScheduler(), sampler_steps=2))
+    pipeline = quiet(FlexDiTPipeline(tiny_model, FlowMatchEulerDiscreteScheduler(), sampling={"sampler_steps": 2}))
 
     def drawn(**options: Any) -> Any:
         return pipeline([1, 5], generator=torch.Generator().manual_seed(0), **options)
@@ -150,7 +152,7 @@ def test_an_exported_folder_is_a_pipeline(tiny_model: FlexDiT, tmp_path: Path) -
     for where in (folder, tmp_path / "again"):
         pipeline = quiet(FlexDiTPipeline.from_pretrained(where))
         assert pipeline.scheduler.config.shift == 2.0
-        assert pipeline.config.sampler_steps == 3
+        assert pipeline.config.sampling == {"sampler_steps": 3}
         images.append(pipeline([2, 3], generator=generators(2, seed=1), output_type="pt").images)
         pipeline.save_pretrained(tmp_path / "again")
     assert torch.equal(*images)
