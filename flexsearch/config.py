@@ -1,7 +1,7 @@
 """A search space file: YAML in, a checked configuration out. Every error names the field's path."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, fields
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,11 +10,15 @@ from annotated_types import Len
 from pydantic import TypeAdapter
 
 from flexsearch.diffusion.optimisation import Optimisation
+from flexsearch.errors import UserError
 from flexsearch.files import write_atomically
+from flexsearch.old_names import as_it_was_written
 from flexsearch.settings import settings
 from flexsearch.settings_file import checked, read_values
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.trial.settings import TrialSettings
+
+_FILE = "config.yaml"
 
 
 @settings
@@ -47,7 +51,7 @@ class RunConfig(TrialSettings):
 
     def save(self, run_dir: Path) -> None:
         """Writes the resolved configuration and what the workers read."""
-        write_atomically(run_dir / "config.yaml", yaml.safe_dump(self.to_dict(), sort_keys=False))
+        write_atomically(run_dir / _FILE, yaml.safe_dump(self.to_dict(), sort_keys=False))
         self.trial_settings.save(run_dir)
 
 
@@ -58,6 +62,25 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         UserError: the file or a field is wrong; names it, the rule and the value.
     """
     return parse_config(read_values(path, overrides))
+
+
+def open_config(run_dir: Path) -> RunConfig:
+    """Read the resolved configuration of a run directory.
+
+    Raises:
+        UserError: it is not one.
+    """
+    path = run_dir / _FILE
+    if not path.exists():
+        raise UserError(f"is not a run directory: it holds no {_FILE}", field=str(run_dir), nearest="runs/quickstart")
+    return parse_config(as_it_was_written(yaml.safe_load(path.read_text())))
+
+
+def resumed(config: RunConfig, run_dir: Path) -> RunConfig:
+    """Keep the sigma spacing of a run that is there already, so that its trials can be compared."""
+    if not (run_dir / _FILE).exists():
+        return config
+    return replace(config, sampling=replace(config.sampling, spacing=open_config(run_dir).sampling.spacing))
 
 
 def parse_config(values: Mapping[str, Any]) -> RunConfig:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flexsearch.old_names import MEASUREMENTS
+from flexsearch.old_names import MEASUREMENTS, protocol_as_of_today
 
 
 def canonical_json(value: Any) -> str:
@@ -51,4 +51,5 @@ class Measurement:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Measurement":
         """Build a measurement from JSON values."""
-        return cls(**{**values, "name": MEASUREMENTS.get(values["name"], values["name"])})
+        name, protocol = values["name"], protocol_as_of_today(values["protocol"])
+        return cls(**{**values, "name": MEASUREMENTS.get(name, name), "protocol": protocol})

@@ -58,6 +58,23 @@ def with_new_names(values: Mapping[str, Any], *, quiet: bool = False) -> dict[st
     return renamed
 
 
+def as_it_was_written(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a configuration that flexsearch itself wrote: today's keys, and the sigma spacing that it ran with.
+
+    Before 0.2 there was one spacing, which no file names: what `set_timesteps(n)` makes by itself.
+    """
+    renamed = with_new_names(values, quiet=True)
+    renamed["sampling"] = {"spacing": "scheduler", **(renamed.get("sampling") or {})}
+    return renamed
+
+
+def protocol_as_of_today(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a stored protocol: the scheduler's class was in it before 0.2, and the spacing was not."""
+    scheduler = protocol.get("sampler")
+    spacing = {"spacing": "scheduler"} if scheduler == "FlowMatchEulerDiscreteScheduler" else {}
+    return {**{key: value for key, value in protocol.items() if key != "sampler"}, **spacing}
+
+
 def _mapping_at(values: dict[str, Any], path: list[str]) -> dict[str, Any] | None:
     place: Any = values
     for name in path:

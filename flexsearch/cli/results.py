@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-import yaml
-
-from flexsearch.config import parse_config
-from flexsearch.errors import UserError
+from flexsearch.config import open_config
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.run import Run
 from flexsearch.study.storage import connect, storage_url
@@ -18,12 +15,7 @@ def open_run(run_dir: Path) -> Run:
     Raises:
         UserError: it is not one.
     """
-    path = run_dir / "config.yaml"
-    if not path.exists():
-        raise UserError(
-            "is not a run directory: it holds no config.yaml", field=str(run_dir), nearest="runs/quickstart"
-        )
-    config = parse_config(yaml.safe_load(path.read_text()))
+    config = open_config(run_dir)
     url = storage_url(run_dir, config.storage)
     store = Store(connect(url), study=config.name, seed=config.search.seed)
     return Run(

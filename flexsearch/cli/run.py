@@ -1,6 +1,7 @@
 """`flexsearch run`: runs or resumes a search with live progress, then prints and writes its front."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -29,12 +30,16 @@ def run(
     overrides: Overrides = None,
 ) -> None:
     """Search. The same command resumes; it ends with the front as a table and says where everything is."""
-    from flexsearch.config import load_config
+    from flexsearch.config import load_config, resumed
 
     options = {"search.trials": trials, "search.seed": seed, "storage": storage}
     given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     config = load_config(space, [*(overrides or ()), *given])
-    _search(config, run_dir=run_dir or Path("runs") / config.name, executor=executor, ray_address=ray_address)
+    folder = run_dir or Path("runs") / config.name
+    kept = resumed(config, folder)
+    if kept.sampling.spacing != config.sampling.spacing:
+        print(f"note: {folder} goes on with sampling.spacing={kept.sampling.spacing}, as it began", file=sys.stderr)
+    _search(kept, run_dir=folder, executor=executor, ray_address=ray_address)
 
 
 def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray_address: str | None) -> None:

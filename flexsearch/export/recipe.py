@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.errors import UserError
 from flexsearch.models.settings import base_shape
+from flexsearch.old_names import as_it_was_written
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.settings import Count, PositiveCount, settings
 from flexsearch.settings_file import checked, read_values
@@ -125,7 +126,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UserError: the file or a field is wrong; names it, the rule and the value.
     """
-    recipe = checked(Recipe, read_values(path / RECIPE if path.is_dir() else path, overrides))
+    values = read_values(path / RECIPE if path.is_dir() else path, overrides)
+    recipe = checked(Recipe, as_it_was_written(values) if values.get("found_by") else values)
     _ = recipe.chosen
     return recipe
 

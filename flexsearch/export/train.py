@@ -26,6 +26,7 @@ from flexsearch.files import write_atomically
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.settings import base_clock
+from flexsearch.old_names import as_it_was_written
 from flexsearch.process_lock import one_process
 from flexsearch.settings_file import read_values
 from flexsearch.trial.inputs import Inputs, load_inputs
@@ -48,7 +49,7 @@ def is_finished(out: Path, recipe: Recipe) -> bool:
         if out.exists() and (not out.is_dir() or any(path.name != _LOCK for path in out.iterdir())):
             raise UserError("exists already and is not a training run", field=str(out), nearest=f"{out}-trained")
         return False
-    changed = first_difference(read_values(out / TRAINED_BY), recipe.to_dict())
+    changed = first_difference(as_it_was_written(read_values(out / TRAINED_BY)), recipe.to_dict())
     if changed is not None:
         raise UserError(
             f"differs from the recipe that is trained in {out}; give it back its value, or train into another folder",

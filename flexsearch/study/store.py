@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import Engine, delete, func, insert, inspect, select, text, update
 
 from flexsearch.measurement import Measurement
-from flexsearch.old_names import with_new_names
+from flexsearch.old_names import as_it_was_written
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.tables import CONFIRMATION, COST, CURVE, MEASUREMENT, RUN, RUNG, TABLES, TRIAL
 from flexsearch.trial.contract import Rung, TrialResult
@@ -91,7 +91,7 @@ class Store:
         """The resolved configuration that the study was started with; None for a new study."""
         with self.engine.connect() as connection:
             config = connection.execute(select(RUN.c.config).where(RUN.c.study == self.study)).scalar()
-        return None if config is None else with_new_names(json.loads(config), quiet=True)
+        return None if config is None else as_it_was_written(json.loads(config))
 
     def version(self) -> str | None:
         """The version of flexsearch that started the study; None for a new study."""

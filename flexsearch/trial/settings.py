@@ -15,7 +15,7 @@ from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.files import write_atomically
 from flexsearch.models.settings import BaseSettings, base_clock, base_shape
 from flexsearch.objectives.settings import ObjectiveSettings
-from flexsearch.old_names import with_new_names
+from flexsearch.old_names import as_it_was_written
 from flexsearch.schedule.plan import Target
 from flexsearch.schedule.shape import TransformerShape
 from flexsearch.settings import settings
@@ -88,6 +88,4 @@ class TrialSettings(InputSettings):
 @cache
 def load_settings(run_dir: Path) -> TrialSettings:
     """The settings that the driver wrote."""
-    return TypeAdapter(TrialSettings).validate_python(
-        with_new_names(json.loads((run_dir / _FILE).read_text()), quiet=True)
-    )
+    return TypeAdapter(TrialSettings).validate_python(as_it_was_written(json.loads((run_dir / _FILE).read_text())))
