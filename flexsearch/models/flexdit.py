@@ -286,7 +286,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return module.compute(blocks, Tokens(dense, sparse), modulations, text, operation, weights)
 
     def _graph_at(self, timestep: Tensor, grid: TokenGrid) -> Graph:
-        """The graph of the stage that holds all timesteps. One on an edge, but for rounding, belongs to either stage."""
+        """The graph of the stage that holds all timesteps; one on an edge, but for rounding, belongs to both sides."""
         graphs, timetable = self.graphs(grid), self._schedule.timetable
         if len(graphs) == 1:
             return graphs[0]

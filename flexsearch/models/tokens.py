@@ -1,4 +1,7 @@
-"""Tokens of two densities, and the way from one to the other. Letters: B batch, N dense tokens, M sparse ones, C width."""
+"""Tokens of two densities, and the way from one to the other.
+
+Letters: B batch, N dense tokens, M sparse tokens, C width.
+"""
 
 from typing import NamedTuple
 

@@ -1,8 +1,8 @@
 """The clock of a sampler: which diffusion times it visits. The one place where sigmas and timesteps are made.
 
-Read from the configuration of a diffusers scheduler alone, without torch, so that what a candidate costs is known before
-a model is loaded. `flexsearch.diffusion.solvers` hands the same numbers to the scheduler itself. Times are fractions: 0
-is data, 1 is noise.
+Read from the configuration of a diffusers scheduler alone, without torch, so that the cost of a candidate is known
+before a model is loaded. `flexsearch.diffusion.solvers` hands the same numbers to the scheduler itself. Times are
+fractions: 0 is data, 1 is noise.
 """
 
 import math
@@ -16,9 +16,9 @@ SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "
 """diffusers' classes that flexsearch samples with."""
 
 Spacing = Literal["pipeline", "scheduler"]
-"""Of flow matching's sigmas: "pipeline" is `linspace(1, 1 / n, n)`, which diffusers' pipelines pass; "scheduler" is what
-`set_timesteps(n)` makes by itself, down to the last training timestep, so that the last of n model calls does nothing.
-Versions of flexsearch before 0.2 used the latter."""
+"""Of flow matching's sigmas: "pipeline" is `linspace(1, 1 / n, n)`, which diffusers' pipelines pass; "scheduler" is
+what `set_timesteps(n)` makes by itself, down to the last training timestep, so that the last of n model calls does
+nothing. Versions of flexsearch before 0.2 used the latter."""
 
 _REFUSED = (
     "use_karras_sigmas",

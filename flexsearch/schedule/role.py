@@ -51,6 +51,10 @@ Route = tuple[Operation, ...]
 """The operations of one model call, bottom to top."""
 
 
+def _no_params(_: TransformerShape) -> int:
+    return 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Role:
     """A role, as far as it is known without running it.
@@ -69,7 +73,7 @@ class Role:
     letter: str
     colour: str
     macs: Callable[[Operation, TransformerShape], int]
-    params: Callable[[TransformerShape], int]
+    params: Callable[[TransformerShape], int] = _no_params
     asks: Density = "dense"
     reads: Density = "dense"
 

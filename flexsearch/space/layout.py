@@ -1,7 +1,7 @@
 """The segments part of a search space: which fields are searched, and how a choice becomes blocks.
 
-Valid by construction: one number of blocks may be `rest`, and every combination of the others is checked, once, to leave
-it enough blocks. Any segment may be repeated; `rest` is then spread evenly.
+Valid by construction: one number of blocks may be `rest`, and every combination of the others is checked, once, to
+leave it enough blocks. Any segment may be repeated; `rest` is then spread evenly.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

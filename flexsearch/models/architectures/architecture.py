@@ -1,4 +1,4 @@
-"""What is known of an architecture without torch and without weights: sizes from a configuration, published checkpoints.
+"""What is known of an architecture without torch and weights: sizes from a configuration, published checkpoints.
 
 The adapter that takes its models apart lies under the same file name in `flexsearch.models.backbones`.
 """

@@ -8,7 +8,7 @@ from flexsearch.schedule.families.segment import Segment, register_family
 from flexsearch.schedule.role import Role, register_role
 from flexsearch.settings import Count
 
-DENSE = register_role(Role(name="dense", letter="D", colour="#24456b", macs=block_macs, params=lambda shape: 0))
+DENSE = register_role(Role(name="dense", letter="D", colour="#24456b", macs=block_macs))
 
 
 @register_family

@@ -1,4 +1,4 @@
-"""The family `pooling`: Poolingformer blocks, attention with uniform weights (FlexDiT, arXiv 2412.06028, section 3.2)."""
+"""The family `pooling`: blocks whose attention has uniform weights (FlexDiT, arXiv 2412.06028, section 3.2)."""
 
 from dataclasses import dataclass
 from typing import ClassVar

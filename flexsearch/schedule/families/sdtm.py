@@ -22,16 +22,13 @@ def _recover_params(shape: TransformerShape) -> int:
     return 2 * linear_params(shape)
 
 
-MERGE = register_role(
-    Role(name="merge", letter="M", colour="#e2764a", macs=block_macs, params=lambda shape: 0, asks="sparse")
-)
+MERGE = register_role(Role(name="merge", letter="M", colour="#e2764a", macs=block_macs, asks="sparse"))
 SPARSE = register_role(
     Role(
         name="sparse",
         letter="s",
         colour="#a9dcd3",
         macs=block_macs,
-        params=lambda shape: 0,
         asks="sparse",
         reads="sparse",
     )
