@@ -175,7 +175,8 @@ def choose(
     max_fid: Annotated[float | None, typer.Option(help="of the quality objective: the fastest within it")] = None,
     knee: Annotated[bool, typer.Option("--knee", help="the point farthest from the front's chord")] = False,
     by: Annotated[
-        Literal["outlook", "quality"] | None, typer.Option(help="what the best is by; the outlook, if it is known")
+        Literal["predicted_distance", "quality"] | None,
+        typer.Option(help="what the best is by; the predicted distance, if it is known"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

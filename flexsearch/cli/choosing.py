@@ -24,14 +24,14 @@ def choose_trial(
     """Prints the choice and why."""
     front = front_of_run(open_run(run_dir))
     found = choose(front, max_latency_ms=max_latency_ms, max_quality=max_quality, knee=knee, by=by)
-    command = f"flexsearch export {run_dir} {found.known.record.number} exported"
+    command = f"flexsearch export {run_dir} {found.point.record.number} exported"
     if not quiet:
         print_choice(found, command, Console())
     return {**found.to_dict(), "export": command}
 
 
 def print_choice(found: Choice, command: str, console: Console) -> None:
-    record = found.known.record
+    record = found.point.record
     console.print(f"[bold]trial {record.number}[/]: {record.candidate}, digest {record.digest}", highlight=False)
     for line in reasons(found):
         console.print(line, highlight=False)

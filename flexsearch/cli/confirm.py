@@ -58,5 +58,5 @@ def confirm_front(run_dir: Path, *, top: int | None, images: int | None, seeds: 
     front = replace(front_of_run(run), confirmation=found)
     write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
     if not quiet:
-        print_confirmation(front, found, Terminal())
+        print_confirmation(front, Terminal())
     return front.to_dict()

@@ -8,11 +8,9 @@ from rich.console import Console
 
 from flexsearch.config import parse_config
 from flexsearch.errors import UserError
-from flexsearch.report.confirmation import Confirmation
-from flexsearch.report.confirmed_table import confirmed_lines, confirmed_table
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.run import Run
-from flexsearch.report.table import front_frame, front_table, summary_lines
+from flexsearch.report.table import confirmed_lines, confirmed_table, front_frame, front_table, summary_lines
 from flexsearch.report.trial_page import print_trial, trial_page
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Store
@@ -55,12 +53,12 @@ def print_front(front: Front, console: Console) -> None:
     for line in summary_lines(front):
         console.print(line, highlight=False)
     if front.confirmation is not None:
-        print_confirmation(front, front.confirmation, console)
+        print_confirmation(front, console)
 
 
-def print_confirmation(front: Front, confirmation: Confirmation, console: Console) -> None:
-    console.print(confirmed_table(front, confirmation))
-    for line in confirmed_lines(front, confirmation):
+def print_confirmation(front: Front, console: Console) -> None:
+    console.print(confirmed_table(front))
+    for line in confirmed_lines(front):
         console.print(line, highlight=False)
 
 

@@ -8,8 +8,8 @@ from rich.console import Console as Terminal
 from flexsearch.cli.progress import SearchProgress
 from flexsearch.cli.results import print_front, write_front
 from flexsearch.config import RunConfig
-from flexsearch.report.claims import largest_gain
 from flexsearch.report.front import front_of
+from flexsearch.report.gain import largest_gain
 from flexsearch.study.executor import ExecutorName
 from flexsearch.study.run import RunPlan, run_search
 
@@ -37,7 +37,7 @@ def search(config: RunConfig, *, run_dir: Path, executor: ExecutorName, ray_addr
     write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
     print_front(front, Terminal())
     terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {run_dir}; see also:", highlight=False)
-    gain = largest_gain(front)
-    best = gain.record.number if gain is not None else 0
+    gain = largest_gain(front.as_searched)
+    best = gain.point.record.number if gain is not None else 0
     for command in (f"dashboard {run_dir}", f"show {run_dir} {best}", f"export {run_dir} {best} exported"):
         terminal.print(f"  flexsearch {command}", highlight=False)

@@ -1,4 +1,4 @@
-"""optuna-dashboard on a run: notes, images and the drawn schedule of every trial, and the front with its baselines.
+"""Serve optuna-dashboard on a run: notes, images, the drawn schedule of every trial, the front with its baselines.
 
 Publishing is idempotent: what is there already and has not changed is left alone.
 """
@@ -13,10 +13,9 @@ from optuna_dashboard import get_note, run_server, save_note, save_plotly_graph_
 from PIL import Image
 
 from flexsearch.errors import UserError
-from flexsearch.report.claims import compare
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.front_figure import front_figure
-from flexsearch.report.headline import headline
+from flexsearch.report.gain import gain_of, headline
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import STYLE, schedule_figure
 from flexsearch.report.table import summary_lines
@@ -32,7 +31,7 @@ _SAMPLES, _PREVIEW, _SCHEDULE = "samples.png", "preview.png", "schedule.png"
 
 
 def optuna_study_of(run: Run) -> OptunaStudy:
-    """The run's Optuna study."""
+    """Open the run's Optuna study."""
     return OptunaStudy(
         run.url,
         name=run.name,
@@ -43,7 +42,7 @@ def optuna_study_of(run: Run) -> OptunaStudy:
 
 
 def publish(run: Run, optuna_study: OptunaStudy) -> None:
-    """Brings notes and the plot in the dashboard up to date with the evidence."""
+    """Bring notes and the plot in the dashboard up to date with the results."""
     front = front_of(run.store, run.settings.objectives.names)
     for record in run.store.trials():
         if record.measurements:
@@ -58,7 +57,7 @@ def publish(run: Run, optuna_study: OptunaStudy) -> None:
 
 
 def publish_images(run: Run, optuna_study: OptunaStudy) -> None:
-    """Shows the samples of every trial that has some, and its schedule; each is drawn once."""
+    """Show the samples of every trial that has some, and its schedule; each is drawn once."""
     folder = run.folder / ARTIFACTS
     for record in run.store.trials():
         samples = run.folder / "trials" / str(record.number) / _SAMPLES
@@ -72,7 +71,7 @@ def publish_images(run: Run, optuna_study: OptunaStudy) -> None:
 
 
 def _preview_png(samples: Path) -> bytes:
-    """Samples in the width of a note: enlarged by whole pixels, or scaled down."""
+    """Fit samples to the width of a note: enlarged by whole pixels, or scaled down."""
     written = io.BytesIO()
     with Image.open(samples) as image:
         width, height = image.size
@@ -95,7 +94,7 @@ def _schedule_png(run: Run, record: TrialRecord) -> bytes:
 
 
 def note(run: Run, optuna_study: OptunaStudy, front: Front, record: TrialRecord) -> str:
-    """A trial in Markdown: what it is worth, schedule and samples, measurements, and the protocol of each."""
+    """Describe a trial in Markdown: its gain, schedule and samples, measurements, and the protocol of each."""
     title = record.baseline or str(record.candidate)
     parts = [f"### {title}", " ".join(_score(front, record))]
     for name, caption in (
@@ -123,7 +122,7 @@ def _measured(record: TrialRecord) -> str:
 
 
 def _again(front: Front, record: TrialRecord) -> list[str]:
-    """What the confirmation says of a trial, if it took part."""
+    """Say what the confirmation shows of a trial, if it took part."""
     found = front.confirmation
     again = None if found is None else found.points.get(record.number)
     if found is None or again is None:
@@ -137,7 +136,7 @@ def _again(front: Front, record: TrialRecord) -> list[str]:
 
 
 def _protocols(front: Front, record: TrialRecord) -> str:
-    """The objectives' protocols as one table; those of other measurements as a list."""
+    """Give the objectives' protocols as one table; those of other measurements as a list."""
     names = [objective.name for objective in front.objectives if objective.name in record.measurements]
     protocols = [record.measurements[name].protocol for name in names]
     rows = [
@@ -155,26 +154,26 @@ def _protocols(front: Front, record: TrialRecord) -> str:
 
 
 def _score(front: Front, record: TrialRecord) -> list[str]:
-    """Its state, and how it stands beside the dense base, in sentences."""
+    """Say its state, and how it compares with the dense base."""
     if record.state != "complete":
         return [f"**{record.state}**" + (f": {record.reason}." if record.reason else ".")]
     if record.number not in front.complete:
         return ["Measured under another protocol than most trials: it is not on the front."]
     lines = ["**On the front.**" if record in front.points else "Not on the front: another trial is better and faster."]
-    compared, name = compare(front, record), front.objectives[0].name
-    if not record.candidate.schedule.is_dense:
-        if compared.speedup is not None:
-            lines.append(f"{compared.speedup:.2f}x as fast as the dense base at the same sampler steps.")
-        if compared.gain is None:
+    found, name = gain_of(front.as_searched, front.as_searched.by_number[record.number]), front.objectives[0].name
+    if record not in front.dense:
+        if found.speedup is not None:
+            lines.append(f"{found.speedup:.2f}x as fast as the dense base at the same sampler steps.")
+        if found.quality is None:
             lines.append("The dense base is not as fast at any number of steps.")
         else:
-            side = "lower" if compared.gain > 0 else "higher"
-            lines.append(f"Its {name} is {abs(compared.gain):.3g} {side} than fewer dense steps' at equal latency.")
+            side = "lower" if found.quality > 0 else "higher"
+            lines.append(f"Its {name} is {abs(found.quality):.3g} {side} than fewer dense steps' at equal latency.")
     return lines
 
 
 def study_note(run: Run, front: Front) -> str:
-    """The study in Markdown: the claim, what it rests on, and the protocol of both objectives."""
+    """Describe the study in Markdown: the claim, what it rests on, and the protocol of both objectives."""
     if not front.complete:
         return f"### {front.study}\n\nNo trial is complete yet.\n"
     facts = [f"- {line}" for line in summary_lines(front)[1:]]
@@ -184,11 +183,12 @@ def study_note(run: Run, front: Front) -> str:
         rows = [f"| {key} | {value} |" for key, value in sorted(objective.protocol.items())]
         tables.append("\n".join([f"| {objective.name}{unit}, minimised | |", "|---|---|", *rows]))
     page = f"One page to send on: `flexsearch report {run.folder} {run.folder.name}.html`"
-    return "\n\n".join([f"### {headline(front).claim}", "\n".join(facts), *tables, page]) + "\n"
+    claim, _ = headline(front.best_known, quality=front.objectives[0].name)
+    return "\n\n".join([f"### {claim}", "\n".join(facts), *tables, page]) + "\n"
 
 
 def serve(run: Run, *, port: int) -> None:
-    """Serves until interrupted; keeps itself up to date with a search that is still running.
+    """Serve until interrupted; keep up to date with a search that is still running.
 
     Raises:
         UserError: the port is taken.

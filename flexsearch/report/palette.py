@@ -1,4 +1,4 @@
-"""The colours of every picture, so that a role or a series looks the same wherever it is met.
+"""Name the colours of every picture, so that a role or a series looks the same wherever it is met.
 
 Roles are told apart by lightness too: what works on fewer tokens is lighter. Safe for the common colour blindnesses.
 """
@@ -22,7 +22,7 @@ _FURTHER = ("#7a68b3", "#a8527f", "#66753b", "#85603e")  # roles that packages b
 
 
 def role_colours(role: Role) -> tuple[str, str]:
-    """Of a block that plays the role, and of text on it."""
+    """Give the colour of a block that plays the role, and of text on it."""
     if role in _ROLES:
         return _ROLES[role]
     further = [known for known in LETTERS if known not in _ROLES]

@@ -142,7 +142,7 @@ def test_confirm(flexsearch: Call, run_dir: Path, monkeypatch: pytest.MonkeyPatc
     assert {row["trial"] for row in found["baselines"]} <= set(points)
     assert sum(row["baseline"] is None for row in told["points"]) <= 2
     for point in points.values():
-        assert point["verdict"] in ("stands", "within noise", "did not stand")
+        assert point["verdict"] in ("confirmed", "within noise", "not confirmed")
         assert 0 <= point["front_probability"] <= 1
         assert point["quality"]["low"] <= point["quality"]["value"] <= point["quality"]["high"]
     spent = sum(seconds for what, seconds in found["cost_s"].items() if what.startswith("confirm: "))

@@ -1,4 +1,4 @@
-"""How far the ranking of a run can be trusted: how trials rank early and late, and after short and long fine-tunes.
+"""Measure how far a ranking can be trusted: how trials rank early and late, after short and long fine-tunes.
 
 Kendall's tau over the pairs of trials with equal sampler steps: over all pairs it would mostly say that more steps are
 better, which nobody doubts. 1 is the same order, 0 is none, -1 is the reverse.
@@ -11,7 +11,7 @@ from itertools import combinations
 from flexsearch.study.predicted_distance import predicted_distances, rung_predicted_distances
 from flexsearch.study.store import TrialRecord
 
-PREDICTED_DISTANCE = "outlook"
+PREDICTED_DISTANCE = "predicted_distance"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +19,10 @@ class RankCorrelation:
     """Agreement of two rankings of the same trials.
 
     Attributes:
-        by: what the earlier ranking is by: the quality, or "outlook".
-        earlier: own updates of that ranking.
+        by: what the earlier ranking is by: the quality, or "predicted_distance".
+        earlier: fine-tuning updates of that ranking.
         later_by: what the later ranking is by.
-        later: own updates of that ranking.
+        later: fine-tuning updates of that ranking.
         tau: Kendall's, over comparable pairs.
         num_pairs: pairs with equal sampler steps and no tie.
     """
@@ -37,7 +37,7 @@ class RankCorrelation:
 
 @dataclass(frozen=True, kw_only=True)
 class _Ranking:
-    """What trials are ranked by after some own updates, by number."""
+    """What trials are ranked by after some fine-tuning updates, by number."""
 
     by: str
     updates: int
@@ -45,8 +45,8 @@ class _Ranking:
 
 
 def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list[RankCorrelation]:
-    """Between every rung and the end of a fine-tune, by quality and by outlook; and between its end, by both, and the
-    quality after longer ones.
+    """Correlate every rung with the end of a fine-tune, by quality and by predicted distance, and its end, by both,
+    with the quality after longer ones.
 
     Args:
         records: the trials; those that were not fine-tuned are left out.
@@ -72,7 +72,7 @@ def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list
 
 
 def _correlation(earlier: _Ranking, later: _Ranking, steps: Mapping[int, int]) -> RankCorrelation | None:
-    """None where no pair can be compared."""
+    """Correlate two rankings; None where no pair can be compared."""
     pairs = list(_agreements(earlier.values, later.values, steps))
     if not pairs:
         return None
@@ -87,7 +87,7 @@ def _correlation(earlier: _Ranking, later: _Ranking, steps: Mapping[int, int]) -
 
 
 def _agreements(a: Mapping[int, float], b: Mapping[int, float], steps: Mapping[int, int]) -> Iterator[int]:
-    """1 for every comparable pair in the same order, -1 for every one in the other order."""
+    """Yield 1 for every comparable pair in the same order, -1 for every one in the other order."""
     for i, j in combinations(sorted(set(a) & set(b)), 2):
         product = (a[i] - a[j]) * (b[i] - b[j])
         if steps[i] == steps[j] and product:
