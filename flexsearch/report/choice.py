@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from flexsearch.errors import UserError
 from flexsearch.report.front import Front
-from flexsearch.report.gain import Gain, gain_of
+from flexsearch.report.gain import Gain, gain_of, sentence
 from flexsearch.report.pareto import non_dominated
 from flexsearch.report.points import FrontPoint, Points
 
@@ -215,7 +215,7 @@ def reasons(choice: Choice) -> list[str]:
     if record.baseline is not None:
         lines.append(f"It is a baseline ({record.baseline}): no searched schedule is better here.")
     else:
-        lines += _beside_dense(choice.gain, name)
+        lines.append(sentence(choice.gain, name))
     if choice.predicted_distance is not None:
         lines.append(
             f"Its predicted distance is {choice.predicted_distance:.4g}: of all that are as fast, long training should "
@@ -238,19 +238,4 @@ def reasons(choice: Choice) -> list[str]:
             f"Within noise: trial {better.record.number} is better ({name} {better.quality:.4g}) and "
             f"{better.latency_ms / point.latency_ms - 1:+.1%} slower, which the timing can hardly tell."
         )
-    return lines
-
-
-def _beside_dense(gain: Gain, name: str) -> list[str]:
-    steps = gain.point.record.candidate.sampling.steps
-    lines = []
-    if gain.speedup is not None:
-        lines.append(f"It is {gain.speedup:.2f}x as fast as the dense base at its {steps} sampler steps.")
-    if gain.quality is None:
-        lines.append("The dense base is not as fast at any number of steps that was tried.")
-    else:
-        ahead = gain.quality
-        verdict = f"{ahead:.3g} worse" if ahead > 0 else f"{-ahead:.3g} better: fewer steps are the better deal"
-        dense = f"{name} {gain.dense_quality:.4g}"
-        lines.append(f"The dense base at fewer steps and equal latency has {dense}, which is {verdict}.")
     return lines

@@ -15,7 +15,7 @@ from PIL import Image
 from flexsearch.errors import UserError
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.front_figure import front_figure
-from flexsearch.report.gain import gain_of, headline
+from flexsearch.report.gain import headline, sentence
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import STYLE, schedule_figure
 from flexsearch.report.table import summary_lines
@@ -100,7 +100,7 @@ def note(run: Run, optuna_study: OptunaStudy, front: Front, record: TrialRecord)
     for name, caption in (
         (
             _SCHEDULE,
-            "Blocks across, bands of diffusion time down; in each cell the grid of tokens that leaves the block.",
+            "Blocks across, stages of diffusion time down; in each cell the grid of tokens that leaves the block.",
         ),
         (_PREVIEW, "The first images that were scored; every trial draws them from the same noise and labels."),
     ):
@@ -160,15 +160,8 @@ def _score(front: Front, record: TrialRecord) -> list[str]:
     if record.number not in front.complete:
         return ["Measured under another protocol than most trials: it is not on the front."]
     lines = ["**On the front.**" if record in front.points else "Not on the front: another trial is better and faster."]
-    found, name = gain_of(front.as_searched, front.as_searched.by_number[record.number]), front.objectives[0].name
     if record not in front.dense:
-        if found.speedup is not None:
-            lines.append(f"{found.speedup:.2f}x as fast as the dense base at the same sampler steps.")
-        if found.quality is None:
-            lines.append("The dense base is not as fast at any number of steps.")
-        else:
-            side = "lower" if found.quality > 0 else "higher"
-            lines.append(f"Its {name} is {abs(found.quality):.3g} {side} than fewer dense steps' at equal latency.")
+        lines.append(sentence(front.row(record).gain, front.objectives[0].name))
     return lines
 
 

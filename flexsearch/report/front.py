@@ -150,11 +150,6 @@ class Front:
         return tuple([self.row(one) for one in records] for records in (self.points, predicted, baselines))
 
     @property
-    def _objective_table(self) -> np.ndarray:
-        """(N, 2) the objectives of the complete trials."""
-        return np.array([self.values(record) for record in self.complete.values()])
-
-    @property
     def reference_point(self) -> tuple[float, ...]:
         """1.1 times the worst baseline in each objective; the hypervolume is taken up to it."""
         worst = np.array([self.values(record) for record in self.baselines or self.complete.values()])
@@ -163,7 +158,8 @@ class Front:
     @property
     def hypervolume(self) -> float:
         """The area between front and reference point, in the product of the objectives' units."""
-        return hypervolume(self._objective_table, reference=np.array(self.reference_point))
+        table = np.array([one.objectives for one in self.as_searched.points])
+        return hypervolume(table, reference=np.array(self.reference_point))
 
     @property
     def dense_macs(self) -> float | None:

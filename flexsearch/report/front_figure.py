@@ -64,12 +64,11 @@ def _hover(front: Front, point: FrontPoint) -> str:
     lines = [f"<b>trial {record.number}</b>" + (f", {record.baseline}" if record.baseline else "")]
     lines.append(f"{record.candidate.schedule}, {record.candidate.sampling.steps} steps")
     lines.append(f"{front.objectives[0].name} {point.quality:.4g}, {point.latency_ms:.4g} {front.objectives[-1].unit}")
-    if record not in front.dense:
-        found = gain_of(front.as_searched, point)
-        if found.speedup is not None:
-            lines.append(f"{found.speedup:.2f}x as fast as dense at the same steps")
-        if found.quality is not None:
-            lines.append(f"{found.quality:+.3g} over dense at fewer steps and equal latency")
+    found = gain_of(front.as_searched, point)
+    if record not in front.dense and found.speedup is not None:
+        lines.append(f"{found.speedup:.2f}x as fast as dense at the same steps")
+    if record not in front.dense and found.quality is not None:
+        lines.append(f"{found.quality:+.3g} over dense at fewer steps and equal latency")
     return "<br>".join(lines)
 
 

@@ -60,28 +60,32 @@ def largest_gain(points: Points) -> Gain | None:
     return max(gains, key=lambda one: one[0] or 0.0)[1] if gains else None
 
 
+def sentence(gain: Gain, quality: str) -> str:
+    """Say what a searched point reaches, beside the dense base."""
+    point, steps = gain.point, gain.point.record.candidate.sampling.steps
+    faster = (
+        "" if gain.speedup is None else f"is {gain.speedup:.2f}x as fast as the dense base at its {steps} steps and "
+    )
+    if gain.quality is None:
+        end = "the dense base is not as fast at any number of steps"
+    else:
+        side = "worse" if gain.quality > 0 else "better"
+        end = f"fewer dense steps of equal latency reach {gain.dense_quality:.4g}, {abs(gain.quality):.3g} {side}"
+    return (
+        f"Trial {point.record.number} {faster}reaches {quality} {point.quality:.4g} at {point.latency_ms:.3g} ms per "
+        f"image, where {end}."
+    )
+
+
 def headline(points: Points, *, quality: str) -> tuple[str, Gain | None]:
     """Say the one claim that the points support, in a sentence, and what it is about; None where nothing was found.
 
     It is the largest gain; one within noise is none. Where all that was searched is faster than the dense base under
     any sampling, it is the best of it with its speed-up.
     """
-    searched = points.searched
-    if not searched:
+    if not points.searched:
         return "No searched schedule is on the front: the baselines are as good and as fast.", None
-    found = largest_gain(points) or gain_of(points, searched[-1])
-    point, ahead = found.point, found.quality
-    if ahead is not None and ahead <= (points.quality_margin or 0.0):
+    found = largest_gain(points) or gain_of(points, points.searched[-1])
+    if found.quality is not None and found.quality <= (points.quality_margin or 0.0):
         return "No searched schedule is ahead of fewer dense steps by more than noise.", None
-    steps = point.record.candidate.sampling.steps
-    faster = (
-        "" if found.speedup is None else f"is {found.speedup:.2f}x as fast as the dense base at its {steps} steps, and "
-    )
-    if found.dense_quality is None:
-        end = "where the dense base is not as fast at any number of steps."
-    else:
-        end = f"where fewer dense steps of equal latency reach {found.dense_quality:.4g}."
-    return (
-        f"Trial {point.record.number} {faster}reaches {quality} {point.quality:.4g} at {point.latency_ms:.3g} ms per "
-        f"image, {end}"
-    ), found
+    return sentence(found, quality), found

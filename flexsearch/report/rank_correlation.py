@@ -35,15 +35,6 @@ class RankCorrelation:
     num_pairs: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Ranking:
-    """What trials are ranked by after some fine-tuning updates, by number."""
-
-    by: str
-    updates: int
-    values: Mapping[int, float]
-
-
 def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list[RankCorrelation]:
     """Correlate every rung with the end of a fine-tune, by quality and by predicted distance, and its end, by both,
     with the quality after longer ones.
@@ -54,36 +45,34 @@ def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list
     """
     end = max((record.curve[-1][0] for record in records if record.curve), default=0)
     ended = [record for record in records if record.curve and record.state == "complete"]
-    final = {record.number: record.measurements[objective].value for record in ended}
-    at_end = [
-        _Ranking(by=objective, updates=end, values=final),
-        _Ranking(by=PREDICTED_DISTANCE, updates=end, values=predicted_distances(records, quality=objective)),
-    ]
+    at_end = {
+        objective: {record.number: record.measurements[objective].value for record in ended},
+        PREDICTED_DISTANCE: predicted_distances(records, quality=objective),
+    }
     steps = {record.number: record.candidate.sampling.steps for record in records}
     found = []
     for updates in sorted({rung.updates for record in records for rung in record.rungs}):
-        qualities = {record.number: rung.quality for record in records if (rung := record.rung(updates)) is not None}
-        quality = _Ranking(by=objective, updates=updates, values=qualities)
-        predicted_distance = rung_predicted_distances(records, updates, quality=objective)
-        at_rung = [quality, _Ranking(by=PREDICTED_DISTANCE, updates=updates, values=predicted_distance)]
-        compared = [(short, quality) for short in at_end] if updates > end else zip(at_rung, at_end, strict=True)
-        found += [_correlation(earlier, later, steps) for earlier, later in compared]
-    return [one for one in found if one is not None]
-
-
-def _correlation(earlier: _Ranking, later: _Ranking, steps: Mapping[int, int]) -> RankCorrelation | None:
-    """Correlate two rankings; None where no pair can be compared."""
-    pairs = list(_agreements(earlier.values, later.values, steps))
-    if not pairs:
-        return None
-    return RankCorrelation(
-        by=earlier.by,
-        earlier=earlier.updates,
-        later_by=later.by,
-        later=later.updates,
-        tau=sum(pairs) / len(pairs),
-        num_pairs=len(pairs),
-    )
+        at_rung = {
+            objective: {
+                record.number: rung.quality for record in records if (rung := record.rung(updates)) is not None
+            },
+            PREDICTED_DISTANCE: rung_predicted_distances(records, updates, quality=objective),
+        }
+        for by, values in at_end.items():
+            later_by = objective if updates > end else by
+            pairs = list(_agreements(values, at_rung[later_by], steps))
+            if pairs:
+                found.append(
+                    RankCorrelation(
+                        by=by,
+                        earlier=min(updates, end),
+                        later_by=later_by,
+                        later=max(updates, end),
+                        tau=sum(pairs) / len(pairs),
+                        num_pairs=len(pairs),
+                    )
+                )
+    return found
 
 
 def _agreements(a: Mapping[int, float], b: Mapping[int, float], steps: Mapping[int, int]) -> Iterator[int]:

@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from flexsearch.report.front import Front
-from flexsearch.report.gain import largest_gain
+from flexsearch.report.gain import largest_gain, sentence
 from flexsearch.report.row import Row
 
 _LEGEND = (
@@ -117,12 +117,8 @@ def summary_lines(front: Front) -> list[str]:
         lines.append(f"Left out: {front.left_out} complete {trials} under another protocol than most.")
     if front.predicted_distances:
         lines.append(_PREDICTED_DISTANCE)
-    if (best := largest_gain(front.as_searched)) is not None and best.speedup is not None:
-        lines.append(
-            f"Largest gain: trial {best.point.record.number}, {best.speedup:.2f}x faster than the dense base at its "
-            f"{best.point.record.candidate.sampling.steps} steps, {quality.name} {best.quality:+.3g} better than the "
-            "dense base at fewer steps and equal latency."
-        )
+    if (best := largest_gain(front.as_searched)) is not None:
+        lines.append(f"Largest gain: {sentence(best, quality.name)}")
     values = [one.quality for one in front.as_searched.best]
     if front.noise is not None and values:
         lines.append(

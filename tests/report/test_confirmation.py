@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,8 @@ def test_a_confirmed_front_is_shown_everywhere(store: Store, tmp_path: Path) -> 
     assert confirmed_table(front).row_count == 5
     (line, *_) = confirmed_lines(front)
     assert line.startswith("Of 2 searched points of the front that were measured again, 2 confirmed, 0 within noise")
+    partly = replace(front, confirmation=replace(confirmation, left_out=3))
+    assert "Left out: 3 measurements under another protocol than most." in confirmed_lines(partly)
     front_frame(front).to_csv(tmp_path / "front.csv", index=False)
     frame = pd.read_csv(tmp_path / "front.csv").set_index("trial")
     assert frame.loc[2, "verdict"] == "confirmed"
