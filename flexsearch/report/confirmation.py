@@ -54,6 +54,9 @@ class Interval:
     def half_width(self) -> float:
         return (self.high - self.low) / 2
 
+    def __str__(self) -> str:
+        return f"{self.value:.4g} ± {self.half_width:.2g}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmedPoint:

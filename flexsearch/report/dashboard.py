@@ -19,6 +19,7 @@ from flexsearch.report.gain import headline, sentence
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import STYLE, schedule_figure
 from flexsearch.report.table import summary_lines
+from flexsearch.report.trial_page import measurement_cells
 from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy
 from flexsearch.study.store import TrialRecord
 
@@ -114,10 +115,10 @@ def note(run: Run, optuna_study: OptunaStudy, front: Front, record: TrialRecord)
 
 
 def _measured(record: TrialRecord) -> str:
-    rows = []
-    for found in record.measurements.values():
-        spread = "" if found.spread is None else f" ± {found.spread:.2g}"
-        rows.append(f"| {found.name} | {found.value:.4g}{spread} | {'' if found.unit == '1' else found.unit} |")
+    rows = [
+        f"| {name} | {value} | {'' if unit == '1' else unit} |"
+        for name, value, unit, _ in measurement_cells(record.measurements.values())
+    ]
     return "\n".join(["#### Measured", "", "| | value | unit |", "|---|---|---|", *rows])
 
 
@@ -129,9 +130,8 @@ def _again(front: Front, record: TrialRecord) -> list[str]:
         return []
     quality, latency = front.objectives
     return [
-        f"Measured again ({found.shown_size} images, 95 %): {quality.name} {again.quality.value:.4g} ± "
-        f"{again.quality.half_width:.2g}, {again.latency.value:.4g} ± {again.latency.half_width:.2g} {latency.unit}: "
-        f"{again.verdict}."
+        f"Measured again ({found.shown_size} images, 95 %): {quality.name} {again.quality}, {again.latency} "
+        f"{latency.unit}: {again.verdict}."
     ]
 
 

@@ -85,8 +85,7 @@ def _confirmed(front: Front, confirmation: Confirmation) -> go.Scatter:
         text=[
             f"<b>trial {record.number}</b>, measured again: {point.verdict}<br>"
             f"{record.baseline or record.candidate}<br>"
-            f"{point.quality.value:.4g} ± {point.quality.half_width:.2g} at {point.latency.value:.4g} ± "
-            f"{point.latency.half_width:.2g}<br>on the front: {point.front_probability:.0%}"
+            f"{point.quality} at {point.latency}<br>on the front: {point.front_probability:.0%}"
             for record, point in zip(front.confirmed, points, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",

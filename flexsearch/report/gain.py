@@ -70,7 +70,7 @@ def sentence(gain: Gain, quality: str) -> str:
         end = "the dense base is not as fast at any number of steps"
     else:
         side = "worse" if gain.quality > 0 else "better"
-        end = f"fewer dense steps of equal latency reach {gain.dense_quality:.4g}, {abs(gain.quality):.3g} {side}"
+        end = f"fewer dense steps of equal latency reach {gain.dense_quality:.4g} ({abs(gain.quality):.3g} {side})"
     return (
         f"Trial {point.record.number} {faster}reaches {quality} {point.quality:.4g} at {point.latency_ms:.3g} ms per "
         f"image, where {end}."

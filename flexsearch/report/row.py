@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flexsearch.measurement import Measurement
-from flexsearch.report.confirmation import ConfirmedPoint, Interval
+from flexsearch.report.confirmation import ConfirmedPoint
 from flexsearch.report.gain import Gain
 from flexsearch.study.store import TrialRecord
 
@@ -94,14 +94,14 @@ class Row:
             "steps": str(self.record.candidate.sampling.steps),
             "quality": f"{self.quality.value:.2f}",
             "latency": three_digits(self.latency.value),
-            "spread": "" if self.latency.spread is None else f"±{self.latency.spread:.1g}",
+            "spread": "" if self.latency.spread is None else f"± {self.latency.spread:.1g}",
             "macs": "" if self.macs_ratio is None else f"{self.macs_ratio:.0%}",
             "speedup": "" if is_dense or found.speedup is None else f"{found.speedup:.2f}x",
             "gain": "" if is_dense else "fastest" if found.quality is None else f"{found.quality:+.2f}",
             "predicted_distance": "" if self.predicted_distance is None else f"{self.predicted_distance:.1f}{star}",
-            "again": "" if again is None else _interval(again.quality),
-            "at_infinity": "" if again is None or again.at_infinity is None else _interval(again.at_infinity),
-            "latency_again": "" if again is None else _interval(again.latency),
+            "again": "" if again is None else str(again.quality),
+            "at_infinity": "" if again is None or again.at_infinity is None else str(again.at_infinity),
+            "latency_again": "" if again is None else str(again.latency),
             "front_probability": "" if again is None else f"{again.front_probability:.0%}",
             "verdict": "" if again is None else again.verdict,
         }
@@ -110,7 +110,3 @@ class Row:
 def three_digits(value: float) -> str:
     """Print three significant digits, zeros included."""
     return f"{value:#.3g}".rstrip(".")
-
-
-def _interval(found: Interval) -> str:
-    return f"{found.value:.4g} ±{found.half_width:.2g}"

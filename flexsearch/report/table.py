@@ -41,8 +41,8 @@ def front_table(front: Front) -> Table:
     table = _table(f"Pareto front of {front.study}: {quality.name} and {latency.name}", headings.values())
     for section in front.sections:
         for row in section:
-            shown = row.printed
-            shown = {**shown, "latency": f"{shown['latency']} {shown['spread']}".rstrip()}
+            shown = dict(row.printed)
+            shown["latency"] += f" {shown['spread']}".replace("± ", "±").rstrip()
             is_dim = not (row.is_on_front or row.is_on_predicted_front)
             name = f"\n{shown['baseline']}" if shown["baseline"] else ""
             cells = [shown[key] for key in headings]
@@ -65,7 +65,7 @@ def confirmed_table(front: Front) -> Table:
         f"{front.study}: {front.objectives[0].name} measured again, {size} images, 95 % intervals", headings.values()
     )
     for row in confirmed_rows(front):
-        shown = {key: text.replace(" ±", "\n±") for key, text in row.printed.items()}
+        shown = {key: text.replace(" ± ", "\n±") for key, text in row.printed.items()}
         shown["on_front"] = f"{shown['front_probability']}\n{shown['verdict']}"
         schedule = shown["baseline"] or str(row.record.candidate)
         cells = [shown[key] for key in headings]

@@ -1,6 +1,6 @@
 """Show one trial as text: its schedule drawn, its measurements with their protocol, its training curve."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -62,13 +62,17 @@ def draw_schedule(schedule: DensitySchedule, grid: TokenGrid) -> list[str]:
     return lines
 
 
-def measurement_table(measurements: Iterable[Measurement]) -> str:
-    """Print measurements and how they were made as a Markdown table."""
-    rows = []
+def measurement_cells(measurements: Iterable[Measurement]) -> Iterator[tuple[str, str, str, str]]:
+    """Print name, value with its spread, unit and protocol of each measurement."""
     for found in measurements:
         spread = "" if found.spread is None else f" ± {found.spread:.2g}"
         protocol = ", ".join(f"{key} {value}" for key, value in found.protocol.items())
-        rows.append(f"| {found.name} | {found.value:.4g}{spread} | {found.unit} | {protocol} |")
+        yield found.name, f"{found.value:.4g}{spread}", found.unit, protocol
+
+
+def measurement_table(measurements: Iterable[Measurement]) -> str:
+    """Print measurements and how they were made as a Markdown table."""
+    rows = [f"| {' | '.join(cells)} |" for cells in measurement_cells(measurements)]
     return "\n".join(["| measurement | value | unit | protocol |", "|---|---|---|---|", *rows])
 
 
@@ -82,10 +86,8 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     table = Table(header_style="bold")
     for column in ("measurement", "value", "unit", "protocol"):
         table.add_column(column)
-    for found in page["measurements"]:
-        spread = "" if found["spread"] is None else f" ± {found['spread']:.2g}"
-        protocol = ", ".join(f"{key} {value}" for key, value in found["protocol"].items())
-        table.add_row(found["name"], f"{found['value']:.4g}{spread}", found["unit"], protocol)
+    for cells in measurement_cells(Measurement.from_dict(found) for found in page["measurements"]):
+        table.add_row(*cells)
     console.print(table)
     if page["curve"]:
         losses = [loss for _, loss in page["curve"]]

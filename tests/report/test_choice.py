@@ -74,7 +74,7 @@ def test_it_says_what_the_dense_base_gives_at_equal_latency(tmp_path: Path) -> N
     assert found.point.record.number == 4
     assert found.gain.dense_quality == pytest.approx(34.0)
     assert found.gain.speedup == pytest.approx(10 / 7)
-    assert any("reach 34, 20 worse" in line for line in reasons(found))
+    assert any("reach 34 (20 worse)" in line for line in reasons(found))
 
 
 @pytest.mark.parametrize(("quality", "is_within"), [(14.5, True), (16.0, False)])

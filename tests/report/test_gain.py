@@ -27,7 +27,7 @@ def test_comparison_with_the_dense_base(tmp_path: Path) -> None:
     assert (slow.speedup, slow.quality) == (1.0, 0.0)
     assert largest_gain(points) == good
     assert any(
-        line.startswith("Largest gain: Trial 3 is 2.67x as fast") and "20, 8 worse" in line
+        line.startswith("Largest gain: Trial 3 is 2.67x as fast") and "20 (8 worse)" in line
         for line in summary_lines(front)
     )
 
