@@ -306,9 +306,9 @@ def test_noise_and_rankings_are_measured_once_and_shown(flexsearch: Call, tiny_s
     rankings = [tuple(one[key] for key in keys) for one in found["rank_correlations"]]
     assert rankings == [
         ("fid_fashion_cnn", 1, "fid_fashion_cnn", 2),
-        ("outlook", 1, "outlook", 2),
+        ("predicted_distance", 1, "predicted_distance", 2),
         ("fid_fashion_cnn", 2, "fid_fashion_cnn", 6),
-        ("outlook", 2, "fid_fashion_cnn", 6),
+        ("predicted_distance", 2, "fid_fashion_cnn", 6),
     ]
     assert all(-1 <= one["tau"] <= 1 for one in found["rank_correlations"])
     assert [one["num_pairs"] for one in found["rank_correlations"][2:]] == [1, 1]
