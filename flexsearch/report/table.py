@@ -60,10 +60,9 @@ def confirmed_table(front: Front) -> Table:
         "latency_again": "ms/\nimage",
         "on_front": "on the\nfront",
     }
-    size = "" if front.confirmation is None else front.confirmation.shown_size
-    table = _table(
-        f"{front.study}: {front.objectives[0].name} measured again, {size} images, 95 % intervals", headings.values()
-    )
+    found = front.confirmation
+    size = "" if found is None else f": {len(found.seeds)} seeds of {found.images} images"
+    table = _table(f"{front.study}, measured again{size}, {front.objectives[0].name} ± 95 %", headings.values())
     for row in confirmed_rows(front):
         shown = {key: text.replace(" ± ", "\n±") for key, text in row.printed.items()}
         shown["on_front"] = f"{shown['front_probability']}\n{shown['verdict']}"
