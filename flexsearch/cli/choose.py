@@ -25,7 +25,8 @@ def choose(
     max_fid: Annotated[float | None, typer.Option(hidden=True, help="old name of --max-quality")] = None,
     knee: Annotated[bool, typer.Option("--knee", help="the point farthest from the front's chord")] = False,
     by: Annotated[
-        Literal["outlook", "quality"] | None, typer.Option(help="what the best is by; the outlook, if it is known")
+        Literal["predicted_distance", "quality"] | None,
+        typer.Option(help="what the best is by; the predicted distance, if it is known"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -42,7 +43,7 @@ def choose(
         max_quality = max_fid
     front = front_of_run(open_run(run_dir))
     found = choice.choose(front, max_latency_ms=max_latency, max_quality=max_quality, knee=knee, by=by)
-    export = f"flexsearch export {run_dir} {found.known.record.number} exported"
+    export = f"flexsearch export {run_dir} {found.point.record.number} exported"
     if as_json:
         print_json({**found.to_dict(), "export": export})
     else:
@@ -53,7 +54,7 @@ def print_choice(found: "Choice", export: str, console: "Console") -> None:
     """Print the trial, the reasons, and the command that exports it."""
     from flexsearch.report.choice import reasons
 
-    record = found.known.record
+    record = found.point.record
     console.print(f"[bold]trial {record.number}[/]: {record.candidate}, digest {record.digest}", highlight=False)
     for line in reasons(found):
         console.print(line, highlight=False)

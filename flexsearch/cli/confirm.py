@@ -11,7 +11,6 @@ from flexsearch.cli.options import AsJson, RunDir, print_json
 from flexsearch.errors import UserError
 
 if TYPE_CHECKING:  # `--help` waits for none of them
-    from flexsearch.report.confirmation import Confirmation
     from flexsearch.report.front import Front
 
 MORE_IMAGES = 4
@@ -34,14 +33,14 @@ def confirm(
     the front. The same command goes on where it was interrupted."""
     from rich.console import Console
 
-    front, confirmation = confirm_front(run_dir, top=top, images=images, seeds=seeds)
+    front = confirm_front(run_dir, top=top, images=images, seeds=seeds)
     if as_json:
         print_json(front.to_dict())
     else:
-        print_confirmation(front, confirmation, Console())
+        print_confirmation(front, Console())
 
 
-def confirm_front(run_dir: Path, *, top: int | None, images: int | None, seeds: int) -> tuple["Front", "Confirmation"]:
+def confirm_front(run_dir: Path, *, top: int | None, images: int | None, seeds: int) -> "Front":
     """Measure the front and what is near it again, and rewrite `front.csv` and `front.png`.
 
     Args:
@@ -51,7 +50,7 @@ def confirm_front(run_dir: Path, *, top: int | None, images: int | None, seeds: 
         seeds: number of sampling seeds.
 
     Returns:
-        The front, which holds its confirmation, and the confirmation.
+        The front with its confirmation.
 
     Raises:
         UserError: the run has nothing to confirm, a number is too small, or a model is gone.
@@ -88,4 +87,4 @@ def confirm_front(run_dir: Path, *, top: int | None, images: int | None, seeds: 
         raise UserError(f"no candidate could be measured; why is in {run_dir / 'run.log'}", field=str(run_dir))
     front = replace(front_of_run(run), confirmation=found)
     write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
-    return front, found
+    return front

@@ -10,7 +10,6 @@ from flexsearch.cli.options import AsJson, RunDir, check_picture, print_json
 if TYPE_CHECKING:  # `--help` waits for none of them
     from rich.console import Console
 
-    from flexsearch.report.confirmation import Confirmation
     from flexsearch.report.front import Front
 
 command = typer.Typer()
@@ -44,15 +43,15 @@ def print_front(front: "Front", console: "Console") -> None:
     for line in summary_lines(front):
         console.print(line, highlight=False)
     if front.confirmation is not None:
-        print_confirmation(front, front.confirmation, console)
+        print_confirmation(front, console)
 
 
-def print_confirmation(front: "Front", confirmation: "Confirmation", console: "Console") -> None:
+def print_confirmation(front: "Front", console: "Console") -> None:
     """Print the front as it was measured again."""
-    from flexsearch.report.confirmed_table import confirmed_lines, confirmed_table
+    from flexsearch.report.table import confirmed_lines, confirmed_table
 
-    console.print(confirmed_table(front, confirmation))
-    for line in confirmed_lines(front, confirmation):
+    console.print(confirmed_table(front))
+    for line in confirmed_lines(front):
         console.print(line, highlight=False)
 
 

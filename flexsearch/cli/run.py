@@ -46,8 +46,8 @@ def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray
     from rich.console import Console
 
     from flexsearch.cli.progress import SearchProgress
-    from flexsearch.report.claims import largest_gain
     from flexsearch.report.front import front_of
+    from flexsearch.report.gain import largest_gain
     from flexsearch.study.run import RunPlan, run_search
 
     terminal = Console(stderr=True)
@@ -71,7 +71,7 @@ def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray
     write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
     print_front(front, Console())
     terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {run_dir}; see also:", highlight=False)
-    gain = largest_gain(front)
-    best = gain.record.number if gain is not None else 0
+    gain = largest_gain(front.as_searched)
+    best = gain.point.record.number if gain is not None else 0
     for line in (f"dashboard {run_dir}", f"show {run_dir} {best}", f"export {run_dir} {best} exported"):
         terminal.print(f"  flexsearch {line}", highlight=False)

@@ -1,4 +1,4 @@
-"""Two trials side by side: what differs in their plans, and whether what was measured differs by more than noise."""
+"""Compare two trials: what differs in their plans, and whether what was measured differs by more than noise."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from flexsearch.measurement import Measurement
-from flexsearch.report.evidence import DIFFERENCE, NORMAL_QUARTILE, Evidence, evidence_of
 from flexsearch.report.front import Front
+from flexsearch.report.points import DIFFERENCE, NORMAL_QUARTILE
 from flexsearch.report.run import Run
 from flexsearch.report.trial_page import draw_schedule
 from flexsearch.schedule.density import DensitySchedule
@@ -44,6 +44,7 @@ class Difference:
         return None if self.value is None or self.margin is None else abs(self.value) > self.margin
 
     def to_dict(self) -> dict[str, Any]:
+        """Give JSON values."""
         return {
             "a": self.a.to_dict(),
             "b": self.b.to_dict(),
@@ -77,7 +78,7 @@ class TrialComparison:
     plans: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Give JSON values."""
         return {
             **{
                 name: {"trial": one.number, "state": one.state, "baseline": one.baseline, "digest": one.digest}
@@ -91,7 +92,7 @@ class TrialComparison:
 
 
 def compare_trials(run: Run, front: Front, a: int, b: int) -> TrialComparison:
-    """Two trials of a run, complete or not.
+    """Compare two trials of a run, complete or not.
 
     Raises:
         UserError: the run has no such trial.
@@ -113,7 +114,6 @@ def compare_trials(run: Run, front: Front, a: int, b: int) -> TrialComparison:
     lines = [f"sampler steps: {steps[0]} | {steps[1]}"] if steps[0] != steps[1] else []
     lines += differences(first.candidate.schedule, second.candidate.schedule, space.grid)
     grid = run.settings.shape.grid
-    evidence = evidence_of(front)
     return TrialComparison(
         a=first,
         b=second,
@@ -122,19 +122,19 @@ def compare_trials(run: Run, front: Front, a: int, b: int) -> TrialComparison:
             tuple(draw_schedule(second.candidate.schedule, grid)),
         ),
         measured=measured,
-        confirmed=tuple(_confirmed(front, evidence, a, b)),
+        confirmed=tuple(_confirmed(front, a, b)),
         latency_ratio=next((_ratio(one) for one in measured if one.a.name == latency and not one.other_protocol), None),
         plans=tuple(lines),
     )
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
-    """The facts of two protocols that are not the same, as "name: in a | in b"."""
+    """List the facts of two protocols that are not the same, as "name: in a | in b"."""
     return tuple(f"{key}: {a.get(key)} | {b.get(key)}" for key in sorted({*a, *b}) if a.get(key) != b.get(key))
 
 
 def _margin(front: Front, a: Measurement, b: Measurement, *, is_quality: bool) -> float | None:
-    """Quality: paired noise. What has spreads of its own: both of them together. Else there is nothing to go by."""
+    """Take paired noise for quality, both spreads together for what has its own; None where there is neither."""
     if is_quality:
         return None if front.noise is None else DIFFERENCE * front.noise.paired
     if a.spread is None or b.spread is None:
@@ -142,16 +142,16 @@ def _margin(front: Front, a: Measurement, b: Measurement, *, is_quality: bool) -
     return DIFFERENCE * math.hypot(a.spread, b.spread) / math.sqrt(2) / NORMAL_QUARTILE
 
 
-def _confirmed(front: Front, evidence: Evidence, a: int, b: int) -> Iterator[Difference]:
+def _confirmed(front: Front, a: int, b: int) -> Iterator[Difference]:
     found = front.confirmation
-    if found is None or not {a, b} <= set(evidence.by_number):
+    if found is None or not {a, b} <= set(front.best_known.by_number):
         return
     quality, latency = front.objectives
     first, second = (found.points[number] for number in (a, b))
     typical = (first.latency.value + second.latency.value) / 2
-    relative = evidence.latency_margin
+    relative = front.best_known.latency_margin
     for objective, x, y, margin in (
-        (quality, first.quality, second.quality, evidence.quality_margin),
+        (quality, first.quality, second.quality, front.best_known.quality_margin),
         (latency, first.latency, second.latency, None if relative is None else relative * typical),
     ):
         protocol = {**found.protocols[objective.name], "seeds": list(found.seeds)}
@@ -163,7 +163,7 @@ def _confirmed(front: Front, evidence: Evidence, a: int, b: int) -> Iterator[Dif
 
 
 def _ratio(latency: Difference) -> Measurement:
-    """a over b; relative spreads add as independent errors do."""
+    """Divide a by b; relative spreads add as independent errors do."""
     a, b = latency.a, latency.b
     spreads = [(one.spread or 0.0) / one.value for one in (a, b)]
     ratio = a.value / b.value

@@ -1,4 +1,4 @@
-"""What a second measurement says of the front: values with intervals, and whether a point is on the front at all.
+"""Confirm a front by a second measurement: values with intervals, and whether a point is on the front at all.
 
 Repetitions of the quality are blocks: each seed's images, a quarter of them at a time. The images of one seed are as
 independent of each other as those of two seeds, so S seeds give 4 S repetitions where S alone would hardly tell how
@@ -15,8 +15,7 @@ draws from quality and latency together; only candidates that were measured agai
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -24,14 +23,15 @@ import moocore
 import numpy as np
 from scipy import stats
 
-from flexsearch.measurement import Measurement, canonical_json
+from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, at_infinity, block_name, curvature
 from flexsearch.report.paired_noise import CONFIDENCE, PairedNoise
+from flexsearch.report.protocol import one_protocol
 from flexsearch.study.store import Remeasured
 
-Verdict = Literal["stands", "within noise", "did not stand"]
+Verdict = Literal["confirmed", "within noise", "not confirmed"]
 
-STANDS = 0.95
+_SURE = 0.95
 _DRAWS = 4000
 
 
@@ -54,6 +54,9 @@ class Interval:
     def half_width(self) -> float:
         return (self.high - self.low) / 2
 
+    def __str__(self) -> str:
+        return f"{self.value:.4g} ± {self.half_width:.2g}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmedPoint:
@@ -74,14 +77,30 @@ class ConfirmedPoint:
     @property
     def verdict(self) -> Verdict:
         """Whether the point is on the front: at least 95 % sure, at most 5 %, or between."""
-        if self.front_probability >= STANDS:
-            return "stands"
-        return "did not stand" if self.front_probability <= 1 - STANDS else "within noise"
+        if self.front_probability >= _SURE:
+            return "confirmed"
+        return "not confirmed" if self.front_probability <= 1 - _SURE else "within noise"
 
     def to_dict(self) -> dict[str, Any]:
+        """Give JSON values."""
         intervals = {"quality": self.quality, "at_infinity": self.at_infinity, "latency_ms": self.latency}
         return {
             **{name: None if found is None else vars(found) for name, found in intervals.items()},
+            "front_probability": self.front_probability,
+            "verdict": self.verdict,
+        }
+
+    def to_flat(self) -> dict[str, Any]:
+        """Give the columns of `front.csv`."""
+        named = {"quality": self.quality, "infinity": self.at_infinity, "latency_ms": self.latency}
+        ends = {"": "value", "_low": "low", "_high": "high"}
+        return {
+            **{
+                f"confirmed_{name}{end}": getattr(found, attribute)
+                for name, found in named.items()
+                if found is not None
+                for end, attribute in ends.items()
+            },
             "front_probability": self.front_probability,
             "verdict": self.verdict,
         }
@@ -99,6 +118,7 @@ class Confirmation:
         common_noise: of what they share.
         latency_noise: of one latency measurement, relative.
         protocols: of quality and latency.
+        left_out: measurements (one candidate under one seed) of another protocol.
     """
 
     images: int
@@ -108,6 +128,7 @@ class Confirmation:
     common_noise: float
     latency_noise: float
     protocols: Mapping[str, Mapping[str, Any]]
+    left_out: int
 
     @property
     def shown_size(self) -> str:
@@ -126,32 +147,42 @@ class Confirmation:
                 "latency_relative": self.latency_noise,
             },
             "protocols": {name: dict(protocol) for name, protocol in self.protocols.items()},
+            "left_out": self.left_out,
         }
 
 
-def confirmation_of(evidence: Remeasured, names: Sequence[str], *, images: int | None = None) -> Confirmation | None:
-    """The confirmation that the evidence makes; None if there is none yet.
+def confirmation_of(results: Remeasured, names: Sequence[str], *, images: int | None = None) -> Confirmation | None:
+    """Compute the confirmation that the results make; None if there is none yet.
 
-    Candidates with at least two seeds take part, with the seeds that all of them have.
+    Candidates with at least two seeds take part, with the seeds that all of them have under the protocol of most.
 
     Args:
-        evidence: what was measured again.
+        results: what was measured again.
         names: of quality and latency.
         images: take the measurements with this number of images; None takes the most for which there are any.
     """
-    for num in sorted(evidence, reverse=True) if images is None else [images]:
-        table = _one_protocol(evidence.get(num, {}), names)
+    for num in sorted(results, reverse=True) if images is None else [images]:
+        found, left_out = one_protocol(
+            [(number, seed, one) for number, seeds in results.get(num, {}).items() for seed, one in seeds.items()],
+            lambda item: [_protocol(item[2][name]) for name in names],
+        )
+        table: dict[int, dict[int, Mapping[str, Measurement]]] = {}
+        for number, seed, one in found:
+            table.setdefault(number, {})[seed] = one
         table = {number: seeds for number, seeds in table.items() if len(seeds) >= 2}
         seeds = sorted(set.intersection(*(set(row) for row in table.values()))) if table else []
         if len(seeds) >= 2:
-            return _confirmation({n: [table[n][seed] for seed in seeds] for n in sorted(table)}, names, num, seeds)
+            rows = {number: [table[number][seed] for seed in seeds] for number in sorted(table)}
+            return _confirmation(rows, names, images=num, seeds=seeds, left_out=left_out)
     return None
 
 
 Rows = Mapping[int, Sequence[Mapping[str, Measurement]]]
 
 
-def _confirmation(rows: Rows, names: Sequence[str], images: int, seeds: Sequence[int]) -> Confirmation:
+def _confirmation(
+    rows: Rows, names: Sequence[str], *, images: int, seeds: Sequence[int], left_out: int
+) -> Confirmation:
     quality, latency = names
     blocks = {num: _blocks(rows, quality, num) for num in BLOCKS}  # (K, S, b)
     at_images = blocks[1][:, :, 0].mean(axis=1)
@@ -183,11 +214,12 @@ def _confirmation(rows: Rows, names: Sequence[str], images: int, seeds: Sequence
         common_noise=noise.common * typical,
         latency_noise=float(np.hypot(times.paired, times.common)),
         protocols={name: _protocol(first[name]) for name in names},
+        left_out=left_out,
     )
 
 
 def _blocks(rows: Rows, name: str, num: int) -> np.ndarray:
-    """(K, S, num) values of `name` on each block."""
+    """Collect the values (K, S, num) of `name` on each block."""
     return np.array(
         [
             [[found[block_name(name, index, num)].value for index in range(num)] for found in seeds]
@@ -197,7 +229,7 @@ def _blocks(rows: Rows, name: str, num: int) -> np.ndarray:
 
 
 def _at_infinity(blocks: Mapping[int, np.ndarray], half: np.ndarray) -> list[Interval]:
-    """The line's end for every candidate; `half` (K,) is the half width at all images."""
+    """Extrapolate every candidate to infinitely many images; `half` (K,) is the half width at all images."""
     means = {num: values.mean(axis=2) for num, values in blocks.items()}  # (K, S) each
     ends = at_infinity(means)
     added = ends - means[1]
@@ -213,25 +245,6 @@ def _at_infinity(blocks: Mapping[int, np.ndarray], half: np.ndarray) -> list[Int
 def _is_frechet(name: str) -> bool:
     """Frechet distances are squared, and biased by the number of images; kernel distances (KID) are unbiased."""
     return not name.startswith("kid")
-
-
-def _one_protocol(
-    evidence: Mapping[int, Mapping[int, Mapping[str, Measurement]]], names: Sequence[str]
-) -> dict[int, dict[int, Mapping[str, Measurement]]]:
-    """What was measured under the protocol of most of it: two machines never share a front."""
-
-    def key(found: Mapping[str, Measurement]) -> str:
-        return canonical_json([_protocol(found[name]) for name in names])
-
-    def every() -> Iterable[Mapping[str, Measurement]]:
-        return (found for seeds in evidence.values() for found in seeds.values())
-
-    counts = Counter(key(found) for found in every())
-    most = max(counts, key=lambda protocol: counts[protocol], default="")
-    return {
-        number: {seed: found for seed, found in seeds.items() if key(found) == most}
-        for number, seeds in evidence.items()
-    }
 
 
 def _protocol(found: Measurement) -> dict[str, Any]:

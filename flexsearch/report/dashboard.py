@@ -1,4 +1,4 @@
-"""optuna-dashboard on a run: notes, images and the drawn schedule of every trial, and the front with its baselines.
+"""Serve optuna-dashboard on a run: notes, images, the drawn schedule of every trial, the front with its baselines.
 
 Publishing is idempotent: what is there already and has not changed is left alone.
 """
@@ -13,13 +13,13 @@ from optuna_dashboard import get_note, run_server, save_note, save_plotly_graph_
 from PIL import Image
 
 from flexsearch.errors import UserError
-from flexsearch.report.claims import compare
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.front_figure import front_figure
-from flexsearch.report.headline import headline
+from flexsearch.report.gain import headline, sentence
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import STYLE, schedule_figure
 from flexsearch.report.table import summary_lines
+from flexsearch.report.trial_page import measurement_cells
 from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy
 from flexsearch.study.store import TrialRecord
 
@@ -32,7 +32,7 @@ _SAMPLES, _PREVIEW, _SCHEDULE = "samples.png", "preview.png", "schedule.png"
 
 
 def optuna_study_of(run: Run) -> OptunaStudy:
-    """The run's Optuna study."""
+    """Open the run's Optuna study."""
     return OptunaStudy(
         run.url,
         name=run.name,
@@ -43,7 +43,7 @@ def optuna_study_of(run: Run) -> OptunaStudy:
 
 
 def publish(run: Run, optuna_study: OptunaStudy) -> None:
-    """Brings notes and the plot in the dashboard up to date with the evidence."""
+    """Bring notes and the plot in the dashboard up to date with the results."""
     front = front_of(run.store, run.settings.objectives.names)
     for record in run.store.trials():
         if record.measurements:
@@ -58,7 +58,7 @@ def publish(run: Run, optuna_study: OptunaStudy) -> None:
 
 
 def publish_images(run: Run, optuna_study: OptunaStudy) -> None:
-    """Shows the samples of every trial that has some, and its schedule; each is drawn once."""
+    """Show the samples of every trial that has some, and its schedule; each is drawn once."""
     folder = run.folder / ARTIFACTS
     for record in run.store.trials():
         samples = run.folder / "trials" / str(record.number) / _SAMPLES
@@ -72,7 +72,7 @@ def publish_images(run: Run, optuna_study: OptunaStudy) -> None:
 
 
 def _preview_png(samples: Path) -> bytes:
-    """Samples in the width of a note: enlarged by whole pixels, or scaled down."""
+    """Fit samples to the width of a note: enlarged by whole pixels, or scaled down."""
     written = io.BytesIO()
     with Image.open(samples) as image:
         width, height = image.size
@@ -95,13 +95,13 @@ def _schedule_png(run: Run, record: TrialRecord) -> bytes:
 
 
 def note(run: Run, optuna_study: OptunaStudy, front: Front, record: TrialRecord) -> str:
-    """A trial in Markdown: what it is worth, schedule and samples, measurements, and the protocol of each."""
+    """Describe a trial in Markdown: its gain, schedule and samples, measurements, and the protocol of each."""
     title = record.baseline or str(record.candidate)
     parts = [f"### {title}", " ".join(_score(front, record))]
     for name, caption in (
         (
             _SCHEDULE,
-            "Blocks across, bands of diffusion time down; in each cell the grid of tokens that leaves the block.",
+            "Blocks across, stages of diffusion time down; in each cell the grid of tokens that leaves the block.",
         ),
         (_PREVIEW, "The first images that were scored; every trial draws them from the same noise and labels."),
     ):
@@ -115,29 +115,28 @@ def note(run: Run, optuna_study: OptunaStudy, front: Front, record: TrialRecord)
 
 
 def _measured(record: TrialRecord) -> str:
-    rows = []
-    for found in record.measurements.values():
-        spread = "" if found.spread is None else f" ± {found.spread:.2g}"
-        rows.append(f"| {found.name} | {found.value:.4g}{spread} | {'' if found.unit == '1' else found.unit} |")
+    rows = [
+        f"| {name} | {value} | {'' if unit == '1' else unit} |"
+        for name, value, unit, _ in measurement_cells(record.measurements.values())
+    ]
     return "\n".join(["#### Measured", "", "| | value | unit |", "|---|---|---|", *rows])
 
 
 def _again(front: Front, record: TrialRecord) -> list[str]:
-    """What the confirmation says of a trial, if it took part."""
+    """Say what the confirmation shows of a trial, if it took part."""
     found = front.confirmation
     again = None if found is None else found.points.get(record.number)
     if found is None or again is None:
         return []
     quality, latency = front.objectives
     return [
-        f"Measured again ({found.shown_size} images, 95 %): {quality.name} {again.quality.value:.4g} ± "
-        f"{again.quality.half_width:.2g}, {again.latency.value:.4g} ± {again.latency.half_width:.2g} {latency.unit}: "
-        f"{again.verdict}."
+        f"Measured again ({found.shown_size} images, 95 %): {quality.name} {again.quality}, {again.latency} "
+        f"{latency.unit}: {again.verdict}."
     ]
 
 
 def _protocols(front: Front, record: TrialRecord) -> str:
-    """The objectives' protocols as one table; those of other measurements as a list."""
+    """Give the objectives' protocols as one table; those of other measurements as a list."""
     names = [objective.name for objective in front.objectives if objective.name in record.measurements]
     protocols = [record.measurements[name].protocol for name in names]
     rows = [
@@ -155,26 +154,19 @@ def _protocols(front: Front, record: TrialRecord) -> str:
 
 
 def _score(front: Front, record: TrialRecord) -> list[str]:
-    """Its state, and how it stands beside the dense base, in sentences."""
+    """Say its state, and how it compares with the dense base."""
     if record.state != "complete":
         return [f"**{record.state}**" + (f": {record.reason}." if record.reason else ".")]
     if record.number not in front.complete:
         return ["Measured under another protocol than most trials: it is not on the front."]
     lines = ["**On the front.**" if record in front.points else "Not on the front: another trial is better and faster."]
-    compared, name = compare(front, record), front.objectives[0].name
-    if not record.candidate.schedule.is_dense:
-        if compared.speedup is not None:
-            lines.append(f"{compared.speedup:.2f}x as fast as the dense base at the same sampler steps.")
-        if compared.gain is None:
-            lines.append("The dense base is not as fast at any number of steps.")
-        else:
-            side = "lower" if compared.gain > 0 else "higher"
-            lines.append(f"Its {name} is {abs(compared.gain):.3g} {side} than fewer dense steps' at equal latency.")
+    if record not in front.dense:
+        lines.append(sentence(front.row(record).gain, front.objectives[0].name))
     return lines
 
 
 def study_note(run: Run, front: Front) -> str:
-    """The study in Markdown: the claim, what it rests on, and the protocol of both objectives."""
+    """Describe the study in Markdown: the claim, what it rests on, and the protocol of both objectives."""
     if not front.complete:
         return f"### {front.study}\n\nNo trial is complete yet.\n"
     facts = [f"- {line}" for line in summary_lines(front)[1:]]
@@ -184,11 +176,12 @@ def study_note(run: Run, front: Front) -> str:
         rows = [f"| {key} | {value} |" for key, value in sorted(objective.protocol.items())]
         tables.append("\n".join([f"| {objective.name}{unit}, minimised | |", "|---|---|", *rows]))
     page = f"One page to send on: `flexsearch report {run.folder} {run.folder.name}.html`"
-    return "\n\n".join([f"### {headline(front).claim}", "\n".join(facts), *tables, page]) + "\n"
+    claim, _ = headline(front.best_known, quality=front.objectives[0].name)
+    return "\n\n".join([f"### {claim}", "\n".join(facts), *tables, page]) + "\n"
 
 
 def serve(run: Run, *, port: int) -> None:
-    """Serves until interrupted; keeps itself up to date with a search that is still running.
+    """Serve until interrupted; keep up to date with a search that is still running.
 
     Raises:
         UserError: the port is taken.

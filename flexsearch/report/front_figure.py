@@ -1,44 +1,29 @@
-"""The front as an interactive plot, for the dashboard and the page; the same series and bars as in `plot.py`."""
+"""Draw the front as an interactive plot, for the dashboard and the page; the same series and bars as in `plot.py`."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from flexsearch.report.claims import compare, dense_curve
 from flexsearch.report.confirmation import Confirmation
 from flexsearch.report.front import Front
-from flexsearch.report.palette import CONFIRMED, DENSE, FRONT, OTHER, PAPER
-from flexsearch.study.store import TrialRecord
+from flexsearch.report.gain import gain_of
+from flexsearch.report.palette import CONFIRMED, FRONT
+from flexsearch.report.points import FrontPoint
+from flexsearch.report.series import Series, bars, series_of
 
 _AXIS = {"gridcolor": "rgba(128,138,150,0.22)", "zeroline": False, "linecolor": "rgba(128,138,150,0.6)", "ticks": ""}
+_LOOKS = (("circle", 8), ("square", 9), ("circle", 9), ("star", 15))  # marker and its size, of each series
+_DASHES = {"dashed": "dash", "solid": "solid", "none": "solid"}
 
 
 def front_figure(front: Front) -> go.Figure:
-    """Quality against latency: the front, the dense base over its steps, the paper's schedule and all other trials.
+    """Draw quality against latency: the front, the dense base over its steps, the paper's schedule, all other trials.
 
     Bars are one paired standard deviation of the quality and the spread of the latency; what was measured again has
     95 % intervals. The background is transparent.
     """
     quality, latency = front.objectives
-    paper = [record for record in front.baselines if not record.candidate.schedule.is_dense]
-    searched = [record for record in front.points if record.baseline is None]
-    figure = go.Figure(
-        [
-            _trace(front, front.others, "other trials", mode="markers", color=OTHER, symbol="circle", size=8),
-            _trace(
-                front,
-                dense_curve(front),
-                "dense base at fewer steps",
-                mode="lines+markers",
-                color=DENSE,
-                symbol="square",
-                dash="dash",
-            ),
-            _trace(front, searched, "searched schedules on the front", mode="lines+markers", color=FRONT),
-            _trace(front, paper, "FlexDiT paper's schedule", mode="markers", color=PAPER, symbol="star", size=15),
-        ]
-    )
+    figure = go.Figure([_trace(front, one, *look) for one, look in zip(series_of(front), _LOOKS, strict=True)])
     if front.confirmation is not None:
         figure.add_trace(_confirmed(front, front.confirmation))
     figure.update_layout(
@@ -57,45 +42,33 @@ def front_figure(front: Front) -> go.Figure:
     return figure
 
 
-def _trace(
-    front: Front,
-    records: Sequence[TrialRecord],
-    name: str,
-    *,
-    mode: str,
-    color: str,
-    symbol: str = "circle",
-    size: int = 9,
-    dash: str = "solid",
-) -> go.Scatter:
-    latency = front.objectives[-1]
-    points = [front.values(record) for record in records]
+def _trace(front: Front, series: Series, symbol: str, size: int) -> go.Scatter:
+    across, upright = bars(front, series)
     return go.Scatter(
-        x=[point[-1] for point in points],
-        y=[point[0] for point in points],
-        text=[_hover(front, record) for record in records],
+        x=[one.latency_ms for one in series.points],
+        y=[one.quality for one in series.points],
+        text=[_hover(front, one) for one in series.points],
         hovertemplate="%{text}<extra></extra>",
-        name=name,
-        mode=mode,
-        line={"color": color, "width": 2, "dash": dash},
-        marker={"color": color, "symbol": symbol, "size": size},
-        error_x=_bars([record.measurements[latency.name].spread or 0.0 for record in records], color),
-        error_y=None if front.noise is None else _bars([front.noise.paired] * len(records), color),
+        name=series.name,
+        mode="markers" if series.line == "none" else "lines+markers",
+        line={"color": series.color, "width": 2, "dash": _DASHES[series.line]},
+        marker={"color": series.color, "symbol": symbol, "size": size},
+        error_x=_bars(across, series.color),
+        error_y=None if upright is None else _bars(upright, series.color),
     )
 
 
-def _hover(front: Front, record: TrialRecord) -> str:
-    """What is read under the pointer."""
-    quality, latency = front.values(record)
-    compared = compare(front, record)
+def _hover(front: Front, point: FrontPoint) -> str:
+    """Say what is read under the pointer."""
+    record = point.record
     lines = [f"<b>trial {record.number}</b>" + (f", {record.baseline}" if record.baseline else "")]
     lines.append(f"{record.candidate.schedule}, {record.candidate.sampling.steps} steps")
-    lines.append(f"{front.objectives[0].name} {quality:.4g}, {latency:.4g} {front.objectives[-1].unit}")
-    if not record.candidate.schedule.is_dense:
-        if compared.speedup is not None:
-            lines.append(f"{compared.speedup:.2f}x as fast as dense at the same steps")
-        if compared.gain is not None:
-            lines.append(f"{compared.gain:+.3g} over dense at fewer steps and equal latency")
+    lines.append(f"{front.objectives[0].name} {point.quality:.4g}, {point.latency_ms:.4g} {front.objectives[-1].unit}")
+    found = gain_of(front.as_searched, point)
+    if record not in front.dense and found.speedup is not None:
+        lines.append(f"{found.speedup:.2f}x as fast as dense at the same steps")
+    if record not in front.dense and found.quality is not None:
+        lines.append(f"{found.quality:+.3g} over dense at fewer steps and equal latency")
     return "<br>".join(lines)
 
 
@@ -104,7 +77,7 @@ def _bars(half_widths: list[float], color: str) -> dict[str, Any]:
 
 
 def _confirmed(front: Front, confirmation: Confirmation) -> go.Scatter:
-    """The points that were measured again, with 95 % intervals."""
+    """Draw the points that were measured again, with 95 % intervals."""
     points = [confirmation.points[record.number] for record in front.confirmed]
     return go.Scatter(
         x=[point.latency.value for point in points],
@@ -112,8 +85,7 @@ def _confirmed(front: Front, confirmation: Confirmation) -> go.Scatter:
         text=[
             f"<b>trial {record.number}</b>, measured again: {point.verdict}<br>"
             f"{record.baseline or record.candidate}<br>"
-            f"{point.quality.value:.4g} ± {point.quality.half_width:.2g} at {point.latency.value:.4g} ± "
-            f"{point.latency.half_width:.2g}<br>on the front: {point.front_probability:.0%}"
+            f"{point.quality} at {point.latency}<br>on the front: {point.front_probability:.0%}"
             for record, point in zip(front.confirmed, points, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",

@@ -1,4 +1,4 @@
-"""Images of a run side by side: the dense base, the paper's schedule and what one would choose, from equal noise.
+"""Put images of a run side by side: the dense base, the paper's schedule, what one would choose, from equal noise.
 
 All trials of a study draw from the same noise and the same labels, so equal places of two grids are the same sample.
 """
@@ -13,9 +13,9 @@ from PIL import Image
 
 from flexsearch.errors import UserError
 from flexsearch.report.choice import find_knee
-from flexsearch.report.evidence import evidence_of
 from flexsearch.report.front import Front
-from flexsearch.report.headline import Headline
+from flexsearch.report.gain import Gain
+from flexsearch.report.row import three_digits
 from flexsearch.report.run import Run
 
 _WIDEST_PX = 1600  # of a grid of images in the page; wider ones are scaled down
@@ -31,55 +31,57 @@ class Gallery:
     is_small: bool
 
 
-def shown_trials(front: Front, found: Headline) -> dict[int, str]:
-    """Whose images are put side by side, and why: baselines and the trials that one would choose, slowest first."""
-    evidence = evidence_of(front)
-    best = [one.record for one in evidence.best if one.record.baseline is None]
-    dense = [one.record for one in evidence.dense]
+def shown_trials(front: Front, found: Gain | None) -> dict[int, str]:
+    """Choose whose images are shown, and say why: baselines and the trials that one would choose, slowest first."""
+    known = front.best_known
     why: dict[int, str] = {}
-    if dense:
-        why[dense[-1].number] = "dense base"
-    for record in front.baselines:
-        if not record.candidate.schedule.is_dense:
-            why.setdefault(record.number, record.baseline or "")
-    if found.known is not None:
-        why.setdefault(found.known.record.number, "largest gain over fewer steps")
-        limit = found.known.latency_ms
-        nearest = min(evidence.dense, key=lambda one: abs(one.latency_ms - limit), default=None)
+    if known.dense:
+        why[known.dense[-1].record.number] = "dense base"
+    for record in front.paper:
+        why.setdefault(record.number, record.baseline or "")
+    if found is not None:
+        why.setdefault(found.point.record.number, "largest gain over fewer steps")
+        limit = found.point.latency_ms
+        nearest = min(known.dense, key=lambda one: abs(one.latency_ms - limit), default=None)
         if nearest is not None:
             why.setdefault(nearest.record.number, "dense base at the nearest latency to that")
     try:
-        knee = find_knee(evidence.best).record
+        knee = find_knee(known.best).record
     except UserError:  # a front of one or two points has none
         knee = None
     if knee is not None and knee.baseline is None:
         why.setdefault(knee.number, "knee of the front")
-    if best:
-        why.setdefault(best[-1].number, "best searched quality")
-    complete = front.complete
-    ordered = sorted(why, key=lambda number: -front.values(complete[number])[-1])
+    if known.searched:
+        why.setdefault(known.searched[-1].record.number, "best searched quality")
+    ordered = sorted(why, key=lambda number: -front.values(front.complete[number])[-1])
     return {number: why[number] for number in ordered}
 
 
-def galleries(run: Run, front: Front, found: Headline) -> Iterator[Gallery]:
+def galleries(run: Run, front: Front, found: Gain | None) -> Iterator[Gallery]:
+    """Make the galleries of the trials that have images."""
     for number, why in shown_trials(front, found).items():
         path = run.folder / "trials" / str(number) / "samples.png"
         if not path.exists():
             continue
-        record = front.complete[number]
-        quality, latency = front.values(record)
         source, is_small = data_url(path)
         yield Gallery(
             title=f"{why[0].upper()}{why[1:]}",
-            facts=f"trial {number}, {record.candidate.sampling.steps} steps, {latency:.3g} ms/image, "
-            f"{front.objectives[0].name} {quality:.2f}",
+            facts=f"trial {number}, {facts(front, number)}",
             source=source,
             is_small=is_small,
         )
 
 
+def facts(front: Front, number: int) -> str:
+    """Say steps, quality and latency of a trial in one line."""
+    record = front.complete[number]
+    quality, latency = front.values(record)
+    name, steps = front.objectives[0].name, record.candidate.sampling.steps
+    return f"{steps} steps, {name} {quality:.2f}, {three_digits(latency)} ms/image"
+
+
 def data_url(path: Path) -> tuple[str, bool]:
-    """An image as a data URL, at most `_WIDEST_PX` wide, and whether its pixels are few enough to be shown enlarged."""
+    """Give an image as a data URL, at most `_WIDEST_PX` wide, and whether it is small enough to be shown enlarged."""
     with Image.open(path) as image:
         width, height = image.size
         if width <= _WIDEST_PX:

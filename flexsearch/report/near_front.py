@@ -1,5 +1,4 @@
-"""Which trials a second measurement is for: the front, every baseline, what is best by outlook, and what noise may have
-kept off the front."""
+"""Choose what is measured again: the front, every baseline, the predicted front, and what noise may have kept off."""
 
 import moocore
 import numpy as np
@@ -11,7 +10,7 @@ NOISES = 2.0
 
 
 def near_front(front: Front) -> list[TrialRecord]:
-    """Dominated trials whose quality is within `NOISES` paired noises of the front at their latency, nearest first.
+    """List dominated trials within `NOISES` paired noises of the front at their latency, nearest first.
 
     The front at a latency is its best point that is at least as fast. Without a measured noise there are none.
     """
@@ -24,24 +23,24 @@ def near_front(front: Front) -> list[TrialRecord]:
 
 def _behind(front: Front, record: TrialRecord) -> float:
     quality, latency = front.values(record)
-    ahead = [values[0] for values in map(front.values, front.points) if values[-1] <= latency]
+    ahead = [one.quality for one in front.as_searched.best if one.latency_ms <= latency]
     return quality - min(ahead, default=quality)
 
 
 def to_confirm(front: Front, *, top: int | None = None) -> list[TrialRecord]:
-    """Every baseline, and the searched trials on the front, best by outlook, and near the front, by number.
+    """List every baseline, and the searched trials on the front, the predicted front and near the front, by number.
 
     Args:
         front: of the run.
         top: take at most this many searched trials: those of the front that add most to the hypervolume, then those
-            that are best by outlook, then the nearest to the front. None takes all.
+            on the predicted front, then the nearest to the front. None takes all.
     """
-    searched = [record for record in front.points if record.baseline is None]
-    if searched:
-        table = np.array([front.values(record) for record in front.points])
-        added = moocore.hv_contributions(table, ref=np.array(front.reference_point))
-        score = {record.number: value for record, value in zip(front.points, added, strict=True)}
-        searched.sort(key=lambda record: -score[record.number])
-    others = [*front.predicted_front, *near_front(front)]
-    searched += list({one.number: one for one in others if one.baseline is None and one not in searched}.values())
-    return sorted([*front.baselines, *searched[:top]], key=lambda record: record.number)
+    added = {}
+    if front.points:
+        table = np.array([one.objectives for one in front.as_searched.best])
+        contributions = moocore.hv_contributions(table, ref=np.array(front.reference_point))
+        added = {record.number: float(value) for record, value in zip(front.points, contributions, strict=True)}
+    searched = sorted(front.searched, key=lambda record: -added[record.number])
+    others = [one for one in (*front.predicted_front, *near_front(front)) if one.baseline is None]
+    chosen = {record.number: record for record in (*searched, *others)}
+    return sorted([*front.baselines, *list(chosen.values())[:top]], key=lambda record: record.number)

@@ -1,4 +1,4 @@
-"""`flexsearch report`: a run as one HTML page that needs no network, to send to a colleague.
+"""Make one HTML page of a run that needs no network, to send to a colleague.
 
 The page is made of `page.html.j2`; text is escaped there. Pictures, images and the plot's script are inside the page.
 """
@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,22 @@ from markupsafe import Markup
 from flexsearch import __version__
 from flexsearch.errors import UserError
 from flexsearch.files import write_atomically
-from flexsearch.report.confirmed_table import confirmed_lines
-from flexsearch.report.evidence import evidence_of
 from flexsearch.report.front import Front
 from flexsearch.report.front_figure import front_figure
-from flexsearch.report.galleries import galleries
-from flexsearch.report.headline import Headline, headline
-from flexsearch.report.page_rows import confirmed_rows, front_rows
+from flexsearch.report.gain import Gain, headline
+from flexsearch.report.galleries import facts, galleries
 from flexsearch.report.palette import DENSE, DENSE_ON_DARK, FRONT, FRONT_ON_DARK, role_colours
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import schedule_svg
-from flexsearch.report.table import summary_lines
+from flexsearch.report.table import confirmed_lines, confirmed_rows, summary_lines
 from flexsearch.schedule.role import ROLES
-from flexsearch.study.store import TrialRecord
 
 _SMALL_COST = 0.005  # of the whole
 _LIBRARIES = ("torch", "diffusers", "optuna", "torch-fidelity")
 
 
 def write_page(run: Run, front: Front, out: Path) -> None:
-    """Writes the page.
+    """Write the page.
 
     Raises:
         UserError: `out` does not end in .html, or no trial is complete.
@@ -46,7 +43,7 @@ def write_page(run: Run, front: Front, out: Path) -> None:
 
 
 def render(run: Run, front: Front) -> str:
-    """The page.
+    """Make the page.
 
     Raises:
         UserError: no trial is complete.
@@ -61,22 +58,22 @@ def render(run: Run, front: Front) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found = headline(front)
+    claim, found = headline(front.best_known, quality=front.objectives[0].name)
     return environment.get_template("page.html.j2").render(
         name=front.study,
         quality=front.objectives[0],
         latency=front.objectives[1],
-        headline=found,
+        claim=claim,
+        best=None if found is None else found.point.record.number,
         figures=_figures(front, found),
         is_running=front.counts["running"] > 0,
-        margin=evidence_of(front).quality_margin,
+        margin=front.best_known.quality_margin,
         ended=max((record.ended for record in run.store.trials() if record.ended), default=""),
         plot=_plot(front),
-        rows=list(front_rows(front)),
-        has_confirmation=front.confirmation is not None,
+        rows=[row.printed for row in chain.from_iterable(front.sections)],
         confirmation=front.confirmation,
-        again=list(confirmed_rows(front)),
-        confirmed_lines=[] if front.confirmation is None else confirmed_lines(front, front.confirmation),
+        again=[row.printed for row in confirmed_rows(front)],
+        confirmed_lines=confirmed_lines(front),
         galleries=list(galleries(run, front, found)),
         roles={role: dict(zip(("fill", "text"), role_colours(role), strict=True)) for role in ROLES},
         schedules=list(_schedules(run, front)),
@@ -88,7 +85,6 @@ def render(run: Run, front: Front) -> str:
         notes=summary_lines(front)[1:],
         has_predicted_distances=bool(front.predicted_distances),
         noise=front.noise,
-        latency_spread=front.latency_spread,
         costs=_costs(front),
         protocols=_protocols(front),
         config=(run.folder / "config.yaml").read_text(),
@@ -99,18 +95,16 @@ def render(run: Run, front: Front) -> str:
     )
 
 
-def _figures(front: Front, found: Headline) -> list[tuple[str, str]]:
-    """The few numbers at the top: value and what it is."""
-    figures = []
-    if found.known is not None:
-        if found.speedup is not None:
-            steps = found.known.record.candidate.sampling.steps
-            figures.append((f"{found.speedup:.2f}x", f"as fast as dense at the same {steps} steps"))
-        if found.dense_quality is not None:
-            gained = found.dense_quality - found.known.quality
-            figures.append((f"{gained:.3g}", f"lower {front.objectives[0].name} than fewer dense steps, equal latency"))
+def _figures(front: Front, found: Gain | None) -> list[tuple[str, str]]:
+    """List the few numbers at the top: value and what it is."""
+    figures, quality = [], front.objectives[0].name
+    if found is not None and found.speedup is not None:
+        steps = found.point.record.candidate.sampling.steps
+        figures.append((f"{found.speedup:.2f}x", f"as fast as dense at the same {steps} steps"))
+    if found is not None and found.quality is not None:
+        figures.append((f"{found.quality:.3g}", f"lower {quality} than fewer dense steps, equal latency"))
     if front.noise is not None:
-        figures.append((f"{front.noise.paired:.2g}", f"paired noise of {front.objectives[0].name} (sd over seeds)"))
+        figures.append((f"{front.noise.paired:.2g}", f"paired noise of {quality} (sd over seeds)"))
     figures.append((str(sum(front.counts.values())), f"trials, {front.counts['complete']} of them to the end"))
     if front.costs:
         figures.append((f"{sum(cost.seconds for cost in front.costs) / 60:.1f}", "device minutes in all"))
@@ -128,17 +122,12 @@ def _plot(front: Front) -> Markup:
 
 
 def _schedules(run: Run, front: Front) -> Iterator[dict[str, Any]]:
-    """Every point of the front that was searched, and the paper's schedules beside them."""
-    searched = [record for record in front.points if record.baseline is None]
-    paper = [record for record in front.baselines if not record.candidate.schedule.is_dense]
-    for record in (*searched, *paper):
-        quality, latency = front.values(record)
+    """Draw every point of the front that was searched, and the paper's schedules beside them."""
+    for record in (*front.searched, *front.paper):
         yield {
             "number": record.number,
             "name": record.baseline or "",
-            "facts": f"{record.candidate.sampling.steps} steps, {front.objectives[0].name} {quality:.2f}, "
-            f"{latency:.3g} ms/image",
-            "text": str(record.candidate.schedule),
+            "facts": facts(front, record.number),
             # our own drawing; its text is digits and role names
             "svg": Markup(schedule_svg(record.candidate.schedule, run.settings.shape.grid)),
         }
@@ -158,7 +147,7 @@ def _domain_text(domain: Mapping[str, Any]) -> str:
 
 
 def _setting(run: Run) -> list[tuple[str, str]]:
-    """What the search was run on, in words."""
+    """Say in words what the search was run on."""
     settings, shape = run.settings, run.settings.shape
     stopping, warm = settings.early_stopping, settings.warm_start
     return [
@@ -176,13 +165,13 @@ def _setting(run: Run) -> list[tuple[str, str]]:
             if stopping is None
             else f"at {', '.join(f'{rung:.0%}' for rung in stopping.rungs)} of the updates, {stopping.keep:.0%} go on",
         ),
-        ("sampler", f"{run.search.algorithm}, seed {run.search.seed}"),
-        ("screening", "none" if run.search.pool_size == 1 else f"the best of {run.search.pool_size} candidates"),
+        ("algorithm", f"{run.search.algorithm}, seed {run.search.seed}"),
+        ("acquisition", "none" if run.search.pool_size == 1 else f"the best of {run.search.pool_size} candidates"),
     ]
 
 
 def _costs(front: Front) -> list[tuple[str, float, float]]:
-    """What was spent on what: minutes, and the share of the largest. What is below `_SMALL_COST` is one line."""
+    """List what was spent on what: minutes, and the share of the largest; what is below `_SMALL_COST` is one line."""
     total = sum(cost.seconds for cost in front.costs)
     spent = {cost.what: cost.seconds for cost in front.costs if cost.seconds >= _SMALL_COST * total}
     ordered = sorted(spent.items(), key=lambda one: -one[1])
@@ -193,8 +182,8 @@ def _costs(front: Front) -> list[tuple[str, float, float]]:
 
 
 def _protocols(front: Front) -> list[tuple[str, Sequence[tuple[str, Any]]]]:
-    """How every number was measured."""
-    first: TrialRecord = next(iter(front.complete.values()))
+    """Say how every number was measured."""
+    first = next(iter(front.complete.values()))
     found: list[tuple[str, Sequence[tuple[str, Any]]]] = [
         (f"{name} ({measured.unit})" if measured.unit != "1" else name, sorted(measured.protocol.items()))
         for name, measured in first.measurements.items()
@@ -207,7 +196,7 @@ def _protocols(front: Front) -> list[tuple[str, Sequence[tuple[str, Any]]]]:
 
 
 def _versions(run: Run) -> list[tuple[str, str]]:
-    """Of what made this page, and of what began the search."""
+    """List the versions of what made this page, and of what began the search."""
     return [
         ("flexsearch, when the search began", run.store.version() or "unknown"),
         ("flexsearch, of this page", __version__),

@@ -1,4 +1,4 @@
-"""Intervals of candidates that were measured side by side: what they share, what each has of its own.
+"""Give intervals of candidates that were measured side by side: what they share, what each has of its own.
 
 Model, for candidate k under repetition r (K candidates, R repetitions, the same noise for all candidates in one):
 
@@ -41,7 +41,7 @@ class PairedNoise:
 
     @classmethod
     def of(cls, table: np.ndarray, *, power: float) -> "PairedNoise":
-        """Fits the model to a table (K, R), R at least 2, of positive values unless `power`, which is p, is 0."""
+        """Fit the model to a table (K, R), R at least 2, of positive values unless `power`, which is p, is 0."""
         num, repetitions = table.shape
         assert repetitions >= 2, "one repetition says nothing of noise"
         means = table.mean(axis=1)

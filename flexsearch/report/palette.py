@@ -1,4 +1,4 @@
-"""The colours of every picture, so that a role or a series looks the same wherever it is met.
+"""Name the colours of every picture, so that a role or a series looks the same wherever it is met.
 
 A role brings its colour (`flexsearch.schedule.role`). Those of the package are told apart by lightness too: what works
 on fewer tokens is lighter. Safe for the common colour blindnesses.

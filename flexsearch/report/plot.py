@@ -1,20 +1,18 @@
-"""The front as a picture: quality against measured latency, baselines marked."""
+"""Draw the front as a picture: quality against measured latency, baselines marked."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
+from matplotlib.transforms import Bbox
 
 from flexsearch.files import replacing
-from flexsearch.report.claims import dense_curve
 from flexsearch.report.confirmation import Confirmation
 from flexsearch.report.front import Front
-from flexsearch.report.labels import Label, place_labels
-from flexsearch.report.palette import CONFIRMED, DENSE, FRONT, GRID, INK, MUTED, OTHER, PAPER
+from flexsearch.report.palette import CONFIRMED, GRID, INK, MUTED
 from flexsearch.report.schedule_picture import STYLE
-from flexsearch.study.store import TrialRecord
+from flexsearch.report.series import Series, bars, series_of
 
 _STYLE = {
     **STYLE,
@@ -26,10 +24,11 @@ _STYLE = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
 }
+_LOOKS = (("o", 4.9, 2), ("s", 5, 4), ("o", 5, 4), ("*", 9.5, 5))  # marker, its size in points, zorder; of each series
 
 
 def plot_front(front: Front, path: Path) -> None:
-    """Writes the picture; the suffix decides the format (.png, .svg, .pdf), the content is the same in all.
+    """Write the picture; the suffix decides the format (.png, .svg, .pdf), the content is the same in all.
 
     Bars are one paired standard deviation of the quality, and the half interquartile range of the latency. Points that
     were measured again have their 95 % intervals.
@@ -39,66 +38,68 @@ def plot_front(front: Front, path: Path) -> None:
 
 
 def front_picture(front: Front) -> Figure:
-    """The picture as matplotlib draws it."""
+    """Draw the picture with matplotlib."""
     figure = Figure(figsize=(8, 5), dpi=180, layout="constrained")
     axes = figure.add_subplot()
     quality, latency = front.objectives
-    _scatter(axes, front, list(front.others), color=OTHER, label="other trials", size=24, zorder=2)
-    curve = dense_curve(front)
-    _line(axes, front, curve, color=DENSE, style="--", marker="s", label="dense base at fewer steps")
-    searched = [record for record in front.points if record.baseline is None]
-    _line(axes, front, searched, color=FRONT, style="-", marker="o", label="searched schedules on the front")
-    paper = [record for record in front.baselines if not record.candidate.schedule.is_dense]
-    _scatter(axes, front, paper, color=PAPER, label="FlexDiT paper's schedule", size=90, zorder=5, marker="*")
-    _bars(axes, front, searched, color=FRONT)
-    _bars(axes, front, front.baselines, color=DENSE)
+    others, dense, searched, paper = series_of(front)
+    for series, look in zip((others, dense, searched, paper), _LOOKS, strict=True):
+        _draw(axes, series, *look)
+    for series in (dense, searched, paper):
+        _bars(axes, front, series)
     if front.confirmation is not None:
         _confirmed(axes, front.confirmation)
     device = latency.protocol.get("device")
     axes.set_xlabel(f"latency ({latency.unit})" + (f", measured on {device}" if device else ""))
-    images = quality.protocol.get("images")
-    axes.set_ylabel(f"{quality.name} ({images} images; lower is better)")
-    axes.set_title(
-        f"{front.study}: quality and latency, hypervolume {front.hypervolume:.4g}",
-        loc="left",
-        fontsize=11,
-        weight="bold",
-        pad=12,
-    )
+    axes.set_ylabel(f"{quality.name} ({quality.protocol.get('images')} images; lower is better)")
+    title = f"{front.study}: quality and latency, hypervolume {front.hypervolume:.4g}"
+    axes.set_title(title, loc="left", fontsize=11, weight="bold", pad=12)
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.06)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8.5, loc="upper right")
-    labels = [Label(text=str(record.number), point=_point(front, record), color=FRONT) for record in searched]
-    labels += [
-        Label(text=f"{record.candidate.sampling.steps} steps", point=_point(front, record), color=DENSE)
-        for record in curve
-    ]
-    points = [_point(front, record) for record in front.complete.values()]
-    if front.confirmation is not None:
-        points += [(point.latency.value, point.quality.value) for point in front.confirmation.points.values()]
-    lines = [sorted(_point(front, record) for record in records) for records in (searched, curve) if records]
-    place_labels(axes, labels, points=points, lines=lines)
+    _label(figure, axes, searched, dense)
     return figure
 
 
-def _bars(axes: Axes, front: Front, records: Sequence[TrialRecord], *, color: str) -> None:
-    """The noise of the quality, where it was measured, and the spread of the latency."""
-    if records:
-        x, y = zip(*(_point(front, record) for record in records), strict=True)
-        spreads = [record.measurements[front.objectives[-1].name].spread or 0.0 for record in records]
-        noise = None if front.noise is None else front.noise.paired
-        axes.errorbar(x, y, yerr=noise, xerr=spreads, fmt="none", ecolor=color, alpha=0.5, capsize=2, zorder=3)
+def _draw(axes: Axes, series: Series, marker: str, size: float, zorder: int) -> None:
+    if series.points:
+        axes.plot(
+            [one.latency_ms for one in series.points],
+            [one.quality for one in series.points],
+            color=series.color,
+            linestyle=series.line,
+            linewidth=1.4,
+            marker=marker,
+            markersize=size,
+            label=series.name,
+            zorder=zorder,
+        )
+
+
+def _bars(axes: Axes, front: Front, series: Series) -> None:
+    across, upright = bars(front, series)
+    axes.errorbar(
+        [one.latency_ms for one in series.points],
+        [one.quality for one in series.points],
+        xerr=across,
+        yerr=upright,
+        fmt="none",
+        ecolor=series.color,
+        alpha=0.5,
+        capsize=2,
+        zorder=3,
+    )
 
 
 def _confirmed(axes: Axes, confirmation: Confirmation) -> None:
-    """What was measured again: filled where it stands on the front, hollow where that is open, a cross where not."""
+    """Draw what was measured again: filled where confirmed, hollow where that is open, a cross where not."""
     for verdict, marker, face in (
-        ("stands", "D", CONFIRMED),
+        ("confirmed", "D", CONFIRMED),
         ("within noise", "D", "white"),
-        ("did not stand", "x", CONFIRMED),
+        ("not confirmed", "x", CONFIRMED),
     ):
         points = [point for point in confirmation.points.values() if point.verdict == verdict]
         if points:
@@ -118,30 +119,32 @@ def _confirmed(axes: Axes, confirmation: Confirmation) -> None:
             )
 
 
-def _point(front: Front, record: TrialRecord) -> tuple[float, float]:
-    quality, latency = front.values(record)
-    return latency, quality
+def _label(figure: Figure, axes: Axes, searched: Series, dense: Series) -> None:
+    """Name the dense base's points by their steps and the searched ones by their trial.
 
-
-def _scatter(
-    axes: Axes,
-    front: Front,
-    records: list[TrialRecord],
-    *,
-    color: str,
-    label: str,
-    size: float,
-    zorder: int,
-    marker: str = "o",
-) -> None:
-    if records:
-        x, y = zip(*(_point(front, record) for record in records), strict=True)
-        axes.scatter(x, y, s=size, color=color, label=label, zorder=zorder, marker=marker)
-
-
-def _line(
-    axes: Axes, front: Front, records: list[TrialRecord], *, color: str, style: str, marker: str, label: str
-) -> None:
-    if records:
-        x, y = zip(*sorted(_point(front, record) for record in records), strict=True)
-        axes.plot(x, y, style, color=color, marker=marker, markersize=5, label=label, zorder=4, linewidth=1.4)
+    No point of a front lies above and to the right of another, nor below and to the left: these two places take turns.
+    A name that would cover another one is left out; the table has them all.
+    """
+    names = [(one, f"{one.record.candidate.sampling.steps} steps", True, dense) for one in dense.points]
+    names += [(one, str(one.record.number), turn % 2 == 0, searched) for turn, one in enumerate(searched.points)]
+    texts = [
+        axes.annotate(
+            name,
+            (one.latency_ms, one.quality),
+            xytext=(3, 3) if is_above else (-3, -3),
+            textcoords="offset points",
+            horizontalalignment="left" if is_above else "right",
+            verticalalignment="bottom" if is_above else "top",
+            fontsize=8,
+            color=series.color,
+        )
+        for one, name, is_above, series in names
+    ]
+    figure.draw_without_rendering()
+    kept: list[Bbox] = []
+    for text in texts:
+        box = text.get_window_extent()
+        if any(box.overlaps(other) for other in kept):
+            text.remove()
+        else:
+            kept.append(box)

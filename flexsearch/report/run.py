@@ -1,4 +1,4 @@
-"""A run on disk, opened to be read."""
+"""Hold a run on disk that is opened to be read."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ class Run:
     url: str
 
     def trial(self, number: int) -> TrialRecord:
-        """One trial.
+        """Give one trial.
 
         Raises:
             UserError: the run has no such trial.

@@ -1,4 +1,4 @@
-"""A schedule as a picture: blocks across, stages of diffusion time down, colour by role, label by token grid.
+"""Draw a schedule as a picture: blocks across, stages of diffusion time down, colour by role, label by token grid.
 
 The label is the grid of the tokens that leave the block; a video's frames stand above it. Stages run from
 data (0) to noise (1).
@@ -30,7 +30,7 @@ _GAP = 0.07  # of a cell, between cells
 def schedule_figure(
     schedule: DensitySchedule, grid: TokenGrid, *, title: str | None = None, has_legend: bool = True
 ) -> Figure:
-    """The picture.
+    """Draw the picture.
 
     Args:
         schedule: at least one block.
@@ -66,7 +66,7 @@ def schedule_figure(
 
 
 def _cell(axes: Axes, operation: Operation, *, stage: int, column: float) -> None:
-    """A block in one stage, with its grid."""
+    """Draw a block in one stage, with its grid."""
     grid = operation.queries
     fill, text = role_colours(operation.role)
     lines = [f"{grid.frames}f"] * (grid.frames > 1) + [f"{grid.height}\N{MULTIPLICATION SIGN}{grid.width}"]
@@ -94,7 +94,7 @@ def _cell(axes: Axes, operation: Operation, *, stage: int, column: float) -> Non
 
 
 def _legend(figure: Figure, schedule: DensitySchedule, *, wide: float) -> None:
-    """The roles that are played."""
+    """Name the roles that are played."""
     played = [role for role in ROLES if role in schedule.roles]
     legend = figure.legend(
         handles=[Patch(facecolor=role_colours(role)[0], label=role) for role in played],
@@ -114,18 +114,18 @@ def _legend(figure: Figure, schedule: DensitySchedule, *, wide: float) -> None:
 
 
 def write_schedule_picture(schedule: DensitySchedule, grid: TokenGrid, path: Path, *, title: str | None = None) -> None:
-    """Writes the picture; the suffix decides the format (.png, .svg, .pdf)."""
+    """Write the picture; the suffix decides the format (.png, .svg, .pdf)."""
     with context(STYLE), replacing(path) as temporary:
         schedule_figure(schedule, grid, title=title).savefig(temporary)
 
 
 def schedule_svg(schedule: DensitySchedule, grid: TokenGrid) -> str:
-    """The picture as an `<svg>` element for a page, which says the roles' names."""
+    """Give the picture as an `<svg>` element for a page, which says the roles' names."""
     return inline_svg(schedule_figure(schedule, grid, has_legend=False))
 
 
 def inline_svg(figure: Figure) -> str:
-    """A figure as an `<svg>` element without a file's prologue; transparent, its ink the page's text colour."""
+    """Write a figure as an `<svg>` element without a prologue; transparent, its ink the page's text colour."""
     written = io.StringIO()
     with context(STYLE):
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Type": None})

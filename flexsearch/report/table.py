@@ -1,13 +1,14 @@
-"""The front as text and as a data frame."""
+"""Print the front as tables and lines, and give it as a data frame."""
+
+from collections.abc import Iterable
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from flexsearch.report.claims import compare, largest_gain
-from flexsearch.report.confirmed_table import confirmed_frame
 from flexsearch.report.front import Front
-from flexsearch.study.store import TrialRecord
+from flexsearch.report.gain import largest_gain, sentence
+from flexsearch.report.row import Row
 
 _LEGEND = (
     "P pool, M merge, s sparse, R recover, D dense; @ sparse grids from data to noise. Speed-up: over the dense base "
@@ -15,106 +16,109 @@ _LEGEND = (
 )
 
 _PREDICTED_DISTANCE = (
-    "Outlook: the dense base's quality at these steps, more the farther samples are from the dense base's own. It "
-    "ranks trials by what long training should make of them (*: none is as fast with a better one); it is no forecast."
+    "Predicted distance after long training: the dense base's at these steps x (1 + paired distance to its samples). "
+    "For ranking only, no forecast of the value; *: no other trial is better in it and in latency."
 )
 
 
 def front_table(front: Front) -> Table:
-    """The front, fastest first, then what else is best by outlook, then the baselines that are on neither.
+    """Make the table of the front: fastest first, then the rest of the predicted front, then the other baselines.
 
-    "speed-up": latency of the dense base at the same sampler steps over this one's. "gain": how much better the quality
-    is than the dense base's at fewer steps and equal latency. "outlook": what long training should make of it, with a
-    star where no other trial beats it in outlook and latency.
+    "speed-up" and "gain" are over the dense base, at the same steps and at equal latency. A star marks the predicted
+    front; what is on neither front is dim.
     """
     quality, latency = front.objectives
-    table = Table(
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        collapse_padding=True,
-        title=f"Pareto front of {front.study}",
-        title_justify="left",
-    )
-    table.add_column("trial", justify="right", no_wrap=True)
-    table.add_column("schedule", overflow="fold")
-    name = quality.name.replace("_", "\n")
-    columns = ["steps", name, latency.unit.replace("/", "/\n"), "MACs", "speed-\nup", "gain"]
-    for column in [*columns, "outlook"] if front.predicted_distances else columns:
-        table.add_column(column, justify="right", no_wrap=True)
+    headings = {
+        "steps": "steps",
+        "quality": metric(quality.name),
+        "latency": latency.unit.replace("/", "/\n"),
+        "macs": "MACs",
+        "speedup": "speed-\nup",
+        "gain": "gain",
+    }
+    if front.predicted_distances:
+        headings["predicted_distance"] = "predicted\ndistance"
+    table = _table(f"Pareto front of {front.study}: {quality.name} and {latency.name}", headings.values())
     for section in front.sections:
-        for record in section:
-            table.add_row(
-                *_cells(front, record), style=None if record in (*front.points, *front.predicted_front) else "dim"
-            )
+        for row in section:
+            shown = dict(row.printed)
+            shown["latency"] += f" {shown['spread']}".replace("± ", "±").rstrip()
+            is_dim = not (row.is_on_front or row.is_on_predicted_front)
+            name = f"\n{shown['baseline']}" if shown["baseline"] else ""
+            cells = [shown[key] for key in headings]
+            table.add_row(shown["trial"], shown["schedule"] + name, *cells, style="dim" if is_dim else None)
         table.add_section()
     return table
 
 
-def _cells(front: Front, record: TrialRecord) -> list[str]:
-    quality, latency = (record.measurements[objective.name] for objective in front.objectives)
-    compared = compare(front, record)
-    spread = "" if latency.spread is None else f" ±{latency.spread:.1g}"
-    is_dense = record.candidate.schedule.is_dense
-    ratio = record.measurements["macs"].value / front.dense_macs if front.dense_macs else float("nan")
-    cells = [
-        str(record.number),
-        str(record.candidate.schedule) + (f"\n{record.baseline}" if record.baseline else ""),
-        str(record.candidate.sampling.steps),
-        f"{quality.value:.2f}",
-        f"{latency.value:.3g}{spread}",
-        f"{ratio:.0%}",
-        "" if compared.speedup is None or is_dense else f"{compared.speedup:.2f}x",
-        "fastest" if compared.gain is None else "" if is_dense else f"{compared.gain:+.2f}",
-    ]
-    return [*cells, front.predicted_distance_text(record)] if front.predicted_distances else cells
+def confirmed_table(front: Front) -> Table:
+    """Make the table of what was measured again, fastest first; what is off the searched front is dim."""
+    headings = {
+        "quality": "as\nsearched",
+        "again": "measured\nagain",
+        "at_infinity": "infinite\nimages",
+        "latency_again": "ms/\nimage",
+        "on_front": "on the\nfront",
+    }
+    found = front.confirmation
+    size = "" if found is None else f": {len(found.seeds)} seeds of {found.images} images"
+    table = _table(f"{front.study}, measured again{size}, {front.objectives[0].name} ± 95 %", headings.values())
+    for row in confirmed_rows(front):
+        shown = {key: text.replace(" ± ", "\n±") for key, text in row.printed.items()}
+        shown["on_front"] = f"{shown['front_probability']}\n{shown['verdict']}"
+        schedule = shown["baseline"] or str(row.record.candidate)
+        cells = [shown[key] for key in headings]
+        table.add_row(shown["trial"], schedule, *cells, style=None if row.is_on_front else "dim")
+    return table
+
+
+def metric(quality: str) -> str:
+    """Shorten the name of a quality to its metric's, as a heading of a column."""
+    return quality.partition("_")[0]
+
+
+def confirmed_rows(front: Front) -> list[Row]:
+    """List the rows of what was measured again, fastest first."""
+    return [front.row(record) for record in front.confirmed]
+
+
+def _table(title: str, headings: Iterable[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left")
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("schedule", overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def front_frame(front: Front) -> pd.DataFrame:
-    """Every complete trial, one row each, with `on_front`."""
+    """Give every complete trial, one row each, with `on_front` and what was measured again."""
     rows = []
-    for _, record in sorted(front.complete.items()):
+    for record in front.complete.values():
         row = front.row(record)
-        compared = compare(front, record)
-        rows.append(
-            {
-                "trial": row["trial"],
-                "on_front": record in front.points,
-                "baseline": row["baseline"],
-                "schedule": str(record.candidate.schedule),
-                "sampler_steps": record.candidate.sampling.steps,
-                **row["values"],
-                "latency_spread": record.measurements[front.objectives[-1].name].spread,
-                "macs": row["macs"],
-                "macs_ratio": row["macs_ratio"],
-                "speedup_at_same_steps": compared.speedup,
-                "gain_over_fewer_steps": compared.gain,
-                "outlook": front.predicted_distances.get(record.number),
-                "promising": record in front.predicted_front,
-                "digest": row["digest"],
-            }
-        )
-    frame = pd.DataFrame(rows)
-    if front.confirmation is None:
-        return frame
-    return frame.merge(confirmed_frame(front, front.confirmation), on="trial", how="left")
+        flat = row.to_flat()
+        if row.confirmed is not None and front.confirmation is not None:
+            flat |= {"confirmed_images": front.confirmation.images, "confirmed_seeds": len(front.confirmation.seeds)}
+            flat |= row.confirmed.to_flat()
+        rows.append(flat)
+    return pd.DataFrame(rows)
 
 
 def summary_lines(front: Front) -> list[str]:
-    """What the columns mean, counts, hypervolume, noise beside the spread of the front, and cost."""
+    """Say what the columns mean, counts, hypervolume, noise beside the spread of the front, and cost."""
+    quality, latency = front.objectives
     counts = ", ".join(f"{num} {state}" for state, num in front.counts.items() if num)
     lines = [f"Trials: {counts or 'none'}. Hypervolume {front.hypervolume:.4g}."]
     if front.points:
         lines.insert(0, _LEGEND)
+    if front.left_out:
+        trials = "trial" if front.left_out == 1 else "trials"
+        lines.append(f"Left out: {front.left_out} complete {trials} under another protocol than most.")
     if front.predicted_distances:
         lines.append(_PREDICTED_DISTANCE)
-    quality = front.objectives[0]
-    if (best := largest_gain(front)) is not None and best.speedup is not None:
-        lines.append(
-            f"Largest gain: trial {best.record.number}, {best.speedup:.2f}x faster than the dense base at its "
-            f"{best.record.candidate.sampling.steps} steps, {quality.name} {best.gain:+.3g} better than the dense "
-            "base at fewer steps and equal latency."
-        )
-    values = [front.values(record)[0] for record in front.points]
+    if (best := largest_gain(front.as_searched)) is not None:
+        lines.append(f"Largest gain: {sentence(best, quality.name)}")
+    values = [one.quality for one in front.as_searched.best]
     if front.noise is not None and values:
         lines.append(
             f"Noise of {quality.name}: {front.noise.paired:.2g} paired, {front.noise.unpaired:.2g} unpaired (sd over "
@@ -123,8 +127,8 @@ def summary_lines(front: Front) -> list[str]:
         )
     if front.latency_spread is not None:
         lines.append(
-            f"Spread of {front.objectives[-1].name}: {front.latency_spread:.1%} of it (half of the range of the middle "
-            "half of the repetitions, median over trials)."
+            f"Spread of {latency.name}: {front.latency_spread:.1%} of it (half of the range of the middle half of the "
+            "repetitions, median over trials)."
         )
     if front.rank_correlations:
         taus = ", ".join(
@@ -141,4 +145,35 @@ def summary_lines(front: Front) -> list[str]:
         lines.append(
             f"Cost: {total / 60:.1f} device minutes, {shared / 60:.1f} of them for what trials share{confirmed}."
         )
+    return lines
+
+
+def confirmed_lines(front: Front) -> list[str]:
+    """Say what the confirmation shows of the points that the search had put on its front."""
+    found = front.confirmation
+    if found is None:
+        return []
+    rows = confirmed_rows(front)
+    verdicts = {
+        row.record.number: row.printed["verdict"] for row in rows if row.is_on_front and row.record.baseline is None
+    }
+    counts = []
+    for verdict in ("confirmed", "within noise", "not confirmed"):
+        numbers = [str(number) for number, one in verdicts.items() if one == verdict]
+        named = f" (trial {', '.join(numbers)})" if numbers and verdict != "confirmed" else ""
+        counts.append(f"{len(numbers)} {verdict}{named}")
+    lines = [
+        f"Of {len(verdicts)} searched points of the front that were measured again, {', '.join(counts)}. ± 95 %; "
+        "on the front: the probability that no other of these is better in both."
+    ]
+    gained = [row.printed["trial"] for row in rows if not row.is_on_front and row.printed["verdict"] == "confirmed"]
+    if gained:
+        lines.append(f"Not on the searched front, but on this one: trial {', '.join(gained)}.")
+    if found.left_out:
+        lines.append(f"Left out: {found.left_out} measurements under another protocol than most.")
+    own, common = f"{found.paired_noise:.2g}", f"{found.common_noise:.2g}"
+    lines.append(
+        f"Noise of {front.objectives[0].name} under one seed of {found.images} images: {own} of its own, {common} that "
+        f"all share (sd, of the median candidate); of one latency: {found.latency_noise:.1%}."
+    )
     return lines

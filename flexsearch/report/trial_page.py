@@ -1,6 +1,6 @@
-"""One trial as text: its schedule drawn, its measurements with their protocol, its training curve."""
+"""Show one trial as text: its schedule drawn, its measurements with their protocol, its training curve."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
@@ -12,13 +12,12 @@ from flexsearch.measurement import Measurement
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.shape import TokenGrid
-from flexsearch.study.store import TrialRecord
 
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
 def trial_page(run: Run, number: int) -> dict[str, Any]:
-    """Everything known of a trial, as JSON values."""
+    """Collect everything known of a trial, as JSON values."""
     record = run.trial(number)
     schedule, shape = record.candidate.schedule, run.settings.shape
     plan = run.settings.search_space.plan(record.candidate)
@@ -62,7 +61,7 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
 
 
 def draw_schedule(schedule: DensitySchedule, grid: TokenGrid) -> list[str]:
-    """One line per stage of diffusion time: the tokens on which each block works."""
+    """Draw one line per stage of diffusion time: the tokens on which each block works."""
     wide = max(4, len(str(grid.num_tokens)))
     lines = ["block     " + " ".join(f"{block:>{wide}}" for block in range(schedule.num_blocks))]
     lines.append("role      " + " ".join(f"{role[:4]:>{wide}}" for role in schedule.roles))
@@ -72,23 +71,22 @@ def draw_schedule(schedule: DensitySchedule, grid: TokenGrid) -> list[str]:
     return lines
 
 
-def measurements_markdown(record: TrialRecord) -> str:
-    """What was measured of a trial and how, as a Markdown table."""
-    return measurement_table(record.measurements.values())
-
-
-def measurement_table(measurements: Iterable[Measurement]) -> str:
-    """Measurements and how they were made, as a Markdown table."""
-    rows = []
+def measurement_cells(measurements: Iterable[Measurement]) -> Iterator[tuple[str, str, str, str]]:
+    """Print name, value with its spread, unit and protocol of each measurement."""
     for found in measurements:
         spread = "" if found.spread is None else f" ± {found.spread:.2g}"
         protocol = ", ".join(f"{key} {value}" for key, value in found.protocol.items())
-        rows.append(f"| {found.name} | {found.value:.4g}{spread} | {found.unit} | {protocol} |")
+        yield found.name, f"{found.value:.4g}{spread}", found.unit, protocol
+
+
+def measurement_table(measurements: Iterable[Measurement]) -> str:
+    """Print measurements and how they were made as a Markdown table."""
+    rows = [f"| {' | '.join(cells)} |" for cells in measurement_cells(measurements)]
     return "\n".join(["| measurement | value | unit | protocol |", "|---|---|---|---|", *rows])
 
 
 def print_trial(page: dict[str, Any], console: Console) -> None:
-    """The page on a terminal."""
+    """Print the page on a terminal."""
     title = f"trial {page['trial']}" + (f" ({page['baseline']})" if page["baseline"] else "")
     console.print(f"[bold]{title}[/]: {page['state']}" + (f", {page['reason']}" if page["reason"] else ""))
     console.print(f"digest {page['digest']}, {page['schedule']['sampler_steps']} sampler steps", highlight=False)
@@ -97,10 +95,8 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     table = Table(header_style="bold")
     for column in ("measurement", "value", "unit", "protocol"):
         table.add_column(column)
-    for found in page["measurements"]:
-        spread = "" if found["spread"] is None else f" ± {found['spread']:.2g}"
-        protocol = ", ".join(f"{key} {value}" for key, value in found["protocol"].items())
-        table.add_row(found["name"], f"{found['value']:.4g}{spread}", found["unit"], protocol)
+    for cells in measurement_cells(Measurement.from_dict(found) for found in page["measurements"]):
+        table.add_row(*cells)
     console.print(table)
     if page["curve"]:
         losses = [loss for _, loss in page["curve"]]
@@ -108,14 +104,14 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     for rung in page["rungs"]:
         paired_distance = "" if rung["paired_distance"] is None else f", paired distance {rung['paired_distance']:.3g}"
         console.print(
-            f"rung: {rung['quality']:.4g}{paired_distance} after {rung['updates']} own updates", highlight=False
+            f"rung: {rung['quality']:.4g}{paired_distance} after {rung['updates']} fine-tuning updates", highlight=False
         )
     for path in page["files"]:
         console.print(path, highlight=False, soft_wrap=True)
 
 
 def sparkline(values: list[float], width: int = 60) -> str:
-    """Values as a row of bars, averaged down to at most `width`."""
+    """Draw values as a row of bars, averaged down to at most `width`."""
     size = max(1, -(-len(values) // width))
     means = [
         sum(values[start : start + size]) / len(values[start : start + size]) for start in range(0, len(values), size)

@@ -142,7 +142,7 @@ def test_confirm(flexsearch: Call, run_dir: Path, monkeypatch: pytest.MonkeyPatc
     assert {row["trial"] for row in found["baselines"]} <= set(points)
     assert sum(row["baseline"] is None for row in told["points"]) <= 2
     for point in points.values():
-        assert point["verdict"] in ("stands", "within noise", "did not stand")
+        assert point["verdict"] in ("confirmed", "within noise", "not confirmed")
         assert 0 <= point["front_probability"] <= 1
         assert point["quality"]["low"] <= point["quality"]["value"] <= point["quality"]["high"]
     spent = sum(seconds for what, seconds in found["cost_s"].items() if what.startswith("confirm: "))
@@ -306,9 +306,9 @@ def test_noise_and_rankings_are_measured_once_and_shown(flexsearch: Call, tiny_s
     rankings = [tuple(one[key] for key in keys) for one in found["rank_correlations"]]
     assert rankings == [
         ("fid_fashion_cnn", 1, "fid_fashion_cnn", 2),
-        ("outlook", 1, "outlook", 2),
+        ("predicted_distance", 1, "predicted_distance", 2),
         ("fid_fashion_cnn", 2, "fid_fashion_cnn", 6),
-        ("outlook", 2, "fid_fashion_cnn", 6),
+        ("predicted_distance", 2, "fid_fashion_cnn", 6),
     ]
     assert all(-1 <= one["tau"] <= 1 for one in found["rank_correlations"])
     assert [one["num_pairs"] for one in found["rank_correlations"][2:]] == [1, 1]

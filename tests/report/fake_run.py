@@ -1,4 +1,4 @@
-"""A finished run that nobody ran: made-up measurements in a real store."""
+"""Make runs and trials that nobody ran: made-up measurements, in a real store where one is needed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,13 +17,15 @@ from flexsearch.report.dashboard import optuna_study_of
 from flexsearch.report.run import Run
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.presets import paper_schedule
-from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.presets import paper_schedule
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.timetable import Timetable, equal_edges
-from flexsearch.trial.contract import TrialResult
+from flexsearch.study.storage import connect, storage_url
+from flexsearch.study.store import Store, TrialRecord
+from flexsearch.trial.contract import Rung, TrialResult
 
 QUALITY, LATENCY = "fid_fashion_cnn", "latency_ms"
 CONFIG: dict[str, Any] = {
@@ -49,6 +51,69 @@ DENSE = ((10.0, 20.0, 10), (16.0, 10.0, 5), (40.0, 6.0, 3))
 """Quality, latency in ms and sampler steps of the dense baselines."""
 
 
+def measured(
+    quality: float,
+    latency: float,
+    *,
+    images: int = 500,
+    paired_distance: float | None = None,
+    seconds: dict[str, float] | None = None,
+) -> TrialResult:
+    """What a trial came to; the latency scatters by 0.5 %."""
+    protocol = {"images": images, "seed": 0}
+    found = [
+        Measurement(name=QUALITY, value=quality, unit="1", protocol=protocol),
+        Measurement(name=LATENCY, value=latency, unit="ms/image", spread=latency / 200, protocol={"batch": 8}),
+        Measurement(name="macs", value=latency * 1e6, unit="MACs/forward"),
+    ]
+    if paired_distance is not None:
+        found.append(Measurement(name=PAIRED_DISTANCE, value=paired_distance, unit="1"))
+    return TrialResult(state="complete", measurements={one.name: one for one in found}, seconds=seconds or {})
+
+
+def tiny_store(
+    folder: Path, points: Sequence[tuple[float, float]], *, dense: Sequence[tuple[float, float, int]] = ()
+) -> Store:
+    """A store alone, of schedules of 4 blocks: dense baselines (quality, latency, steps), then searched trials."""
+    store = Store(connect(storage_url(folder, None)), study="s", seed=0)
+    schedule = DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
+    rows: list[tuple[str | None, DensitySchedule, float, float, int]] = [
+        (f"dense, {steps} steps", DensitySchedule.all_dense(4), quality, latency, steps)
+        for quality, latency, steps in dense
+    ]
+    rows += [(None, schedule, quality, latency, 10) for quality, latency in points]
+    for number, (baseline, one, quality, latency, steps) in enumerate(rows):
+        store.start(number, Candidate(schedule=one, sampling=Sampling(steps=steps)), baseline=baseline)
+        store.record(number, measured(quality, latency))
+    return store
+
+
+def trial_record(
+    number: int,
+    quality: float,
+    latency: float = 1.0,
+    *,
+    sampling: Sampling = Sampling(steps=5),
+    baseline: str | None = None,
+    rungs: Sequence[Rung] = (),
+    curve: tuple[tuple[int, float], ...] = ((1, 0.5), (60, 0.4)),
+) -> TrialRecord:
+    """A complete trial outside of any store; all of its blocks are dense."""
+    return TrialRecord(
+        number=number,
+        candidate=Candidate(schedule=DensitySchedule.all_dense(4), sampling=sampling),
+        baseline=baseline,
+        state="complete",
+        reason=None,
+        attempts=1,
+        started="",
+        ended=None,
+        measurements=measured(quality, latency).measurements,
+        curve=curve,
+        rungs=tuple(rungs),
+    )
+
+
 def searched(index: int) -> Candidate:
     """Another schedule of 12 blocks for every index below 24."""
     pooling, dense = 1 + index % 4, 1 + index // 4 % 2
@@ -71,7 +136,7 @@ class FakeRun:
         name: of the study.
         noise: paired noise of the quality; 0 measures none.
         has_study: whether Optuna's study is made too, which the dashboard needs.
-        drifts: of trials, by number; where there are any, the others have a drift of 0.5.
+        paired_distances: of trials, by number; where there are any, the others have 0.5.
         images: in the protocol of single trials that differ from the others', by number.
     """
 
@@ -111,22 +176,16 @@ class FakeRun:
                 optuna_study.tell(number, [quality, latency], {})
             picture = run.folder / "trials" / str(number) / "samples.png"
             picture.parent.mkdir(parents=True)
-            Image.fromarray(np.full((35, 171, 3), 10 * number, dtype=np.uint8)).save(picture)
+            Image.fromarray(np.full((35, 171, 3), 10 * number % 256, dtype=np.uint8)).save(picture)
         for sign, number in ((1, 4), (-1, 5)) if self.noise and len(self.points) > 1 else ():
             quality, latency = self.points[number - 4]
             run.store.record(number, self._result(number, quality + sign * self.noise, latency), seed=1)
         return run
 
     def _result(self, number: int, quality: float, latency: float) -> TrialResult:
-        protocol = {"images": self.images.get(number, 500), "seed": 0}
-        found = [
-            Measurement(name=QUALITY, value=quality, unit="1", protocol=protocol),
-            Measurement(name=LATENCY, value=latency, unit="ms/image", spread=latency / 200, protocol={"batch": 8}),
-            Measurement(name="macs", value=latency * 1e6, unit="MACs/forward"),
-        ]
-        if self.paired_distances:
-            found.append(Measurement(name=PAIRED_DISTANCE, value=self.paired_distances.get(number, 0.5), unit="1"))
-        return TrialResult(state="complete", measurements={one.name: one for one in found}, seconds={"sample": 60.0})
+        distance = self.paired_distances.get(number, 0.5) if self.paired_distances else None
+        images = self.images.get(number, 500)
+        return measured(quality, latency, images=images, paired_distance=distance, seconds={"sample": 60.0})
 
 
 def confirm(run: Run, truth: dict[int, tuple[float, float]], *, seeds: int = 3) -> None:

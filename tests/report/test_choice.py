@@ -22,11 +22,11 @@ def test_choice_equals_brute_force(tmp_path: Path, seed: int) -> None:
     front = front_of(tmp_path, points=[(float(q), float(ms)) for q, ms in generator.uniform(3, 30, (12, 2))])
     everything = [front.values(record) for record in front.complete.values()]
     for limit in generator.uniform(min(ms for _, ms in everything), 40, 15):
-        found = choose(front, max_latency_ms=float(limit)).known
+        found = choose(front, max_latency_ms=float(limit)).point
         assert found.quality == min(quality for quality, ms in everything if ms <= limit)
         assert found.latency_ms <= limit
     for limit in generator.uniform(min(quality for quality, _ in everything), 40, 15):
-        found = choose(front, max_quality=float(limit)).known
+        found = choose(front, max_quality=float(limit)).point
         assert found.latency_ms == min(ms for quality, ms in everything if quality <= limit)
         assert found.quality <= limit
 
@@ -42,17 +42,17 @@ def test_the_knee_is_farthest_from_the_chord(tmp_path: Path, seed: int) -> None:
     first, last = scaled[0], scaled[-1]
     along = (last - first) / np.linalg.norm(last - first)
     distances = [np.linalg.norm(point - first - along * ((point - first) @ along)) for point in scaled]
-    assert choose(front, knee=True).known.record == front.points[int(np.argmax(distances))]
+    assert choose(front, knee=True).point.record == front.points[int(np.argmax(distances))]
 
 
 def test_what_cannot_be_kept_names_what_can(tmp_path: Path) -> None:
     front = front_of(tmp_path)
     with pytest.raises(UserError, match="--max-latency: no point of the front takes at most 1 ms/image") as error:
         choose(front, max_latency_ms=1.0)
-    assert choose(front, max_latency_ms=float(str(error.value.nearest))).known.latency_ms == 5.0
+    assert choose(front, max_latency_ms=float(str(error.value.nearest))).point.latency_ms == 5.0
     with pytest.raises(UserError, match="--max-fid") as error:
         choose(front, max_quality=1.0)
-    assert choose(front, max_quality=float(str(error.value.nearest))).known.quality == 10.0
+    assert choose(front, max_quality=float(str(error.value.nearest))).point.quality == 10.0
 
 
 @pytest.mark.parametrize("rules", [{}, {"knee": True, "max_quality": 3.0}])
@@ -71,10 +71,10 @@ def test_a_front_of_two_has_no_knee(tmp_path: Path) -> None:
 def test_it_says_what_the_dense_base_gives_at_equal_latency(tmp_path: Path) -> None:
     """Between 6 ms at 40 and 10 ms at 16, 7 ms is at 34."""
     found = choose(front_of(tmp_path), max_latency_ms=7.5)
-    assert found.known.record.number == 4
-    assert found.dense_quality == pytest.approx(34.0)
-    assert found.speedup == pytest.approx(10 / 7)
-    assert any("34, which is 20 worse" in line for line in reasons(found))
+    assert found.point.record.number == 4
+    assert found.gain.dense_quality == pytest.approx(34.0)
+    assert found.gain.speedup == pytest.approx(10 / 7)
+    assert any("reach 34 (20 worse)" in line for line in reasons(found))
 
 
 @pytest.mark.parametrize(("quality", "is_within"), [(14.5, True), (16.0, False)])
@@ -101,12 +101,12 @@ def test_without_noise_nothing_is_claimed_of_it(tmp_path: Path) -> None:
 def test_confirmed_values_decide(tmp_path: Path) -> None:
     """Trial 4 was lucky: measured again, trial 7 is better within 8 ms."""
     run = FakeRun(folder=tmp_path / "run").make()
-    assert choose(front_of_run(run), max_latency_ms=8.0).known.record.number == 4
+    assert choose(front_of_run(run), max_latency_ms=8.0).point.record.number == 4
     confirm(run, {0: (9.0, 20.0), 1: (15.0, 10.0), 2: (38.0, 6.0), 4: (14.0, 7.0), 7: (11.0, 8.0 - 0.1)})
     found = choose(front_of_run(run), max_latency_ms=8.0)
     assert found.is_confirmed
-    assert found.known.record.number == 7
-    assert found.known.quality == pytest.approx(11.0, abs=0.1)
+    assert found.point.record.number == 7
+    assert found.point.quality == pytest.approx(11.0, abs=0.1)
     assert any("measured again" in line for line in reasons(found))
 
 
@@ -114,40 +114,42 @@ PAIRED_DISTANCES = {0: 0.0, 1: 0.2, 2: 0.4, 3: 0.5, 4: 0.4, 5: 0.9, 6: 0.3, 7: 0
 """Of three dense baselines, the paper's schedule, and four searched trials of 5 steps, where dense has 16."""
 
 
-def test_the_best_is_by_outlook_where_it_is_known(tmp_path: Path) -> None:
+def test_the_best_is_by_predicted_distance_where_it_is_known(tmp_path: Path) -> None:
     front = front_of(tmp_path, paired_distances=PAIRED_DISTANCES)
     assert front.predicted_distances == pytest.approx(
         {n: (10, 16, 40, 10, 16, 16, 16, 16)[n] * (1 + PAIRED_DISTANCES[n]) for n in PAIRED_DISTANCES}
     )
     assert [record.number for record in front.predicted_front] == [5, 4, 7, 3, 0]
     found = choose(front, max_latency_ms=8.5)
-    assert (found.known.record.number, found.known.quality, found.predicted_distance) == (7, 30.0, pytest.approx(17.6))
+    assert (found.point.record.number, found.point.quality, found.predicted_distance) == (7, 30.0, pytest.approx(17.6))
     assert found.ahead_so_far is not None
     assert found.ahead_so_far.record.number == 4
-    assert found.rule == "the best outlook within 8.5 ms/image"
+    assert found.rule == "the best predicted distance within 8.5 ms/image"
     assert "So far trial 4 is ahead at that latency, with 14 (--by quality)." in reasons(found)
     assert found.to_dict()["ahead_so_far"] == 4
     by_quality = choose(front, max_latency_ms=8.5, by="quality")
-    assert (by_quality.known.record.number, by_quality.predicted_distance) == (4, None)
-    assert choose(front, max_quality=15.0).known.record.number == 4
+    assert (by_quality.point.record.number, by_quality.predicted_distance) == (4, None)
+    assert choose(front, max_quality=15.0).point.record.number == 4
 
 
-def test_what_was_chosen_by_outlook_is_told_by_the_confirmation_if_it_is_in_it(tmp_path: Path) -> None:
+def test_what_was_chosen_by_predicted_distance_is_told_by_the_confirmation_if_it_is_in_it(tmp_path: Path) -> None:
     run = FakeRun(folder=tmp_path / "run", paired_distances=PAIRED_DISTANCES).make()
     truth = {number: front_of_run(run).values(front_of_run(run).complete[number]) for number in (0, 1, 2, 4, 7)}
     confirm(run, {**truth, 7: (31.0, 8.0)})
     found = choose(front_of_run(run), max_latency_ms=8.5)
     assert found.is_confirmed
-    assert found.known.quality == pytest.approx(31.0, abs=0.1)
+    assert found.point.quality == pytest.approx(31.0, abs=0.1)
     other = choose(front_of_run(run), max_latency_ms=5.5)
-    assert (other.known.record.number, other.is_confirmed) == (5, False)
+    assert (other.point.record.number, other.is_confirmed) == (5, False)
 
 
-def test_the_outlook_must_be_known_to_choose_by_it(tmp_path: Path) -> None:
+def test_the_predicted_distance_must_be_known_to_choose_by_it(tmp_path: Path) -> None:
     front = front_of(tmp_path)
     assert choose(front, max_latency_ms=8.5).predicted_distance is None
-    with pytest.raises(UserError, match="no drift was measured"):
-        choose(front, max_latency_ms=8.5, by="outlook")
+    with pytest.raises(UserError, match="no paired distance was measured"):
+        choose(front, max_latency_ms=8.5, by="predicted_distance")
     (tmp_path / "other").mkdir()
     with pytest.raises(UserError, match="goes with --max-latency and --knee only"):
-        choose(front_of(tmp_path / "other", paired_distances=PAIRED_DISTANCES), max_quality=20.0, by="outlook")
+        choose(
+            front_of(tmp_path / "other", paired_distances=PAIRED_DISTANCES), max_quality=20.0, by="predicted_distance"
+        )

@@ -11,9 +11,9 @@ from flexsearch.errors import UserError
 from flexsearch.report.comparison import TrialComparison, compare_trials, differences
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.plan import lower
 from flexsearch.schedule.presets import paper_schedule
+from flexsearch.schedule.shape import TokenGrid
 
 GRID = TokenGrid(height=8, width=8)
 

@@ -2,32 +2,27 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from fake_run import LATENCY, QUALITY, measured, tiny_store
 
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
 from flexsearch.report.confirmation import Confirmation, confirmation_of
-from flexsearch.report.confirmed_table import confirmed_lines, confirmed_table
 from flexsearch.report.front import front_of
 from flexsearch.report.front_figure import front_figure
 from flexsearch.report.near_front import near_front, to_confirm
 from flexsearch.report.plot import plot_front
-from flexsearch.report.table import front_frame, summary_lines
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.sampling import Sampling
-from flexsearch.schedule.families.dense import Dense
-from flexsearch.schedule.families.pooling import Pooling
-from flexsearch.study.storage import connect, storage_url
+from flexsearch.report.table import confirmed_lines, confirmed_table, front_frame, summary_lines
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import TrialResult
 
-NAMES = ("fid_fashion_cnn", "latency_ms")
+NAMES = (QUALITY, LATENCY)
 IMAGES = 1000
 BIAS = 2000.0  # of a distance of n images: BIAS / n
 
@@ -89,10 +84,10 @@ def test_the_probability_of_being_on_the_front() -> None:
     assert found.points[2].front_probability > 0.99
     assert found.points[3].front_probability < 0.01
     assert {number: point.verdict for number, point in found.points.items()} == {
-        1: "stands",
-        2: "stands",
-        3: "did not stand",
-        4: "stands",
+        1: "confirmed",
+        2: "confirmed",
+        3: "not confirmed",
+        4: "confirmed",
     }
 
 
@@ -109,7 +104,7 @@ def test_noise_that_all_share_decides_nothing() -> None:
     close = {1: (10.0, 10.0), 2: (10.5, 11.0)}
     found = confirm(close, common=0.2, paired=0.001, latency=0.001)
     assert found.points[1].quality.holds(found.points[2].quality.value)
-    assert found.points[2].verdict == "did not stand"
+    assert found.points[2].verdict == "not confirmed"
 
 
 def test_kernel_distances_are_not_extrapolated() -> None:
@@ -133,16 +128,9 @@ def test_only_what_was_measured_alike_is_compared() -> None:
     evidence[2] = remeasured({2: truth[2]}, generator, device="another")[2]
     alone = confirmation_of({IMAGES: evidence}, NAMES)
     assert alone is not None
-    assert set(alone.points) == {1}
+    assert (set(alone.points), alone.left_out, found.left_out) == ({1}, 3, 0)
     assert confirmation_of({IMAGES: {1: {0: evidence[1][0]}}}, NAMES) is None
     assert confirmation_of({}, NAMES) is None
-
-
-def result(quality: float, latency: float) -> TrialResult:
-    rows = [(NAMES[0], quality, "1", {"images": 250}), (NAMES[1], latency, "ms/image", {"batch": 8})]
-    found = {n: Measurement(name=n, value=v, unit=u, spread=v / 50, protocol=p) for n, v, u, p in rows}
-    found["macs"] = Measurement(name="macs", value=latency * 1e6, unit="MACs/forward")
-    return TrialResult(state="complete", measurements=found)
 
 
 TRIALS = {0: (10.0, 20.0), 1: (25.0, 5.0), 2: (12.0, 7.5), 3: (12.8, 8.0), 4: (14.0, 9.0), 5: (30.0, 2.0)}
@@ -151,15 +139,10 @@ TRIALS = {0: (10.0, 20.0), 1: (25.0, 5.0), 2: (12.0, 7.5), 3: (12.8, 8.0), 4: (1
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """Two dense baselines and four searched trials, 2 and 5 on the front; paired noise 0.5, so that 3 is near it."""
-    store = Store(connect(storage_url(tmp_path, None)), study="s", seed=0)
-    for number, values in TRIALS.items():
-        dense = DensitySchedule.all_dense(4)
-        schedule = dense if number < 2 else DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
-        candidate = Candidate(schedule=schedule, sampling=Sampling(steps=10 - number))
-        store.start(number, candidate, baseline=f"dense {number}" if number < 2 else None)
-        store.record(number, result(*values))
+    dense = [(*TRIALS[number], 10 - number) for number in (0, 1)]
+    store = tiny_store(tmp_path, [TRIALS[number] for number in range(2, 6)], dense=dense)
     for number, shift in ((2, 0.5**0.5), (3, -(0.5**0.5)), (1, 0.0)):
-        store.record(number, result(TRIALS[number][0] + shift, TRIALS[number][1]), seed=1)
+        store.record(number, measured(TRIALS[number][0] + shift, TRIALS[number][1]), seed=1)
     return store
 
 
@@ -187,25 +170,27 @@ def test_a_confirmed_front_is_shown_everywhere(store: Store, tmp_path: Path) -> 
     assert front.points == before.points
     assert {cost.what: cost.seconds for cost in front.costs}[f"confirm: sample, {IMAGES} images"] == 2.0 * 15
     assert any("for the confirmation" in line for line in summary_lines(front))
-    assert any(line.startswith("Spread of latency_ms: 2.0% of it") for line in summary_lines(front))
+    assert any(line.startswith("Spread of latency_ms: 0.5% of it") for line in summary_lines(front))
     confirmation = front.confirmation
     assert confirmation is not None
     told = json.loads(json.dumps(front.to_dict()))
     rows = {row["trial"]: row for row in told["front"] + told["baselines"]}
-    assert rows[2]["confirmed"]["verdict"] == "stands"
+    assert rows[2]["confirmed"]["verdict"] == "confirmed"
     assert rows[2]["values"] == {NAMES[0]: 12.0, NAMES[1]: 7.5}
     assert [row["trial"] for row in told["confirmation"]["points"]] == [5, 1, 2, 3, 0]
-    assert confirmed_table(front, confirmation).row_count == 5
-    (line, *_) = confirmed_lines(front, confirmation)
-    assert line.startswith("Of 2 searched points of the front that were measured again, 2 stand, 0 within noise")
+    assert confirmed_table(front).row_count == 5
+    (line, *_) = confirmed_lines(front)
+    assert line.startswith("Of 2 searched points of the front that were measured again, 2 confirmed, 0 within noise")
+    partly = replace(front, confirmation=replace(confirmation, left_out=3))
+    assert "Left out: 3 measurements under another protocol than most." in confirmed_lines(partly)
     front_frame(front).to_csv(tmp_path / "front.csv", index=False)
     frame = pd.read_csv(tmp_path / "front.csv").set_index("trial")
-    assert frame.loc[2, "verdict"] == "stands"
+    assert frame.loc[2, "verdict"] == "confirmed"
     assert frame.loc[2, "confirmed_quality_low"] < frame.loc[2, "confirmed_quality"]
     assert pd.isna(frame.loc[4, "verdict"])
     plot_front(front, tmp_path / "front.png")
     plot_front(before, tmp_path / "before.png")
     assert (tmp_path / "front.png").read_bytes() != (tmp_path / "before.png").read_bytes()
     traces = {trace.name: trace for trace in front_figure(front).data}
-    assert list(traces["searched schedules on the front"].error_x.array) == pytest.approx([2.0 / 50, 7.5 / 50])
+    assert list(traces["searched schedules on the front"].error_x.array) == pytest.approx([2.0 / 200, 7.5 / 200])
     assert any("measured again: 3 x 1000 images" in name for name in traces)

@@ -10,9 +10,9 @@ from PIL import Image
 
 from flexsearch.cli.results import front_of_run
 from flexsearch.errors import UserError
-from flexsearch.report.evidence import evidence_of
+from flexsearch.report.front import Front
+from flexsearch.report.gain import Gain, headline
 from flexsearch.report.galleries import data_url, shown_trials
-from flexsearch.report.headline import headline
 from flexsearch.report.page import render, write_page
 from flexsearch.report.run import Run
 
@@ -51,6 +51,15 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
+def headline_of(front: Front) -> tuple[str, Gain | None]:
+    return headline(front.best_known, quality=front.objectives[0].name)
+
+
+def chosen(front: Front) -> int | None:
+    _, found = headline_of(front)
+    return None if found is None else found.point.record.number
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return FakeRun(folder=tmp_path_factory.mktemp("page") / "run").make()
@@ -77,14 +86,14 @@ def test_every_point_is_there(page: Page, run: Run) -> None:
             assert f"Trial {record.number}" in page.text
     pictures = [record for record in front.complete.values() if not record.candidate.schedule.is_dense]
     assert page.tags.count("svg") == sum(one in front.points or one.baseline is not None for one in pictures)
-    assert headline(front).claim in page.text
+    assert headline_of(front)[0] in page.text
     assert "Cost" in page.text
     assert "Differences of fid_fashion_cnn below" in page.text
 
 
 def test_images_of_dense_paper_and_chosen(page: Page, run: Run) -> None:
     front = front_of_run(run)
-    shown = shown_trials(front, headline(front))
+    shown = shown_trials(front, headline_of(front)[1])
     assert set(shown) >= {0, 3, 4}  # the dense base, the paper's schedule, the largest gain
     assert page.tags.count("img") == len(shown)
     latencies = [front.values(front.complete[number])[-1] for number in shown]
@@ -93,21 +102,21 @@ def test_images_of_dense_paper_and_chosen(page: Page, run: Run) -> None:
 
 def test_a_confirmation_is_shown_and_decides_the_headline(tmp_path: Path) -> None:
     run = FakeRun(folder=tmp_path / "run").make()
-    assert headline(front_of_run(run)).known.record.number == 4
+    assert chosen(front_of_run(run)) == 4
     confirm(run, {0: (9.0, 20.0), 1: (15.0, 10.0), 2: (38.0, 6.0), 4: (33.0, 7.0), 6: (10.0, 9.0)})
     front = front_of_run(run)
-    assert headline(front).known.record.number == 6
-    assert evidence_of(front).is_confirmed
+    assert chosen(front) == 6
+    assert front.best_known.is_confirmed
     page = Page(render(run, front))
     assert "Measured again 3 x 2000 images" in page.text
-    assert "stands" in page.text
+    assert front.row(front.complete[6]).printed["verdict"] == "confirmed"
 
 
 def test_a_gain_within_noise_is_no_claim(tmp_path: Path) -> None:
     """At 10 ms, dense reaches 16; 15.9 is within noise of it."""
     front = front_of_run(FakeRun(folder=tmp_path / "run", points=[(15.9, 10.0), (30.0, 19.0)]).make())
-    assert "by more than noise" in headline(front).claim
-    assert headline(front).known is None
+    assert "by more than noise" in headline_of(front)[0]
+    assert chosen(front) is None
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from matplotlib.patches import FancyBboxPatch
 from flexsearch.report.palette import role_colours
 from flexsearch.report.schedule_picture import schedule_figure, schedule_svg, write_schedule_picture
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.presets import PRESETS
+from flexsearch.schedule.shape import TokenGrid
 
 CASES = {
     name: (PRESETS[name].schedule, PRESETS[name].shape.grid)

@@ -2,10 +2,10 @@
 
 from flexsearch.report.trial_page import draw_schedule
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.timetable import Timetable
 
 
