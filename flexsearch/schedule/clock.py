@@ -103,6 +103,11 @@ class Clock:
         )
 
     @property
+    def protocol(self) -> dict[str, str]:
+        """What a measurement notes of the clock: how sigmas are spaced, where that is a choice."""
+        return {"spacing": self.spacing} if self.scheduler == "FlowMatchEulerDiscreteScheduler" else {}
+
+    @property
     def takes_sigmas(self) -> bool:
         """Whether the scheduler is given sigmas, rather than a number of steps alone."""
         return self.scheduler == "FlowMatchEulerDiscreteScheduler" and self.spacing == "pipeline"

@@ -1,0 +1,145 @@
+"""Making a latency profile: the operations of a space are timed, and tested on candidates that the fit did not see."""
+
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import isnan
+
+import torch
+from scipy.stats import kendalltau
+
+from flexsearch.cpu_memory import keep_freed_memory
+from flexsearch.data.conditions import random_condition
+from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.latency.cache import sparse_timetables
+from flexsearch.latency.design import designed_plans
+from flexsearch.latency.fit import solve
+from flexsearch.latency.measure import ImageTimer
+from flexsearch.latency.profile import HeldOut, LatencyProfile, OperationTime
+from flexsearch.latency.settings import LatencySettings
+from flexsearch.models.settings import BaseSettings
+from flexsearch.models.untrained import base_or_untrained
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.plan import Plan, lower
+from flexsearch.space.search_space import SearchSpace
+
+NUM_HELD_OUT = 12
+NUM_FITTED = 6
+"""Candidates of the space in the fit, beside the designed plans."""
+_DRAW_FROM = 2000
+
+ProfilingReport = Callable[[str, int, int], None]
+
+
+def make_profile(
+    base: BaseSettings,
+    space: SearchSpace,
+    *,
+    settings: LatencySettings,
+    sampling: SamplingSettings,
+    device: torch.device,
+    others: Sequence[Candidate],
+    rounds: int,
+    report: ProfilingReport,
+    num_held_out: int = NUM_HELD_OUT,
+) -> LatencyProfile:
+    """Time the operations of a space, then candidates that the fit does not know, in ratios to the reference workload.
+
+    Args:
+        base: the dense base. Where its weights are not on this machine a model of the same sizes takes its place: time
+            does not depend on weights.
+        space: of this base.
+        settings: batch and threads.
+        sampling: how images are drawn.
+        device: of the base.
+        others: candidates that need not lie in the space, such as baselines, whose operations are to be covered too.
+        rounds: repetitions of everything.
+        report: called with (what is timed, rounds done, rounds in all).
+        num_held_out: candidates to test the profile on.
+
+    Raises:
+        UserError: the base is not on this machine and its sizes are not known.
+    """
+    keep_freed_memory()
+    loaded, is_base = base_or_untrained(base, device=device)
+    condition = random_condition(loaded.model.shape, batch=settings.batch, generator=torch.Generator())
+    timer = ImageTimer(
+        base=loaded, target=space.target, settings=settings, sampling=sampling, condition=condition, none=condition
+    )
+    drawn = space.candidates(up_to=_DRAW_FROM)
+    random.Random(0).shuffle(drawn)
+    held_out, fitted = drawn[:num_held_out], drawn[num_held_out : num_held_out + NUM_FITTED]
+    designed = _designed(space, [*others, *drawn])
+    profile = _fitted([*designed, *map(space.plan, fitted)], timer, rounds=rounds, report=report)
+    profile = replace(profile, protocol={**profile.protocol, "weights": "base" if is_base else "random"})
+    return _tested(profile, held_out, timer, rounds=rounds, report=report)
+
+
+def _designed(space: SearchSpace, candidates: Sequence[Candidate]) -> list[Plan]:
+    """The designed plans for all that the space and `candidates` hold."""
+    schedules = [one.schedule for one in candidates]
+    kinds = {segment.kind for segment in space.segments} | {type(one) for each in schedules for one in each.segments}
+    sparse = [each.timetable for each in schedules if each.has_sparse_tokens]
+    graphs = dict.fromkeys(graph for one in candidates for graph in space.plan(one).graphs)
+    return designed_plans(
+        space.target,
+        families=sorted(kinds, key=lambda kind: kind.family),
+        timetables=sparse_timetables(space, sparse),
+        operations=[operation for graph in graphs for operation in graph.route],
+    )
+
+
+def _fitted(plans: Sequence[Plan], timer: ImageTimer, *, rounds: int, report: ProfilingReport) -> LatencyProfile:
+    """A profile that is yet to be tested."""
+    times = timer.relative(plans, rounds=rounds, report=lambda done, total: report("operations", done, total))
+    solution = solve(plans, times.ratios)
+    reference_ms = times.reference_s * 1000
+    unit_ms = reference_ms / timer.settings.batch
+    return LatencyProfile(
+        num_blocks=timer.target.shape.num_blocks,
+        grid=timer.target.shape.grid,
+        operations=tuple(
+            OperationTime(role=role, queries=queries, keys=keys, amounts=amounts, ms=ratio * unit_ms)
+            for (role, queries, keys, amounts), ratio in solution.operations.items()
+        ),
+        step_ms=solution.step * unit_ms,
+        image_ms=solution.once * unit_ms,
+        reference_ms=reference_ms,
+        noise=statistics.median(times.errors),
+        error=0.0,
+        kendall_tau=None,
+        held_out=(),
+        protocol={
+            **timer.protocol,
+            "rounds": rounds,
+            "statistic": "median of ratios to the dense base right before and after",
+        },
+    )
+
+
+def _tested(
+    profile: LatencyProfile,
+    held_out: Sequence[Candidate],
+    timer: ImageTimer,
+    *,
+    rounds: int,
+    report: ProfilingReport,
+) -> LatencyProfile:
+    """The profile with what it predicts and what is measured of `held_out`, both in its own reference's units."""
+    plans = [lower(one, timer.target) for one in held_out]
+    times = timer.relative(
+        plans, rounds=rounds, report=lambda done, total: report("schedules outside the fit", done, total)
+    )
+    predicted = list(map(profile.predict, plans))
+    measured = [ratio * profile.reference_ms / timer.settings.batch for ratio in times.ratios]
+    tau = float(kendalltau(predicted, measured).statistic) if len(held_out) > 1 else float("nan")
+    return replace(
+        profile,
+        error=statistics.median(abs(guess / found - 1) for guess, found in zip(predicted, measured, strict=True)),
+        kendall_tau=None if isnan(tau) else tau,
+        held_out=tuple(
+            HeldOut(candidate=one, predicted_ms=guess, measured_ms=found)
+            for one, guess, found in zip(held_out, predicted, measured, strict=True)
+        ),
+    )
