@@ -11,7 +11,7 @@ from flexsearch.data.conditions import ClassConditions
 from flexsearch.diffusion.sampling import denoise, generate, on
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.objectives.latency import seconds_of
+from flexsearch.latency.measure import seconds_of
 from flexsearch.schedule.density import DensitySchedule
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]

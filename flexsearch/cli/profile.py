@@ -1,66 +1,93 @@
-"""`flexsearch profile`: times operations, says how well their sum predicts whole generations, and keeps both."""
+"""`flexsearch profile`: times operations, says how well their sum predicts whole images, and keeps both."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console as Terminal
-from rich.table import Table
+import typer
 
-from flexsearch.config import RunConfig
+from flexsearch.cli.options import AsJson, Overrides, Space, print_json
 from flexsearch.errors import UserError
-from flexsearch.objectives.composed_latency import LatencyProfile
-from flexsearch.schedule.grid import TokenGrid
-from flexsearch.study.baselines import baselines_of
-from flexsearch.trial.profile import save_profile
+
+if TYPE_CHECKING:  # `--help` waits for none of them
+    from flexsearch.config import RunConfig
+    from flexsearch.latency.profile import LatencyProfile
 
 _LEGEND = "ms per image and forward pass. A step is what a sampler step takes beside its blocks."
 
+command = typer.Typer()
 
-def profile_space(config: RunConfig, *, rounds: int) -> dict[str, Any]:
-    """Makes the profile of a space on this device, in place of an older one; the contract of `profile --json`.
+
+@command.command(epilog="Example: flexsearch profile search_spaces/quickstart.yaml")
+def profile(
+    space: Space,
+    rounds: Annotated[int, typer.Option(help="repetitions of everything; more are more precise")] = 9,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time every operation of a space on this device, once; from then on `plan` and `run` predict latency."""
+    from flexsearch.config import load_config
+
+    found = profile_space(load_config(space, overrides or ()), rounds=rounds)
+    if as_json:
+        print_json(found)
+    else:
+        print_profile(found)
+
+
+def profile_space(config: "RunConfig", *, rounds: int) -> dict[str, Any]:
+    """Make the profile of a space on this device, in place of an older one; the contract of `profile --json`.
 
     Raises:
         UserError: `rounds` is below 1, or the base is not on this machine and its sizes are not known.
     """
     if rounds < 1:
         raise UserError(f"must be at least 1, but got {rounds}", field="--rounds", nearest=1)
-    from flexsearch.trial.profiling import make_profile
+    from rich.console import Console
 
-    terminal = Terminal(stderr=True)
+    from flexsearch.study.baselines import baselines_of
+    from flexsearch.trial.profiles import make_profile, save_profile
+
+    terminal = Console(stderr=True)
 
     def report(what: str, done: int, total: int) -> None:
         terminal.print(f"{what}: round {done} of {total}", highlight=False)
 
     settings = config.trial_settings
-    baselines = baselines_of(config.search_space, config.search, config.shape)
-    profile = make_profile(settings, others=[one.candidate for one in baselines], rounds=rounds, report=report)
-    path = save_profile(profile, settings)
+    baselines = baselines_of(config.search_space, config.search)
+    made = make_profile(settings, others=[one.candidate for one in baselines], rounds=rounds, report=report)
+    path = save_profile(made, settings)
     return {
         "name": config.name,
-        **profile.to_dict(),
-        "plateaus": _plateaus(profile),
+        **made.to_dict(),
+        "plateaus": _plateaus(made),
         "file": str(path),
     }
 
 
 def print_profile(found: dict[str, Any]) -> None:
-    """The profile as a person reads it."""
-    console, protocol = Terminal(), found["protocol"]
+    """Print the profile as a table, with its protocol and its error."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from flexsearch.schedule.families.dense import DENSE
+    from flexsearch.schedule.shape import TokenGrid
+
+    console, protocol = Console(), found["protocol"]
     table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
     for column in ("operation", "tokens in", "out", "ms", "of dense"):
         table.add_column(column, justify="left" if column == "operation" else "right")
-    dense = next(one["ms"] for one in found["operations"] if one["kind"] == "dense")
+    dense = next(one["ms"] for one in found["operations"] if one["role"] == DENSE.name)
     for one in found["operations"]:
         keys, queries = TokenGrid(**one["keys"]), TokenGrid(**one["queries"])
-        table.add_row(one["kind"], str(keys), str(queries), f"{one['ms']:.3g}", f"{one['ms'] / dense:.0%}")
+        table.add_row(one["role"], str(keys), str(queries), f"{one['ms']:.3g}", f"{one['ms'] / dense:.0%}")
     table.add_row("step", "", "", f"{found['step_ms']:.3g}", f"{found['step_ms'] / dense:.0%}")
     console.print(table)
     console.print()
     console.print(_LEGEND, highlight=False)
     console.print(
         f"{protocol['device']}, batch {protocol['batch']}, {protocol['dtype']}, guidance {protocol['guidance']:g}, "
-        f"torch {protocol['torch']}, {protocol['sampler']}",
+        f"torch {protocol['torch']}",
         highlight=False,
     )
     console.print(accuracy(found["error"], found["kendall_tau"], len(found["held_out"])), highlight=False)
@@ -70,13 +97,13 @@ def print_profile(found: dict[str, Any]) -> None:
 
 
 def accuracy(error: float, kendall_tau: float | None, num: int) -> str:
-    """How well the profile predicts."""
+    """Say how well the profile predicts."""
     tau = "" if kendall_tau is None else f", Kendall tau {kendall_tau:.2f}"
     return f"predicts {num} schedules outside the fit with a median error of {error:.1%}{tau}"
 
 
 def plateau_text(plateau: Mapping[str, Any]) -> str:
-    """That some sparse grids are equally fast."""
+    """Say that some sparse grids are equally fast."""
     *others, largest = plateau["grids"]
     return (
         f"sparse grids {', '.join(others)} and {largest}: the same latency within {plateau['within']:.1%}; {largest} "
@@ -84,12 +111,12 @@ def plateau_text(plateau: Mapping[str, Any]) -> str:
     )
 
 
-def _plateaus(profile: LatencyProfile) -> list[dict[str, Any]]:
+def _plateaus(profile: "LatencyProfile") -> list[dict[str, Any]]:
     return [{"grids": [str(grid) for grid in one.grids], "within": one.within} for one in profile.plateaus()]
 
 
-def summary_of(profile: LatencyProfile) -> dict[str, Any]:
-    """What `plan` says of a profile, beside the latency of its rows."""
+def summary_of(profile: "LatencyProfile") -> dict[str, Any]:
+    """Summarise a profile for `plan`, beside the latency of its rows."""
     return {
         "device": profile.protocol["device"],
         "error": profile.error,

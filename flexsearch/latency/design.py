@@ -1,8 +1,8 @@
 """Plans that are timed to tell operations apart, and the plan of the dense base. Needs no torch.
 
-The design: no blocks at all (the step by itself) and all blocks dense, each under two numbers of steps; every layout that
-a family names in `Segment.designs`, one that works on sparse tokens once per sparse grid; and all blocks of every other
-operation on dense tokens, such as one that is computed in part.
+The design: no blocks at all (the step by itself) and all blocks dense, each under two numbers of steps; every layout
+that a family names in `Segment.designs`, once per sparse grid where it works on sparse tokens; and all blocks of every
+other operation on dense tokens, such as one that is computed in part.
 """
 
 from collections.abc import Iterable, Sequence

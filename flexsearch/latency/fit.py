@@ -2,8 +2,8 @@
 
 An operation timed alone, in a loop, is faster than the same operation inside a forward pass, where weights and tokens
 come from farther away and the framework's own work lies between the operations. So nothing is timed alone: whole
-batches are generated under plans that hold as much of one operation as a plan can (`flexsearch.latency.design`), and the
-times of the operations are the least-squares solution, none negative, of
+batches are generated under plans that hold as much of one operation as a plan can (`flexsearch.latency.design`), and
+the times of the operations are the least-squares solution, none negative, of
 
     time of an image = once + model calls * step + sum over operations (how often it ran * its time)
 

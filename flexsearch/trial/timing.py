@@ -92,8 +92,8 @@ def timer_of(settings: TrialSettings, inputs: Inputs) -> ImageTimer:
 
 def _reference(timer: ImageTimer, context: TrialContext) -> tuple[Path, dict[str, Any]]:
     """Where the reference workload's latency on this device is kept, and what it depends on."""
-    facts = {name: timer.protocol[name] for name in ("device", "batch", "guidance", "dtype")}
-    facts["sampler"] = timer.target.clock.scheduler
+    protocol = {"sampler": timer.target.clock.scheduler, **timer.protocol}
+    facts = {name: protocol[name] for name in ("device", "batch", "sampler", "guidance", "dtype")}
     return context.shared.reference_latency(facts), facts
 
 

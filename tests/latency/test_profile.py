@@ -6,46 +6,56 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-import torch
 
 from flexsearch.errors import UserError
-from flexsearch.objectives import latency
-from flexsearch.objectives.composed_latency import PLATEAU_WITHIN, HeldOut, LatencyProfile, OperationTime
-from flexsearch.objectives.latency import Workload
-from flexsearch.objectives.operation_times import Generation, designed_generations, relative_times, solve
+from flexsearch.latency.design import dense_plan, designed_plans
+from flexsearch.latency.fit import operation_counts, solve
+from flexsearch.latency.gate import constraints_of, fastest_candidates, measured_infeasible, predicted_infeasible
+from flexsearch.latency.profile import PLATEAU_WITHIN, HeldOut, LatencyProfile, OperationTime
+from flexsearch.measurement import Measurement
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.clock import Clock
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
-from flexsearch.schedule.plan import lower
+from flexsearch.schedule.families.dense import DENSE, Dense
+from flexsearch.schedule.families.pooling import POOL, Pooling
+from flexsearch.schedule.families.sdtm import MERGE, RECOVER, SPARSE, Sdtm
+from flexsearch.schedule.plan import Plan, Target, lower
+from flexsearch.schedule.presets import dit_shape
+from flexsearch.schedule.role import Operation, OperationKey
 from flexsearch.schedule.sampling import Sampling
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.timetable import Timetable, equal_edges
 from flexsearch.space.search_space import SearchSpace, parse_space
 
-GRID = TokenGrid(height=8, width=8)
 BLOCKS = 11
-TIMES = {2: (1.0, 0.4), 3: (1.0, 0.6, 0.2)}
+TARGET = Target(shape=dit_shape(num_blocks=BLOCKS, width=16, side=8), clock=Clock())
+GRID = TARGET.shape.grid
 STEP, ONCE = 0.7, 0.2
+FIXED = {DENSE.name: 1.0, POOL.name: 0.5, MERGE.name: 0.4, SPARSE.name: 0.3, RECOVER.name: 1.2}
+NARROW = Operation(role=DENSE.name, block=3, queries=GRID, keys=GRID, amounts=(("hidden", 8),))
 
 
-def true_time(kind: str, queries: int, keys: int) -> float:
+def true_time(role: str, queries: int, keys: int) -> float:
     """Milliseconds of an operation on a device of this test's making, not linear in the tokens."""
-    fixed = {"dense": 1.0, "pool": 0.5, "merge": 0.4, "sparse": 0.3, "recover": 1.2}[kind]
-    return fixed + 0.01 * queries + 0.002 * keys + 0.0001 * queries * keys
+    return FIXED[role] + 0.01 * queries + 0.002 * keys + 0.0001 * queries * keys
+
+
+def time_of(key: OperationKey) -> float:
+    role, queries, keys, amounts = key
+    return true_time(role, queries.num_tokens, keys.num_tokens) * (0.5 if amounts else 1.0)
 
 
 def true_latency(candidate: Candidate) -> float:
     """By walking over steps and blocks."""
-    total = ONCE
-    for time in TIMES[candidate.sampling.steps]:
-        timetable = candidate.schedule.timetable
+    total, timetable = ONCE, candidate.schedule.timetable
+    for time in TARGET.clock.times(candidate.sampling.steps, num_tokens=64):
         sparse = timetable.grids[timetable.stage_of(time)] ** 2
         tokens = {
-            "dense": (64, 64),
-            "pool": (64, 64),
-            "merge": (sparse, 64),
-            "sparse": (sparse, sparse),
-            "recover": (64, sparse),
+            DENSE.name: (64, 64),
+            POOL.name: (64, 64),
+            MERGE.name: (sparse, 64),
+            SPARSE.name: (sparse, sparse),
+            RECOVER.name: (64, sparse),
         }
         total += STEP + sum(true_time(role, *tokens[role]) for role in candidate.schedule.roles)
     return total
@@ -63,60 +73,60 @@ def space() -> SearchSpace:
             "timetable": {"stages": 2, "clean_grid": {"choice": [4, 5]}, "noise_grid": {"choice": [2, 4]}},
             "sampler_steps": {"choice": [2, 3]},
         },
-        num_blocks=BLOCKS,
-        grid=GRID,
+        target=TARGET,
     )
 
 
-def design() -> list[Generation]:
-    return designed_generations([(2, None), (4, None), (5, None)], num_blocks=BLOCKS, grid=GRID, whole=["pool"])
+def design() -> list[Plan]:
+    timetables = [Timetable(grids=(side,)) for side in (2, 4, 5)]
+    return designed_plans(TARGET, families=[Dense, Pooling, Sdtm], timetables=timetables, operations=[NARROW])
 
 
-def times_of(one: Generation) -> Sequence[float]:
-    return [step / one.sampling.steps for step in range(one.sampling.steps)]
-
-
-def profile(noise: float = 0.0) -> LatencyProfile:
-    """A profile that was solved from the times of the designed generations."""
-    generations = design()
-    measured = []
-    for one in generations:
-        counts = one.counts(times_of(one))
-        operations = sum(
-            count * true_time(kind, queries.num_tokens, keys.num_tokens)
-            for (kind, queries, keys), count in counts.items()
-        )
-        measured.append(ONCE + one.sampling.steps * STEP + operations)
-    found = solve(
-        [one.counts(times_of(one)) for one in generations], [one.sampling.steps for one in generations], measured
-    )
+def profile(*, noise: float = 0.0, error: float = 0.01) -> LatencyProfile:
+    """A profile that was solved from the times of the designed plans."""
+    plans = design()
+    measured = [
+        ONCE + len(plan.steps) * STEP + sum(time_of(one.key) for step in plan.steps for one in step.route)
+        for plan in plans
+    ]
+    found = solve(plans, measured)
     return LatencyProfile(
         num_blocks=BLOCKS,
         grid=GRID,
         operations=tuple(
-            OperationTime(kind=kind, queries=queries, keys=keys, ms=ms)
-            for (kind, queries, keys), ms in found.operations.items()
+            OperationTime(role=role, queries=queries, keys=keys, amounts=amounts, ms=ms)
+            for (role, queries, keys, amounts), ms in found.operations.items()
         ),
         step_ms=found.step,
         image_ms=found.once,
         reference_ms=100.0,
-        sampler_times=TIMES,
         noise=noise,
-        error=0.01,
+        error=error,
         kendall_tau=1.0,
         held_out=(),
         protocol={"device": "none"},
     )
 
 
-def test_the_designed_generations_tell_all_operations_apart() -> None:
+def drawn(space: SearchSpace) -> Plan:
+    return space.plan(space.build(space.sample(random.Random(0))))
+
+
+def test_the_designed_plans_tell_all_operations_apart() -> None:
     found = profile()
     assert found.step_ms == pytest.approx(STEP, rel=1e-6)
     assert found.image_ms == pytest.approx(ONCE, rel=1e-6)
-    assert len(found.operations) == 2 + 3 * 3
+    assert len(found.operations) == 3 + 3 * 3
     for one in found.operations:
-        expected = true_time(one.kind, one.queries.num_tokens, one.keys.num_tokens)
-        assert one.ms == pytest.approx(expected, rel=1e-6), one
+        assert one.ms == pytest.approx(time_of(one.key), rel=1e-6), one
+
+
+def test_the_design_holds_every_graph_once() -> None:
+    plans = design()
+    assert [(len(plan.steps), len(plan.graphs)) for plan in plans[:4]] == [(4, 1), (16, 1), (4, 1), (8, 1)]
+    assert all(step.route == () for plan in plans[:2] for step in plan.steps)
+    assert len({plan.graphs for plan in plans}) == len(plans) - 2 == 2 + 1 + 3 * 3 + 1
+    assert all(len(step.route) == BLOCKS for plan in plans[2:] for step in plan.steps)
 
 
 def test_every_candidate_is_the_sum_of_its_operations(space: SearchSpace) -> None:
@@ -124,43 +134,40 @@ def test_every_candidate_is_the_sum_of_its_operations(space: SearchSpace) -> Non
     candidates = space.candidates(up_to=1000)
     assert len(candidates) > 100
     for candidate in candidates:
-        assert found.covers(candidate)
-        assert found.predict(candidate) == pytest.approx(true_latency(candidate), rel=1e-6)
+        plan = space.plan(candidate)
+        assert found.covers(plan)
+        assert found.predict(plan) == pytest.approx(true_latency(candidate), rel=1e-6)
+
+
+def test_every_number_of_steps_is_covered() -> None:
+    candidate = Candidate(schedule=DensitySchedule.all_dense(BLOCKS), sampling=Sampling(steps=50))
+    assert profile().predict(lower(candidate, TARGET)) == pytest.approx(true_latency(candidate), rel=1e-6)
 
 
 def test_a_slower_device_is_slower_for_all(space: SearchSpace) -> None:
-    found, candidate = profile(), space.build(space.sample(random.Random(0)))
-    assert found.predict(candidate, reference_ms=150.0) == pytest.approx(1.5 * found.predict(candidate))
+    found, plan = profile(), drawn(space)
+    assert found.predict(plan, reference_ms=150.0) == pytest.approx(1.5 * found.predict(plan))
 
 
 def test_times_are_never_negative() -> None:
-    generations = design()
-    counts = [one.counts(times_of(one)) for one in generations]
-    generator = random.Random(3)
-    noisy = [generator.uniform(0.1, 10) for _ in generations]
-    found = solve(counts, [one.sampling.steps for one in generations], noisy)
+    plans, generator = design(), random.Random(3)
+    found = solve(plans, [generator.uniform(0.1, 10) for _ in plans])
     assert min(*found.operations.values(), found.step, found.once) >= 0
 
 
 def test_what_was_not_profiled_is_not_guessed() -> None:
     found = profile()
     other_grid = DensitySchedule(segments=(Sdtm(sparse=BLOCKS - 2, dense=0),), timetable=Timetable(grids=(3,)))
-    unknown = [
-        Candidate(schedule=other_grid, sampling=Sampling(steps=2)),
-        Candidate(schedule=DensitySchedule.all_dense(BLOCKS), sampling=Sampling(steps=50)),
-    ]
-    for candidate in unknown:
-        assert not found.covers(candidate)
+    unknown = lower(Candidate(schedule=other_grid, sampling=Sampling(steps=2)), TARGET)
+    assert not found.covers(unknown)
     with pytest.raises(UserError, match="merge from 8x8 to 3x3 tokens was not profiled"):
-        found.predict(unknown[0])
-    with pytest.raises(UserError, match="50 were not profiled; nearest legal: 3"):
-        found.predict(unknown[1])
+        found.predict(unknown)
 
 
 def test_a_profile_survives_json(space: SearchSpace) -> None:
-    candidate = space.build(space.sample(random.Random(0)))
-    held_out = (HeldOut(candidate=candidate, predicted_ms=2.0, measured_ms=2.1),)
+    held_out = (HeldOut(candidate=drawn(space).candidate, predicted_ms=2.0, measured_ms=2.1),)
     found = replace(profile(), held_out=held_out)
+    assert any(one.amounts for one in found.operations)
     assert LatencyProfile.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
@@ -179,43 +186,27 @@ def test_a_profile_survives_json(space: SearchSpace) -> None:
 def test_plateaus_are_equal_for_certain(
     sparse_ms: tuple[float, ...], noise: float, expected: list[tuple[int, ...]]
 ) -> None:
-    by_side = dict(zip((2, 4, 5), sparse_ms, strict=True))
-    operations = [OperationTime(kind="dense", queries=GRID, keys=GRID, ms=2.0)]
-    for side, ms in by_side.items():
-        sparse = GRID.pooled(side)
-        operations += [
-            OperationTime(kind="merge", queries=sparse, keys=GRID, ms=0.0),
-            OperationTime(kind="sparse", queries=sparse, keys=sparse, ms=ms),
-            OperationTime(kind="recover", queries=GRID, keys=sparse, ms=0.0),
+    def times(
+        role: str, queries: Sequence[TokenGrid], keys: Sequence[TokenGrid], ms: Sequence[float]
+    ) -> list[OperationTime]:
+        return [
+            OperationTime(role=role, queries=one, keys=other, ms=each)
+            for one, other, each in zip(queries, keys, ms, strict=True)
         ]
-    found = replace(profile(noise), operations=tuple(operations), step_ms=0.0)
+
+    sparse, dense = [GRID.pooled(side) for side in (2, 4, 5)], [GRID] * 3
+    operations = [
+        *times(DENSE.name, [GRID], [GRID], [2.0]),
+        *times(MERGE.name, sparse, dense, [0.0] * 3),
+        *times(SPARSE.name, sparse, sparse, sparse_ms),
+        *times(RECOVER.name, dense, sparse, [0.0] * 3),
+    ]
+    found = replace(profile(noise=noise), operations=tuple(operations), step_ms=0.0)
+    assert found.sparse_call_ms() == pytest.approx(
+        {grid: (BLOCKS - 2) * ms for grid, ms in zip(sparse, sparse_ms, strict=True)}
+    )
     assert [tuple(grid.height for grid in run.grids) for run in found.plateaus()] == expected
     assert all(run.within <= PLATEAU_WITHIN for run in found.plateaus())
-
-
-def test_a_machine_that_slows_down_steadily_changes_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, slowdown = [0.0], [1.0]
-    monkeypatch.setattr(latency.time, "perf_counter", lambda: now[0])
-
-    def workload(seconds: float) -> Workload:
-        def run() -> None:
-            now[0] += seconds * slowdown[0]
-            slowdown[0] += 0.25
-
-        return run
-
-    seen: list[tuple[int, int]] = []
-    found = relative_times(
-        [workload(1.0), workload(3.0)],
-        workload(2.0),
-        rounds=3,
-        device=torch.device("cpu"),
-        report=lambda done, total: seen.append((done, total)),
-    )
-    assert found.ratios == pytest.approx([0.5, 1.5])
-    assert found.errors == pytest.approx([0.0, 0.0], abs=1e-9)
-    assert found.reference_s > 2.0
-    assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_stages_decide_how_often_an_operation_runs() -> None:
@@ -223,9 +214,76 @@ def test_stages_decide_how_often_an_operation_runs() -> None:
         segments=(Pooling(depth=1), Sdtm(sparse=2, dense=0), Dense(depth=BLOCKS - 5)),
         timetable=Timetable(edges=equal_edges(2), grids=(4, 2)),
     )
-    one = Generation(plan=lower(schedule, num_blocks=BLOCKS, grid=GRID), sampler_steps=3)
-    counts = one.counts(TIMES[3])
+    counts = operation_counts(lower(Candidate(schedule=schedule, sampling=Sampling(steps=3)), TARGET))
     few, many = GRID.pooled(2), GRID.pooled(4)
-    assert counts["sparse", few, few] == 2 * 2  # the times 1.0 and 0.6
-    assert counts["sparse", many, many] == 2
-    assert counts["dense", GRID, GRID] == 3 * (BLOCKS - 5)
+    assert counts[SPARSE.name, few, few, ()] == 2 * 2  # the times 1 and 2/3
+    assert counts[SPARSE.name, many, many, ()] == 2
+    assert counts[DENSE.name, GRID, GRID, ()] == 3 * (BLOCKS - 5)
+
+
+def test_only_what_is_clearly_above_the_limit_is_refused_unmeasured(space: SearchSpace) -> None:
+    plan, found = drawn(space), profile(error=0.02)
+    now = found.predict(plan)
+
+    def refused(at: float, *, slowdown: float | None = None, max_ms: float | None = now) -> str | None:
+        """The reason at `at` times the limit."""
+        limit = None if max_ms is None else max_ms / at
+        reference_ms = None if slowdown is None else slowdown * found.reference_ms
+        result = predicted_infeasible(plan, found, max_ms=limit, reference_ms=reference_ms)
+        return None if result is None else result.reason
+
+    assert refused(0.9) is None
+    assert refused(1.05) is None  # within three times the error
+    assert refused(1.1) == f"a predicted {now:.3g} ms/image is above the limit of {now / 1.1:.3g}"
+    assert refused(1.1, max_ms=None) is None
+    assert refused(0.9, slowdown=2.0) is not None
+    assert refused(1.1, slowdown=0.5) is None
+    assert predicted_infeasible(plan, None, max_ms=1e-6, reference_ms=None) is None
+    result = predicted_infeasible(plan, found, max_ms=now / 2, reference_ms=None)
+    assert result is not None
+    dense = Candidate(schedule=DensitySchedule.all_dense(BLOCKS), sampling=plan.candidate.sampling)
+    assert result.constraints == pytest.approx(
+        {"latency_limit_ms": now / 2, "slower_than_dense": now / true_latency(dense) - 1}
+    )
+    assert result.latency.name == "predicted_latency_ms"
+
+
+@pytest.mark.parametrize(
+    ("ms", "spread", "max_ms", "reason"),
+    [
+        (14.0, 0.5, None, None),
+        (15.9, 1.0, None, None),  # only noise makes it slower
+        (17.0, 1.0, None, "17 ms/image is slower than the dense base at the same sampler steps"),
+        (14.0, 0.0, 12.0, "14 ms/image is above the limit of 12"),
+        (12.0, 0.0, 12.0, None),
+    ],
+)
+def test_what_is_slower_than_the_dense_base_at_the_same_steps_is_refused(
+    ms: float, spread: float, max_ms: float | None, reason: str | None
+) -> None:
+    schedule = DensitySchedule(segments=(Pooling(depth=BLOCKS),))
+    plan = lower(Candidate(schedule=schedule, sampling=Sampling(steps=3)), TARGET)
+    latency = Measurement(name="latency_ms", value=ms, unit="ms/image", spread=spread)
+    constraints = constraints_of(
+        latency, plan, max_ms=max_ms, reference=dense_plan(TARGET, Sampling(steps=2)), reference_ms=10.0
+    )
+    assert constraints["slower_than_dense"] == pytest.approx((ms - spread) / 15 - 1)  # three steps take 15 ms
+    found = measured_infeasible(latency, constraints, max_ms=max_ms)
+    assert (None if found is None else found.reason) == reason
+
+
+def test_the_fastest_candidates_have_the_fewest_macs_and_different_schedules(space: SearchSpace) -> None:
+    found = fastest_candidates(space, num=3)
+    assert len({one.schedule.digest for one in found}) == 3
+    assert [one.sampling.steps for one in found] == [2, 2, 2]
+    macs = sorted(space.plan(one).macs for one in space.candidates(up_to=1000) if one.sampling.steps == 2)
+    assert [space.plan(one).macs for one in found] == macs[:3]
+
+
+def test_with_a_profile_the_fastest_are_those_predicted(space: SearchSpace) -> None:
+    times = tuple(replace(one, ms=100.0 if one.role == SPARSE.name else 1.0) for one in profile().operations)
+    (fastest,) = fastest_candidates(space, num=1, profile=replace(profile(), operations=times))
+    least = min(one.schedule.roles.count(SPARSE.name) for one in space.candidates(up_to=1000))
+    assert fastest.schedule.roles.count(SPARSE.name) == least
+    partial = replace(profile(), operations=times[:1])  # which covers no candidate
+    assert fastest_candidates(space, num=3, profile=partial) == fastest_candidates(space, num=3)
