@@ -25,6 +25,7 @@ from scipy.stats import kendalltau
 
 from flexsearch.config import RunConfig, load_config
 from flexsearch.latency.profile import LatencyProfile
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.trial.profiles import make_profile
 
 _DOT, _LINE = "#0b6e99", "#d1495b"
@@ -60,13 +61,14 @@ def table_of(profile: LatencyProfile, config: RunConfig) -> pd.DataFrame:
     """One row per held-out candidate; latencies in ms per image."""
     table = pd.DataFrame(
         {
-            "schedule": str(one.candidate.schedule),
-            "sampler_steps": one.candidate.sampling.steps,
-            "macs_per_image": config.search_space.plan(one.candidate).macs,
+            "schedule": str(candidate.schedule),
+            "sampler_steps": candidate.sampling.steps,
+            "macs_per_image": config.search_space.plan(candidate).macs,
             "measured_ms": one.measured_ms,
             "composed_ms": one.predicted_ms,
         }
         for one in profile.held_out
+        for candidate in [Candidate.from_dict(one.candidate)]
     )
     factor = float(np.median(table["measured_ms"] / table["macs_per_image"]))
     table["from_macs_ms"] = table["macs_per_image"] * factor

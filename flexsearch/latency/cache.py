@@ -37,7 +37,7 @@ def profile_key(
             "sampling": asdict(sampling),
             "batch": settings.batch,
             "families": sorted({segment.kind.family for segment in space.segments}),
-            "sparse": [one.to_dict() for one in sparse_timetables(space)],
+            "grids": [one.to_dict() for one in sparse_timetables(space)],
         }
     )
 

@@ -20,8 +20,7 @@ measured with a median error of 0.9 %; with the ratio of the medians of all runs
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import nnls
@@ -29,15 +28,6 @@ from scipy.optimize import nnls
 from flexsearch.latency.design import model_calls
 from flexsearch.schedule.plan import Plan
 from flexsearch.schedule.role import OperationKey
-
-
-@dataclass(frozen=True, kw_only=True)
-class Solution:
-    """Times in the unit of what was solved: of each operation, of a step beside its blocks, and once."""
-
-    operations: Mapping[OperationKey, float]
-    step: float
-    once: float
 
 
 def operation_counts(plan: Plan) -> Counter[OperationKey]:
@@ -49,8 +39,8 @@ def operation_counts(plan: Plan) -> Counter[OperationKey]:
     return counts
 
 
-def solve(plans: Sequence[Plan], times: Sequence[float]) -> Solution:
-    """Find the times that explain those of whole plans best, by relative error."""
+def solve(plans: Sequence[Plan], times: Sequence[float]) -> tuple[dict[OperationKey, float], float, float]:
+    """Find the times (of each operation, of a step, once) that explain those of whole plans best, by relative error."""
     counts = [operation_counts(plan) for plan in plans]
     keys = list(dict.fromkeys(key for count in counts for key in count))
     rows = np.array(
@@ -59,4 +49,4 @@ def solve(plans: Sequence[Plan], times: Sequence[float]) -> Solution:
     )
     found, _ = nnls(rows / np.asarray(times)[:, None], np.ones(len(rows)))
     *operations, step, once = map(float, found)
-    return Solution(operations=dict(zip(keys, operations, strict=True)), step=step, once=once)
+    return dict(zip(keys, operations, strict=True)), step, once

@@ -6,7 +6,6 @@ end, so that all points of a front are. Whether a limit can be kept at all is to
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from flexsearch.errors import UserError
 from flexsearch.latency.design import dense_plan, model_calls
@@ -17,31 +16,18 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.plan import Plan
 from flexsearch.space.search_space import SearchSpace
 
+PREDICTED = "predicted_latency_ms"
+"""Name of the measurement."""
 CLEARLY = 3.0
 """Times the profile's median error by which a prediction must pass the limit."""
 NUM_TIMED = 3
 _LOOK_AT = 20_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Infeasible:
-    """A candidate that is not worth training.
-
-    Attributes:
-        latency: as it is known.
-        constraints: by how much it breaks each limit; at most 0 is within.
-        reason: one sentence.
-    """
-
-    latency: Measurement
-    constraints: Mapping[str, float]
-    reason: str
-
-
 def predicted_infeasible(
     plan: Plan, profile: LatencyProfile | None, *, max_ms: float | None, reference_ms: float | None
-) -> Infeasible | None:
-    """Refuse a candidate whose predicted latency is above the limit by more than the profile may err.
+) -> tuple[Measurement, dict[str, float]] | None:
+    """Give the predicted latency and its constraints where it is above the limit by more than the profile may err.
 
     Args:
         plan: of the candidate.
@@ -51,22 +37,13 @@ def predicted_infeasible(
     """
     if profile is None or max_ms is None or not profile.covers(plan):
         return None
-    predicted_ms = profile.predict(plan, reference_ms=reference_ms)
-    if predicted_ms * (1 - CLEARLY * profile.error) <= max_ms:
+    ms = profile.predict(plan, reference_ms=reference_ms)
+    if ms * (1 - CLEARLY * profile.error) <= max_ms:
         return None
-    latency = Measurement(
-        name="predicted_latency_ms",
-        value=predicted_ms,
-        unit="ms/image",
-        spread=profile.error * predicted_ms,
-        protocol={**profile.protocol, "statistic": "sum of operation times", "median_error": profile.error},
-    )
+    protocol = {**profile.protocol, "statistic": "sum of operation times", "median_error": profile.error}
+    latency = Measurement(name=PREDICTED, value=ms, unit="ms/image", spread=profile.error * ms, protocol=protocol)
     dense_ms = profile.predict(dense_plan(plan.target, plan.candidate.sampling), reference_ms=reference_ms)
-    return Infeasible(
-        latency=latency,
-        constraints={"latency_limit_ms": predicted_ms - max_ms, "slower_than_dense": predicted_ms / dense_ms - 1.0},
-        reason=f"a predicted {predicted_ms:.3g} ms/image is above the limit of {max_ms:.3g}",
-    )
+    return latency, {"latency_limit_ms": ms - max_ms, "slower_than_dense": ms / dense_ms - 1.0}
 
 
 def constraints_of(
@@ -79,29 +56,23 @@ def constraints_of(
         plan: what was measured.
         max_ms: the limit; None sets none.
         reference: the plan of the reference workload, of the dense base.
-        reference_ms: its latency per image. The dense base at the candidate's sampling takes this much for every as
-            many model calls.
+        reference_ms: its latency per image. The dense base at the candidate's sampling takes as much per model call.
     """
     dense = dense_plan(plan.target, plan.candidate.sampling)
     dense_ms = reference_ms * model_calls(dense) / model_calls(reference)
     clearly_ms = latency.value - (latency.spread or 0.0)  # what only noise makes slower is not refused
-    return {
-        "latency_limit_ms": -1.0 if max_ms is None else latency.value - max_ms,
-        "slower_than_dense": clearly_ms / dense_ms - 1.0,
-    }
+    limit = -1.0 if max_ms is None else latency.value - max_ms
+    return {"latency_limit_ms": limit, "slower_than_dense": clearly_ms / dense_ms - 1.0}
 
 
-def measured_infeasible(
-    latency: Measurement, constraints: Mapping[str, float], *, max_ms: float | None
-) -> Infeasible | None:
-    """Refuse a candidate whose measured latency breaks a limit."""
+def infeasible_reason(latency: Measurement, constraints: Mapping[str, float], *, max_ms: float | None) -> str | None:
+    """Say in one sentence why a candidate is not worth training; None if it is."""
+    ms = f"{'a predicted ' if latency.name == PREDICTED else ''}{latency.value:.3g} ms/image"
     if constraints["latency_limit_ms"] > 0:
-        reason = f"{latency.value:.3g} ms/image is above the limit of {max_ms:.3g}"
-    elif constraints["slower_than_dense"] > 0:
-        reason = f"{latency.value:.3g} ms/image is slower than the dense base at the same sampler steps"
-    else:
-        return None
-    return Infeasible(latency=latency, constraints=constraints, reason=reason)
+        return f"{ms} is above the limit of {max_ms:.3g}"
+    if constraints["slower_than_dense"] > 0:
+        return f"{ms} is slower than the dense base at the same sampler steps"
+    return None
 
 
 def check_budget(timer: ImageTimer, space: SearchSpace, *, profile: LatencyProfile | None) -> None:

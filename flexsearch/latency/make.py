@@ -4,6 +4,7 @@ import random
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import isnan
 
 import torch
@@ -21,7 +22,7 @@ from flexsearch.latency.settings import LatencySettings
 from flexsearch.models.settings import BaseSettings
 from flexsearch.models.untrained import base_or_untrained
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.plan import Plan, lower
+from flexsearch.schedule.plan import Plan
 from flexsearch.space.search_space import SearchSpace
 
 NUM_HELD_OUT = 12
@@ -70,10 +71,34 @@ def make_profile(
     drawn = space.candidates(up_to=_DRAW_FROM)
     random.Random(0).shuffle(drawn)
     held_out, fitted = drawn[:num_held_out], drawn[num_held_out : num_held_out + NUM_FITTED]
-    designed = _designed(space, [*others, *drawn])
-    profile = _fitted([*designed, *map(space.plan, fitted)], timer, rounds=rounds, report=report)
-    profile = replace(profile, protocol={**profile.protocol, "weights": "base" if is_base else "random"})
-    return _tested(profile, held_out, timer, rounds=rounds, report=report)
+    plans = [*_designed(space, [*others, *drawn]), *map(space.plan, fitted)]
+    ratios, errors, reference_s = timer.relative(plans, rounds=rounds, report=partial(report, "operations"))
+    operations, step, once = solve(plans, ratios)
+    unit_ms = reference_s * 1000 / settings.batch
+    profile = LatencyProfile(
+        num_blocks=space.num_blocks,
+        grid=space.grid,
+        operations=tuple(
+            OperationTime(role=role, queries=queries, keys=keys, amounts=amounts, ms=ratio * unit_ms)
+            for (role, queries, keys, amounts), ratio in operations.items()
+        ),
+        step_ms=step * unit_ms,
+        image_ms=once * unit_ms,
+        reference_ms=reference_s * 1000,
+        noise=statistics.median(errors),
+        error=0.0,
+        kendall_tau=None,
+        held_out=(),
+        protocol={
+            **timer.protocol,
+            "weights": "base" if is_base else "random",
+            "rounds": rounds,
+            "statistic": "median of ratios to the dense base right before and after",
+        },
+    )
+    plans = list(map(space.plan, held_out))
+    ratios, _, _ = timer.relative(plans, rounds=rounds, report=partial(report, "schedules outside the fit"))
+    return _tested(profile, plans, [ratio * unit_ms for ratio in ratios])
 
 
 def _designed(space: SearchSpace, candidates: Sequence[Candidate]) -> list[Plan]:
@@ -90,56 +115,16 @@ def _designed(space: SearchSpace, candidates: Sequence[Candidate]) -> list[Plan]
     )
 
 
-def _fitted(plans: Sequence[Plan], timer: ImageTimer, *, rounds: int, report: ProfilingReport) -> LatencyProfile:
-    """A profile that is yet to be tested."""
-    times = timer.relative(plans, rounds=rounds, report=lambda done, total: report("operations", done, total))
-    solution = solve(plans, times.ratios)
-    reference_ms = times.reference_s * 1000
-    unit_ms = reference_ms / timer.settings.batch
-    return LatencyProfile(
-        num_blocks=timer.target.shape.num_blocks,
-        grid=timer.target.shape.grid,
-        operations=tuple(
-            OperationTime(role=role, queries=queries, keys=keys, amounts=amounts, ms=ratio * unit_ms)
-            for (role, queries, keys, amounts), ratio in solution.operations.items()
-        ),
-        step_ms=solution.step * unit_ms,
-        image_ms=solution.once * unit_ms,
-        reference_ms=reference_ms,
-        noise=statistics.median(times.errors),
-        error=0.0,
-        kendall_tau=None,
-        held_out=(),
-        protocol={
-            **timer.protocol,
-            "rounds": rounds,
-            "statistic": "median of ratios to the dense base right before and after",
-        },
-    )
-
-
-def _tested(
-    profile: LatencyProfile,
-    held_out: Sequence[Candidate],
-    timer: ImageTimer,
-    *,
-    rounds: int,
-    report: ProfilingReport,
-) -> LatencyProfile:
-    """The profile with what it predicts and what is measured of `held_out`, both in its own reference's units."""
-    plans = [lower(one, timer.target) for one in held_out]
-    times = timer.relative(
-        plans, rounds=rounds, report=lambda done, total: report("schedules outside the fit", done, total)
-    )
+def _tested(profile: LatencyProfile, plans: Sequence[Plan], measured: Sequence[float]) -> LatencyProfile:
+    """The profile with what it predicts and what was measured of plans that it does not know, in ms per image."""
     predicted = list(map(profile.predict, plans))
-    measured = [ratio * profile.reference_ms / timer.settings.batch for ratio in times.ratios]
-    tau = float(kendalltau(predicted, measured).statistic) if len(held_out) > 1 else float("nan")
+    tau = float(kendalltau(predicted, measured).statistic) if len(plans) > 1 else float("nan")
     return replace(
         profile,
         error=statistics.median(abs(guess / found - 1) for guess, found in zip(predicted, measured, strict=True)),
         kendall_tau=None if isnan(tau) else tau,
         held_out=tuple(
-            HeldOut(candidate=one, predicted_ms=guess, measured_ms=found)
-            for one, guess, found in zip(held_out, predicted, measured, strict=True)
+            HeldOut(schedule=str(one), candidate=one.to_dict(), predicted_ms=guess, measured_ms=found)
+            for one, guess, found in zip((plan.candidate for plan in plans), predicted, measured, strict=True)
         ),
     )

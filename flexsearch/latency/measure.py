@@ -138,21 +138,6 @@ def measure_latency(
     return latency, measured_ms
 
 
-@dataclass(frozen=True, kw_only=True)
-class RelativeTimes:
-    """Times over that of the reference workload, one per workload.
-
-    Attributes:
-        ratios: time of the workload over the reference's.
-        errors: relative standard error of each ratio, from the spread of its repetitions.
-        reference_s: the reference's median time.
-    """
-
-    ratios: Sequence[float]
-    errors: Sequence[float]
-    reference_s: float
-
-
 def relative_times(
     workloads: Sequence[Workload],
     reference: Workload,
@@ -160,8 +145,13 @@ def relative_times(
     rounds: int,
     device: torch.device,
     report: Callable[[int, int], None],
-) -> RelativeTimes:
-    """Time every workload over the mean of the reference right before and after it; the median of `rounds`."""
+) -> tuple[list[float], list[float], float]:
+    """Time every workload over the mean of the reference right before and after it; the median of `rounds`.
+
+    Returns:
+        (ratio per workload, relative standard error of each from the spread of its repetitions, median seconds of the
+        reference).
+    """
     for workload in (*workloads, reference):
         seconds_of(workload, device)
     ratios: list[list[float]] = [[] for _ in workloads]
@@ -172,14 +162,11 @@ def relative_times(
             references.append(seconds_of(reference, device))
             ratios[index].append(seconds / statistics.fmean(references[-2:]))
         report(done + 1, rounds)
-    return RelativeTimes(
-        ratios=[statistics.median(each) for each in ratios],
-        errors=[
-            _STANDARD_ERROR * half_interquartile(each) / (statistics.median(each) * math.sqrt(rounds))
-            for each in ratios
-        ],
-        reference_s=statistics.median(references),
-    )
+    medians, widths = list(map(statistics.median, ratios)), map(half_interquartile, ratios)
+    errors = [
+        _STANDARD_ERROR * width / (median * math.sqrt(rounds)) for width, median in zip(widths, medians, strict=True)
+    ]
+    return medians, errors, statistics.median(references)
 
 
 def one_batch(
@@ -256,13 +243,13 @@ class ImageTimer:
             protocol=self.protocol,
         )
 
-    def relative(self, plans: Sequence[Plan], *, rounds: int, report: Callable[[int, int], None]) -> RelativeTimes:
-        """Time plans on the base, each as a ratio to the reference workload."""
-        workloads = [self._workload(plan) for plan in plans]
+    def relative(
+        self, plans: Sequence[Plan], *, rounds: int, report: Callable[[int, int], None]
+    ) -> tuple[list[float], list[float], float]:
+        """Time plans on the base over the reference workload; see `relative_times`."""
+        workloads, reference = map(self._workload, plans), self._workload(self.reference)
         with cpu_threads(self.settings.threads):
-            return relative_times(
-                workloads, self._workload(self.reference), rounds=rounds, device=self.device, report=report
-            )
+            return relative_times(list(workloads), reference, rounds=rounds, device=self.device, report=report)
 
     def _workload(self, plan: Plan, model: FlexDiT | None = None) -> Workload:
         return one_batch(

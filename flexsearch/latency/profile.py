@@ -7,12 +7,13 @@ How the times are found: `flexsearch.latency.fit`. Needs no torch: a profile is 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from flexsearch.errors import UserError
-from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import FAMILIES
 from flexsearch.schedule.plan import Graph, Plan, stage_graphs
@@ -39,30 +40,20 @@ class OperationTime:
         """What decides the time, as `Operation.key`."""
         return (self.role, self.queries, self.keys, self.amounts)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "OperationTime":
-        """Build a time from JSON values."""
-        grids = {name: TokenGrid(**values[name]) for name in ("queries", "keys")}
-        return cls(**{**values, **grids, "amounts": tuple((name, num) for name, num in values["amounts"])})
-
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """A candidate that the profile was not fitted on: what was predicted, and what was measured, in ms per image."""
+    """A candidate that the profile was not fitted on: what was predicted, and what was measured, in ms per image.
 
-    candidate: Candidate
+    Attributes:
+        schedule: the candidate as it is printed.
+        candidate: `Candidate.to_dict()`.
+    """
+
+    schedule: str
+    candidate: Mapping[str, Any]
     predicted_ms: float
     measured_ms: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give JSON values; `from_dict` is the inverse."""
-        return {**vars(self), "schedule": str(self.candidate), "candidate": self.candidate.to_dict()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "HeldOut":
-        """Build it from JSON values."""
-        numbers = {name: values[name] for name in ("predicted_ms", "measured_ms")}
-        return cls(candidate=Candidate.from_dict(values["candidate"]), **numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,22 +168,13 @@ class LatencyProfile:
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values; `from_dict` is the inverse."""
-        return {
-            **{spec.name: getattr(self, spec.name) for spec in fields(self)},
-            "grid": asdict(self.grid),
-            "operations": [asdict(one) for one in self.operations],
-            "held_out": [one.to_dict() for one in self.held_out],
-            "protocol": dict(self.protocol),
-        }
+        values: dict[str, Any] = _JSON.dump_python(self, mode="json")
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "LatencyProfile":
         """Build a profile from JSON values."""
-        return cls(
-            **{
-                **values,
-                "grid": TokenGrid(**values["grid"]),
-                "operations": tuple(map(OperationTime.from_dict, values["operations"])),
-                "held_out": tuple(map(HeldOut.from_dict, values["held_out"])),
-            }
-        )
+        return _JSON.validate_python(values)
+
+
+_JSON = TypeAdapter(LatencyProfile)

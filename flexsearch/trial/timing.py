@@ -22,28 +22,25 @@ def latency_of(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Tria
 
     Baselines always go on.
     """
-    max_ms = context.settings.objectives.latency.max_ms
-    refused = None
-    if order.baseline is None and max_ms is not None:
-        refused = gate.predicted_infeasible(
-            context.space.plan(order.candidate),
-            load_profile(context.settings),
-            max_ms=max_ms,
-            reference_ms=_known_ms(_reference(timer_of(context.settings, context.inputs), context)[0]),
-        )
-    if refused is None:
-        latency, constraints = time_images(model, order, context)
-        if order.baseline is not None:
-            constraints = dict.fromkeys(constraints, 0.0)
-        refused = gate.measured_infeasible(latency, constraints, max_ms=max_ms)
-        if refused is None:
-            return TrialResult(state="complete", measurements={latency.name: latency}, constraints=constraints)
+    max_ms, is_baseline = context.settings.objectives.latency.max_ms, order.baseline is not None
+    latency, constraints = (None if is_baseline else _predicted(order, context)) or time_images(model, order, context)
+    if is_baseline:
+        constraints = dict.fromkeys(constraints, 0.0)
+    reason = gate.infeasible_reason(latency, constraints, max_ms=max_ms)
     return TrialResult(
-        state="infeasible",
-        measurements={refused.latency.name: refused.latency},
-        constraints=refused.constraints,
-        reason=refused.reason,
+        state="complete" if reason is None else "infeasible",
+        measurements={latency.name: latency},
+        constraints=constraints,
+        reason=reason,
     )
+
+
+def _predicted(order: TrialOrder, context: TrialContext) -> tuple[Measurement, dict[str, float]] | None:
+    """Latency and constraints without timing, where a latency profile of this device leaves no doubt."""
+    max_ms = context.settings.objectives.latency.max_ms
+    profile = None if max_ms is None else load_profile(context.settings)
+    known = _known_ms(_reference(timer_of(context.settings, context.inputs), context)[0])
+    return gate.predicted_infeasible(context.space.plan(order.candidate), profile, max_ms=max_ms, reference_ms=known)
 
 
 def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tuple[Measurement, dict[str, float]]:

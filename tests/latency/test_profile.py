@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from flexsearch.errors import UserError
 from flexsearch.latency.design import dense_plan, designed_plans
 from flexsearch.latency.fit import operation_counts, solve
-from flexsearch.latency.gate import constraints_of, fastest_candidates, measured_infeasible, predicted_infeasible
+from flexsearch.latency.gate import constraints_of, fastest_candidates, infeasible_reason, predicted_infeasible
 from flexsearch.latency.profile import PLATEAU_WITHIN, HeldOut, LatencyProfile, OperationTime
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.candidate import Candidate
@@ -23,7 +22,6 @@ from flexsearch.schedule.plan import Plan, Target, lower
 from flexsearch.schedule.presets import dit_shape
 from flexsearch.schedule.role import Operation, OperationKey
 from flexsearch.schedule.sampling import Sampling
-from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.timetable import Timetable, equal_edges
 from flexsearch.space.search_space import SearchSpace, parse_space
 
@@ -89,16 +87,13 @@ def profile(*, noise: float = 0.0, error: float = 0.01) -> LatencyProfile:
         ONCE + len(plan.steps) * STEP + sum(time_of(one.key) for step in plan.steps for one in step.route)
         for plan in plans
     ]
-    found = solve(plans, measured)
+    operations, step, once = solve(plans, measured)
     return LatencyProfile(
         num_blocks=BLOCKS,
         grid=GRID,
-        operations=tuple(
-            OperationTime(role=role, queries=queries, keys=keys, amounts=amounts, ms=ms)
-            for (role, queries, keys, amounts), ms in found.operations.items()
-        ),
-        step_ms=found.step,
-        image_ms=found.once,
+        operations=tuple(operation_time(key, ms) for key, ms in operations.items()),
+        step_ms=step,
+        image_ms=once,
         reference_ms=100.0,
         noise=noise,
         error=error,
@@ -106,6 +101,11 @@ def profile(*, noise: float = 0.0, error: float = 0.01) -> LatencyProfile:
         held_out=(),
         protocol={"device": "none"},
     )
+
+
+def operation_time(key: OperationKey, ms: float) -> OperationTime:
+    role, queries, keys, amounts = key
+    return OperationTime(role=role, queries=queries, keys=keys, amounts=amounts, ms=ms)
 
 
 def drawn(space: SearchSpace) -> Plan:
@@ -151,8 +151,8 @@ def test_a_slower_device_is_slower_for_all(space: SearchSpace) -> None:
 
 def test_times_are_never_negative() -> None:
     plans, generator = design(), random.Random(3)
-    found = solve(plans, [generator.uniform(0.1, 10) for _ in plans])
-    assert min(*found.operations.values(), found.step, found.once) >= 0
+    operations, step, once = solve(plans, [generator.uniform(0.1, 10) for _ in plans])
+    assert min(*operations.values(), step, once) >= 0
 
 
 def test_what_was_not_profiled_is_not_guessed() -> None:
@@ -165,7 +165,8 @@ def test_what_was_not_profiled_is_not_guessed() -> None:
 
 
 def test_a_profile_survives_json(space: SearchSpace) -> None:
-    held_out = (HeldOut(candidate=drawn(space).candidate, predicted_ms=2.0, measured_ms=2.1),)
+    candidate = drawn(space).candidate
+    held_out = (HeldOut(schedule=str(candidate), candidate=candidate.to_dict(), predicted_ms=2.0, measured_ms=2.1),)
     found = replace(profile(), held_out=held_out)
     assert any(one.amounts for one in found.operations)
     assert LatencyProfile.from_dict(json.loads(json.dumps(found.to_dict()))) == found
@@ -186,21 +187,15 @@ def test_a_profile_survives_json(space: SearchSpace) -> None:
 def test_plateaus_are_equal_for_certain(
     sparse_ms: tuple[float, ...], noise: float, expected: list[tuple[int, ...]]
 ) -> None:
-    def times(
-        role: str, queries: Sequence[TokenGrid], keys: Sequence[TokenGrid], ms: Sequence[float]
-    ) -> list[OperationTime]:
-        return [
-            OperationTime(role=role, queries=one, keys=other, ms=each)
-            for one, other, each in zip(queries, keys, ms, strict=True)
-        ]
-
-    sparse, dense = [GRID.pooled(side) for side in (2, 4, 5)], [GRID] * 3
-    operations = [
-        *times(DENSE.name, [GRID], [GRID], [2.0]),
-        *times(MERGE.name, sparse, dense, [0.0] * 3),
-        *times(SPARSE.name, sparse, sparse, sparse_ms),
-        *times(RECOVER.name, dense, sparse, [0.0] * 3),
-    ]
+    sparse = [GRID.pooled(side) for side in (2, 4, 5)]
+    times = {(DENSE.name, GRID, GRID, ()): 2.0}
+    for grid, ms in zip(sparse, sparse_ms, strict=True):
+        times |= {
+            (MERGE.name, grid, GRID, ()): 0.0,
+            (SPARSE.name, grid, grid, ()): ms,
+            (RECOVER.name, GRID, grid, ()): 0.0,
+        }
+    operations = [operation_time(key, ms) for key, ms in times.items()]
     found = replace(profile(noise=noise), operations=tuple(operations), step_ms=0.0)
     assert found.sparse_call_ms() == pytest.approx(
         {grid: (BLOCKS - 2) * ms for grid, ms in zip(sparse, sparse_ms, strict=True)}
@@ -230,7 +225,7 @@ def test_only_what_is_clearly_above_the_limit_is_refused_unmeasured(space: Searc
         limit = None if max_ms is None else max_ms / at
         reference_ms = None if slowdown is None else slowdown * found.reference_ms
         result = predicted_infeasible(plan, found, max_ms=limit, reference_ms=reference_ms)
-        return None if result is None else result.reason
+        return None if result is None else infeasible_reason(*result, max_ms=limit)
 
     assert refused(0.9) is None
     assert refused(1.05) is None  # within three times the error
@@ -241,11 +236,10 @@ def test_only_what_is_clearly_above_the_limit_is_refused_unmeasured(space: Searc
     assert predicted_infeasible(plan, None, max_ms=1e-6, reference_ms=None) is None
     result = predicted_infeasible(plan, found, max_ms=now / 2, reference_ms=None)
     assert result is not None
-    dense = Candidate(schedule=DensitySchedule.all_dense(BLOCKS), sampling=plan.candidate.sampling)
-    assert result.constraints == pytest.approx(
-        {"latency_limit_ms": now / 2, "slower_than_dense": now / true_latency(dense) - 1}
-    )
-    assert result.latency.name == "predicted_latency_ms"
+    latency, constraints = result
+    assert latency.name == "predicted_latency_ms"
+    dense_ms = true_latency(dense_plan(TARGET, plan.candidate.sampling).candidate)
+    assert constraints == pytest.approx({"latency_limit_ms": now / 2, "slower_than_dense": now / dense_ms - 1})
 
 
 @pytest.mark.parametrize(
@@ -268,8 +262,7 @@ def test_what_is_slower_than_the_dense_base_at_the_same_steps_is_refused(
         latency, plan, max_ms=max_ms, reference=dense_plan(TARGET, Sampling(steps=2)), reference_ms=10.0
     )
     assert constraints["slower_than_dense"] == pytest.approx((ms - spread) / 15 - 1)  # three steps take 15 ms
-    found = measured_infeasible(latency, constraints, max_ms=max_ms)
-    assert (None if found is None else found.reason) == reason
+    assert infeasible_reason(latency, constraints, max_ms=max_ms) == reason
 
 
 def test_the_fastest_candidates_have_the_fewest_macs_and_different_schedules(space: SearchSpace) -> None:
