@@ -11,7 +11,7 @@ from flexsearch.data.conditions import ClassConditions
 from flexsearch.diffusion.sampling import denoise, generate, on, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.objectives.latency import seconds_of
+from flexsearch.latency.measure import seconds_of
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.sampling import Sampling
 
@@ -34,9 +34,7 @@ def test_a_sparse_model_agrees_with_the_cpu(tiny_model: FlexDiT) -> None:
         settings = SamplingSettings()
         scheduler = FlowMatchEulerDiscreteScheduler()
         plan = plan_of(model, scheduler, Sampling(steps=2), settings)
-        batches = generate(
-            model, scheduler, plan, conditions=CLASSES, num_images=4, batch=4, seed=0, settings=settings
-        )
+        batches = generate(model, scheduler, plan, conditions=CLASSES, num_images=4, batch=4, seed=0, settings=settings)
         return torch.cat(list(batches)).cpu()
 
     expected = drawn(tiny_model)

@@ -1,4 +1,4 @@
-"""How well the sum of operation times predicts whole generations, on candidates that it was not fitted on.
+"""How well the sum of operation times predicts whole images, on candidates that it was not fitted on.
 
     uv run python experiments/latency_profile/run.py --out experiments/latency_profile/cpu
 
@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from flexsearch.config import RunConfig, load_config
-from flexsearch.objectives.composed_latency import LatencyProfile
-from flexsearch.schedule.macs import plan_macs
-from flexsearch.trial.profiling import make_profile
+from flexsearch.latency.profile import LatencyProfile
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.trial.profiles import make_profile
 
 _DOT, _LINE = "#0b6e99", "#d1495b"
 
@@ -59,20 +59,17 @@ def fit_of(name: str, predicted: NDArray[np.float64], measured: NDArray[np.float
 
 def table_of(profile: LatencyProfile, config: RunConfig) -> pd.DataFrame:
     """One row per held-out candidate; latencies in ms per image."""
-    space, rows = config.search_space, []
-    for one in profile.held_out:
-        steps = one.candidate.sampling.steps
-        macs = steps * plan_macs(space.plan(one.candidate.schedule), config.shape, profile.sampler_times[steps])
-        rows.append(
-            {
-                "schedule": str(one.candidate.schedule),
-                "sampler_steps": steps,
-                "macs_per_image": macs,
-                "measured_ms": one.measured_ms,
-                "composed_ms": one.predicted_ms,
-            }
-        )
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(
+        {
+            "schedule": str(candidate.schedule),
+            "sampler_steps": candidate.sampling.steps,
+            "macs_per_image": config.search_space.plan(candidate).macs,
+            "measured_ms": one.measured_ms,
+            "composed_ms": one.predicted_ms,
+        }
+        for one in profile.held_out
+        for candidate in [Candidate.from_dict(one.candidate)]
+    )
     factor = float(np.median(table["measured_ms"] / table["macs_per_image"]))
     table["from_macs_ms"] = table["macs_per_image"] * factor
     return table

@@ -14,7 +14,7 @@ from flexsearch.data.conditions import random_condition
 from flexsearch.diffusion.sampling import denoise, on
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.objectives.latency import Workload, interleaved_seconds
+from flexsearch.latency.measure import Workload, interleaved_seconds
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import plan_macs
 

@@ -23,7 +23,7 @@ import torch
 from measure import Row, matrix_rate, timed
 from models import SUBJECTS, small
 
-from flexsearch.objectives.latency import cpu_threads, device_name
+from flexsearch.latency.measure import cpu_threads, device_name
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 COMPILED = ("none", "default", "max-autotune-no-cudagraphs", "reduce-overhead", "max-autotune", "eager-backend")

@@ -40,7 +40,7 @@ def plan(space: Space, overrides: Overrides = None, as_json: AsJson = False) -> 
 def plan_of(config: "RunConfig") -> dict[str, Any]:
     """Count what a search space holds; the contract of `plan --json`."""
     from flexsearch.study.baselines import baselines_of
-    from flexsearch.trial.timing import load_profile
+    from flexsearch.trial.profiles import load_profile
 
     space = config.search_space
     profile = load_profile(config.trial_settings)

@@ -1,4 +1,4 @@
-"""`flexsearch profile`: times operations, says how well their sum predicts whole generations, and keeps both."""
+"""`flexsearch profile`: times operations, says how well their sum predicts whole images, and keeps both."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +10,7 @@ from flexsearch.errors import UserError
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from flexsearch.config import RunConfig
-    from flexsearch.objectives.composed_latency import LatencyProfile
+    from flexsearch.latency.profile import LatencyProfile
 
 _LEGEND = "ms per image and forward pass. A step is what a sampler step takes beside its blocks."
 
@@ -45,8 +45,7 @@ def profile_space(config: "RunConfig", *, rounds: int) -> dict[str, Any]:
     from rich.console import Console
 
     from flexsearch.study.baselines import baselines_of
-    from flexsearch.trial.profile import save_profile
-    from flexsearch.trial.profiling import make_profile
+    from flexsearch.trial.profiles import make_profile, save_profile
 
     terminal = Console(stderr=True)
 
@@ -54,7 +53,7 @@ def profile_space(config: "RunConfig", *, rounds: int) -> dict[str, Any]:
         terminal.print(f"{what}: round {done} of {total}", highlight=False)
 
     settings = config.trial_settings
-    baselines = baselines_of(config.search_space, config.search, config.shape)
+    baselines = baselines_of(config.search_space, config.search)
     made = make_profile(settings, others=[one.candidate for one in baselines], rounds=rounds, report=report)
     path = save_profile(made, settings)
     return {
@@ -71,23 +70,24 @@ def print_profile(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from flexsearch.schedule.grid import TokenGrid
+    from flexsearch.schedule.families.dense import DENSE
+    from flexsearch.schedule.shape import TokenGrid
 
     console, protocol = Console(), found["protocol"]
     table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
     for column in ("operation", "tokens in", "out", "ms", "of dense"):
         table.add_column(column, justify="left" if column == "operation" else "right")
-    dense = next(one["ms"] for one in found["operations"] if one["kind"] == "dense")
+    dense = next(one["ms"] for one in found["operations"] if one["role"] == DENSE.name)
     for one in found["operations"]:
         keys, queries = TokenGrid(**one["keys"]), TokenGrid(**one["queries"])
-        table.add_row(one["kind"], str(keys), str(queries), f"{one['ms']:.3g}", f"{one['ms'] / dense:.0%}")
+        table.add_row(one["role"], str(keys), str(queries), f"{one['ms']:.3g}", f"{one['ms'] / dense:.0%}")
     table.add_row("step", "", "", f"{found['step_ms']:.3g}", f"{found['step_ms'] / dense:.0%}")
     console.print(table)
     console.print()
     console.print(_LEGEND, highlight=False)
     console.print(
         f"{protocol['device']}, batch {protocol['batch']}, {protocol['dtype']}, guidance {protocol['guidance']:g}, "
-        f"torch {protocol['torch']}, {protocol['sampler']}",
+        f"torch {protocol['torch']}",
         highlight=False,
     )
     console.print(accuracy(found["error"], found["kendall_tau"], len(found["held_out"])), highlight=False)

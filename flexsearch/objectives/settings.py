@@ -3,9 +3,10 @@
 from dataclasses import field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 
 from flexsearch.errors import UserError
+from flexsearch.latency.settings import LatencySettings
 from flexsearch.settings import PositiveCount, settings
 
 Metric = Literal["frechet", "kernel", "precision", "recall"]
@@ -83,23 +84,6 @@ class QualitySettings:
             before = found.get(extractor, ())
             found[extractor] = before if _REPORTED[name] in before else (*before, _REPORTED[name])
         return found
-
-
-@settings
-class LatencySettings:
-    """Time to generate one image, all sampler steps and guidance included, in batches.
-
-    Attributes:
-        batch: images generated together.
-        max_ms: a candidate above this many ms per image is not trained; None sets no limit.
-        repeats: timed repetitions, after the warm-up.
-        threads: CPU threads while timing; None takes all cores. Has no effect on a GPU.
-    """
-
-    batch: PositiveCount = 32
-    max_ms: Annotated[float, Gt(0)] | None = None
-    repeats: PositiveCount = 5
-    threads: PositiveCount | None = None
 
 
 @settings

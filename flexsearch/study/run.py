@@ -163,7 +163,7 @@ def _acquisition(plan: RunPlan) -> Acquisition | None:
     """Who chooses among unseen candidates, if anybody."""
     if plan.search.pool_size == 1:
         return None
-    from flexsearch.trial.timing import load_profile
+    from flexsearch.trial.profiles import load_profile
 
     profile, space = load_profile(plan.settings), plan.settings.search_space
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flexsearch.files import write_atomically
-from flexsearch.objectives.latency import device_name
+from flexsearch.latency.measure import device_name
 from flexsearch.paths import cache_folder, embedded_path
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.inputs import load_inputs

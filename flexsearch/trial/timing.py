@@ -1,1 +1,99 @@
-"""Stand-in until the latency package is merged."""
+"""The latency of a trial's candidate, with the device to itself, and whether it is worth training."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from flexsearch.files import write_atomically
+from flexsearch.latency import gate
+from flexsearch.latency.measure import ImageTimer
+from flexsearch.measurement import Measurement
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.trial.context import TrialContext
+from flexsearch.trial.contract import TrialOrder, TrialResult
+from flexsearch.trial.inputs import Inputs, load_inputs
+from flexsearch.trial.profiles import load_profile
+from flexsearch.trial.settings import TrialSettings
+
+
+def latency_of(model: FlexDiT, order: TrialOrder, context: TrialContext) -> TrialResult:
+    """Decide the trial as far as its latency does: "complete" if it is to go on, "infeasible" if it is not.
+
+    Baselines always go on.
+    """
+    max_ms, is_baseline = context.settings.objectives.latency.max_ms, order.baseline is not None
+    latency, constraints = (None if is_baseline else _predicted(order, context)) or time_images(model, order, context)
+    if is_baseline:
+        constraints = dict.fromkeys(constraints, 0.0)
+    reason = gate.infeasible_reason(latency, constraints, max_ms=max_ms)
+    return TrialResult(
+        state="complete" if reason is None else "infeasible",
+        measurements={latency.name: latency},
+        constraints=constraints,
+        reason=reason,
+    )
+
+
+def _predicted(order: TrialOrder, context: TrialContext) -> tuple[Measurement, dict[str, float]] | None:
+    """Latency and constraints without timing, where a latency profile of this device leaves no doubt."""
+    max_ms = context.settings.objectives.latency.max_ms
+    profile = None if max_ms is None else load_profile(context.settings)
+    known = _known_ms(_reference(timer_of(context.settings, context.inputs), context)[0])
+    return gate.predicted_infeasible(context.space.plan(order.candidate), profile, max_ms=max_ms, reference_ms=known)
+
+
+def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tuple[Measurement, dict[str, float]]:
+    """Measure latency per image, and by how much it breaks each limit (at most 0 is within)."""
+    plan, timer = context.space.plan(order.candidate), timer_of(context.settings, context.inputs)
+    path, facts = _reference(timer, context)
+    with context.device_lock.exclusive():
+        known = _known_ms(path)
+        latency, measured_ms = timer.measure(plan, model=model, reference_ms=known)
+        if known is None:
+            write_atomically(path, json.dumps({"reference_ms": measured_ms, **facts}))
+    constraints = gate.constraints_of(
+        latency,
+        plan,
+        max_ms=timer.settings.max_ms,
+        reference=timer.reference,
+        reference_ms=(known or measured_ms) / timer.settings.batch,
+    )
+    return latency, constraints
+
+
+def check_budget(settings: TrialSettings) -> None:
+    """Time the candidates of the space that should be fastest, where there is a limit.
+
+    Raises:
+        UserError: even the fastest of them is above `objectives.latency.max_ms`; names the least latency in reach.
+    """
+    if settings.objectives.latency.max_ms is not None:
+        timer = timer_of(settings, load_inputs(settings))
+        own = replace(timer, base=replace(timer.base, model=timer.base.model.clone()))  # it gets weights
+        gate.check_budget(own, settings.search_space, profile=load_profile(settings))
+
+
+def timer_of(settings: TrialSettings, inputs: Inputs) -> ImageTimer:
+    """Time images as trials draw them: with the conditions of their first samples."""
+    conditions, batch = inputs.data.conditions, settings.objectives.latency.batch
+    return ImageTimer(
+        base=inputs.base,
+        target=settings.search_space.target,
+        settings=settings.objectives.latency,
+        sampling=settings.sampling,
+        condition=conditions.of_samples(range(batch)),
+        none=conditions.none(batch),
+    )
+
+
+def _reference(timer: ImageTimer, context: TrialContext) -> tuple[Path, dict[str, Any]]:
+    """Where the reference workload's latency on this device is kept, and what it depends on."""
+    protocol = {"sampler": timer.target.clock.scheduler, **timer.protocol}
+    facts = {name: protocol[name] for name in ("device", "batch", "sampler", "guidance", "dtype")}
+    return context.shared.reference_latency(facts), facts
+
+
+def _known_ms(path: Path) -> float | None:
+    known: float | None = json.loads(path.read_text())["reference_ms"] if path.exists() else None
+    return known

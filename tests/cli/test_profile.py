@@ -76,7 +76,7 @@ def test_a_resumed_run_does_not_check_its_budget_again(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flexsearch.trial.budget.check_budget", checked.append)
+    monkeypatch.setattr("flexsearch.trial.timing.check_budget", checked.append)
     monkeypatch.setattr("flexsearch.study.run._prepare", interrupted)
     limited, free = (
         ("run", tiny_space(), "--run-dir", tmp_path / name, "--executor", "local") for name in ("run", "free")

@@ -1,0 +1,76 @@
+"""Latency profiles on disk: kept for every run, and found again by all that decides them. Needs no torch.
+
+A profile belongs to a model, to how images are drawn (batch, guidance, dtype, threads, scheduler), to the families and
+sparse grids of a space, to the hardware and to the version of torch. It serves every number of sampler steps.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.files import write_atomically
+from flexsearch.latency.profile import LatencyProfile
+from flexsearch.latency.settings import LatencySettings
+from flexsearch.measurement import short_digest
+from flexsearch.models.settings import BaseSettings
+from flexsearch.paths import cache_folder
+from flexsearch.schedule.timetable import Timetable
+from flexsearch.space.search_space import SearchSpace
+
+_FORMAT = 2
+"""Of the file: raised when its fields change."""
+
+
+def profile_key(
+    base: BaseSettings, space: SearchSpace, *, settings: LatencySettings, sampling: SamplingSettings
+) -> str:
+    """Identify all that decides a profile but the machine. How often something is timed does not."""
+    return short_digest(
+        {
+            "format": _FORMAT,
+            "base": [base.backbone, base.checkpoint, base.revision],
+            "shape": asdict(space.target.shape),
+            "scheduler": space.target.clock.scheduler,
+            "sampling": asdict(sampling),
+            "batch": settings.batch,
+            "families": sorted({segment.kind.family for segment in space.segments}),
+            "grids": [one.to_dict() for one in sparse_timetables(space)],
+        }
+    )
+
+
+def load_profile(key: str, hardware: Callable[[], Mapping[str, Any]]) -> LatencyProfile | None:
+    """Find a profile.
+
+    Args:
+        key: of `profile_key`.
+        hardware: says what of the machine decides a time; asked only where there is a profile of some machine.
+
+    Returns:
+        None where there is none.
+    """
+    if not any(cache_folder("profiles").glob(f"{key}-*.json")):
+        return None
+    path = _path(key, hardware())
+    return LatencyProfile.from_dict(json.loads(path.read_text())) if path.exists() else None
+
+
+def save_profile(profile: LatencyProfile, key: str, hardware: Mapping[str, Any]) -> Path:
+    """Keep a profile that was made on this hardware, in place of an older one; give its file."""
+    path = _path(key, hardware)
+    write_atomically(path, json.dumps(profile.to_dict(), indent=2))
+    return path
+
+
+def sparse_timetables(space: SearchSpace, others: Iterable[Timetable] = ()) -> list[Timetable]:
+    """Give a timetable of one stage per sparse grid of the space, and of `others`, fewest tokens first."""
+    own = space.timetables() if any(segment.kind.needs_grid for segment in space.segments) else []
+    found = {Timetable(grids=(side,), frames=one.frames) for one in (*own, *others) for side in one.grids}
+    return sorted(found, key=lambda one: space.grid.pooled(one.grids[0], one.frames).num_tokens)
+
+
+def _path(key: str, hardware: Mapping[str, Any]) -> Path:
+    return cache_folder("profiles") / f"{key}-{short_digest(hardware)}.json"

@@ -1,0 +1,180 @@
+"""Latency by composition: the times of single operations on one device, and from them that of any plan.
+
+    latency(plan) = per image + sum over model calls (per step + sum over operations time(role, queries, keys, amounts))
+
+How the times are found: `flexsearch.latency.fit`. Needs no torch: a profile is a JSON file.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from flexsearch.errors import UserError
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.families import FAMILIES
+from flexsearch.schedule.plan import Graph, Plan, stage_graphs
+from flexsearch.schedule.role import Amounts, OperationKey
+from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.timetable import Timetable
+
+PLATEAU_WITHIN = 0.05
+"""Sparse grids whose model calls differ by less than this, noise included, are on one plateau."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationTime:
+    """Time of one block in one role, in ms per image and model call (with guidance, of both its rows)."""
+
+    role: str
+    queries: TokenGrid
+    keys: TokenGrid
+    amounts: Amounts = ()
+    ms: float
+
+    @property
+    def key(self) -> OperationKey:
+        """What decides the time, as `Operation.key`."""
+        return (self.role, self.queries, self.keys, self.amounts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """A candidate that the profile was not fitted on: what was predicted, and what was measured, in ms per image.
+
+    Attributes:
+        schedule: the candidate as it is printed.
+        candidate: `Candidate.to_dict()`.
+    """
+
+    schedule: str
+    candidate: Mapping[str, Any]
+    predicted_ms: float
+    measured_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plateau:
+    """Sparse grids, fewest tokens first, whose model calls take the same time but for the share `within`.
+
+    The largest of them keeps most tokens and costs nothing.
+    """
+
+    grids: tuple[TokenGrid, ...]
+    within: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyProfile:
+    """Times of the operations of a model on one device.
+
+    Attributes:
+        num_blocks: blocks of the model.
+        grid: its dense tokens.
+        operations: time of every operation that was profiled.
+        step_ms: what a sampler step takes beside its blocks: embedding, conditioning, head, guidance and the sampler.
+        image_ms: what an image takes beside its sampler steps.
+        reference_ms: latency of the reference workload, a batch, while the profile was made.
+        noise: relative standard error of a time that was fitted, the median.
+        error: median relative error on `held_out`.
+        kendall_tau: rank correlation of prediction and measurement on `held_out`; None where nothing can be ranked.
+        held_out: candidates that were timed end to end and not used for the fit.
+        protocol: how all this was measured.
+    """
+
+    num_blocks: int
+    grid: TokenGrid
+    operations: tuple[OperationTime, ...]
+    step_ms: float
+    image_ms: float
+    reference_ms: float
+    noise: float
+    error: float
+    kendall_tau: float | None
+    held_out: tuple[HeldOut, ...]
+    protocol: Mapping[str, Any]
+
+    @cached_property
+    def _ms(self) -> dict[OperationKey, float]:
+        return {one.key: one.ms for one in self.operations}
+
+    @cached_property
+    def _calls_ms(self) -> dict[Graph, float]:
+        """Every graph that was asked for: candidates share them."""
+        return {}
+
+    def _call_ms(self, graph: Graph) -> float:
+        """One model call, without the step; raises KeyError, with the operation, where one was not profiled."""
+        if graph not in self._calls_ms:
+            self._calls_ms[graph] = sum(self._ms[operation.key] for operation in graph.route)
+        return self._calls_ms[graph]
+
+    def covers(self, plan: Plan) -> bool:
+        """Whether every operation was profiled."""
+        return all(operation.key in self._ms for graph in plan.graphs for operation in graph.route)
+
+    def predict(self, plan: Plan, *, reference_ms: float | None = None) -> float:
+        """Predict latency in ms per image.
+
+        Args:
+            plan: of a candidate, for the model that was profiled.
+            reference_ms: latency of the reference workload now; the device may be slower or faster than it was when
+                the profile was made. None takes it to be as fast.
+
+        Raises:
+            UserError: an operation was not profiled.
+        """
+        try:
+            calls = sum(num * (self.step_ms + self._call_ms(graph)) for graph, num in plan.counts.items())
+        except KeyError as error:
+            role, queries, keys, amounts = error.args[0]
+            part = f" with {dict(amounts)}" if amounts else ""
+            raise UserError(f"{role} from {keys} to {queries} tokens{part} was not profiled", field="profile") from None
+        ms = self.image_ms + calls
+        return ms if reference_ms is None else ms * reference_ms / self.reference_ms
+
+    def sparse_call_ms(self) -> dict[TokenGrid, float]:
+        """Predict one model call that is as sparse as a family can be (the first of its designs), by sparse grid."""
+        times: dict[TokenGrid, float] = {}
+        designs = [family.designs(self.num_blocks)[0] for family in FAMILIES.values() if family.needs_grid]
+        for grid in {one.queries for one in self.operations} - {self.grid}:
+            timetable = Timetable(grids=(min(grid.height, grid.width),), frames=grid.frames)
+            for segments in designs:
+                (graph,) = stage_graphs(DensitySchedule(segments=segments, timetable=timetable), self.grid)
+                if all(operation.key in self._ms for operation in graph.route):
+                    times[grid] = self.step_ms + self._call_ms(graph)
+        return times
+
+    def plateaus(self) -> list[Plateau]:
+        """Find runs of two or more sparse grids that cost the same.
+
+        Their difference, and twice the standard error of a difference, are below `PLATEAU_WITHIN`. A profile that is
+        too noisy to tell finds none.
+        """
+        runs: list[list[tuple[TokenGrid, float]]] = []
+        for grid, ms in sorted(self.sparse_call_ms().items(), key=lambda item: item[0].num_tokens):
+            if runs and self._within([*runs[-1], (grid, ms)]) <= PLATEAU_WITHIN:
+                runs[-1].append((grid, ms))
+            else:
+                runs.append([(grid, ms)])
+        return [Plateau(grids=tuple(grid for grid, _ in run), within=self._within(run)) for run in runs if len(run) > 1]
+
+    def _within(self, run: Sequence[tuple[TokenGrid, float]]) -> float:
+        times = [ms for _, ms in run]
+        return max(times) / min(times) - 1 + 2 * math.sqrt(2) * self.noise
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give JSON values; `from_dict` is the inverse."""
+        values: dict[str, Any] = _JSON.dump_python(self, mode="json")
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "LatencyProfile":
+        """Build a profile from JSON values."""
+        return _JSON.validate_python(values)
+
+
+_JSON = TypeAdapter(LatencyProfile)

@@ -1,0 +1,24 @@
+"""How latency is measured. Needs no torch."""
+
+from typing import Annotated
+
+from annotated_types import Gt
+
+from flexsearch.settings import PositiveCount, settings
+
+
+@settings
+class LatencySettings:
+    """Time to generate one image, all sampler steps and guidance included, in batches.
+
+    Attributes:
+        batch: images generated together.
+        max_ms: a candidate above this many ms per image is not trained; None sets no limit.
+        repeats: timed repetitions, after the warm-up.
+        threads: CPU threads while timing; None takes all cores. Has no effect on a GPU.
+    """
+
+    batch: PositiveCount = 32
+    max_ms: Annotated[float, Gt(0)] | None = None
+    repeats: PositiveCount = 5
+    threads: PositiveCount | None = None

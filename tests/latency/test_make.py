@@ -1,0 +1,126 @@
+"""Profiles of real (tiny) models: made, kept, and found again by what decides them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flexsearch.config import parse_config
+from flexsearch.latency.cache import sparse_timetables
+from flexsearch.latency.design import dense_plan
+from flexsearch.latency.profile import LatencyProfile
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.families.sdtm import SPARSE
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.trial.profiles import load_profile, make_profile, save_profile
+from flexsearch.trial.settings import TrialSettings
+
+Config = Callable[..., dict[str, Any]]
+LATTE = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 8,
+    "num_layers": 8,
+    "in_channels": 4,
+    "out_channels": 8,
+    "sample_size": 8,
+    "patch_size": 2,
+    "cross_attention_dim": 16,
+    "caption_channels": 20,
+    "norm_type": "ada_norm_single",
+    "norm_elementwise_affine": False,
+    "num_embeds_ada_norm": 1000,
+    "video_length": 4,
+}
+PIXART = {key: value for key, value in LATTE.items() if key != "video_length"}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def settings(tiny_config: Config) -> Callable[..., TrialSettings]:
+    return lambda **changes: parse_config(tiny_config(**changes)).trial_settings
+
+
+_made: dict[str, LatencyProfile] = {}
+
+
+def made(settings: TrialSettings, *, others: tuple[Candidate, ...] = (), num_held_out: int = 3) -> LatencyProfile:
+    """A profile of one round; tests with equal settings share one."""
+    key = json.dumps([settings.to_dict(), [one.to_dict() for one in others], num_held_out])
+    if key not in _made:
+        _made[key] = make_profile(settings, others=others, rounds=1, num_held_out=num_held_out, report=lambda *_: None)
+    return _made[key]
+
+
+def test_a_profile_covers_its_space_and_what_else_is_asked(settings: Callable[..., TrialSettings]) -> None:
+    tiny = settings()
+    dense = dense_plan(tiny.search_space.target, Sampling(steps=4))
+    found = made(tiny, others=(dense.candidate,))
+    for plan in [dense, *map(tiny.search_space.plan, tiny.search_space.candidates(up_to=100))]:
+        assert found.covers(plan)
+        assert found.predict(plan) > 0
+    assert len(found.held_out) == 3
+    assert all(one.measured_ms > 0 and one.predicted_ms > 0 for one in found.held_out)
+    assert found.error >= 0
+    assert found.protocol["weights"] == "base"
+    assert "1 thread" in found.protocol["device"]
+
+
+def test_a_profile_is_found_again_by_what_decides_it(settings: Callable[..., TrialSettings]) -> None:
+    tiny = settings()
+    assert load_profile(tiny) is None
+    found = made(tiny)
+    save_profile(found, tiny)
+    assert load_profile(tiny) == found
+    for same in (
+        settings(trial={"updates": 9}, objectives={"latency": {"max_ms": 3.0}}),
+        settings(space={"sampler_steps": 3}),
+    ):
+        assert load_profile(same) == found
+    for other in (
+        settings(objectives={"latency": {"batch": 4}}),
+        settings(objectives={"latency": {"threads": 2}}),
+        settings(sampling={"guidance": 2.0}),
+        settings(sampling={"dtype": "bf16"}),
+        settings(space={"timetable": {"clean_grid": 5}}),
+        settings(space={"segments": [{"family": "sdtm", "sparse": "rest"}]}),
+    ):
+        assert load_profile(other) is None
+
+
+def test_other_hardware_has_no_profile(settings: Callable[..., TrialSettings], monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = settings()
+    save_profile(made(tiny), tiny)
+    monkeypatch.setattr("flexsearch.latency.measure.device_name", lambda _: "another machine")
+    assert load_profile(tiny) is None
+
+
+@pytest.mark.parametrize(("backbone", "config"), [("dit", None), ("pixart", PIXART), ("latte", LATTE)])
+def test_a_base_that_is_not_here_is_timed_without_its_weights(
+    settings: Callable[..., TrialSettings],
+    tiny_transformer: dict[str, Any],
+    backbone: str,
+    config: dict[str, Any] | None,
+) -> None:
+    frames = {"frames": {"choice": [2, 4]}} if backbone == "latte" else {}
+    absent = settings(
+        base={
+            "checkpoint": "./absent",
+            "backbone": backbone,
+            "config": config or {**tiny_transformer, "num_layers": 8},
+        },
+        space={"timetable": {"stages": 2, "clean_grid": 3, "noise_grid": 2, **frames}},
+        objectives={"latency": {"batch": 1}},
+        sampling={"guidance": 4.0},
+    )
+    found = made(absent, num_held_out=1)
+    assert found.protocol["weights"] == "random"
+    assert found.kendall_tau is None
+    sparse = {(one.queries.frames, one.queries.height) for one in found.operations if one.role == SPARSE.name}
+    assert sparse == ({(2, 2), (2, 3), (4, 2), (4, 3)} if frames else {(1, 2), (1, 3)})
+    assert len(sparse) == len(sparse_timetables(absent.search_space)) == len(found.sparse_call_ms())
