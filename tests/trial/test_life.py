@@ -18,7 +18,7 @@ from flexsearch.diffusion.sampling import generate
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.macs import plan_macs
+from flexsearch.schedule.cost import route_macs
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
@@ -84,15 +84,15 @@ def test_the_kept_model_draws_the_images_that_were_scored(start: Callable[..., T
     run_trial(order, nothing)
     model = FlexDiT.from_pretrained(order.trial_dir / "model").eval()
     assert model.schedule == order.candidate.schedule
-    assert set(model.merges) == {str(block) for block in model.plan().blocks("recover")}
+    assert set(model.merges) == {str(block) for block, role in enumerate(model.schedule.roles) if role == "recover"}
     context = trial_context(order.run_dir)
     (images,) = generate(
         model,
         context.inputs.base.scheduler,
+        context.space.plan(order.candidate),
         conditions=context.inputs.data.conditions,
         num_images=10,
         batch=10,
-        sampler_steps=order.candidate.sampling.steps,
         seed=0,
         settings=context.settings.sampling,
     )
@@ -101,14 +101,12 @@ def test_the_kept_model_draws_the_images_that_were_scored(start: Callable[..., T
     assert torch.equal(first_row, to_uint8(images))
 
 
-def test_macs_are_those_of_the_samplers_steps(start: Callable[..., TrialOrder]) -> None:
+def test_macs_are_those_of_an_image(start: Callable[..., TrialOrder]) -> None:
     order = start()
-    context = trial_context(order.run_dir)
-    model = context.inputs.base.model.clone()
-    model.set_schedule(order.candidate.schedule)
+    shape = trial_context(order.run_dir).inputs.base.model.shape
     assert order.candidate.sampling.steps == 1  # one step, at pure noise
-    expected = plan_macs(model.plan(), model.shape, [1.0])
-    assert run_trial(order, nothing).measurements["macs"].value == expected
+    (*_, at_noise) = order.candidate.schedule.routes(shape.grid)
+    assert run_trial(order, nothing).measurements["macs"].value == route_macs(at_noise, shape)
 
 
 def test_a_schedule_over_the_limit_is_not_trained(start: Callable[..., TrialOrder]) -> None:
