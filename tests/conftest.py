@@ -1,6 +1,6 @@
 """Small models that run in milliseconds, and a run directory whose trials take a second."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,16 @@ TINY = {
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def double_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Computes in float64 what a program computes in float32. Sums in another order are equal but for rounding, which
+    depends on the CPU and is amplified by what follows: 1e-16 stays far below any tolerance, and 1e-7 does not."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 def randomised(model: nn.Module) -> nn.Module:
