@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from builders import TINY
 from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
 from torch import nn
 
@@ -14,19 +15,6 @@ from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.segments import Dense, Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
-
-TINY = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 8,
-    "num_layers": 6,
-    "in_channels": 1,
-    "out_channels": 1,
-    "sample_size": 16,
-    "patch_size": 2,
-    "num_embeds_ada_norm": 10,
-    "norm_type": "ada_norm_zero",
-    "activation_fn": "gelu-approximate",
-}
 
 
 @pytest.fixture(autouse=True)

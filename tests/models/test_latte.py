@@ -1,10 +1,9 @@
 """Latte against the properties of every backbone, and what is its own: frames, and fewer of them."""
 
-from typing import ClassVar
-
 import pytest
 import torch
 from backbone_suite import NUM_BLOCKS, SEGMENTS, SPARSE, TWO_MERGES, BackboneSuite
+from builders import VIDEO
 
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.operations import downsample, upsample
@@ -19,24 +18,7 @@ FEWER_FRAMES = DensitySchedule(segments=SEGMENTS, timetable=Timetable(grids=(3,)
 class TestLatte(BackboneSuite):
     backbone = "latte"
     checkpoints = ("maxin-cn/Latte-1",)
-    config: ClassVar = {
-        "num_attention_heads": 2,
-        "attention_head_dim": 12,
-        "num_layers": 6,
-        "in_channels": 4,
-        "out_channels": 8,
-        "sample_size": 16,
-        "patch_size": 2,
-        "cross_attention_dim": 24,
-        "caption_channels": 20,
-        "attention_bias": True,
-        "activation_fn": "gelu-approximate",
-        "norm_type": "ada_norm_single",
-        "norm_elementwise_affine": False,
-        "norm_eps": 1e-6,
-        "num_embeds_ada_norm": 1000,
-        "video_length": 4,
-    }
+    config = VIDEO
     schedules = (
         *BackboneSuite.schedules,
         FEWER_FRAMES,

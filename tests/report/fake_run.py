@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import yaml
+from builders import LATENCY, QUALITY, result
 from PIL import Image
 
 from flexsearch.cli.results import open_run
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
-from flexsearch.objectives.settings import DRIFT
 from flexsearch.report.dashboard import decisions_of
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import Candidate, DensitySchedule
@@ -21,7 +21,6 @@ from flexsearch.schedule.segments import Dense, Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
 from flexsearch.trial.contract import TrialResult
 
-QUALITY, LATENCY = "fid_fashion_cnn", "latency_ms"
 CONFIG: dict[str, Any] = {
     "name": "fake",
     "base": {"checkpoint": "embedded:quickstart"},
@@ -107,15 +106,8 @@ class FakeRun:
         return run
 
     def _result(self, number: int, quality: float, latency: float) -> TrialResult:
-        protocol = {"images": self.images.get(number, 500), "seed": 0}
-        found = [
-            Measurement(name=QUALITY, value=quality, unit="1", protocol=protocol),
-            Measurement(name=LATENCY, value=latency, unit="ms/image", spread=latency / 200, protocol={"batch": 8}),
-            Measurement(name="macs", value=latency * 1e6, unit="MACs/forward"),
-        ]
-        if self.drifts:
-            found.append(Measurement(name=DRIFT, value=self.drifts.get(number, 0.5), unit="1"))
-        return TrialResult(state="complete", measurements={one.name: one for one in found}, seconds={"sample": 60.0})
+        drift = self.drifts.get(number, 0.5) if self.drifts else None
+        return result(quality, latency, images=self.images.get(number, 500), spread=1 / 200, drift=drift)
 
 
 def confirm(run: Run, truth: dict[int, tuple[float, float]], *, seeds: int = 3) -> None:
@@ -129,5 +121,5 @@ def confirm(run: Run, truth: dict[int, tuple[float, float]], *, seeds: int = 3) 
                 means = [part.mean() for part in np.split(parts, num)]
                 rows += [(block_name(QUALITY, index, num), float(mean), "1") for index, mean in enumerate(means)]
             found = {n: Measurement(name=n, value=v, unit=u, protocol={"seed": seed}) for n, v, u in rows}
-            result = TrialResult(state="complete", measurements=found)
-            run.store.record_confirmation(number, result, seed=10_000 + seed, images=2000)
+            again = TrialResult(state="complete", measurements=found)
+            run.store.record_confirmation(number, again, seed=10_000 + seed, images=2000)

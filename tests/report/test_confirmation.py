@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from builders import LATENCY, QUALITY, result, store_of
 
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
@@ -18,13 +19,10 @@ from flexsearch.report.front_figure import front_figure
 from flexsearch.report.near_front import near_front, to_confirm
 from flexsearch.report.plot import plot_front
 from flexsearch.report.table import front_frame, summary_lines
-from flexsearch.schedule.density import Candidate, DensitySchedule
-from flexsearch.schedule.segments import Dense, Pooling
-from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import TrialResult
 
-NAMES = ("fid_fashion_cnn", "latency_ms")
+NAMES = (QUALITY, LATENCY)
 IMAGES = 1000
 BIAS = 2000.0  # of a distance of n images: BIAS / n
 
@@ -135,26 +133,17 @@ def test_only_what_was_measured_alike_is_compared() -> None:
     assert confirmation_of({}, NAMES) is None
 
 
-def result(quality: float, latency: float) -> TrialResult:
-    rows = [(NAMES[0], quality, "1", {"images": 250}), (NAMES[1], latency, "ms/image", {"batch": 8})]
-    found = {n: Measurement(name=n, value=v, unit=u, spread=v / 50, protocol=p) for n, v, u, p in rows}
-    found["macs"] = Measurement(name="macs", value=latency * 1e6, unit="MACs/forward")
-    return TrialResult(state="complete", measurements=found)
-
-
 TRIALS = {0: (10.0, 20.0), 1: (25.0, 5.0), 2: (12.0, 7.5), 3: (12.8, 8.0), 4: (14.0, 9.0), 5: (30.0, 2.0)}
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """Two dense baselines and four searched trials, 2 and 5 on the front; paired noise 0.5, so that 3 is near it."""
-    store = Store(connect(storage_url(tmp_path, None)), study="s", seed=0)
-    for number, values in TRIALS.items():
-        dense = DensitySchedule.all_dense(4)
-        schedule = dense if number < 2 else DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
-        candidate = Candidate(schedule=schedule, sampler_steps=10 - number)
-        store.start(number, candidate, baseline=f"dense {number}" if number < 2 else None)
-        store.record(number, result(*values))
+    rows = [
+        (f"dense {number}" if number < 2 else None, 10 - number, result(*values, spread=1 / 50))
+        for number, values in TRIALS.items()
+    ]
+    store = store_of(tmp_path, rows)
     for number, shift in ((2, 0.5**0.5), (3, -(0.5**0.5)), (1, 0.0)):
         store.record(number, result(TRIALS[number][0] + shift, TRIALS[number][1]), seed=1)
     return store

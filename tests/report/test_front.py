@@ -9,44 +9,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from builders import LATENCY, QUALITY, result, store_of
 
-from flexsearch.measurement import Measurement
 from flexsearch.report.claims import compare, dense_curve, largest_gain
 from flexsearch.report.front import front_of
 from flexsearch.report.plot import plot_front
 from flexsearch.report.table import front_frame, front_table, summary_lines
 from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.schedule.segments import Dense, Pooling
-from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Store
-from flexsearch.trial.contract import TrialResult
 
-NAMES = ("fid_fashion_cnn", "latency_ms")
-
-
-def result(quality: float, latency: float, *, images: int = 500) -> TrialResult:
-    rows = [(NAMES[0], quality, "1", {"images": images}), (NAMES[1], latency, "ms/image", {"batch": 8})]
-    found = {n: Measurement(name=n, value=v, unit=u, protocol=p) for n, v, u, p in rows}
-    found["macs"] = Measurement(name="macs", value=latency * 1e6, unit="MACs/forward")
-    return TrialResult(state="complete", measurements=found)
+NAMES = (QUALITY, LATENCY)
 
 
 @pytest.fixture
 def fill(tmp_path: Path) -> Callable[..., Store]:
     def fill_(points: list[tuple[float, float]], *, baselines: list[tuple[float, float, int]] = ()) -> Store:
-        store = Store(connect(storage_url(tmp_path, None)), study="s", seed=0)
-        number = 0
-        for index, (quality, latency, steps) in enumerate(baselines):
-            candidate = Candidate(schedule=DensitySchedule.all_dense(4), sampler_steps=steps)
-            store.start(number, candidate, baseline="dense" if index == 0 else f"dense, {steps} steps")
-            store.record(number, result(quality, latency))
-            number += 1
-        for quality, latency in points:
-            schedule = DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
-            store.start(number, Candidate(schedule=schedule, sampler_steps=10), baseline=None)
-            store.record(number, result(quality, latency))
-            number += 1
-        return store
+        dense = [
+            (f"dense, {steps} steps" if index else "dense", steps, result(quality, latency))
+            for index, (quality, latency, steps) in enumerate(baselines)
+        ]
+        return store_of(tmp_path, [*dense, *((None, 10, result(*point)) for point in points)])
 
     return fill_
 
@@ -129,7 +112,7 @@ def test_the_contract_of_front_json(fill: Callable[..., Store]) -> None:
         "name": "fid_fashion_cnn",
         "unit": "1",
         "direction": "minimize",
-        "protocol": {"images": 500},
+        "protocol": {"images": 500, "seed": 0},
     }
     assert set(found["counts"]) == {"complete", "pruned", "infeasible", "duplicate", "failed", "running"}
     rows = found["front"] + found["baselines"]

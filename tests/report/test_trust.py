@@ -1,34 +1,20 @@
 """Agreement of rankings: the same order is 1, the reverse -1, and trials at other steps do not count."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from builders import trial_record
 from scipy.stats import kendalltau
 
 from flexsearch.measurement import Measurement
 from flexsearch.report.trust import rank_correlations
-from flexsearch.schedule.density import Candidate, DensitySchedule
 from flexsearch.study.store import TrialRecord
 from flexsearch.trial.contract import Rung
 
-Make = Callable[..., TrialRecord]
-
 
 def record(number: int, final: float, *, steps: int = 5, **rungs: float) -> TrialRecord:
-    return TrialRecord(
-        number=number,
-        candidate=Candidate(schedule=DensitySchedule.all_dense(4), sampler_steps=steps),
-        baseline=None,
-        state="complete",
-        reason=None,
-        attempts=1,
-        started="",
-        ended=None,
-        measurements={"fid": Measurement(name="fid", value=final, unit="1")},
-        curve=((1, 0.5), (60, 0.4)),
-        rungs=tuple(Rung(updates=int(name.removeprefix("u")), quality=value) for name, value in rungs.items()),
-    )
+    reached = tuple(Rung(updates=int(name.removeprefix("u")), quality=value) for name, value in rungs.items())
+    return trial_record(number, final, steps=steps, curve=((1, 0.5), (60, 0.4)), rungs=reached)
 
 
 def test_tau_is_kendalls_and_of_equal_steps_only() -> None:
@@ -57,7 +43,7 @@ def test_nothing_is_said_of_trials_that_cannot_be_compared() -> None:
 
 
 def test_outlooks_are_compared_with_themselves_at_rungs_and_with_what_longer_fine_tunes_came_to() -> None:
-    dense = replace(record(9, 8.0), baseline="dense", curve=())
+    dense = trial_record(9, 8.0, steps=5, is_dense=True)
     records = [dense]
     for n in range(4):
         one = record(n, n, u0=n, u240=-n)

@@ -3,40 +3,24 @@
 from dataclasses import replace
 
 import pytest
+from builders import trial_record
 
-from flexsearch.measurement import Measurement
-from flexsearch.schedule.density import Candidate, DensitySchedule
-from flexsearch.schedule.segments import Dense, Pooling
 from flexsearch.study.outlook import DenseQuality, dense_baselines, outlooks, rung_outlooks, rung_worths, worths
 from flexsearch.study.store import TrialRecord
 from flexsearch.trial.contract import Rung
 
-
-def record(
-    number: int, quality: float, *, steps: int, drift: float | None = None, is_dense: bool = False
-) -> TrialRecord:
-    schedule = (
-        DensitySchedule.all_dense(4) if is_dense else DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
-    )
-    found = {"fid": quality} if drift is None else {"fid": quality, "drift": drift}
-    return TrialRecord(
-        number=number,
-        candidate=Candidate(schedule=schedule, sampler_steps=steps),
-        baseline="dense" if is_dense else None,
-        state="complete",
-        reason=None,
-        attempts=1,
-        started="",
-        ended=None,
-        measurements={name: Measurement(name=name, value=value, unit="1") for name, value in found.items()},
-    )
-
-
-DENSE = [record(0, 8.0, steps=16, drift=0.0, is_dense=True), record(1, 32.0, steps=4, drift=0.25, is_dense=True)]
+DENSE = [
+    trial_record(0, 8.0, steps=16, drift=0.0, is_dense=True),
+    trial_record(1, 32.0, steps=4, drift=0.25, is_dense=True),
+]
 
 
 def test_it_is_dense_quality_at_the_steps_times_one_plus_the_drift() -> None:
-    searched = [record(2, 99.0, steps=16, drift=0.5), record(3, 1.0, steps=4, drift=0.5), record(4, 5.0, steps=8)]
+    searched = [
+        trial_record(2, 99.0, steps=16, drift=0.5),
+        trial_record(3, 1.0, steps=4, drift=0.5),
+        trial_record(4, 5.0, steps=8),
+    ]
     assert outlooks([*DENSE, *searched], quality="fid") == pytest.approx({0: 8.0, 1: 40.0, 2: 12.0, 3: 48.0})
 
 
@@ -48,11 +32,11 @@ def test_between_dense_baselines_quality_is_a_power_of_the_steps() -> None:
 
 def test_without_dense_baselines_or_drift_there_is_none() -> None:
     assert outlooks([], quality="fid") == {}
-    assert outlooks([record(2, 9.0, steps=4, drift=0.5)], quality="fid") == {}
-    assert outlooks([record(0, 8.0, steps=16, is_dense=True), record(2, 9.0, steps=4)], quality="fid") == {}
-    negative = record(0, -0.1, steps=16, drift=0.0, is_dense=True)
-    assert outlooks([negative, record(2, 9.0, steps=4, drift=0.5)], quality="fid") == {}
-    running = replace(record(2, 9.0, steps=4, drift=0.5), state="running")
+    assert outlooks([trial_record(2, 9.0, steps=4, drift=0.5)], quality="fid") == {}
+    assert outlooks([trial_record(0, 8.0, steps=16, is_dense=True), trial_record(2, 9.0, steps=4)], quality="fid") == {}
+    negative = trial_record(0, -0.1, steps=16, drift=0.0, is_dense=True)
+    assert outlooks([negative, trial_record(2, 9.0, steps=4, drift=0.5)], quality="fid") == {}
+    running = replace(trial_record(2, 9.0, steps=4, drift=0.5), state="running")
     assert set(outlooks([*DENSE, running], quality="fid")) == {0, 1}
     assert dense_baselines([replace(DENSE[0], state="failed"), DENSE[1]]) == DENSE[1:]
     searched_dense = replace(DENSE[0], baseline=None)
@@ -64,14 +48,14 @@ def at_rung(record: TrialRecord, quality: float, drift: float | None) -> TrialRe
 
 
 def test_at_a_rung_it_goes_by_the_drift_there() -> None:
-    searched = [at_rung(record(2, 9.0, steps=16, drift=0.5), 30.0, 1.0), record(3, 9.0, steps=4, drift=0.5)]
-    running = at_rung(replace(record(4, 9.0, steps=4), state="running", measurements={}), 40.0, 0.5)
+    searched = [at_rung(trial_record(2, 9.0, steps=16, drift=0.5), 30.0, 1.0), trial_record(3, 9.0, steps=4, drift=0.5)]
+    running = at_rung(replace(trial_record(4, 9.0, steps=4), state="running", measurements={}), 40.0, 0.5)
     assert rung_outlooks([*DENSE, *searched, running], 10, quality="fid") == pytest.approx({2: 16.0, 4: 48.0})
     assert rung_outlooks([*DENSE, *searched, running], 20, quality="fid") == {}
 
 
 def test_outlooks_and_qualities_are_never_compared() -> None:
-    known, unknown = record(2, 9.0, steps=16, drift=0.5), record(3, 7.0, steps=4)
+    known, unknown = trial_record(2, 9.0, steps=16, drift=0.5), trial_record(3, 7.0, steps=4)
     assert worths([*DENSE, known], quality="fid") == pytest.approx({0: 8.0, 1: 40.0, 2: 12.0})
     assert worths([*DENSE, known, unknown], quality="fid") == {0: 8.0, 1: 32.0, 2: 9.0, 3: 7.0}
     assert worths([known], quality="fid") == {2: 9.0}, "no dense baseline"

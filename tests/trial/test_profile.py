@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from builders import VIDEO
 
 from flexsearch.config import parse_config
 from flexsearch.errors import UserError
@@ -27,21 +28,8 @@ from flexsearch.trial.settings import TrialSettings
 from flexsearch.trial.workbench import workbench
 
 Config = Callable[..., dict[str, Any]]
-LATTE = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 8,
-    "num_layers": 8,
-    "in_channels": 4,
-    "out_channels": 8,
-    "sample_size": 8,
-    "patch_size": 2,
-    "cross_attention_dim": 16,
-    "caption_channels": 20,
-    "norm_type": "ada_norm_single",
-    "norm_elementwise_affine": False,
-    "num_embeds_ada_norm": 1000,
-    "video_length": 4,
-}
+SMALL = {"attention_head_dim": 8, "num_layers": 8, "sample_size": 8, "cross_attention_dim": 16}
+LATTE = VIDEO | SMALL
 PIXART = {key: value for key, value in LATTE.items() if key != "video_length"}
 
 
