@@ -1,6 +1,5 @@
 """Small models that run in milliseconds, and a run directory whose trials take a second."""
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,6 @@ import pytest
 import torch
 from builders import TINY
 from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 from torch import nn
 
 from flexsearch.models.backbones.dit import new_base, untied
@@ -18,13 +15,6 @@ from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.segments import Dense, Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
-
-
-@event.listens_for(Engine, "connect")
-def _databases_do_not_wait_for_the_disk(connection: Any, _: Any) -> None:
-    """A process that is killed loses nothing by it; only a machine that loses power would."""
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture(autouse=True)

@@ -71,6 +71,11 @@ def test_help_is_quick_and_needs_no_torch() -> None:
         assert min(took) < 1.0
 
 
+def test_python_runs_the_package() -> None:
+    called = [sys.executable, "-m", "flexsearch", "--help"]
+    assert "Commands:" in subprocess.run(called, capture_output=True, text=True, check=True).stdout
+
+
 def commands() -> list[str]:
     from typer.main import get_command
 

@@ -159,6 +159,11 @@ def test_what_is_measured_again(store: Store) -> None:
     assert [record.number for record in to_confirm(front, top=2)] == [0, 1, 2, 5]
 
 
+def test_where_noise_was_not_measured_nothing_is_near_the_front(tmp_path: Path) -> None:
+    rows = [(None, 5, result(*values)) for values in ((10.0, 5.0), (10.1, 5.1))]
+    assert near_front(front_of(store_of(tmp_path, rows), NAMES)) == []
+
+
 def test_a_confirmed_front_is_shown_everywhere(store: Store, tmp_path: Path) -> None:
     before = front_of(store, NAMES)
     assert before.confirmation is None
