@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.sampling import Sampling
+
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.density import Candidate, DensitySchedule
-from flexsearch.schedule.segments import Dense, Pooling
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Store, TrialRecord
 from flexsearch.trial.contract import TrialResult
@@ -54,7 +58,7 @@ POOLED = DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
 
 
 def result(
-    quality: float, latency: float, *, images: int = 500, spread: float = 0.0, drift: float | None = None
+    quality: float, latency: float, *, images: int = 500, spread: float = 0.0, paired_distance: float | None = None
 ) -> TrialResult:
     """What a complete trial measured; `spread` of the latency, as a share of it."""
     found = [
@@ -62,19 +66,19 @@ def result(
         Measurement(name=LATENCY, value=latency, unit="ms/image", spread=spread * latency, protocol={"batch": 8}),
         Measurement(name="macs", value=latency * 1e6, unit="MACs/forward"),
     ]
-    if drift is not None:
-        found.append(Measurement(name="drift", value=drift, unit="1"))
+    if paired_distance is not None:
+        found.append(Measurement(name="paired_distance", value=paired_distance, unit="1"))
     return TrialResult(state="complete", measurements={one.name: one for one in found}, seconds={"sample": 60.0})
 
 
 def trial_record(
-    number: int, fid: float, *, steps: int, drift: float | None = None, is_dense: bool = False, **parts: Any
+    number: int, fid: float, *, steps: int, paired_distance: float | None = None, is_dense: bool = False, **parts: Any
 ) -> TrialRecord:
     """A complete trial of 4 blocks: a dense baseline, or a searched schedule."""
-    found = {"fid": fid} if drift is None else {"fid": fid, "drift": drift}
+    found = {"fid": fid} if paired_distance is None else {"fid": fid, "paired_distance": paired_distance}
     return TrialRecord(
         number=number,
-        candidate=Candidate(schedule=DENSE if is_dense else POOLED, sampler_steps=steps),
+        candidate=Candidate(schedule=DENSE if is_dense else POOLED, sampling=Sampling(steps=steps)),
         baseline="dense" if is_dense else None,
         state="complete",
         reason=None,
@@ -90,7 +94,7 @@ def store_of(folder: Path, trials: Sequence[tuple[str | None, int, TrialResult]]
     """A store of complete trials: name of the dense baseline or None, sampler steps, result."""
     store = Store(connect(storage_url(folder, None)), study="s", seed=0)
     for number, (baseline, steps, found) in enumerate(trials):
-        candidate = Candidate(schedule=DENSE if baseline else POOLED, sampler_steps=steps)
+        candidate = Candidate(schedule=DENSE if baseline else POOLED, sampling=Sampling(steps=steps))
         store.start(number, candidate, baseline=baseline)
         store.record(number, found)
     return store

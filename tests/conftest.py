@@ -8,12 +8,14 @@ import pytest
 import torch
 from builders import TINY
 from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
 from torch import nn
 
 from flexsearch.models.backbones.dit import new_base, untied
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
 
 
@@ -112,11 +114,11 @@ def tiny_config(base_folder: Path) -> Callable[..., dict[str, Any]]:
                 "sampler_steps": {"choice": [1, 2]},
             },
             "objectives": {
-                "fid": {"images": 20, "extractor": "fashion-cnn", "reference": "embedded:quickstart", "batch": 10},
+                "quality": {"images": 20, "extractor": "fashion-cnn", "reference": "embedded:quickstart", "batch": 10},
                 "latency": {"batch": 8, "repeats": 3, "threads": 1},
             },
             "trial": {"updates": 2, "batch": 4, "learning_rate": 1e-3, "ema_decay": 0.5},
-            "search": {"trials": 6, "sampler": "random", "noise_schedules": 0, "long_schedules": 0},
+            "search": {"trials": 6, "algorithm": "random", "noise_schedules": 0, "long_schedules": 0},
         }
         return _merged(values, changes)
 

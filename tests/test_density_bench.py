@@ -9,13 +9,13 @@ import moocore
 import numpy as np
 import pandas as pd
 import pytest
+from flexsearch.schedule.candidate import Candidate
 from scipy.stats import kendalltau
 
 from flexsearch.config import load_config
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.density import Candidate
+from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.hypervolume import hypervolume, reference_point
-from flexsearch.study.screening import Screen
 from flexsearch.study.store import TrialRecord
 
 FOLDER = Path(__file__).parents[1] / "experiments" / "density_bench"
@@ -45,7 +45,7 @@ def test_rows_describe_their_candidates(table: pd.DataFrame) -> None:
     for row in table.sample(20, random_state=0).itertuples():
         candidate = Candidate.from_dict(json.loads(row.candidate))
         assert (candidate.digest, candidate.schedule.digest) == (row.digest, row.schedule_digest)
-        assert (candidate.sampler_steps, str(candidate.schedule)) == (row.sampler_steps, row.schedule)
+        assert (candidate.sampling.steps, str(candidate.schedule)) == (row.sampler_steps, row.schedule)
 
 
 def test_a_policy_is_judged_on_it(tmp_path: Path) -> None:
@@ -95,8 +95,11 @@ def test_a_screen_that_saw_twelve_schedules_chooses_well_among_all_others(table:
         )
         for row in final.itertuples()
     ]
-    screen = Screen(
-        num=256, work=lambda one: macs[one.digest] * one.sampler_steps, predict_ms=lambda _: None, objectives=objectives
+    acquisition = Acquisition(
+        num=256,
+        work=lambda one: macs[one.digest] * one.sampling.steps,
+        predict_ms=lambda _: None,
+        objectives=objectives,
     )
     baselines = [record for record in records if record.baseline is not None]
     points = final[list(objectives)].to_numpy()
@@ -107,7 +110,7 @@ def test_a_screen_that_saw_twelve_schedules_chooses_well_among_all_others(table:
         known, unseen = [*baselines, *(records[number] for number in order[:12])], order[12:]
         front = points[[record.number for record in known]]
         gains = [hypervolume(np.vstack([front, points[number]]), reference=reference) for number in unseen]
-        chosen = screen.best([records[number].candidate for number in unseen], known)
+        chosen = acquisition.best([records[number].candidate for number in unseen], known)
         ranks.append(np.mean(np.array(gains) <= gains[chosen]))
     assert np.median(ranks) >= 0.9
 
@@ -122,10 +125,10 @@ def test_outlooks_name_a_better_converged_front_than_distances(table: pd.DataFra
     short = rows[rows["baseline"].isna() & (rows["updates"] == 40)].set_index("digest").loc[final.index]
     signals = {
         "distance": short["fid_fashion_cnn"],
-        "outlook": short["sampler_steps"].map(dense) * (1.0 + short["drift"]),
+        "outlook": short["sampler_steps"].map(dense) * (1.0 + short["paired_distance"]),
     }
     assert len(final) == 105
-    assert short["drift"].between(0.1, 0.6).all()
+    assert short["paired_distance"].between(0.1, 0.6).all()
     taus = {name: kendalltau(signal, final).statistic for name, signal in signals.items()}
     assert taus["outlook"] > max(0.9, taus["distance"] + 0.05)
     points = np.stack([np.log(final), short["latency_ms"]], axis=1)

@@ -44,7 +44,7 @@ def answered(script: Callable[[str], ModuleType]) -> Callable[..., Any]:
                 trial=number,
                 name=name,
                 schedule="D",
-                sampler_steps=number + 1,
+                sampling=Sampling(steps=number + 1),
                 baseline=kind,
                 quality=quality + shared + generator.normal(0, own, seeds),
                 latency_ms=np.full(seeds, latency),
@@ -242,7 +242,9 @@ def test_the_whole_way_in_sittings(packed_images: Path, tmp_path: Path) -> None:
     assert trials["complete"] >= 5, "four baselines and one that was searched at least"
     reached = {one.number: one.rung(0) for one in open_run(state / "run").store.trials() if one.baseline is None}
     assert len(reached) == 3
-    assert all(rung is not None and rung.drift is not None for rung in reached.values()), "only the rung stops trials"
+    assert all(rung is not None and rung.paired_distance is not None for rung in reached.values()), (
+        "only the rung stops trials"
+    )
     assert set(content["cost"]["seconds"]) == {"base", "search", "confirm", "around"}
     assert content["confirmed"] is True
     assert len(content["seeds"]) == 2

@@ -121,7 +121,7 @@ if __name__ == "__main__":
     given.out.mkdir(parents=True, exist_ok=True)
     kept, run = given.out / "measured.jsonl", open_run(given.run_dir)
     names, seed = run.settings.objectives.names, run.search.seed
-    if run.settings.objectives.fid.distance != "frechet":
+    if run.settings.objectives.quality.distance != "frechet":
         parser.error("the run must search a Frechet distance: others need no extrapolation")
     confirm_front(given.run_dir, top=given.top, images=given.images, seeds=given.seeds, quiet=True)
     first = confirmation_of(run.store.confirmations(), names, images=given.images)

@@ -38,7 +38,9 @@ from starts import RECEIPT, STARTS
 from trajectory import FIXED_BATCHES, Bench
 
 from flexsearch.diffusion.sampling import sampler_times
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import plan_macs
 
 WARM_START_SECONDS = 2533.0  # of one core, from the receipt of the quickstart's warm start
@@ -64,17 +66,17 @@ def seconds_of(start: str, folder: Path) -> float:
     return {"warm": WARM_START_SECONDS, "plain": 0.0}[start]
 
 
-def rows(bench: Bench, folder: Path, *, start: str, latencies: Latencies) -> Iterator[dict[str, Any]]:
+def rows(context: Bench, folder: Path, *, start: str, latencies: Latencies) -> Iterator[dict[str, Any]]:
     """The rows of every trajectory in `folder`."""
-    dense, paper = baselines(bench.config)
+    dense, paper = baselines(context.config)
     names = {dense.digest: "dense", paper.digest: "FlexDiT paper"}
-    space, scheduler = bench.config.search_space, bench.inputs.base.scheduler
+    space, scheduler = context.config.search_space, context.inputs.base.scheduler
     for path in sorted(folder.glob("*-*/schedule.json")):
         schedule = DensitySchedule.from_dict(json.loads(path.read_text()))
         for file in sorted(path.parent.glob("[0-9]*.json"), key=lambda file: int(file.stem)):
             found = json.loads(file.read_text())
             for steps, quality in found["samples"].items():
-                candidate = Candidate(schedule=schedule, sampler_steps=int(steps))
+                candidate = Candidate(schedule=schedule, sampling=Sampling(steps=int(steps)))
                 latency = latencies.get((schedule.digest, int(steps)), {"value": None, "spread": None})
                 times = sampler_times(scheduler, int(steps))
                 yield {
@@ -87,13 +89,13 @@ def rows(bench: Bench, folder: Path, *, start: str, latencies: Latencies) -> Ite
                     "seed": found["seed"],
                     "updates": found["update"],
                     "sampler_steps": int(steps),
-                    "images": quality.get("images", bench.config.objectives.fid.images),
+                    "images": quality.get("images", context.config.objectives.quality.images),
                     "fid_fashion_cnn": quality["fid"],
                     **{name: quality.get(name) for name in DISTANCES},
                     **{name: found[name] for name in LOSSES},
                     "latency_ms": latency["value"],
                     "latency_spread": latency["spread"],
-                    "macs": plan_macs(space.plan(schedule), bench.config.shape, times),
+                    "macs": plan_macs(space.plan(schedule), context.config.shape, times),
                     "seconds_start": seconds_of(start, folder),
                     "seconds_training": found["training_seconds"],
                     "seconds_judging": quality["seconds"],
@@ -101,9 +103,9 @@ def rows(bench: Bench, folder: Path, *, start: str, latencies: Latencies) -> Ite
                 }
 
 
-def unrelated(bench: Bench) -> float:
+def unrelated(context: Bench) -> float:
     """Mean squared distance of features, per feature, between unrelated samples of the dense base."""
-    dense = bench.features(bench.dense_samples(0, bench.config.objectives.fid.images))
+    dense = context.features(context.dense_samples(0, context.config.objectives.quality.images))
     return float(2.0 * dense.double().var(dim=0).mean())
 
 
@@ -121,14 +123,14 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, default=Path("runs/density_bench"))
     parser.add_argument("--out", type=Path, default=TABLE)
     arguments = parser.parse_args()
-    bench = open_bench(arguments.runs, warm=True, most_updates=max(LENGTHS))
+    context = open_bench(arguments.runs, warm=True, most_updates=max(LENGTHS))
     timed = arguments.runs / "latency.json"
     latencies = json.loads(timed.read_text()) if timed.exists() else []
     by_candidate = {(row["schedule"], row["sampler_steps"]): row for row in latencies}
     table = pd.DataFrame(
         row
         for start in ("warm", "plain", *STARTS)
-        for row in rows(bench, arguments.runs / start, start=start, latencies=by_candidate)
+        for row in rows(context, arguments.runs / start, start=start, latencies=by_candidate)
     )
     latency_protocol = latencies[0]["protocol"] if latencies else None
     if arguments.out.exists():
@@ -142,14 +144,14 @@ if __name__ == "__main__":
             known = before[["digest", "latency_ms", "latency_spread"]].dropna().drop_duplicates("digest")
             table = table.drop(columns=["latency_ms", "latency_spread"]).merge(known, on="digest", how="left")
         table = pd.concat([before, table]).drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
-    table["drift"] = (table["feature_distance"] / unrelated(bench)) ** 0.5
-    config = bench.config
+    table["drift"] = (table["feature_distance"] / unrelated(context)) ** 0.5
+    config = context.config
     table.attrs["protocol"] = {
         "space": dict(config.space),
         "trial": vars(config.trial),
-        "sampler": type(bench.inputs.base.scheduler).__name__,
+        "sampler": type(context.inputs.base.scheduler).__name__,
         "guidance": config.sampling.guidance,
-        "extractor": config.objectives.fid.extractor,
+        "extractor": config.objectives.quality.extractor,
         "fixed_batches": FIXED_BATCHES,
         "latency": latency_protocol,
         "torch": torch.__version__,

@@ -31,12 +31,12 @@ from figures import tidy, write
 from shipped import HERE, TABLE
 
 from flexsearch.config import RunConfig, load_config
-from flexsearch.schedule.density import Candidate
-from flexsearch.study.decisions import Decisions
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.replay import Replay, run_replay
-from flexsearch.study.screening import Screen
+from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.search import Baseline, Search
-from flexsearch.study.settings import SamplerName, SearchSettings
+from flexsearch.study.settings import AlgorithmName, SearchSettings
 from flexsearch.study.storage import in_memory
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
@@ -45,21 +45,21 @@ QUALITY, LATENCY = OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 UPDATES = 160
 GOAL = 0.95
 MARKS = (10, 20, 40, 80)
-SCREENED = SearchSettings().num_screened
+SCREENED = SearchSettings().pool_size
 STOPPING = " + early stopping"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A way to search. `rungs` are own updates; `startup` is NSGA-II's population; `screen` as in `search.screen`;
+    """A way to search. `rungs` are own updates; `startup` is NSGA-II's population; `screen` as in `search.pool`;
     `profiled` screens by the table's own latencies, as an exact profile would, and not by MACs."""
 
     name: str
-    sampler: SamplerName
+    sampler: AlgorithmName
     startup: int = 10
     rungs: tuple[int, ...] = ()
     keep: float = 1.0
-    screen: int = 1
+    acquisition: int = 1
     profiled: bool = False
     trials: int = 130
 
@@ -70,7 +70,7 @@ def policies() -> list[Policy]:
         Policy(name="random", sampler="random"),
         Policy(name="QMC", sampler="qmc"),
         Policy(name="TPE", sampler="tpe"),
-        Policy(name="TPE + screening", sampler="tpe", screen=SCREENED, trials=60),
+        Policy(name="TPE + screening", sampler="tpe", acquisition=SCREENED, trials=60),
         Policy(name="GP", sampler="gp", trials=40),
         *(Policy(name=f"NSGA-II, population {size}", sampler="nsga2", startup=size) for size in (8, 16, 24)),
     ]
@@ -79,13 +79,13 @@ def policies() -> list[Policy]:
             name=policy.name + STOPPING,
             sampler=policy.sampler,
             startup=policy.startup,
-            screen=policy.screen,
+            acquisition=policy.acquisition,
             trials=policy.trials,
             **stopping,
         )
         for policy in plain
     ]
-    profiled = Policy(name="TPE + screening, profiled", sampler="tpe", screen=SCREENED, profiled=True, trials=60)
+    profiled = Policy(name="TPE + screening, profiled", sampler="tpe", acquisition=SCREENED, profiled=True, trials=60)
     return [*plain, profiled, *stopped]
 
 
@@ -111,11 +111,11 @@ def baselines_in(table: pd.DataFrame) -> list[Baseline]:
         if is_dense or row.sampler_steps == rows["sampler_steps"].max():
             name = f"{row.baseline}, {row.sampler_steps} steps"
             candidate = Candidate.from_dict(json.loads(row.candidate))
-            found.append(Baseline(name=name, candidate=candidate, fine_tuned=not is_dense))
-    return sorted(found, key=lambda baseline: baseline.fine_tuned)
+            found.append(Baseline(name=name, candidate=candidate, fine_tune=not is_dense))
+    return sorted(found, key=lambda baseline: baseline.fine_tune)
 
 
-class Judge:
+class Evaluator:
     """Hypervolumes by the mean over the table's seeds."""
 
     def __init__(self, table: pd.DataFrame) -> None:
@@ -137,11 +137,11 @@ class Judge:
         return (self.volume(digests) - self.of_baselines) / (self.oracle - self.of_baselines)
 
 
-def run(policy: Policy, table: pd.DataFrame, judge: Judge, config: RunConfig, *, seed: int) -> pd.DataFrame:
+def run(policy: Policy, table: pd.DataFrame, evaluator: Evaluator, config: RunConfig, *, seed: int) -> pd.DataFrame:
     """One search: evaluations spent and share of the oracle's hypervolume after every trial."""
     seeds = sorted(table["seed"].unique())
     settings = SearchSettings(
-        trials=policy.trials, sampler=policy.sampler, startup=policy.startup, screen=policy.screen, seed=seed
+        trials=policy.trials, sampler=policy.sampler, startup=policy.startup, acquisition=policy.acquisition, seed=seed
     )
     store = Store(in_memory(), study=policy.name, seed=seed)
     space = config.search_space
@@ -151,15 +151,15 @@ def run(policy: Policy, table: pd.DataFrame, judge: Judge, config: RunConfig, *,
     recorder = Recorder(answers, [])
     known = table.drop_duplicates("digest").set_index("digest")
     latencies, macs = known[LATENCY].to_dict(), known["macs"].to_dict()
-    screen = Screen(
-        num=policy.screen,
-        work=lambda one: macs[one.digest] * one.sampler_steps,
+    acquisition = Acquisition(
+        num=policy.acquisition,
+        work=lambda one: macs[one.digest] * one.sampling.steps,
         predict_ms=lambda one: latencies[one.digest] if policy.profiled else None,
         objectives=OBJECTIVES,
     )
     with tempfile.TemporaryDirectory() as folder:
         search = Search(
-            decisions=Decisions(
+            optuna_study=OptunaStudy(
                 None, name=policy.name, objectives=OBJECTIVES, domains=space.domains, settings=settings
             ),
             store=store,
@@ -169,16 +169,16 @@ def run(policy: Policy, table: pd.DataFrame, judge: Judge, config: RunConfig, *,
             run_dir=Path(folder),
             objectives=OBJECTIVES,
             keep=policy.keep,
-            screen=screen if policy.screen > 1 else None,
+            acquisition=acquisition if policy.acquisition > 1 else None,
         )
         run_replay(search, recorder)
     spent, found, rows = 0.0, [], []
     for order, result in recorder.results:  # baselines first
-        spent += sum(result.seconds.values()) / judge.full_seconds
+        spent += sum(result.seconds.values()) / evaluator.full_seconds
         if result.state == "complete":
             found.append(order.candidate.digest)
         if order.baseline is None:
-            rows.append((spent, judge.share(found)))
+            rows.append((spent, evaluator.share(found)))
     curve = pd.DataFrame(rows, columns=["evaluations", "share"])
     changes = curve["share"].diff().ne(0) | (curve.index == len(curve) - 1)
     return curve[changes].assign(policy=policy.name, seed=seed)
@@ -261,7 +261,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     table = pd.read_parquet(arguments.table)
     table = table[(table["start"] == "warm") & table["updates"].isin([0, 40, UPDATES])]
-    config, judge = load_config(HERE / "space.yaml"), Judge(table)
+    config, evaluator = load_config(HERE / "space.yaml"), Evaluator(table)
     chosen = [policy for policy in policies() if any(part in policy.name for part in arguments.policies or [""])]
     if arguments.trials is not None:
         chosen = [replace(policy, trials=arguments.trials) for policy in chosen]
@@ -273,7 +273,9 @@ if __name__ == "__main__":
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for policy in chosen:
             begun = time.monotonic()
-            searches = [pool.submit(run, policy, table, judge, config, seed=seed) for seed in range(arguments.seeds)]
+            searches = [
+                pool.submit(run, policy, table, evaluator, config, seed=seed) for seed in range(arguments.seeds)
+            ]
             curves += [search.result() for search in searches]
             print(f"{policy.name}: {time.monotonic() - begun:.0f} s", flush=True)
             everything = pd.concat(curves).sort_values(

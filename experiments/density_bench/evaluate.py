@@ -56,15 +56,15 @@ def open_bench(runs: Path, *, warm: bool, most_updates: int) -> Bench:
     return Bench(config=config, folder=folder, start=start if warm else None, most_updates=most_updates)
 
 
-def table(bench: Bench, *, seed: int) -> None:
-    for schedule in (*baselines(bench.config), *schedules(bench.config)):
+def table(context: Bench, *, seed: int) -> None:
+    for schedule in (*baselines(context.config), *schedules(context.config)):
         updates = (0,) if schedule.is_dense else LENGTHS
-        _extend(bench, schedule, seed=seed, milestones=tuple(Milestone(update=update) for update in updates))
+        _extend(context, schedule, seed=seed, milestones=tuple(Milestone(update=update) for update in updates))
 
 
-def long(bench: Bench, milestones: tuple[Milestone, ...], *, seed: int) -> None:
-    for schedule in schedules(bench.config)[::2]:
-        _extend(bench, schedule, seed=seed, milestones=milestones)
+def long(context: Bench, milestones: tuple[Milestone, ...], *, seed: int) -> None:
+    for schedule in schedules(context.config)[::2]:
+        _extend(context, schedule, seed=seed, milestones=milestones)
 
 
 def late(*updates: int) -> tuple[Milestone, ...]:
@@ -72,22 +72,22 @@ def late(*updates: int) -> tuple[Milestone, ...]:
     return tuple(Milestone(update=update, sampler_steps=LATE_STEPS) for update in updates)
 
 
-def _in_table(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[Milestone, ...]) -> bool:
+def _in_table(context: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[Milestone, ...]) -> bool:
     """Whether the table holds the trajectory already, perhaps from another machine."""
     if not TABLE.exists():
         return False
     rows = pd.read_parquet(TABLE, columns=["schedule_digest", "start", "seed", "updates", "sampler_steps"])
     mine = rows[
-        (rows["schedule_digest"] == schedule.digest) & (rows["start"] == bench.folder.name) & (rows["seed"] == seed)
+        (rows["schedule_digest"] == schedule.digest) & (rows["start"] == context.folder.name) & (rows["seed"] == seed)
     ]
     judged = set(zip(mine["updates"], mine["sampler_steps"], strict=True))
-    return all((one.update, steps) in judged for one in milestones for steps in one.sampler_steps)
+    return all((one.update, steps) in judged for one in milestones for steps in one.sampling.steps)
 
 
-def _extend(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[Milestone, ...]) -> None:
-    if _in_table(bench, schedule, seed=seed, milestones=milestones):
+def _extend(context: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[Milestone, ...]) -> None:
+    if _in_table(context, schedule, seed=seed, milestones=milestones):
         return
-    if extend(bench, schedule, seed=seed, milestones=milestones):
+    if extend(context, schedule, seed=seed, milestones=milestones):
         print(schedule, "seed", seed, "to", milestones[-1].update, flush=True)
 
 
@@ -103,8 +103,8 @@ if __name__ == "__main__":
         case "table":
             table(open_bench(arguments.runs, warm=True, most_updates=max(LENGTHS)), seed=arguments.seed)
         case "long":
-            bench = open_bench(arguments.runs, warm=True, most_updates=arguments.up_to)
+            context = open_bench(arguments.runs, warm=True, most_updates=arguments.up_to)
             *updates, last = (update for update in LATER if update <= arguments.up_to)
-            long(bench, (*late(*updates), Milestone(update=last, images=FINAL_IMAGES)), seed=arguments.seed)
+            long(context, (*late(*updates), Milestone(update=last, images=FINAL_IMAGES)), seed=arguments.seed)
         case "plain":
             long(open_bench(arguments.runs, warm=False, most_updates=max(PLAIN)), late(*PLAIN), seed=arguments.seed)

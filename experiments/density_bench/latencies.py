@@ -21,9 +21,9 @@ from flexsearch.models.flexdit import FlexDiT
 from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, measure_latency
 
 
-def batch_of(bench: Bench, model: FlexDiT, steps: int) -> Workload:
+def batch_of(context: Bench, model: FlexDiT, steps: int) -> Workload:
     """Generating one batch of images."""
-    inputs, batch = bench.inputs, bench.config.objectives.latency.batch
+    inputs, batch = context.inputs, context.config.objectives.latency.batch
     noise = initial_noise(range(batch), shape=model.shape.sample_size, seed=0)
     conditions = inputs.data.conditions
 
@@ -35,31 +35,33 @@ def batch_of(bench: Bench, model: FlexDiT, steps: int) -> Workload:
             condition=conditions.of_samples(range(batch)),
             none=conditions.none(batch),
             sampler_steps=steps,
-            settings=bench.config.sampling,
+            settings=context.config.sampling,
         )
 
     return run
 
 
-def time_candidates(bench: Bench) -> list[dict[str, Any]]:
+def time_candidates(context: Bench) -> list[dict[str, Any]]:
     """Latencies of every schedule at every number of steps, in random order, each beside the dense reference."""
-    base = bench.inputs.base.model.eval()
-    reference, reference_ms = batch_of(bench, base, REFERENCE_STEPS), None
-    pairs = [(schedule, steps) for schedule in (*baselines(bench.config), *schedules(bench.config)) for steps in STEPS]
+    base = context.inputs.base.model.eval()
+    reference, reference_ms = batch_of(context, base, REFERENCE_STEPS), None
+    pairs = [
+        (schedule, steps) for schedule in (*baselines(context.config), *schedules(context.config)) for steps in STEPS
+    ]
     random.Random(0).shuffle(pairs)
     rows = []
     for schedule, steps in pairs:
         model = base.clone().eval()
         model.set_schedule(schedule)
         latency, measured_ms = measure_latency(
-            batch_of(bench, model, steps),
+            batch_of(context, model, steps),
             reference,
             reference_ms=reference_ms,
-            settings=bench.config.objectives.latency,
-            device=bench.inputs.device,
+            settings=context.config.objectives.latency,
+            device=context.inputs.device,
             protocol={
-                "sampler": type(bench.inputs.base.scheduler).__name__,
-                "guidance": bench.config.sampling.guidance,
+                "sampler": type(context.inputs.base.scheduler).__name__,
+                "guidance": context.config.sampling.guidance,
             },
         )
         reference_ms = measured_ms if reference_ms is None else reference_ms

@@ -28,10 +28,10 @@ from figures import tidy, write
 from shipped import HERE, TABLE
 
 from flexsearch.measurement import Measurement
-from flexsearch.objectives.settings import DRIFT
-from flexsearch.schedule.density import Candidate
-from flexsearch.study.outlook import outlooks
-from flexsearch.study.screening import SAMPLERS_TURN, Screen
+from flexsearch.objectives.settings import PAIRED_DISTANCE
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.study.predicted_distance import predicted_distances
+from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.store import TrialRecord
 
@@ -101,7 +101,7 @@ class Bench:
 
 
 def _record(number: int, row: pd.Series) -> TrialRecord:
-    found = {QUALITY: row[QUALITY], LATENCY: row[LATENCY], DRIFT: row["drift"]}
+    found = {QUALITY: row[QUALITY], LATENCY: row[LATENCY], PAIRED_DISTANCE: row["drift"]}
     return TrialRecord(
         number=number,
         candidate=Candidate.from_dict(json.loads(row["candidate"])),
@@ -119,43 +119,43 @@ def _record(number: int, row: pd.Series) -> TrialRecord:
 
 def without_drift(records: list[TrialRecord]) -> list[TrialRecord]:
     return [
-        replace(one, measurements={name: found for name, found in one.measurements.items() if name != DRIFT})
+        replace(one, measurements={name: found for name, found in one.measurements.items() if name != PAIRED_DISTANCE})
         for one in records
     ]
 
 
-def front(bench: Bench, records: list[TrialRecord], *, by: str) -> list[TrialRecord]:
+def front(context: Bench, records: list[TrialRecord], *, by: str) -> list[TrialRecord]:
     """The trials that no other beats in latency and distance, or in latency and outlook."""
-    worth = outlooks([*bench.dense, *records], quality=QUALITY)
+    score = predicted_distances([*context.dense, *records], quality=QUALITY)
     if by == "distance":
-        worth = {one.number: one.measurements[QUALITY].value for one in records}
-    points = np.array([[worth[one.number], one.measurements[LATENCY].value] for one in records])
+        score = {one.number: one.measurements[QUALITY].value for one in records}
+    points = np.array([[score[one.number], one.measurements[LATENCY].value] for one in records])
     return [one for one, good in zip(records, moocore.is_nondominated(points), strict=True) if good]
 
 
-def named_share(bench: Bench, records: list[TrialRecord], *, by: str) -> float:
+def named_share(context: Bench, records: list[TrialRecord], *, by: str) -> float:
     """What the front that some trials name is worth after long training."""
-    return bench.share(front(bench, records, by=by))
+    return context.share(front(context, records, by=by))
 
 
-def search(bench: Bench, guide: str, *, seed: int) -> list[TrialRecord]:
+def search(context: Bench, guide: str, *, seed: int) -> list[TrialRecord]:
     """The trials of a search, in order."""
-    generator, left = random.Random(seed), list(bench.searched)
+    generator, left = random.Random(seed), list(context.searched)
     generator.shuffle(left)
     done = [left.pop() for _ in range(STARTUP)]
-    screen = Screen(
-        num=SearchSettings().num_screened,
-        work=lambda one: bench.work[one.digest],
+    acquisition = Acquisition(
+        num=SearchSettings().pool_size,
+        work=lambda one: context.work[one.digest],
         predict_ms=lambda _: None,
         objectives=OBJECTIVES,
     )
     while len(done) < TRIALS:
-        if guide == "random" or len(done) % SAMPLERS_TURN == 0:
+        if guide == "random" or len(done) % SAMPLER_EVERY == 0:
             done.append(left.pop())
             continue
-        known = [*bench.dense, *done]
+        known = [*context.dense, *done]
         records = known if guide == "outlook" else without_drift(known)
-        done.append(left.pop(screen.best([one.candidate for one in left], records)))
+        done.append(left.pop(acquisition.best([one.candidate for one in left], records)))
     return done
 
 
@@ -205,5 +205,5 @@ if __name__ == "__main__":
     draw(found, arguments.out / "outlook.png")
     print(summary[summary["trials"].isin([16, 24, 40])].to_string(index=False, float_format="%.4f"))
     for by in ("distance", "outlook"):
-        of_all = [named_share(bench, bench.searched, by=by) for bench in benches]
+        of_all = [named_share(context, context.searched, by=by) for context in benches]
         print(f"all {len(benches[0].searched)} candidates, front by {by}: {of_all[0]:.4f}, {of_all[1]:.4f}")

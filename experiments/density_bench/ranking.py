@@ -90,7 +90,7 @@ def share(rows: pd.DataFrame) -> float:
 
 def last_points(table: pd.DataFrame, longest: int, dense: pd.Series) -> Iterator[Signal]:
     """Signals that look at one point of the curve."""
-    table = table.assign(outlook=table["sampler_steps"].map(dense) * (1.0 + table["drift"]))
+    table = table.assign(predicted_distance=table["sampler_steps"].map(dense) * (1.0 + table["drift"]))
     for (start, updates), rows in table[table["updates"] < longest].groupby(["start", "updates"]):
         training = pivot(rows, "seconds_training") + share(rows)
         judging, losses = pivot(rows, "seconds_judging"), pivot(rows, "seconds_loss")
@@ -134,10 +134,10 @@ def other_outlooks(table: pd.DataFrame, dense: pd.Series) -> Iterator[Signal]:
     """What else the outlook could have been, from the same measurements."""
     rows = table[(table["start"] == "warm") & (table["updates"] == 40)]
     cost = pivot(rows, "seconds_training") + share(rows) + pivot(rows, "seconds_judging")
-    drift, at_steps = pivot(rows, "drift"), dense[pivot(rows, "drift").columns]
+    paired_distance, at_steps = pivot(rows, "drift"), dense[pivot(rows, "drift").columns]
     for weight in (0.5, 2.0, 4.0):
-        yield f"warm 40: outlook with {weight:g} times the drift", at_steps * (1.0 + weight * drift), cost
-    yield "warm 40: outlook as a product with the drift", at_steps * drift, cost
+        yield f"warm 40: outlook with {weight:g} times the drift", at_steps * (1.0 + weight * paired_distance), cost
+    yield "warm 40: outlook as a product with the drift", at_steps * paired_distance, cost
 
 
 def whole_curves(table: pd.DataFrame, longest: int) -> Iterator[Signal]:
@@ -185,11 +185,15 @@ def front_share(signal: pd.DataFrame, converged: pd.DataFrame, latency: pd.DataF
     return float(moocore.hypervolume(named, ref=reference) / moocore.hypervolume(points, ref=reference))
 
 
-def interval(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], judge: Callable[..., float]) -> tuple[float, float]:
+def interval(
+    pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], evaluator: Callable[..., float]
+) -> tuple[float, float]:
     """95 % of the mean of `judge` over pairs of signal and converged values, over schedules drawn with replacement."""
     generator, num = np.random.default_rng(0), len(pairs[0][1])
     draws = [generator.choice(num, num) for _ in range(RESAMPLES)]
-    found = [np.mean([judge(signal.iloc[rows], converged.iloc[rows]) for signal, converged in pairs]) for rows in draws]
+    found = [
+        np.mean([evaluator(signal.iloc[rows], converged.iloc[rows]) for signal, converged in pairs]) for rows in draws
+    ]
     if np.isnan(found).all():  # the signal is the same for all schedules
         return float("nan"), float("nan")
     low, high = np.nanquantile(found, [0.025, 0.975])

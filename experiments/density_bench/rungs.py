@@ -17,34 +17,34 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from outlook import LATENCY, QUALITY, Bench, named_share
+from predicted_distance import LATENCY, QUALITY, Bench, named_share
 from shipped import HERE, TABLE
 
-from flexsearch.objectives.settings import DRIFT
+from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.study.early_stopping import goes_on
-from flexsearch.study.outlook import rung_worths
+from flexsearch.study.predicted_distance import rung_scores
 from flexsearch.study.store import TrialRecord
 from flexsearch.trial.contract import Rung
 
 UPDATES = 160
 KEEP = 0.5
 COSTS = (12, 16, 24, 32)
-NONE, DISTANCE, OUTLOOK = "none", "by distance", "by outlook"
+NONE, DISTANCE, PREDICTED_DISTANCE = "none", "by distance", "by outlook"
 COUNTED, FREE = "counted", "free"
 
 
-def with_rungs(bench: Bench, before: Bench, *, has_drift: bool) -> list[TrialRecord]:
+def with_rungs(context: Bench, before: Bench, *, has_drift: bool) -> list[TrialRecord]:
     """The trials of `bench` with what `before` holds of them, before own updates, as their rung."""
     found = []
-    for record, early in zip(bench.searched, before.searched, strict=True):
+    for record, early in zip(context.searched, before.searched, strict=True):
         assert record.digest == early.digest
-        drift = early.measurements[DRIFT].value if has_drift else None
-        rung = Rung(updates=0, quality=early.measurements[QUALITY].value, drift=drift)
+        paired_distance = early.measurements[PAIRED_DISTANCE].value if has_drift else None
+        rung = Rung(updates=0, quality=early.measurements[QUALITY].value, paired_distance=paired_distance)
         found.append(replace(record, rungs=(rung,)))
     return found
 
 
-def search(bench: Bench, trials: list[TrialRecord]) -> Iterator[tuple[TrialRecord, bool]]:
+def search(context: Bench, trials: list[TrialRecord]) -> Iterator[tuple[TrialRecord, bool]]:
     """Trials in order, and whether each one goes on."""
     reached: list[TrialRecord] = []
     for record in trials:
@@ -52,13 +52,13 @@ def search(bench: Bench, trials: list[TrialRecord]) -> Iterator[tuple[TrialRecor
         if not record.rungs:
             yield record, True
             continue
-        worths = rung_worths([*bench.dense, *reached], 0, quality=QUALITY)
-        points = np.array([[worths[one.number], one.measurements[LATENCY].value] for one in reached])
+        scores = rung_scores([*context.dense, *reached], 0, quality=QUALITY)
+        points = np.array([[scores[one.number], one.measurements[LATENCY].value] for one in reached])
         yield record, goes_on(points, len(reached) - 1, keep=KEEP)
 
 
 def found_at(
-    bench: Bench, searched: list[tuple[TrialRecord, bool]], seconds: pd.DataFrame, *, rung_costs: bool
+    context: Bench, searched: list[tuple[TrialRecord, bool]], seconds: pd.DataFrame, *, rung_costs: bool
 ) -> dict[int, float]:
     """What the front is worth at every cost of `COSTS`."""
     full, spent, ended = seconds["full"].mean(), 0.0, []
@@ -68,7 +68,7 @@ def found_at(
         spent += float((row["rung"] if rung_costs and record.rungs else 0.0) + (row["full"] if on else 0.0)) / full
         for cost in COSTS:
             if spent > cost and cost not in found:
-                found[cost] = named_share(bench, ended, by="outlook")
+                found[cost] = named_share(context, ended, by="outlook")
         if on:
             ended.append(record)
     return found
@@ -91,20 +91,20 @@ if __name__ == "__main__":
     table = pd.read_parquet(arguments.table)
     rows = []
     for own in (0, 1):
-        bench = Bench.of(table, seed=own, updates=UPDATES)
+        context = Bench.of(table, seed=own, updates=UPDATES)
         before, seconds = Bench.of(table, seed=own, updates=0), seconds_of(table, seed=own)
         policies = {
-            NONE: bench.searched,
-            DISTANCE: with_rungs(bench, before, has_drift=False),
-            OUTLOOK: with_rungs(bench, before, has_drift=True),
+            NONE: context.searched,
+            DISTANCE: with_rungs(context, before, has_drift=False),
+            PREDICTED_DISTANCE: with_rungs(context, before, has_drift=True),
         }
         for policy, trials in policies.items():
             for seed in range(own, arguments.seeds, 2):
                 order = list(trials)
                 random.Random(seed).shuffle(order)
-                searched = list(search(bench, order))
+                searched = list(search(context, order))
                 for rung in (COUNTED, FREE):
-                    found = found_at(bench, searched, seconds, rung_costs=rung == COUNTED)
+                    found = found_at(context, searched, seconds, rung_costs=rung == COUNTED)
                     rows += [
                         {"rung": rung, "stopping": policy, "full_trials": cost, "seed": seed, "share": share}
                         for cost, share in found.items()

@@ -112,6 +112,6 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for name in arguments.starts:
-        bench = made(arguments.runs, name)
-        if bench is not None:
-            long(bench, late(*(update for update in MILESTONES if update <= arguments.up_to)), seed=0)
+        context = made(arguments.runs, name)
+        if context is not None:
+            long(context, late(*(update for update in MILESTONES if update <= arguments.up_to)), seed=0)

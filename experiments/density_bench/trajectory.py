@@ -37,7 +37,7 @@ from flexsearch.objectives.frechet import feature_statistics, frechet_distance
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.shared_files import SharedFiles
-from flexsearch.trial.teacher import live_teacher, stored_teacher, write_lessons
+from flexsearch.trial.teacher import live_teacher, stored_teacher, write_teacher_outputs
 from flexsearch.trial.warm_start import load_warm_start
 
 STEPS = (3, 4, 5, 7, 10)
@@ -90,7 +90,7 @@ class Bench:
         path = self.folder / f"lessons-{seed}-{self.most_updates}.safetensors"
         with locked(path.with_suffix(".lock"), wait=True):
             if not path.exists():
-                write_lessons(
+                write_teacher_outputs(
                     path,
                     base=self.inputs.base.model,
                     process=self.inputs.process,
@@ -102,7 +102,7 @@ class Bench:
 
     def samples(self, model: FlexDiT, *, steps: int, seed: int, num: int) -> Tensor:
         """(num, C, H, W) uint8 images."""
-        fid = self.config.objectives.fid
+        fid = self.config.objectives.quality
         drawn = generate(
             model.eval(),
             self.inputs.base.scheduler,
@@ -126,8 +126,8 @@ class Bench:
 
     def features(self, images: Tensor) -> Tensor:
         """(N, D)"""
-        (judge,) = self.inputs.judges
-        return extract_features(images, extractor=judge.extractor, batch=100)
+        (evaluator,) = self.inputs.evaluators
+        return extract_features(images, extractor=evaluator.extractor, batch=100)
 
 
 @contextmanager
@@ -143,20 +143,20 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
         yield True
 
 
-def quality(bench: Bench, model: FlexDiT, *, steps: int, seed: int, num: int) -> dict[str, float]:
+def quality(context: Bench, model: FlexDiT, *, steps: int, seed: int, num: int) -> dict[str, float]:
     """What samples at `steps` are worth, with the CPU seconds that it took to know."""
     begun = time.process_time()
-    (judge,) = bench.inputs.judges
-    images = bench.samples(model, steps=steps, seed=seed, num=num)
-    features = bench.features(images)
-    found = {"fid": frechet_distance(feature_statistics(features), judge.reference.statistics)}
+    (evaluator,) = context.inputs.evaluators
+    images = context.samples(model, steps=steps, seed=seed, num=num)
+    features = context.features(images)
+    found = {"fid": frechet_distance(feature_statistics(features), evaluator.reference.statistics)}
     seconds = time.process_time() - begun
     for fewer in FEWER_IMAGES:
-        found[f"fid_{fewer}"] = frechet_distance(feature_statistics(features[:fewer]), judge.reference.statistics)
+        found[f"fid_{fewer}"] = frechet_distance(feature_statistics(features[:fewer]), evaluator.reference.statistics)
     for half, rows in (("first", features[: num // 2]), ("second", features[num // 2 :])):
-        found[f"fid_{half}_half"] = frechet_distance(feature_statistics(rows), judge.reference.statistics)
-    dense = bench.dense_samples(seed, num)
-    dense_features = bench.features(dense)
+        found[f"fid_{half}_half"] = frechet_distance(feature_statistics(rows), evaluator.reference.statistics)
+    dense = context.dense_samples(seed, num)
+    dense_features = context.features(dense)
     found["pixel_distance"] = float(((images.float() - dense.float()) / 255).square().mean())
     found["feature_distance"] = float((features - dense_features).square().mean())
     found["fid_to_dense"] = frechet_distance(feature_statistics(features), feature_statistics(dense_features))
@@ -164,22 +164,22 @@ def quality(bench: Bench, model: FlexDiT, *, steps: int, seed: int, num: int) ->
 
 
 @torch.no_grad()
-def losses(bench: Bench, model: FlexDiT) -> dict[str, float]:
+def losses(context: Bench, model: FlexDiT) -> dict[str, float]:
     """Training loss and mean squared distance to the dense base's output, on the same fixed batches for all."""
     begun = time.process_time()
-    process, teach = bench.inputs.process, live_teacher(bench.inputs.base.model)
+    process, teach = context.inputs.process, live_teacher(context.inputs.base.model)
     model.eval()
     loss = distance = 0.0
     lesson_seconds = 0.0
     for index in range(FIXED_BATCHES):
-        batch = bench.stream(FIXED_SEED).at(index)
+        batch = context.stream(FIXED_SEED).at(index)
         noisy, model_time = process.noisy(batch.clean, batch.noise, batch.time), process.model_time(batch.time)
         output = model(noisy, model_time, **batch.condition).sample
         loss += float(process.loss(output, clean=batch.clean, noise=batch.noise, time=batch.time).mean())
         asked = time.process_time()
-        lesson = teach(index, batch, noisy, model_time)
+        output = teach(index, batch, noisy, model_time)
         lesson_seconds += time.process_time() - asked
-        distance += float((output - lesson).square().mean())
+        distance += float((output - output).square().mean())
     seconds = time.process_time() - begun - lesson_seconds
     return {
         "loss": loss / FIXED_BATCHES,
@@ -207,12 +207,12 @@ class Milestone:
         return [steps for steps in self.sampler_steps if str(steps) not in self.known(folder).get("samples", {})]
 
 
-def extend(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[Milestone, ...]) -> bool:
+def extend(context: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[Milestone, ...]) -> bool:
     """Brings a trajectory to its last milestone, from wherever it is; False if another process is at it.
 
     The dense schedule is the base as it is, with one milestone, 0.
     """
-    folder = bench.folder / f"{schedule.digest}-{seed}"
+    folder = context.folder / f"{schedule.digest}-{seed}"
     with locked(folder / "lock", wait=False) as is_mine:
         if not is_mine:
             return False
@@ -220,15 +220,15 @@ def extend(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tu
         if not missing:
             return True
         write_atomically(folder / "schedule.json", json.dumps(schedule.to_dict()))
-        model = (bench.inputs.base.model if schedule.is_dense else bench.model).clone()
+        model = (context.inputs.base.model if schedule.is_dense else context.model).clone()
         model.set_schedule(schedule)
         model.drop_unused_merges()
         training = Training(
             model,
-            process=bench.inputs.process,
-            stream=bench.stream(seed),
-            optimisation=replace(bench.config.trial, updates=milestones[-1].update),
-            teacher=bench.teacher(seed),
+            process=context.inputs.process,
+            stream=context.stream(seed),
+            optimisation=replace(context.config.trial, updates=milestones[-1].update),
+            teacher=context.teacher(seed),
         )
         checkpoint, spent = folder / "checkpoint.pt", 0.0
         if checkpoint.exists():
@@ -243,17 +243,17 @@ def extend(bench: Bench, schedule: DensitySchedule, *, seed: int, milestones: tu
                 begun = time.process_time()
                 next(steps)
                 spent += time.process_time() - begun
-            model, num = training.averaged, milestone.images or bench.config.objectives.fid.images
+            model, num = training.averaged, milestone.images or context.config.objectives.quality.images
             known = milestone.known(folder)
             found = known or {
                 "update": milestone.update,
                 "seed": seed,
                 "training_seconds": round(spent, 2),
-                **losses(bench, model),
+                **losses(context, model),
                 "samples": {},
             }
             found["samples"] |= {
-                str(steps): quality(bench, model, steps=steps, seed=seed, num=num)
+                str(steps): quality(context, model, steps=steps, seed=seed, num=num)
                 for steps in milestone.missing_steps(folder)
             }
             if milestone.update and not known:

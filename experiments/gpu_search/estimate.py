@@ -34,7 +34,7 @@ def estimate_s(config: RunConfig, *, confirm_images: int, confirm_seeds: int, tf
     drawn = [space.build(space.sample(random.Random(seed))) for seed in range(_SCHEDULES)]
     mean = statistics.fmean(plan_macs(space.plan(one.schedule), shape) for one in drawn)
     steps = statistics.fmean(one.sampler_steps for one in drawn)
-    fid, latency, base, warm = config.objectives.fid, config.objectives.latency, config.pretrain, config.warm_start
+    fid, latency, base, warm = config.objectives.quality, config.objectives.latency, config.pretrain, config.warm_start
     assert base is not None
     assert warm is not None
     seconds_per_mac = 2 / (tflops * 1e12)

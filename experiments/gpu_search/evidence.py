@@ -97,7 +97,7 @@ def _candidate(record: TrialRecord, *, quality: np.ndarray, latency_ms: np.ndarr
         trial=record.number,
         name=record.baseline or str(schedule),
         schedule=str(schedule),
-        sampler_steps=record.candidate.sampler_steps,
+        sampling=Sampling(steps=record.candidate.sampler_steps),
         baseline=baseline,
         quality=quality,
         latency_ms=latency_ms,

@@ -41,8 +41,8 @@ def prune(state: Path, front: Front | None, *, images_come_again: bool) -> None:
         images_come_again: whether the images are given anew in every sitting.
     """
     shutil.rmtree(state / "cache", ignore_errors=True)  # copies of what the run directory holds
-    for lessons in (state / "run" / "base").glob("lessons-*.safetensors"):
-        lessons.unlink()
+    for teacher_outputs in (state / "run" / "base").glob("lessons-*.safetensors"):
+        teacher_outputs.unlink()
     for packed in (state / RAW).glob("*.gz"):
         packed.unlink()
     if images_come_again:

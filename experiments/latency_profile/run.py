@@ -61,7 +61,7 @@ def table_of(profile: LatencyProfile, config: RunConfig) -> pd.DataFrame:
     """One row per held-out candidate; latencies in ms per image."""
     space, rows = config.search_space, []
     for one in profile.held_out:
-        steps = one.candidate.sampler_steps
+        steps = one.candidate.sampling.steps
         macs = steps * plan_macs(space.plan(one.candidate.schedule), config.shape, profile.sampler_times[steps])
         rows.append(
             {

@@ -44,7 +44,7 @@ def distances(model: FlexDiT, scheduler: object, config: RunConfig) -> list[floa
             model,
             scheduler,
             conditions=ClassConditions(num_classes=NUM_CLASSES),
-            num_images=config.objectives.fid.images,
+            num_images=config.objectives.quality.images,
             batch=50,
             sampler_steps=steps,
             seed=0,

@@ -27,9 +27,9 @@ from flexsearch.study.store import Store
 SPACE = "search_spaces/quickstart.yaml"
 VARIANTS: dict[str, list[str]] = {
     "defaults": [],
-    "by distance": ["objectives.fid.drift=false"],  # screened by distance: no drift is measured
+    "by distance": ["objectives.quality.paired_distance=false"],  # screened by distance: no drift is measured
     "2026-11-24": [  # no screening, as the first version had it
-        "search.screen=1",
+        "search.pool=1",
         "trial.updates=60",
         "search.trials=24",
         "search.noise_schedules=3",
@@ -53,7 +53,9 @@ def points_of(front: Front, *, only_baselines: bool = False) -> np.ndarray:
 def outlooks_of(front: Front) -> np.ndarray:
     """(N, 2): outlook, and latency over the dense base's."""
     dense = front.values(front.baselines[0])[1]
-    return np.array([(front.outlooks[one.number], front.values(one)[1] / dense) for one in front.promising])
+    return np.array(
+        [(front.predicted_distances[one.number], front.values(one)[1] / dense) for one in front.predicted_front]
+    )
 
 
 def searched(seed: int, variant: str, runs: Path) -> tuple[dict[str, Any], Front]:
@@ -91,7 +93,7 @@ if __name__ == "__main__":
     reference = 1.1 * np.max([points_of(front, only_baselines=True).max(axis=0) for _, front in found], axis=0)
     for row, front in found:
         row["hypervolume"] = moocore.hypervolume(points_of(front), ref=reference)
-        if front.outlooks:
+        if front.predicted_distances:
             row["hypervolume_by_outlook"] = moocore.hypervolume(outlooks_of(front), ref=reference)
         row["hypervolume_of_baselines"] = moocore.hypervolume(points_of(front, only_baselines=True), ref=reference)
     table = pd.DataFrame([row for row, _ in found])

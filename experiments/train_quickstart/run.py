@@ -63,13 +63,13 @@ PROMPTLY = {"OMP_NUM_THREADS": "1"}  # so that one and two processes compute a p
 
 def farthest_from_dense(front: Front) -> TrialRecord:
     """The searched point of the front whose quality lies farthest above the dense base's at the same sampler steps."""
-    dense = {record.candidate.sampler_steps: front.values(record)[0] for record in dense_curve(front)}
+    dense = {record.candidate.sampling.steps: front.values(record)[0] for record in dense_curve(front)}
     searched = [record for record in front.points if record.baseline is None]
 
     def gap(record: TrialRecord) -> float:
-        return front.values(record)[0] - dense[record.candidate.sampler_steps]
+        return front.values(record)[0] - dense[record.candidate.sampling.steps]
 
-    return max((record for record in searched if record.candidate.sampler_steps in dense), key=gap)
+    return max((record for record in searched if record.candidate.sampling.steps in dense), key=gap)
 
 
 def command(exported: Path, out: Path, options: list[str], *, two: bool = False) -> list[str]:
@@ -196,11 +196,11 @@ def main(run_dir: Path, out: Path, *, updates: int) -> None:
         "numpy": np.__version__,
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    steps = chosen.candidate.sampler_steps
+    steps = chosen.candidate.sampling.steps
     dense = {
-        f"dense base, {record.candidate.sampler_steps} steps": front.values(record)[0]
+        f"dense base, {record.candidate.sampling.steps} steps": front.values(record)[0]
         for record in front.baselines
-        if record.candidate.schedule.is_dense and record.candidate.sampler_steps == steps
+        if record.candidate.schedule.is_dense and record.candidate.sampling.steps == steps
     }
     draw(curves, quality, dense, out / "training.png")
     print(json.dumps(summary, indent=2))

@@ -277,9 +277,9 @@ def sample(
 ) -> None:
     """Draw images or videos from an exported model or a base. Several seeds or --dense give rows with captions."""
     from flexsearch.cli.number_list import number_list
-    from flexsearch.export.samples import Wish, draw
+    from flexsearch.export.samples import SampleRequest, draw
 
-    wish = Wish(
+    request = SampleRequest(
         num=num,
         steps=steps,
         seeds=number_list(seeds, field="--seeds"),
@@ -288,7 +288,7 @@ def sample(
         classes=() if classes is None else number_list(classes, field="--classes"),
         beside_dense=dense,
     )
-    print(draw(model, out, wish), file=sys.stderr)
+    print(draw(model, out, request), file=sys.stderr)
 
 
 @app.command(epilog="Example: flexsearch pretrain search_spaces/fashion_mnist.yaml")

@@ -35,7 +35,7 @@ def confirm_front(run_dir: Path, *, top: int | None, images: int | None, seeds: 
         UserError: the run has nothing to confirm, a number is too small, or a model is gone.
     """
     run = open_run(run_dir)
-    images = MORE_IMAGES * run.settings.objectives.fid.images if images is None else images
+    images = MORE_IMAGES * run.settings.objectives.quality.images if images is None else images
     for field, value, least in (("--images", images, MIN_IMAGES), ("--seeds", seeds, MIN_SEEDS), ("--top", top, 1)):
         if value is not None and value < least:
             raise UserError(f"must be at least {least}, but got {value}", field=field, nearest=least)

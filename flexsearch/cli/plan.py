@@ -11,7 +11,8 @@ from rich.table import Table
 from flexsearch.cli.profile import accuracy, plateau_text, summary_of
 from flexsearch.config import RunConfig
 from flexsearch.objectives.composed_latency import LatencyProfile
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import authors_operation_macs, plan_macs, plan_params
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.baselines import baselines_of
@@ -69,7 +70,7 @@ def _latency(candidate: Candidate, profile: LatencyProfile | None) -> dict[str, 
         return {}
     ms = profile.predict(candidate)
     return {
-        "sampler_steps": candidate.sampler_steps,
+        "sampler_steps": candidate.sampling.steps,
         "latency_ms": {"value": ms, "error": ms * profile.error, "is_predicted": True},
     }
 

@@ -101,7 +101,7 @@ def show_trial(run_dir: Path, number: int, *, picture: Path | None, quiet: bool)
         from flexsearch.report.schedule_picture import write_schedule_picture
 
         candidate = run.trial(number).candidate
-        title = f"{run.name}, trial {number}: {candidate.sampler_steps} steps"
+        title = f"{run.name}, trial {number}: {candidate.sampling.steps} steps"
         write_schedule_picture(candidate.schedule, run.settings.shape.grid, picture, title=title)
     if not quiet:
         print_trial(page, Console())

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flexsearch.export.diary import TrainingNews, read_evaluations
+from flexsearch.export.training_log import TrainingNews, read_evaluations
 from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import RECIPE, load_recipe
 from flexsearch.export.train import is_finished, train

@@ -44,8 +44,8 @@ class ClassConditions:
     chosen: tuple[int, ...] = ()
 
     def of_samples(self, indices: Sequence[int]) -> Condition:
-        turn = self.chosen or range(self.num_classes)
-        return self.of_labels(torch.tensor([turn[index % len(turn)] for index in indices]))
+        device_lock = self.chosen or range(self.num_classes)
+        return self.of_labels(torch.tensor([device_lock[index % len(device_lock)] for index in indices]))
 
     def of_labels(self, labels: Tensor) -> Condition:
         return {"class_labels": labels}

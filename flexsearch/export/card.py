@@ -38,7 +38,7 @@ def write_card(recipe: Recipe, *, made: str, measured: Mapping[str, Iterable[Mea
 
 # {chosen.schedule}
 
-A density schedule of the diffusion transformer `{base.checkpoint}`, for {chosen.sampler_steps} sampler steps: in every
+A density schedule of the diffusion transformer `{base.checkpoint}`, for {chosen.sampling.steps} sampler steps: in every
 band of diffusion time it says which role each block plays and on how many tokens. Digest `{chosen.digest}`.{source}
 
 {made}

@@ -49,7 +49,7 @@ def load_model(name: str) -> Drawable:
     return Drawable(
         base=Base(model=model, scheduler=load_scheduler(str(folder))),
         origin=recipe.base,
-        steps=recipe.chosen.sampler_steps,
+        steps=recipe.chosen.sampling.steps,
     )
 
 

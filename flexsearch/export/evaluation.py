@@ -25,30 +25,32 @@ def evaluate(model: FlexDiT, recipe: Recipe, inputs: Inputs, processes: Processe
     Raises:
         UserError: too few images.
     """
-    fid, share = recipe.objectives.fid, processes.share(1)
+    fid, share = recipe.objectives.quality, processes.share(1)
     drawn = generate(
         model.eval(),
         inputs.base.scheduler,
         conditions=inputs.data.conditions,
         num_images=fid.images,
         batch=fid.batch,
-        sampler_steps=recipe.chosen.sampler_steps,
+        sampler_steps=recipe.chosen.sampling.steps,
         seed=recipe.evaluation_seed,
         settings=recipe.sampling,
         rank=share.rank,
         num_processes=share.num_processes,
     )
     features: list[tuple[int, list[Tensor]]] = []  # of every extractor, by the number of the batch
-    for turn, batch in enumerate(drawn):
+    for device_lock, batch in enumerate(drawn):
         images = to_uint8(inputs.decode(batch)).cpu()
-        rows = [extract_features(images, extractor=judge.extractor, batch=fid.batch) for judge in inputs.judges]
-        features.append((turn * share.num_processes + share.rank, rows))
+        rows = [
+            extract_features(images, extractor=evaluator.extractor, batch=fid.batch) for evaluator in inputs.evaluators
+        ]
+        features.append((device_lock * share.num_processes + share.rank, rows))
     features = sorted(processes.gathered(features), key=lambda numbered: numbered[0])
     if not processes.is_first:
         return []
     measured = [
         found
-        for index, judge in enumerate(inputs.judges)
-        for found in measure_features(torch.cat([rows[index] for _, rows in features]), judge=judge)
+        for index, evaluator in enumerate(inputs.evaluators)
+        for found in measure_features(torch.cat([rows[index] for _, rows in features]), evaluator=evaluator)
     ]
     return with_protocol(measured, inputs.base.scheduler, recipe.sampling, seed=recipe.evaluation_seed)

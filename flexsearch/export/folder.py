@@ -43,7 +43,7 @@ def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, car
         (temporary / RECIPE).write_text(recipe.to_yaml())
         (temporary / CARD).write_text(card)
         (temporary / CANDIDATE).write_text(json.dumps(recipe.chosen.to_dict(), indent=2))
-        write_pipeline(temporary, sampler_steps=recipe.chosen.sampler_steps)
+        write_pipeline(temporary, sampler_steps=recipe.chosen.sampling.steps)
         _verify(model, temporary / TRANSFORMER, recipe)
         temporary.chmod(0o755)
         yield temporary

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.errors import UserError
 from flexsearch.models.settings import base_shape
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.plan import lower
 from flexsearch.settings import Count, PositiveCount, settings
 from flexsearch.settings_file import checked, read_values

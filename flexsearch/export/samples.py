@@ -27,7 +27,7 @@ MOST_TOKENS = 16_384  # of one batch, so that large images and videos are drawn 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class SampleRequest:
     """What to draw.
 
     Attributes:
@@ -57,7 +57,7 @@ class Wish:
             raise UserError(f"must be at least 0, but got {min(self.seeds)}", field="--seeds", nearest=0)
 
 
-def draw(name: str, out: Path, wish: Wish) -> str:
+def draw(name: str, out: Path, request: SampleRequest) -> str:
     """Writes a picture and says what it shows: a plain grid of one seed, or, with several seeds or the dense base, rows
     with captions. Images are ten to a row, videos one to a row.
 
@@ -67,14 +67,14 @@ def draw(name: str, out: Path, wish: Wish) -> str:
     if out.suffix not in (".png", ".jpg"):
         raise UserError(f"must end in .png or .jpg, but got {out.name!r}", field="--out", nearest="samples.png")
     model = load_model(name)
-    conditions = conditions_of(model, prompts=wish.prompts, classes=wish.classes)
+    conditions = conditions_of(model, prompts=request.prompts, classes=request.classes)
     drawn_by = {"sparse": model}
-    if wish.beside_dense:
+    if request.beside_dense:
         drawn_by = {"dense": load_dense(model, name=name), **drawn_by}
-    steps = wish.steps or model.steps or DEFAULT_STEPS
+    steps = request.steps or model.steps or DEFAULT_STEPS
     found = {
-        (seed, kind): _images(drawable, conditions, wish, steps=steps, seed=seed)
-        for seed in wish.seeds
+        (seed, kind): _images(drawable, conditions, request, steps=steps, seed=seed)
+        for seed in request.seeds
         for kind, drawable in drawn_by.items()
     }
     first = next(iter(found.values()))
@@ -83,27 +83,27 @@ def draw(name: str, out: Path, wish: Wish) -> str:
             save_image(tiles(first).float() / 255, temporary, nrow=MOST_COLUMNS, padding=1)
         else:
             captions = {kind: _caption(drawable, kind, steps) for kind, drawable in drawn_by.items()}
-            _captioned(found, captions, wish, num_classes=model.base.model.shape.num_classes).save(temporary)
-    what = f"{wish.num * len(wish.seeds)} {'videos' if first.ndim == 5 else 'images'}"
-    beside = ", each beside the dense base's" if wish.beside_dense else ""
+            _captioned(found, captions, request, num_classes=model.base.model.shape.num_classes).save(temporary)
+    what = f"{request.num * len(request.seeds)} {'videos' if first.ndim == 5 else 'images'}"
+    beside = ", each beside the dense base's" if request.beside_dense else ""
     sampler = f"{steps} steps of {type(model.base.scheduler).__name__}"
-    seeds = f"seed{'s' if len(wish.seeds) > 1 else ''} {', '.join(map(str, wish.seeds))}"
+    seeds = f"seed{'s' if len(request.seeds) > 1 else ''} {', '.join(map(str, request.seeds))}"
     made = f"{model.base.model.schedule}, {sampler}, {seeds}, diffusers {diffusers.__version__}"
     return f"{out}: {what}{beside}, {made}"
 
 
-def _images(drawable: Drawable, conditions: Conditions, wish: Wish, *, steps: int, seed: int) -> Tensor:
+def _images(drawable: Drawable, conditions: Conditions, request: SampleRequest, *, steps: int, seed: int) -> Tensor:
     """(num, C, H, W) or (num, C, F, H, W) uint8. Image i has the same noise and condition whoever draws it."""
     model, decode = drawable.base.model, decoder_of(drawable)
     batches = generate(
         model,
         drawable.base.scheduler,
         conditions=conditions,
-        num_images=wish.num,
-        batch=min(wish.num, MOST_TOKENS // model.shape.grid.num_tokens + 1, 50),
+        num_images=request.num,
+        batch=min(request.num, MOST_TOKENS // model.shape.grid.num_tokens + 1, 50),
         sampler_steps=steps,
         seed=seed,
-        settings=SamplingSettings(guidance=wish.guidance),
+        settings=SamplingSettings(guidance=request.guidance),
     )
     return torch.cat([to_uint8(decode(batch)).cpu() for batch in batches])
 
@@ -119,21 +119,25 @@ def _caption(drawable: Drawable, kind: str, steps: int) -> tuple[str, ...]:
 
 
 def _captioned(
-    found: dict[tuple[int, str], Tensor], captions: dict[str, tuple[str, ...]], wish: Wish, *, num_classes: int
+    found: dict[tuple[int, str], Tensor],
+    captions: dict[str, tuple[str, ...]],
+    request: SampleRequest,
+    *,
+    num_classes: int,
 ) -> Image.Image:
     """Blocks of rows: for every seed and every ten images, what each model drew of them."""
-    names = wish.prompts or tuple(f"class {label}" for label in wish.classes or range(num_classes))
+    names = request.prompts or tuple(f"class {label}" for label in request.classes or range(num_classes))
     is_video = next(iter(found.values())).ndim == 5
-    columns = 1 if is_video else _num_columns(wish.num, len(names))
+    columns = 1 if is_video else _num_columns(request.num, len(names))
     rows = []
-    for seed in wish.seeds:
-        for start in range(0, wish.num, columns):
+    for seed in request.seeds:
+        for start in range(0, request.num, columns):
             for number, (kind, lines) in enumerate(captions.items()):
                 shown = tiles(found[seed, kind][start : start + columns])
                 of_video = (names[start % len(names)],) if is_video else ()
-                of_seed = (f"seed {seed}",) if len(wish.seeds) > 1 else ()
+                of_seed = (f"seed {seed}",) if len(request.seeds) > 1 else ()
                 rows.append(Row(caption=(*lines, *of_video, *of_seed), images=shown, opens_group=number == 0))
-    repeats = not is_video and (columns % len(names) == 0 or wish.num <= columns)
+    repeats = not is_video and (columns % len(names) == 0 or request.num <= columns)
     heads = [names[column % len(names)] for column in range(columns)] if repeats else []
     return grid_picture(rows, columns=heads)
 

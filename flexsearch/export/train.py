@@ -17,7 +17,7 @@ from flexsearch.diffusion.batches import BatchStream
 from flexsearch.diffusion.training import Step, Training
 from flexsearch.errors import UserError
 from flexsearch.export.card import write_card
-from flexsearch.export.diary import Diary, Evaluations, TrainingNews
+from flexsearch.export.training_log import TrainingLog, Evaluations, TrainingNews
 from flexsearch.export.evaluation import evaluate
 from flexsearch.export.folder import CANDIDATE, TRANSFORMER, move_pieces, written
 from flexsearch.export.processes import Processes
@@ -91,7 +91,7 @@ def _train(
     num_done = resume(training, out / CHECKPOINT)
     if processes.is_first:
         write_atomically(out / TRAINED_BY, recipe.to_yaml())
-    diary = Diary(out, recipe, processes, report, resumed_at=num_done)
+    training_log = TrainingLog(out, recipe, processes, report, resumed_at=num_done)
     since = time.perf_counter()
 
     def after(step: Step) -> None:
@@ -99,7 +99,7 @@ def _train(
         seconds = time.perf_counter() - since
         measured = _measured(training, recipe, inputs, processes, at=step.update)
         rate = recipe.training.learning_rate_at(max(step.update - 1, 0))
-        diary.add(step, measured, learning_rate=rate, seconds=seconds)
+        training_log.add(step, measured, learning_rate=rate, seconds=seconds)
         since = time.perf_counter()
 
     if num_done == 0:
@@ -107,7 +107,7 @@ def _train(
 
     train_on(training, out / CHECKPOINT, save_every=recipe.training.save_every, report=after)
     if processes.is_first:
-        _finish(_averaged(training), recipe, inputs, out, diary.evaluations)
+        _finish(_averaged(training), recipe, inputs, out, training_log.evaluations)
     processes.wait()
 
 

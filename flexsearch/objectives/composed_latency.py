@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from flexsearch.errors import UserError
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.plan import Operation, Plan, lower
 from flexsearch.schedule.roles import Role
@@ -117,7 +117,7 @@ class LatencyProfile:
     def covers(self, candidate: Candidate) -> bool:
         """Whether every operation and the number of sampler steps were profiled."""
         operations = {key_of(operation) for stage in self._plan(candidate).stages for operation in stage}
-        return candidate.sampler_steps in self.sampler_times and operations <= self._ms.keys()
+        return candidate.sampling.steps in self.sampler_times and operations <= self._ms.keys()
 
     def predict(self, candidate: Candidate, *, reference_ms: float | None = None) -> float:
         """Latency of `candidate` in ms per image.
@@ -130,10 +130,10 @@ class LatencyProfile:
         Raises:
             UserError: an operation or the number of sampler steps was not profiled.
         """
-        if candidate.sampler_steps not in self.sampler_times:
-            nearest = min(self.sampler_times, key=lambda steps: abs(steps - candidate.sampler_steps))
+        if candidate.sampling.steps not in self.sampler_times:
+            nearest = min(self.sampler_times, key=lambda steps: abs(steps - candidate.sampling.steps))
             raise UserError(
-                f"{candidate.sampler_steps} were not profiled", field="profile: sampler_steps", nearest=nearest
+                f"{candidate.sampling.steps} were not profiled", field="profile: sampler_steps", nearest=nearest
             )
         plan = self._plan(candidate)
         try:
@@ -141,7 +141,7 @@ class LatencyProfile:
         except KeyError as error:
             kind, queries, keys = error.args[0]
             raise UserError(f"{kind} from {keys} to {queries} tokens was not profiled", field="profile") from None
-        times = self.sampler_times[candidate.sampler_steps]
+        times = self.sampler_times[candidate.sampling.steps]
         ms = self.image_ms + sum(self.step_ms + stages[plan.stage_of(time)] for time in times)
         return ms if reference_ms is None else ms * reference_ms / self.reference_ms
 

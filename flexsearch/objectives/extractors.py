@@ -39,7 +39,7 @@ class Extractor:
     """A feature network, on its device.
 
     Attributes:
-        name: one of `objectives.fid.extractor`'s.
+        name: one of `objectives.quality.extractor`'s.
         network: uint8 images (B, C, H, W), or videos (B, C, F, H, W), to a tuple of features (B, D).
         device: where the network is.
         digest: identifies its weights.
@@ -84,7 +84,9 @@ def create_extractor(
         case "video":
             network = _video(path)
         case _:
-            raise UserError(f"must be one of {sorted(_FEATURES)}, but got {name!r}", field="objectives.fid.extractor")
+            raise UserError(
+                f"must be one of {sorted(_FEATURES)}, but got {name!r}", field="objectives.quality.extractor"
+            )
     return Extractor(
         name=name,
         network=network.to(device),
@@ -115,7 +117,7 @@ def _fashion_cnn(path: Path | None) -> FeatureExtractorBase:
         return FashionFeatures("flexsearch-fashion-cnn", ["features"], weights=path)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{FIELD} {path} could not be read ({reason})", field="objectives.fid.extractor") from None
+        raise UserError(f"{FIELD} {path} could not be read ({reason})", field="objectives.quality.extractor") from None
 
 
 def _video(path: Path | None) -> FeatureExtractorBase:

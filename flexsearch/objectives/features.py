@@ -75,10 +75,10 @@ def _check_fit(items: Tensor, extractor: Extractor) -> None:
     wanted = "videos (C, F, H, W)" if extractor.reads_videos else "images (C, H, W)"
     if items.ndim != (5 if extractor.reads_videos else 4):
         raise UserError(
-            f"{extractor.name} reads {wanted}, but got {tuple(items.shape[1:])}", field="objectives.fid.extractor"
+            f"{extractor.name} reads {wanted}, but got {tuple(items.shape[1:])}", field="objectives.quality.extractor"
         )
     if items.shape[1] not in {extractor.channels, 1}:
         raise UserError(
             f"{extractor.name} reads {wanted} of {extractor.channels} channels, but got {items.shape[1]}",
-            field="objectives.fid.extractor",
+            field="objectives.quality.extractor",
         )

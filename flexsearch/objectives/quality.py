@@ -15,11 +15,11 @@ from flexsearch.objectives.kernel import kernel_distance
 from flexsearch.objectives.precision_recall import NEIGHBOURHOOD, precision_recall
 from flexsearch.objectives.real_features import RealFeatures
 from flexsearch.objectives.reference import Reference
-from flexsearch.objectives.settings import Metric, fid_name
+from flexsearch.objectives.settings import Metric, quality_name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
+class Evaluator:
     """An extractor, the real images as it sees them, and what is measured on its features."""
 
     extractor: Extractor
@@ -27,7 +27,7 @@ class Judge:
     metrics: tuple[Metric, ...]
 
 
-def measure_quality(images: Tensor, *, judges: Sequence[Judge], batch: int) -> list[Measurement]:
+def measure_quality(images: Tensor, *, evaluators: Sequence[Evaluator], batch: int) -> list[Measurement]:
     """Every judge's metrics of generated images, in the judges' order.
 
     Args:
@@ -40,54 +40,56 @@ def measure_quality(images: Tensor, *, judges: Sequence[Judge], batch: int) -> l
     """
     return [
         found
-        for judge in judges
-        for found in measure_features(extract_features(images, extractor=judge.extractor, batch=batch), judge=judge)
+        for evaluator in evaluators
+        for found in measure_features(
+            extract_features(images, extractor=evaluator.extractor, batch=batch), evaluator=evaluator
+        )
     ]
 
 
-def measure_features(features: Tensor, *, judge: Judge) -> list[Measurement]:
+def measure_features(features: Tensor, *, evaluator: Evaluator) -> list[Measurement]:
     """One judge's metrics of features (N, D) of its own extractor, in its order.
 
     Raises:
         UserError: too few images, or a reference of another extractor's features.
     """
-    extractor, reference = judge.extractor, judge.reference
+    extractor, reference = evaluator.extractor, evaluator.reference
     if features.shape[1:] != reference.statistics.mean.shape:
         raise UserError(
             f"must hold features of {extractor.name} ({features.shape[1]}), but got {len(reference.statistics.mean)}",
-            field="objectives.fid.reference",
+            field="objectives.quality.reference",
         )
     facts = {"images": len(features), "extractor": extractor.name, "extractor_weights": extractor.digest}
     ratios: tuple[float, float] | None = None
     measured = []
-    for metric in judge.metrics:
+    for metric in evaluator.metrics:
         if metric == "frechet":
             found = _frechet(features, reference, facts, extractor.name)
         elif metric == "kernel":
-            found = _kernel(features, _real(judge), facts, extractor.name)
+            found = _kernel(features, _real(evaluator), facts, extractor.name)
         else:
             ratios = ratios or precision_recall(
-                features.to(extractor.device), _real(judge).features.to(extractor.device)
+                features.to(extractor.device), _real(evaluator).features.to(extractor.device)
             )
             value = ratios[0] if metric == "precision" else ratios[1]
-            protocol = {**facts, **_real(judge).protocol, "neighbourhood": NEIGHBOURHOOD}
-            found = Measurement(name=fid_name(extractor.name, metric), value=value, unit="1", protocol=protocol)
+            protocol = {**facts, **_real(evaluator).protocol, "neighbourhood": NEIGHBOURHOOD}
+            found = Measurement(name=quality_name(extractor.name, metric), value=value, unit="1", protocol=protocol)
         measured.append(found)
     return measured
 
 
-def _real(judge: Judge) -> RealFeatures:
-    assert judge.reference.real is not None
-    return judge.reference.real
+def _real(evaluator: Evaluator) -> RealFeatures:
+    assert evaluator.reference.real is not None
+    return evaluator.reference.real
 
 
 def _frechet(features: Tensor, reference: Reference, facts: Mapping[str, Any], name: str) -> Measurement:
     try:
         statistics = feature_statistics(features)
     except UserError as error:
-        raise error.under("objectives.fid.images") from None
+        raise error.under("objectives.quality.images") from None
     return Measurement(
-        name=fid_name(name, "frechet"),
+        name=quality_name(name, "frechet"),
         value=frechet_distance(statistics, reference.statistics),
         unit="1",
         protocol={**facts, **reference.protocol},
@@ -97,7 +99,7 @@ def _frechet(features: Tensor, reference: Reference, facts: Mapping[str, Any], n
 def _kernel(features: Tensor, real: RealFeatures, facts: Mapping[str, Any], name: str) -> Measurement:
     found = kernel_distance(features, real.features)
     return Measurement(
-        name=fid_name(name, "kernel"),
+        name=quality_name(name, "kernel"),
         value=found.value,
         unit="1",
         spread=found.spread,

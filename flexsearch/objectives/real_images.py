@@ -22,7 +22,7 @@ from flexsearch.errors import UserError
 from flexsearch.measurement import short_digest
 from flexsearch.objectives.features import Images
 
-FIELD = "objectives.fid.reference"
+FIELD = "objectives.quality.reference"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 Shape = tuple[int, ...]

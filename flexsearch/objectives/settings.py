@@ -10,7 +10,7 @@ from flexsearch.settings import PositiveCount, settings
 
 Metric = Literal["frechet", "kernel", "precision", "recall"]
 
-DRIFT = "drift"
+PAIRED_DISTANCE = "paired_distance"
 """Name of the measurement: how far samples are from the dense base's."""
 
 _REPORTED: dict[str, Metric] = {
@@ -23,7 +23,7 @@ _REPORTED: dict[str, Metric] = {
 
 
 @settings
-class FidSettings:
+class QualitySettings:
     """Distance between samples and real images, in the feature space of a network.
 
     Attributes:
@@ -44,7 +44,7 @@ class FidSettings:
         weights_sha256: the SHA-256 of that file, or its beginning; None does not check files of networks without
             published weights.
         batch: images per sampling and feature batch.
-        drift: also measure how far samples are from the dense base's at the space's most steps, from the same noise, by
+        paired_distance: also measure the distance of samples to the dense base's at the space's most steps, from the same noise, by
             the objective's features of up to 2,000 images. It tells what a schedule may come to after long training
             (`study/outlook.py`), by which candidates are then screened and trials chosen.
     """
@@ -58,19 +58,19 @@ class FidSettings:
     weights: str | None = None
     weights_sha256: str | None = None
     batch: PositiveCount = 100
-    drift: bool = True
+    paired_distance: bool = True
 
     def __post_init__(self) -> None:
         if self.weights_sha256 is not None and self.weights is None:
             raise UserError(
-                f"has no objectives.fid.weights to check, but got {self.weights_sha256!r}",
-                field="objectives.fid.weights_sha256",
+                f"has no objectives.quality.weights to check, but got {self.weights_sha256!r}",
+                field="objectives.quality.weights_sha256",
             )
 
         if self.images < 4 and {"precision", "recall"} & set(self.report):
             raise UserError(
                 f"must be at least 4 for precision and recall, but got {self.images}",
-                field="objectives.fid.images",
+                field="objectives.quality.images",
                 nearest=4,
             )
 
@@ -106,18 +106,18 @@ class LatencySettings:
 class ObjectiveSettings:
     """The objectives of a search; all are minimised."""
 
-    fid: FidSettings = field(default_factory=FidSettings)
+    quality: QualitySettings = field(default_factory=QualitySettings)
     latency: LatencySettings = field(default_factory=LatencySettings)
 
     @property
     def names(self) -> tuple[str, str]:
         """The measurements that the search minimises, in the study's order."""
-        return (fid_name(self.fid.extractor, self.fid.distance), "latency_ms")
+        return (quality_name(self.quality.extractor, self.quality.distance), "latency_ms")
 
     @property
     def labels(self) -> tuple[str, str]:
         """Their names as they are shown, with the unit where there is one."""
-        return (fid_name(self.fid.extractor, self.fid.distance), "latency (ms/image)")
+        return (quality_name(self.quality.extractor, self.quality.distance), "latency (ms/image)")
 
 
 _NAMES = {
@@ -128,7 +128,7 @@ _NAMES = {
 }
 
 
-def fid_name(extractor: str, metric: Metric = "frechet") -> str:
+def quality_name(extractor: str, metric: Metric = "frechet") -> str:
     """The measurement's name: plain `fid` and `kid` are Inception's alone, `fid_EXTRACTOR` is another's.
 
     Precision and recall bear the same name on all features; their protocol says on which.

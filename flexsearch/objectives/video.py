@@ -5,7 +5,7 @@ al. 2022): https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt (see git
 
 A TorchScript file is a program in PyTorch's own small language, with its weights. Loading it does not unpickle Python
 objects and runs no Python, but running it runs the file's own operators: take it from where you trust it, and give its
-hash as `objectives.fid.weights_sha256`.
+hash as `objectives.quality.weights_sha256`.
 
 B: videos. C: 3 colours. F: frames. H, W: pixels. D: features.
 """
@@ -63,7 +63,7 @@ class VideoFeatures(FeatureExtractorBase):  # type: ignore[misc]
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
                 f"must be a TorchScript network, such as {WHERE}, but cannot be read ({reason})",
-                field=f"objectives.fid.weights: {path}",
+                field=f"objectives.quality.weights: {path}",
             ) from None
         self.network.eval()
         known = {argument.name for argument in self.network.forward.schema.arguments}
@@ -93,7 +93,7 @@ class VideoFeatures(FeatureExtractorBase):  # type: ignore[misc]
                 shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
                 raise UserError(
                     f"must give features (B, D) of videos (B, 3, F, H, W), but gave {shape}",
-                    field="objectives.fid.weights",
+                    field="objectives.quality.weights",
                 )
             parts.append(found.float())
         return (torch.cat(parts),)

@@ -14,7 +14,7 @@ from torch import Tensor
 from flexsearch.errors import UserError
 from flexsearch.files import file_sha256
 
-FIELD = "objectives.fid.weights"
+FIELD = "objectives.quality.weights"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ def _fetch(weights: PublishedWeights) -> None:
         raise UserError(
             f"{weights.url} could not be downloaded ({' '.join(str(error).split())}); fetch it elsewhere and put it at "
             f"{weights.path}, or give it as {FIELD}",
-            field="objectives.fid.extractor",
+            field="objectives.quality.extractor",
         ) from None
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from flexsearch.errors import UserError
 from flexsearch.report.claims import quality_at
-from flexsearch.report.evidence import Evidence, Known, evidence_of, non_dominated
+from flexsearch.report.evidence import Evidence, FrontPoint, evidence_of, non_dominated
 from flexsearch.report.front import Front
 
 By = Literal["outlook", "quality"]
@@ -38,17 +38,17 @@ class Choice:
         ahead_so_far: the trial that is as fast with the best quality; None if it is this one.
     """
 
-    known: Known
+    known: FrontPoint
     rule: str
     quality_name: str
     is_confirmed: bool
-    faster_as_good: Known | None
-    better_as_fast: Known | None
+    faster_as_good: FrontPoint | None
+    better_as_fast: FrontPoint | None
     dense_quality: float | None
     speedup: float | None
     quality_margin: float | None
-    outlook: float | None = None
-    ahead_so_far: Known | None = None
+    predicted_distance: float | None = None
+    ahead_so_far: FrontPoint | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -64,7 +64,7 @@ class Choice:
             "noise_margin": self.quality_margin,
             "faster_within_noise": None if self.faster_as_good is None else self.faster_as_good.record.number,
             "better_within_noise": None if self.better_as_fast is None else self.better_as_fast.record.number,
-            "outlook": self.outlook,
+            "outlook": self.predicted_distance,
             "ahead_so_far": None if self.ahead_so_far is None else self.ahead_so_far.record.number,
             "dense_at_equal_latency": ahead,
             "speedup_at_same_steps": self.speedup,
@@ -100,11 +100,15 @@ def choose(
     evidence, quality = evidence_of(front), front.objectives[0].name
     if not evidence.known:
         raise UserError("no trial is complete yet, so there is nothing to choose from", field=front.study)
-    if by == "outlook" and (max_quality is not None or not front.outlooks):
-        why = "goes with --max-latency and --knee only" if front.outlooks else "is not known: no drift was measured"
+    if by == "outlook" and (max_quality is not None or not front.predicted_distances):
+        why = (
+            "goes with --max-latency and --knee only"
+            if front.predicted_distances
+            else "is not known: no drift was measured"
+        )
         raise UserError(why, field="--by outlook", nearest="--by quality")
-    by_outlook = by != "quality" and max_quality is None and bool(front.outlooks)
-    best, name = (_by_outlook(front), "outlook") if by_outlook else (evidence.best, quality)
+    by_predicted_distance = by != "quality" and max_quality is None and bool(front.predicted_distances)
+    best, name = (_by_predicted_distance(front), "outlook") if by_predicted_distance else (evidence.best, quality)
     if max_latency_ms is not None:
         within = [one for one in best if one.latency_ms <= max_latency_ms]
         if not within:
@@ -118,19 +122,21 @@ def choose(
     else:
         rule = f"the knee by {name}: farthest from the straight line between the ends of the front"
         chosen = find_knee(best)
-    if by_outlook:  # what it has is still told by the best evidence of it
+    if by_predicted_distance:  # what it has is still told by the best evidence of it
         number = chosen.record.number
         evidence = evidence if number in evidence.by_number else evidence_of(front, only_searched=True)
         chosen = evidence.by_number[number]
-        return _explained_by_outlook(chosen, evidence, rule=rule, quality_name=quality, outlook=front.outlooks[number])
+        return _explained_by_predicted_distance(
+            chosen, evidence, rule=rule, quality_name=quality, predicted_distance=front.predicted_distances[number]
+        )
     return _explained(chosen, evidence, rule=rule, quality_name=quality)
 
 
-def _by_outlook(front: Front) -> tuple[Known, ...]:
+def _by_predicted_distance(front: Front) -> tuple[FrontPoint, ...]:
     """What no other trial beats in outlook and latency, fastest first, with the outlook for its quality."""
     searched = evidence_of(front, only_searched=True).known
-    known = [one for one in searched if one.record.number in front.outlooks]
-    return non_dominated([replace(one, quality=front.outlooks[one.record.number]) for one in known])
+    known = [one for one in searched if one.record.number in front.predicted_distances]
+    return non_dominated([replace(one, quality=front.predicted_distances[one.record.number]) for one in known])
 
 
 def _out_of_reach(option: str, limit: float, what: str, nearest: float) -> UserError:
@@ -141,7 +147,7 @@ def _out_of_reach(option: str, limit: float, what: str, nearest: float) -> UserE
     return UserError(f"no point of the front {what.format(f'{limit:g}')}", field=option, nearest=shown)
 
 
-def find_knee(best: Sequence[Known]) -> Known:
+def find_knee(best: Sequence[FrontPoint]) -> FrontPoint:
     """The knee of non-dominated points, fastest first.
 
     Raises:
@@ -154,7 +160,7 @@ def find_knee(best: Sequence[Known]) -> Known:
     fast, good = best[0], best[-1]
     wide, high = good.latency_ms - fast.latency_ms, fast.quality - good.quality
 
-    def below_chord(one: Known) -> float:  # times the square root of 2; the chord is x + y = 1
+    def below_chord(one: FrontPoint) -> float:  # times the square root of 2; the chord is x + y = 1
         return 1 - (one.latency_ms - fast.latency_ms) / wide - (one.quality - good.quality) / high
 
     found = max(best, key=below_chord)
@@ -163,7 +169,7 @@ def find_knee(best: Sequence[Known]) -> Known:
     return found
 
 
-def _explained(chosen: Known, evidence: Evidence, *, rule: str, quality_name: str) -> Choice:
+def _explained(chosen: FrontPoint, evidence: Evidence, *, rule: str, quality_name: str) -> Choice:
     faster, better = None, None
     if evidence.quality_margin is not None:
         worst = chosen.quality + evidence.quality_margin
@@ -175,8 +181,8 @@ def _explained(chosen: Known, evidence: Evidence, *, rule: str, quality_name: st
         rivals = [one for one in evidence.known if one.quality < chosen.quality and one.latency_ms <= slowest]
         better = min(rivals, key=lambda one: one.quality, default=None)
     dense = evidence.dense
-    steps = chosen.record.candidate.sampler_steps
-    same = next((one for one in dense if one.record.candidate.sampler_steps == steps), None)
+    steps = chosen.record.candidate.sampling.steps
+    same = next((one for one in dense if one.record.candidate.sampling.steps == steps), None)
     return Choice(
         known=chosen,
         rule=rule,
@@ -190,14 +196,16 @@ def _explained(chosen: Known, evidence: Evidence, *, rule: str, quality_name: st
     )
 
 
-def _explained_by_outlook(chosen: Known, evidence: Evidence, *, rule: str, quality_name: str, outlook: float) -> Choice:
+def _explained_by_predicted_distance(
+    chosen: FrontPoint, evidence: Evidence, *, rule: str, quality_name: str, predicted_distance: float
+) -> Choice:
     as_fast = [one for one in evidence.known if one.latency_ms <= chosen.latency_ms]
     ahead = min(as_fast, key=lambda one: one.quality)
     return replace(
         _explained(chosen, evidence, rule=rule, quality_name=quality_name),
         faster_as_good=None,
         better_as_fast=None,
-        outlook=outlook,
+        predicted_distance=predicted_distance,
         ahead_so_far=None if ahead.quality == chosen.quality else ahead,
     )
 
@@ -217,9 +225,9 @@ def reasons(choice: Choice) -> list[str]:
         lines.append(f"It is a baseline ({record.baseline}): no searched schedule is better here.")
     else:
         lines += _beside_dense(choice)
-    if choice.outlook is not None:
+    if choice.predicted_distance is not None:
         lines.append(
-            f"Its outlook is {choice.outlook:.4g}: of all that are as fast, long training should make most of it, by "
+            f"Its outlook is {choice.predicted_distance:.4g}: of all that are as fast, long training should make most of it, by "
             "how close its samples stay to the dense base's."
         )
         if (ahead := choice.ahead_so_far) is not None:
@@ -244,7 +252,7 @@ def reasons(choice: Choice) -> list[str]:
 
 def _beside_dense(choice: Choice) -> list[str]:
     known, name = choice.known, choice.quality_name
-    steps = known.record.candidate.sampler_steps
+    steps = known.record.candidate.sampling.steps
     lines = []
     if choice.speedup is not None:
         lines.append(f"It is {choice.speedup:.2f}x as fast as the dense base at its {steps} sampler steps.")

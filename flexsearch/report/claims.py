@@ -35,8 +35,8 @@ def compare(front: Front, record: TrialRecord) -> Comparison:
     """A trial of the front against the dense curve."""
     quality, latency = front.values(record)
     curve = dense_curve(front)
-    steps = record.candidate.sampler_steps
-    same = next((dense for dense in curve if dense.candidate.sampler_steps == steps), None)
+    steps = record.candidate.sampling.steps
+    same = next((dense for dense in curve if dense.candidate.sampling.steps == steps), None)
     fewer = quality_at([(q, ms) for q, ms in map(front.values, curve)], latency)
     gain = None if fewer is None else fewer - quality
     return Comparison(record=record, speedup=None if same is None else front.values(same)[-1] / latency, gain=gain)

@@ -107,7 +107,7 @@ def compare_trials(run: Run, front: Front, a: int, b: int) -> TrialComparison:
         if name in second.measurements
     )
     space = run.settings.search_space
-    steps = [record.candidate.sampler_steps for record in (first, second)]
+    steps = [record.candidate.sampling.steps for record in (first, second)]
     lines = [f"sampler steps: {steps[0]} | {steps[1]}"] if steps[0] != steps[1] else []
     lines += differences(space.plan(first.candidate.schedule), space.plan(second.candidate.schedule))
     grid = run.settings.shape.grid

@@ -20,7 +20,7 @@ from flexsearch.report.headline import headline
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import STYLE, schedule_figure
 from flexsearch.report.table import summary_lines
-from flexsearch.study.decisions import ARTIFACTS, Decisions
+from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy
 from flexsearch.study.store import TrialRecord
 
 HOST = "127.0.0.1"  # its page can delete studies
@@ -31,9 +31,9 @@ _SCHEDULE_DPI = 100
 _SAMPLES, _PREVIEW, _SCHEDULE = "samples.png", "preview.png", "schedule.png"
 
 
-def decisions_of(run: Run) -> Decisions:
+def optuna_study_of(run: Run) -> OptunaStudy:
     """The run's Optuna study."""
-    return Decisions(
+    return OptunaStudy(
         run.url,
         name=run.name,
         objectives=run.settings.objectives.labels,
@@ -42,33 +42,33 @@ def decisions_of(run: Run) -> Decisions:
     )
 
 
-def publish(run: Run, decisions: Decisions) -> None:
+def publish(run: Run, optuna_study: OptunaStudy) -> None:
     """Brings notes and the plot in the dashboard up to date with the evidence."""
     front = front_of(run.store, run.settings.objectives.names)
     for record in run.store.trials():
         if record.measurements:
-            body, trial = note(run, decisions, front, record), decisions.trial(record.number)
+            body, trial = note(run, optuna_study, front, record), optuna_study.trial(record.number)
             if get_note(trial) != body:
                 save_note(trial, body)
     body = study_note(run, front)
-    if get_note(decisions.study) != body:
-        save_note(decisions.study, body)
+    if get_note(optuna_study.study) != body:
+        save_note(optuna_study.study, body)
     if front.points:
-        save_plotly_graph_object(decisions.study, front_figure(front), graph_object_id=_PLOT_ID)
+        save_plotly_graph_object(optuna_study.study, front_figure(front), graph_object_id=_PLOT_ID)
 
 
-def publish_images(run: Run, decisions: Decisions) -> None:
+def publish_images(run: Run, optuna_study: OptunaStudy) -> None:
     """Shows the samples of every trial that has some, and its schedule; each is drawn once."""
     folder = run.folder / ARTIFACTS
     for record in run.store.trials():
         samples = run.folder / "trials" / str(record.number) / _SAMPLES
         is_done = record.state == "complete" and samples.exists()
-        if is_done and not decisions.has_image(record.number, _SAMPLES, folder=folder):
-            decisions.publish_image(record.number, _SAMPLES, samples.read_bytes(), folder=folder)
-        if is_done and not decisions.has_image(record.number, _PREVIEW, folder=folder):
-            decisions.publish_image(record.number, _PREVIEW, _preview_png(samples), folder=folder)
-        if record.measurements and not decisions.has_image(record.number, _SCHEDULE, folder=folder):
-            decisions.publish_image(record.number, _SCHEDULE, _schedule_png(run, record), folder=folder)
+        if is_done and not optuna_study.has_image(record.number, _SAMPLES, folder=folder):
+            optuna_study.publish_image(record.number, _SAMPLES, samples.read_bytes(), folder=folder)
+        if is_done and not optuna_study.has_image(record.number, _PREVIEW, folder=folder):
+            optuna_study.publish_image(record.number, _PREVIEW, _preview_png(samples), folder=folder)
+        if record.measurements and not optuna_study.has_image(record.number, _SCHEDULE, folder=folder):
+            optuna_study.publish_image(record.number, _SCHEDULE, _schedule_png(run, record), folder=folder)
 
 
 def _preview_png(samples: Path) -> bytes:
@@ -94,10 +94,10 @@ def _schedule_png(run: Run, record: TrialRecord) -> bytes:
     return written.getvalue()
 
 
-def note(run: Run, decisions: Decisions, front: Front, record: TrialRecord) -> str:
+def note(run: Run, optuna_study: OptunaStudy, front: Front, record: TrialRecord) -> str:
     """A trial in Markdown: what it is worth, schedule and samples, measurements, and the protocol of each."""
     title = record.baseline or str(record.candidate)
-    parts = [f"### {title}", " ".join(_worth(front, record))]
+    parts = [f"### {title}", " ".join(_score(front, record))]
     for name, caption in (
         (
             _SCHEDULE,
@@ -105,7 +105,7 @@ def note(run: Run, decisions: Decisions, front: Front, record: TrialRecord) -> s
         ),
         (_PREVIEW, "The first images that were scored; every trial draws them from the same noise and labels."),
     ):
-        url = decisions.image_url(record.number, name, folder=run.folder / ARTIFACTS)
+        url = optuna_study.image_url(record.number, name, folder=run.folder / ARTIFACTS)
         if url is not None:
             parts += [f"![{name}]({url})", f"*{caption}*"]
     parts += [_measured(record), *_again(front, record), _protocols(front, record)]
@@ -154,7 +154,7 @@ def _protocols(front: Front, record: TrialRecord) -> str:
     return "\n\n".join(["#### How it was measured", *("\n".join(part) for part in (rows, lines) if part)])
 
 
-def _worth(front: Front, record: TrialRecord) -> list[str]:
+def _score(front: Front, record: TrialRecord) -> list[str]:
     """Its state, and how it stands beside the dense base, in sentences."""
     if record.state != "complete":
         return [f"**{record.state}**" + (f": {record.reason}." if record.reason else ".")]
@@ -193,14 +193,14 @@ def serve(run: Run, *, port: int) -> None:
     Raises:
         UserError: the port is taken.
     """
-    decisions = decisions_of(run)
-    publish(run, decisions)
-    images = decisions.artifacts(run.folder / ARTIFACTS)
+    optuna_study = optuna_study_of(run)
+    publish(run, optuna_study)
+    images = optuna_study.artifacts(run.folder / ARTIFACTS)
     ended, failures = threading.Event(), list[Exception]()
 
     def answer_requests() -> None:
         try:
-            run_server(decisions.study._storage, host=HOST, port=port, artifact_store=images)
+            run_server(optuna_study.study._storage, host=HOST, port=port, artifact_store=images)
         except Exception as error:
             failures.append(error)
         finally:
@@ -212,8 +212,8 @@ def serve(run: Run, *, port: int) -> None:
     while True:
         found = (run.store.trials(), run.store.confirmations(), run.store.costs())
         if found != seen:
-            publish_images(run, decisions)
-            publish(run, decisions)
+            publish_images(run, optuna_study)
+            publish(run, optuna_study)
             seen = found
         if ended.wait(_REFRESH_S):
             break

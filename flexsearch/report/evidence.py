@@ -19,7 +19,7 @@ NORMAL_QUARTILE = 0.6745  # half the interquartile range of a normal distributio
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class FrontPoint:
     """One trial with the best evidence of it: quality and latency (ms per image), both minimised."""
 
     record: TrialRecord
@@ -38,27 +38,27 @@ class Evidence:
         latency_margin: the same of a latency, relative.
     """
 
-    known: tuple[Known, ...]
+    known: tuple[FrontPoint, ...]
     is_confirmed: bool
     quality_margin: float | None
     latency_margin: float | None
 
     @property
-    def best(self) -> tuple[Known, ...]:
+    def best(self) -> tuple[FrontPoint, ...]:
         """The non-dominated ones, fastest first."""
         return non_dominated(self.known)
 
     @property
-    def by_number(self) -> Mapping[int, Known]:
+    def by_number(self) -> Mapping[int, FrontPoint]:
         return {one.record.number: one for one in self.known}
 
     @property
-    def dense(self) -> list[Known]:
+    def dense(self) -> list[FrontPoint]:
         """The dense base over sampler steps, fastest first."""
         return [one for one in self.known if one.record.baseline is not None and one.record.candidate.schedule.is_dense]
 
 
-def non_dominated(known: Sequence[Known]) -> tuple[Known, ...]:
+def non_dominated(known: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
     """Those that no other beats in both objectives, in their order."""
     if not known:
         return ()
@@ -71,7 +71,7 @@ def evidence_of(front: Front, *, only_searched: bool = False) -> Evidence:
     found = None if only_searched else front.confirmation
     if found is not None:
         known = [
-            Known(
+            FrontPoint(
                 record=record,
                 quality=found.points[record.number].quality.value,
                 latency_ms=found.points[record.number].latency.value,
@@ -82,7 +82,7 @@ def evidence_of(front: Front, *, only_searched: bool = False) -> Evidence:
         latency: float | None = found.latency_noise / math.sqrt(len(found.seeds))
     else:
         known = [
-            Known(record=record, quality=front.values(record)[0], latency_ms=front.values(record)[-1])
+            FrontPoint(record=record, quality=front.values(record)[0], latency_ms=front.values(record)[-1])
             for record in front.complete.values()
         ]
         spread = front.latency_spread

@@ -17,7 +17,7 @@ from flexsearch.report.confirmation import Confirmation, confirmation_of
 from flexsearch.report.trust import RankCorrelation, rank_correlations
 from flexsearch.study.hypervolume import hypervolume, reference_point
 from flexsearch.study.noise import Noise, noise_of
-from flexsearch.study.outlook import outlooks
+from flexsearch.study.predicted_distance import predicted_distances
 from flexsearch.study.store import Cost, Store, TrialRecord
 
 STATES = ("complete", "pruned", "infeasible", "duplicate", "failed", "running")
@@ -64,7 +64,7 @@ class Front:
     noise: Noise | None
     costs: tuple[Cost, ...]
     dense_macs: float | None
-    outlooks: Mapping[int, float] = field(default_factory=dict)
+    predicted_distances: Mapping[int, float] = field(default_factory=dict)
     rank_correlations: tuple[RankCorrelation, ...] = ()
     confirmation: Confirmation | None = None
 
@@ -78,13 +78,13 @@ class Front:
         return {record.number: record for record in (*self.points, *self.baselines, *self.others)}
 
     @cached_property
-    def promising(self) -> tuple[TrialRecord, ...]:
+    def predicted_front(self) -> tuple[TrialRecord, ...]:
         """Trials that no other beats in both outlook and latency, fastest first."""
-        known = [record for number, record in self.complete.items() if number in self.outlooks]
+        known = [record for number, record in self.complete.items() if number in self.predicted_distances]
         if not known:
             return ()
         latency = self.objectives[-1].name
-        table = np.array([[self.outlooks[one.number], one.measurements[latency].value] for one in known])
+        table = np.array([[self.predicted_distances[one.number], one.measurements[latency].value] for one in known])
         best = [one for one, good in zip(known, moocore.is_nondominated(table), strict=True) if good]
         return tuple(sorted(best, key=lambda one: one.measurements[latency].value))
 
@@ -92,14 +92,14 @@ class Front:
     def sections(self) -> tuple[tuple[TrialRecord, ...], ...]:
         """What a table of the front shows: its points, what else is promising, the other baselines."""
         baselines = tuple(record for record in self.baselines if record not in self.points)
-        promising = tuple(one for one in self.promising if one.baseline is None and one not in self.points)
-        return self.points, promising, baselines
+        predicted_front = tuple(one for one in self.predicted_front if one.baseline is None and one not in self.points)
+        return self.points, predicted_front, baselines
 
-    def outlook_text(self, record: TrialRecord) -> str:
+    def predicted_distance_text(self, record: TrialRecord) -> str:
         """The outlook as a table shows it, with a star if no other trial beats it in outlook and latency."""
-        if record.number not in self.outlooks:
+        if record.number not in self.predicted_distances:
             return ""
-        return f"{self.outlooks[record.number]:.1f}{'*' if record in self.promising else ' '}"
+        return f"{self.predicted_distances[record.number]:.1f}{'*' if record in self.predicted_front else ' '}"
 
     @property
     def latency_spread(self) -> float | None:
@@ -121,7 +121,9 @@ class Front:
         """A trial as `front --json` prints it."""
         macs = record.measurements["macs"].value
         again = None if self.confirmation is None else self.confirmation.points.get(record.number)
-        outlook = {"outlook": self.outlooks[record.number]} if record.number in self.outlooks else {}
+        predicted_distance = (
+            {"outlook": self.predicted_distances[record.number]} if record.number in self.predicted_distances else {}
+        )
         confirmed = {} if again is None else {"confirmed": again.to_dict()}
         return {
             "trial": record.number,
@@ -131,7 +133,7 @@ class Front:
             "digest": record.digest,
             "baseline": record.baseline,
             "schedule": record.candidate.to_dict(),
-            **outlook,
+            **predicted_distance,
             **confirmed,
         }
 
@@ -147,7 +149,7 @@ class Front:
             "hypervolume": self.hypervolume,
             "counts": dict(self.counts),
             "front": [self.row(record) for record in self.points],
-            "promising": [self.row(record) for record in self.promising],
+            "promising": [self.row(record) for record in self.predicted_front],
             "baselines": [self.row(record) for record in self.baselines],
             "noise": None if self.noise is None else vars(self.noise),
             "rank_correlations": [vars(one) for one in self.rank_correlations],
@@ -168,7 +170,7 @@ def front_of(store: Store, objective_names: Sequence[str]) -> Front:
     reference = reference_point(np.array([table[complete.index(b)] for b in baselines]) if baselines else table)
     is_best = moocore.is_nondominated(table) if len(complete) else np.array([], dtype=bool)
     best = [record for record, good in zip(complete, is_best, strict=True) if good]
-    outlook = outlooks(complete, quality=objective_names[0])
+    predicted_distance = predicted_distances(complete, quality=objective_names[0])
     dense = next((record for record in baselines if record.candidate.schedule.is_dense), None)
     return Front(
         study=store.study,
@@ -182,7 +184,7 @@ def front_of(store: Store, objective_names: Sequence[str]) -> Front:
         noise=noise_of(store.repetitions(objective_names[0])),
         costs=tuple(store.costs()),
         dense_macs=None if dense is None else dense.measurements["macs"].value,
-        outlooks=outlook,
+        predicted_distances=predicted_distance,
         rank_correlations=tuple(rank_correlations(records, objective=objective_names[0])),
         confirmation=confirmation_of(store.confirmations(), objective_names),
     )

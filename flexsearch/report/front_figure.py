@@ -89,7 +89,7 @@ def _hover(front: Front, record: TrialRecord) -> str:
     quality, latency = front.values(record)
     compared = compare(front, record)
     lines = [f"<b>trial {record.number}</b>" + (f", {record.baseline}" if record.baseline else "")]
-    lines.append(f"{record.candidate.schedule}, {record.candidate.sampler_steps} steps")
+    lines.append(f"{record.candidate.schedule}, {record.candidate.sampling.steps} steps")
     lines.append(f"{front.objectives[0].name} {quality:.4g}, {latency:.4g} {front.objectives[-1].unit}")
     if not record.candidate.schedule.is_dense:
         if compared.speedup is not None:

@@ -71,7 +71,7 @@ def galleries(run: Run, front: Front, found: Headline) -> Iterator[Gallery]:
         source, is_small = data_url(path)
         yield Gallery(
             title=f"{why[0].upper()}{why[1:]}",
-            facts=f"trial {number}, {record.candidate.sampler_steps} steps, {latency:.3g} ms/image, "
+            facts=f"trial {number}, {record.candidate.sampling.steps} steps, {latency:.3g} ms/image, "
             f"{front.objectives[0].name} {quality:.2f}",
             source=source,
             is_small=is_small,

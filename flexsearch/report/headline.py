@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from flexsearch.report.claims import quality_at
-from flexsearch.report.evidence import Known, evidence_of
+from flexsearch.report.evidence import FrontPoint, evidence_of
 from flexsearch.report.front import Front
 
 
@@ -19,7 +19,7 @@ class Headline:
     """
 
     claim: str
-    known: Known | None
+    known: FrontPoint | None
     speedup: float | None = None
     dense_quality: float | None = None
 
@@ -44,8 +44,8 @@ def headline(front: Front) -> Headline:
     margin = evidence.quality_margin or 0.0
     if gain is not None and gain <= margin:
         return Headline(claim="No searched schedule is ahead of fewer dense steps by more than noise.", known=None)
-    steps = best.record.candidate.sampler_steps
-    same = next((one for one in dense if one.record.candidate.sampler_steps == steps), None)
+    steps = best.record.candidate.sampling.steps
+    same = next((one for one in dense if one.record.candidate.sampling.steps == steps), None)
     speedup = None if same is None else same.latency_ms / best.latency_ms
     faster = "" if speedup is None else f"is {speedup:.2f}x as fast as the dense base at its {steps} steps, and "
     claim = (

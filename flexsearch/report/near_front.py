@@ -40,8 +40,8 @@ def to_confirm(front: Front, *, top: int | None = None) -> list[TrialRecord]:
     if searched:
         table = np.array([front.values(record) for record in front.points])
         added = moocore.hv_contributions(table, ref=np.array(front.reference_point))
-        worth = {record.number: value for record, value in zip(front.points, added, strict=True)}
-        searched.sort(key=lambda record: -worth[record.number])
-    others = [*front.promising, *near_front(front)]
+        score = {record.number: value for record, value in zip(front.points, added, strict=True)}
+        searched.sort(key=lambda record: -score[record.number])
+    others = [*front.predicted_front, *near_front(front)]
     searched += list({one.number: one for one in others if one.baseline is None and one not in searched}.values())
     return sorted([*front.baselines, *searched[:top]], key=lambda record: record.number)

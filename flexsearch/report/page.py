@@ -86,7 +86,7 @@ def render(run: Run, front: Front) -> str:
         space=_space(run),
         setting=_setting(run),
         notes=summary_lines(front)[1:],
-        has_outlooks=bool(front.outlooks),
+        has_predicted_distances=bool(front.predicted_distances),
         noise=front.noise,
         latency_spread=front.latency_spread,
         costs=_costs(front),
@@ -104,7 +104,7 @@ def _figures(front: Front, found: Headline) -> list[tuple[str, str]]:
     figures = []
     if found.known is not None:
         if found.speedup is not None:
-            steps = found.known.record.candidate.sampler_steps
+            steps = found.known.record.candidate.sampling.steps
             figures.append((f"{found.speedup:.2f}x", f"as fast as dense at the same {steps} steps"))
         if found.dense_quality is not None:
             gained = found.dense_quality - found.known.quality
@@ -136,7 +136,7 @@ def _schedules(run: Run, front: Front) -> Iterator[dict[str, Any]]:
         yield {
             "number": record.number,
             "name": record.baseline or "",
-            "facts": f"{record.candidate.sampler_steps} steps, {front.objectives[0].name} {quality:.2f}, "
+            "facts": f"{record.candidate.sampling.steps} steps, {front.objectives[0].name} {quality:.2f}, "
             f"{latency:.3g} ms/image",
             "text": str(record.candidate.schedule),
             # our own drawing; its text is digits and role names
@@ -176,8 +176,8 @@ def _setting(run: Run) -> list[tuple[str, str]]:
             if stopping is None
             else f"at {', '.join(f'{rung:.0%}' for rung in stopping.rungs)} of the updates, {stopping.keep:.0%} go on",
         ),
-        ("sampler", f"{run.search.sampler}, seed {run.search.seed}"),
-        ("screening", "none" if run.search.num_screened == 1 else f"the best of {run.search.num_screened} candidates"),
+        ("sampler", f"{run.search.algorithm}, seed {run.search.seed}"),
+        ("screening", "none" if run.search.pool_size == 1 else f"the best of {run.search.pool_size} candidates"),
     ]
 
 

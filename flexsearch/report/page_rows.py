@@ -23,7 +23,7 @@ class Row:
     macs: str
     speedup: str
     gain: str
-    outlook: str
+    predicted_distance: str
     is_baseline: bool
 
 
@@ -53,14 +53,14 @@ def front_rows(front: Front) -> Iterator[Row]:
             number=record.number,
             name=record.baseline or "",
             schedule=str(record.candidate.schedule),
-            steps=record.candidate.sampler_steps,
+            steps=record.candidate.sampling.steps,
             quality=f"{quality.value:.2f}",
             latency=f"{latency.value:#.3g}",
             spread="" if latency.spread is None else f"± {latency.spread:.1g}",
             macs="" if ratio is None else f"{ratio:.0%}",
             speedup="" if is_dense or compared.speedup is None else f"{compared.speedup:.2f}x",
             gain="" if is_dense else "fastest" if compared.gain is None else f"{compared.gain:+.2f}",
-            outlook=front.outlook_text(record),
+            predicted_distance=front.predicted_distance_text(record),
             is_baseline=record.baseline is not None,
         )
 
@@ -74,7 +74,7 @@ def confirmed_rows(front: Front) -> Iterator[ConfirmedRow]:
             number=record.number,
             name=record.baseline or "",
             schedule=str(record.candidate.schedule),
-            steps=record.candidate.sampler_steps,
+            steps=record.candidate.sampling.steps,
             searched=f"{front.values(record)[0]:.2f}",
             quality=_interval(point.quality),
             at_infinity="" if point.at_infinity is None else _interval(point.at_infinity),

@@ -73,7 +73,7 @@ def front_picture(front: Front) -> Figure:
         axes.legend(frameon=False, fontsize=8.5, loc="upper right")
     labels = [Label(text=str(record.number), point=_point(front, record), color=FRONT) for record in searched]
     labels += [
-        Label(text=f"{record.candidate.sampler_steps} steps", point=_point(front, record), color=DENSE)
+        Label(text=f"{record.candidate.sampling.steps} steps", point=_point(front, record), color=DENSE)
         for record in curve
     ]
     points = [_point(front, record) for record in front.complete.values()]

@@ -14,7 +14,7 @@ _LEGEND = (
     "at the same steps. Gain: over the dense base at fewer steps and equal latency (fastest: none of these is as fast)."
 )
 
-_OUTLOOK = (
+_PREDICTED_DISTANCE = (
     "Outlook: the dense base's quality at these steps, more the farther samples are from the dense base's own. It "
     "ranks trials by what long training should make of them (*: none is as fast with a better one); it is no forecast."
 )
@@ -39,11 +39,13 @@ def front_table(front: Front) -> Table:
     table.add_column("schedule", overflow="fold")
     name = quality.name.replace("_", "\n")
     columns = ["steps", name, latency.unit.replace("/", "/\n"), "MACs", "speed-\nup", "gain"]
-    for column in [*columns, "outlook"] if front.outlooks else columns:
+    for column in [*columns, "outlook"] if front.predicted_distances else columns:
         table.add_column(column, justify="right", no_wrap=True)
     for section in front.sections:
         for record in section:
-            table.add_row(*_cells(front, record), style=None if record in (*front.points, *front.promising) else "dim")
+            table.add_row(
+                *_cells(front, record), style=None if record in (*front.points, *front.predicted_front) else "dim"
+            )
         table.add_section()
     return table
 
@@ -57,14 +59,14 @@ def _cells(front: Front, record: TrialRecord) -> list[str]:
     cells = [
         str(record.number),
         str(record.candidate.schedule) + (f"\n{record.baseline}" if record.baseline else ""),
-        str(record.candidate.sampler_steps),
+        str(record.candidate.sampling.steps),
         f"{quality.value:.2f}",
         f"{latency.value:.3g}{spread}",
         f"{ratio:.0%}",
         "" if compared.speedup is None or is_dense else f"{compared.speedup:.2f}x",
         "fastest" if compared.gain is None else "" if is_dense else f"{compared.gain:+.2f}",
     ]
-    return [*cells, front.outlook_text(record)] if front.outlooks else cells
+    return [*cells, front.predicted_distance_text(record)] if front.predicted_distances else cells
 
 
 def front_frame(front: Front) -> pd.DataFrame:
@@ -79,15 +81,15 @@ def front_frame(front: Front) -> pd.DataFrame:
                 "on_front": record in front.points,
                 "baseline": row["baseline"],
                 "schedule": str(record.candidate.schedule),
-                "sampler_steps": record.candidate.sampler_steps,
+                "sampler_steps": record.candidate.sampling.steps,
                 **row["values"],
                 "latency_spread": record.measurements[front.objectives[-1].name].spread,
                 "macs": row["macs"],
                 "macs_ratio": row["macs_ratio"],
                 "speedup_at_same_steps": compared.speedup,
                 "gain_over_fewer_steps": compared.gain,
-                "outlook": front.outlooks.get(record.number),
-                "promising": record in front.promising,
+                "outlook": front.predicted_distances.get(record.number),
+                "promising": record in front.predicted_front,
                 "digest": row["digest"],
             }
         )
@@ -103,13 +105,13 @@ def summary_lines(front: Front) -> list[str]:
     lines = [f"Trials: {counts or 'none'}. Hypervolume {front.hypervolume:.4g}."]
     if front.points:
         lines.insert(0, _LEGEND)
-    if front.outlooks:
-        lines.append(_OUTLOOK)
+    if front.predicted_distances:
+        lines.append(_PREDICTED_DISTANCE)
     quality = front.objectives[0]
     if (best := largest_gain(front)) is not None and best.speedup is not None:
         lines.append(
             f"Largest gain: trial {best.record.number}, {best.speedup:.2f}x faster than the dense base at its "
-            f"{best.record.candidate.sampler_steps} steps, {quality.name} {best.gain:+.3g} better than the dense "
+            f"{best.record.candidate.sampling.steps} steps, {quality.name} {best.gain:+.3g} better than the dense "
             "base at fewer steps and equal latency."
         )
     values = [front.values(record)[0] for record in front.points]

@@ -97,8 +97,10 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
         losses = [loss for _, loss in page["curve"]]
         console.print(f"loss {losses[0]:.4g} {sparkline(losses)} {losses[-1]:.4g}", highlight=False)
     for rung in page["rungs"]:
-        drift = "" if rung["drift"] is None else f", drift {rung['drift']:.3g}"
-        console.print(f"rung: {rung['quality']:.4g}{drift} after {rung['updates']} own updates", highlight=False)
+        paired_distance = "" if rung["drift"] is None else f", drift {rung['paired_distance']:.3g}"
+        console.print(
+            f"rung: {rung['quality']:.4g}{paired_distance} after {rung['updates']} own updates", highlight=False
+        )
     for path in page["files"]:
         console.print(path, highlight=False, soft_wrap=True)
 

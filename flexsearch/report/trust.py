@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from flexsearch.study.outlook import outlooks, rung_outlooks
+from flexsearch.study.predicted_distance import predicted_distances, rung_predicted_distances
 from flexsearch.study.store import TrialRecord
 
-OUTLOOK = "outlook"
+PREDICTED_DISTANCE = "outlook"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +57,15 @@ def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list
     final = {record.number: record.measurements[objective].value for record in ended}
     at_end = [
         _Ranking(by=objective, updates=end, values=final),
-        _Ranking(by=OUTLOOK, updates=end, values=outlooks(records, quality=objective)),
+        _Ranking(by=PREDICTED_DISTANCE, updates=end, values=predicted_distances(records, quality=objective)),
     ]
-    steps = {record.number: record.candidate.sampler_steps for record in records}
+    steps = {record.number: record.candidate.sampling.steps for record in records}
     found = []
     for updates in sorted({rung.updates for record in records for rung in record.rungs}):
         qualities = {record.number: rung.quality for record in records if (rung := record.rung(updates)) is not None}
         quality = _Ranking(by=objective, updates=updates, values=qualities)
-        outlook = rung_outlooks(records, updates, quality=objective)
-        at_rung = [quality, _Ranking(by=OUTLOOK, updates=updates, values=outlook)]
+        predicted_distance = rung_predicted_distances(records, updates, quality=objective)
+        at_rung = [quality, _Ranking(by=PREDICTED_DISTANCE, updates=updates, values=predicted_distance)]
         compared = [(short, quality) for short in at_end] if updates > end else zip(at_rung, at_end, strict=True)
         found += [_correlation(earlier, later, steps) for earlier, later in compared]
     return [one for one in found if one is not None]

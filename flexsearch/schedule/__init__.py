@@ -1,6 +1,7 @@
 """What a density schedule is, what it lowers to, and what that costs. Needs no torch."""
 
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.macs import TransformerShape, plan_macs, plan_params
 from flexsearch.schedule.plan import Operation, Plan, lower

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flexsearch.errors import UserError
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.plan import Plan, lower
 from flexsearch.schedule.presets import PAPER_STAGES
@@ -52,7 +54,7 @@ class SearchSpace:
             segments=build_segments(self.segments, parameters, num_blocks=self.num_blocks),
             timetable=self._timetable(values),
         )
-        return Candidate(schedule=schedule, sampler_steps=int(values["sampler_steps"] or 0))
+        return Candidate(schedule=schedule, sampling=Sampling(steps=int(values["sampler_steps"] or 0)))
 
     def _timetable(self, values: Mapping[str, Any]) -> Timetable:
         if "timetable.clean_grid" not in values:

@@ -1,7 +1,9 @@
 """What every search is compared with: the dense base, the dense base at fewer sampler steps, the paper's schedules."""
 
 from flexsearch.errors import UserError
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import TransformerShape
 from flexsearch.schedule.presets import PRESETS, paper_schedule
 from flexsearch.space.domains import Float
@@ -37,8 +39,8 @@ def baselines_of(space: SearchSpace, settings: SearchSettings, shape: Transforme
     baselines = [
         Baseline(
             name="dense" if index == 0 else f"dense, {num} steps",
-            candidate=Candidate(schedule=dense, sampler_steps=num),
-            fine_tuned=False,
+            candidate=Candidate(schedule=dense, sampling=Sampling(steps=num)),
+            fine_tune=False,
         )
         for index, num in enumerate(steps)
     ]
@@ -53,8 +55,8 @@ def baselines_of(space: SearchSpace, settings: SearchSettings, shape: Transforme
     return baselines + [
         Baseline(
             name=name if index == 0 else f"{name}, {num} steps",
-            candidate=Candidate(schedule=schedule, sampler_steps=num),
-            fine_tuned=True,
+            candidate=Candidate(schedule=schedule, sampling=Sampling(steps=num)),
+            fine_tune=True,
         )
         for name, schedule in schedules.items()
         for index, num in enumerate(sorted(set(settings.paper_steps), reverse=True) or steps[:1])

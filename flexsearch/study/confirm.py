@@ -31,7 +31,7 @@ def confirmation_orders(records: Sequence[TrialRecord], *, seeds: Sequence[int],
             run_dir=run_dir,
             seed=seed,
             baseline=record.baseline,
-            fine_tuned=record.baseline is None or not record.candidate.schedule.is_dense,
+            fine_tune=record.baseline is None or not record.candidate.schedule.is_dense,
             is_repetition=True,
         )
         for seed in seeds

@@ -19,9 +19,9 @@ def schedules_to_prolong(records: Sequence[TrialRecord], *, objective: str, num:
     trained = [record for record in records if record.state == "complete" and record.curve]
     if num < 2 or not trained:
         return []
-    counts = Counter(record.candidate.sampler_steps for record in trained)
+    counts = Counter(record.candidate.sampling.steps for record in trained)
     steps = max(sorted(counts), key=lambda one: counts[one])
-    same = [record for record in trained if record.candidate.sampler_steps == steps]
+    same = [record for record in trained if record.candidate.sampling.steps == steps]
     same.sort(key=lambda record: record.measurements[objective].value)
     if len(same) <= num:
         return same if len(same) > 1 else []

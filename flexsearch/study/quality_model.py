@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.roles import LETTERS
 
 
@@ -24,7 +24,7 @@ def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
         float(timetable.grids[0]),
         float(timetable.grids[-1]),
         float(timetable.frames or 0),
-        math.log(candidate.sampler_steps),
+        math.log(candidate.sampling.steps),
         math.log(work),
     )
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from flexsearch.errors import UserError
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.local import run_locally
 from flexsearch.study.source import TrialSource
 from flexsearch.trial.contract import Progress, Report, Rung, TrialOrder, TrialResult
@@ -68,7 +68,7 @@ class Replay:
         """
         rungs: list[Rung] = []
         judging = 0.0
-        lengths = (*self._rungs, self._updates) if order.fine_tuned else (0,)
+        lengths = (*self._rungs, self._updates) if order.fine_tune else (0,)
         for updates in lengths:
             row = self._row(order.candidate, updates)
             judging += row["seconds_judging"]

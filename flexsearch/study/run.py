@@ -8,10 +8,10 @@ from typing import Any
 
 from flexsearch import __version__
 from flexsearch.errors import UserError
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.macs import plan_macs
 from flexsearch.study.baselines import baselines_of
-from flexsearch.study.decisions import Decisions
+from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.events import Watcher
 from flexsearch.study.executor import Choice, ExecutorName, choose_executor
 from flexsearch.study.local import run_locally
@@ -19,7 +19,7 @@ from flexsearch.study.lock import one_driver
 from flexsearch.study.long import LongFineTunes, schedules_to_prolong
 from flexsearch.study.noise import Repetitions, schedules_to_repeat
 from flexsearch.study.queue import OrderQueue
-from flexsearch.study.screening import Screen
+from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.search import Search
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.study.source import TrialSource
@@ -160,22 +160,22 @@ def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
         console.message(f"{made.what}: {found} {made.seconds:.0f} s on {made.device}")
 
 
-def _screen(plan: RunPlan) -> Screen | None:
+def _acquisition(plan: RunPlan) -> Acquisition | None:
     """Who chooses among unseen candidates, if anybody."""
-    if plan.search.num_screened == 1:
+    if plan.search.pool_size == 1:
         return None
     from flexsearch.trial.profile import load_profile
 
     profile, space, shape = load_profile(plan.settings), plan.settings.search_space, plan.settings.shape
 
     def work(candidate: Candidate) -> float:
-        return plan_macs(space.plan(candidate.schedule), shape) * candidate.sampler_steps
+        return plan_macs(space.plan(candidate.schedule), shape) * candidate.sampling.steps
 
     def predict_ms(candidate: Candidate) -> float | None:
         return None if profile is None or not profile.covers(candidate) else profile.predict(candidate)
 
-    return Screen(
-        num=plan.search.num_screened,
+    return Acquisition(
+        num=plan.search.pool_size,
         work=work,
         predict_ms=predict_ms,
         objectives=plan.settings.objectives.names,
@@ -186,7 +186,7 @@ def _screen(plan: RunPlan) -> Screen | None:
 def _search(plan: RunPlan, store: Store) -> Search:
     space = plan.settings.search_space
     objectives = plan.settings.objectives.names
-    decisions = Decisions(
+    optuna_study = OptunaStudy(
         storage_url(plan.run_dir, plan.storage),
         name=plan.name,
         objectives=plan.settings.objectives.labels,
@@ -194,14 +194,14 @@ def _search(plan: RunPlan, store: Store) -> Search:
         settings=plan.search,
     )
     return Search(
-        decisions=decisions,
+        optuna_study=optuna_study,
         store=store,
         space=space,
         baselines=baselines_of(space, plan.search, plan.settings.shape),
         settings=plan.search,
         run_dir=plan.run_dir,
         objectives=objectives,
-        screen=_screen(plan),
+        acquisition=_acquisition(plan),
         keep=1.0 if plan.settings.early_stopping is None else plan.settings.early_stopping.keep,
     )
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
-from flexsearch.study.decisions import ARTIFACTS, Decision, Decisions
+from flexsearch.study.optuna_study import ARTIFACTS, Proposal, OptunaStudy
 from flexsearch.study.early_stopping import goes_on
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
-from flexsearch.study.outlook import rung_worths
-from flexsearch.study.screening import SAMPLERS_TURN, Screen
+from flexsearch.study.predicted_distance import rung_scores
+from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.source import Finished, Wait
 from flexsearch.study.store import Store
@@ -38,7 +38,7 @@ class Baseline:
 
     name: str
     candidate: Candidate
-    fine_tuned: bool
+    fine_tune: bool
 
 
 class Search:
@@ -59,7 +59,7 @@ class Search:
     def __init__(
         self,
         *,
-        decisions: Decisions,
+        optuna_study: OptunaStudy,
         store: Store,
         space: SearchSpace,
         baselines: Sequence[Baseline],
@@ -67,16 +67,16 @@ class Search:
         run_dir: Path,
         objectives: Sequence[str],
         keep: float = 1.0,
-        screen: Screen | None = None,
+        acquisition: Acquisition | None = None,
     ) -> None:
-        self._decisions = decisions
+        self._optuna_study = optuna_study
         self._store = store
         self._space = space
         self._baselines = {baseline.name: baseline for baseline in baselines}
         self._settings = settings
         self._run_dir = run_dir
         self._objectives = tuple(objectives)
-        self._screen = screen
+        self._acquisition = acquisition
         self._watchers: list[Watcher] = []
         self._live: dict[int, TrialOrder] = {}
         self._stopped: str | None = None
@@ -86,8 +86,8 @@ class Search:
         self._counted = {record.number for record in records if record.state in ("complete", "pruned")}
         self._seen = {record.digest for record in records if record.state not in ("failed", "duplicate")}
         self._missing = deque(name for name in self._baselines if name not in {record.baseline for record in records})
-        self._orphans = deque(decision.number for decision in decisions.running())
-        self._orphan_notes = {decision.number: decision for decision in decisions.running()}
+        self._orphans = deque(proposal.number for proposal in optuna_study.running())
+        self._orphan_notes = {proposal.number: proposal for proposal in optuna_study.running()}
         self._duplicates = self._infeasible = self._failures = 0
 
     @property
@@ -139,11 +139,11 @@ class Search:
         self._store.record(number, result)
         image = self._run_dir / "trials" / str(number) / "samples.png"
         if image.exists():
-            self._decisions.attach_image(number, image, folder=self._run_dir / ARTIFACTS)
+            self._optuna_study.attach_image(number, image, folder=self._run_dir / ARTIFACTS)
         values = None
         if result.state == "complete":
             values = [result.measurements[name].value for name in self._objectives]
-        self._decisions.tell(number, values, result.constraints)
+        self._optuna_study.tell(number, values, result.constraints)
         if result.state in ("complete", "pruned"):
             self._counted.add(number)
         self._infeasible = self._infeasible + 1 if result.state == "infeasible" else 0
@@ -169,7 +169,7 @@ class Search:
         """A trial lost its worker: it is started again, or failed after too many attempts."""
         self._forget(number)
         self._orphans.append(number)
-        self._orphan_notes[number] = self._decisions.decision(number)
+        self._orphan_notes[number] = self._optuna_study.proposal(number)
 
     def _goes_on(self, number: int, rung: int) -> bool:
         """Compares a trial with all that have reached the rung, those that are running among them."""
@@ -178,10 +178,10 @@ class Search:
             so_far = self._on_the_way.get(record.number)
             running = so_far and replace(record, rungs=so_far.rungs, measurements=so_far.measurements)
             records.append(running or record)
-        worths = rung_worths(records, rung, quality=self._objectives[0])
-        reached = [record for record in records if record.number in worths]
+        scores = rung_scores(records, rung, quality=self._objectives[0])
+        reached = [record for record in records if record.number in scores]
         points = [
-            (worths[record.number], *(record.measurements[name].value for name in self._objectives[1:]))
+            (scores[record.number], *(record.measurements[name].value for name in self._objectives[1:]))
             for record in reached
         ]
         own = next(index for index, record in enumerate(reached) if record.number == number)
@@ -205,16 +205,16 @@ class Search:
 
     def _fail(self, number: int, reason: str) -> None:
         self._store.end(number, "failed", reason=reason)
-        self._decisions.discard(number)
+        self._optuna_study.discard(number)
         self._tell_watchers(Ended(number=number, state="failed", reason=reason))
 
     def _adopt(self, number: int) -> TrialOrder | None:
         """An interrupted trial: told from its result if it left one, else ordered again."""
-        decision = self._orphan_notes[number]
-        if "digest" not in decision.notes:  # the last that is noted: the driver died while it asked
-            return self._settle(self._decisions.ask_again(number))
-        baseline = decision.notes.get("baseline")
-        order = self._order(number, Candidate.from_dict(json.loads(decision.notes["candidate"])), baseline)
+        proposal = self._orphan_notes[number]
+        if "digest" not in proposal.notes:  # the last that is noted: the driver died while it asked
+            return self._settle(self._optuna_study.ask_again(number))
+        baseline = proposal.notes.get("baseline")
+        order = self._order(number, Candidate.from_dict(json.loads(proposal.notes["candidate"])), baseline)
         known = {record.number: record for record in self._store.trials()}
         attempts = known[number].attempts if number in known else 0
         if number not in known:
@@ -236,26 +236,31 @@ class Search:
             run_dir=self._run_dir,
             seed=self._settings.seed,
             baseline=baseline,
-            fine_tuned=baseline is None or self._baselines[baseline].fine_tuned,
+            fine_tune=baseline is None or self._baselines[baseline].fine_tune,
         )
 
     def _order_baseline(self, name: str) -> TrialOrder:
         candidate = self._baselines[name].candidate
-        decision = self._decisions.add_baseline(name, _notes(candidate))
-        return self._order(decision.number, candidate, name)
+        proposal = self._optuna_study.add_baseline(name, _notes(candidate))
+        return self._order(proposal.number, candidate, name)
 
     def _propose(self) -> TrialOrder | None:
         """A candidate that was not evaluated yet: by turns the screen's choice, if there is one, and the sampler's."""
-        screen, records = self._screen, self._store.trials()
+        acquisition, records = self._acquisition, self._store.trials()
         proposed = sum(record.baseline is None and record.state in ("complete", "pruned") for record in records)
-        is_samplers_turn = len(self._seen) % SAMPLERS_TURN == 0
-        if screen is None or is_samplers_turn or proposed < self._settings.startup or not screen.is_ready(records):
+        asks_sampler = len(self._seen) % SAMPLER_EVERY == 0
+        if (
+            acquisition is None
+            or asks_sampler
+            or proposed < self._settings.startup
+            or not acquisition.is_ready(records)
+        ):
             return self._propose_one()
-        unseen = self._draw_unseen(screen.num)
+        unseen = self._draw_unseen(acquisition.num)
         if not unseen:
             return None
         built = [self._space.build(parameters) for parameters in unseen]
-        return self._settle(self._decisions.ask(unseen[screen.best(built, records)]))
+        return self._settle(self._optuna_study.ask(unseen[acquisition.best(built, records)]))
 
     def _propose_one(self) -> TrialOrder | None:
         """The sampler's proposal, or after many duplicates a candidate drawn at random."""
@@ -264,21 +269,21 @@ class Search:
             drawn = self._draw_unseen(1) if drawing else []
             if drawing and not drawn:
                 return None
-            order = self._settle(self._decisions.ask(drawn[0] if drawn else None))
+            order = self._settle(self._optuna_study.ask(drawn[0] if drawn else None))
             if order is not None:
                 return order
 
-    def _settle(self, decision: Decision) -> TrialOrder | None:
+    def _settle(self, proposal: Proposal) -> TrialOrder | None:
         """The order for a proposal, or None for a schedule that was evaluated before."""
-        candidate = self._space.build(decision.parameters)
-        self._decisions.note(decision.number, _notes(candidate))
+        candidate = self._space.build(proposal.parameters)
+        self._optuna_study.note(proposal.number, _notes(candidate))
         if candidate.digest not in self._seen:
             self._duplicates = 0
-            return self._order(decision.number, candidate, None)
+            return self._order(proposal.number, candidate, None)
         self._duplicates += 1
-        self._store.start(decision.number, candidate, baseline=None)
-        self._store.end(decision.number, "duplicate", reason="the same schedule was evaluated before")
-        self._decisions.discard(decision.number)
+        self._store.start(proposal.number, candidate, baseline=None)
+        self._store.end(proposal.number, "duplicate", reason="the same schedule was evaluated before")
+        self._optuna_study.discard(proposal.number)
         return None
 
     def _draw_unseen(self, num: int) -> list[Mapping[str, Value]]:

@@ -6,8 +6,8 @@ from annotated_types import Ge, Gt
 
 from flexsearch.settings import Count, PositiveCount, settings
 
-SamplerName = Literal["tpe", "gp", "nsga2", "random", "qmc"]
-_SCREENED = 256
+AlgorithmName = Literal["tpe", "gp", "nsga2", "random", "qmc"]
+_POOL = 256
 
 
 @settings
@@ -16,11 +16,11 @@ class SearchSettings:
 
     Attributes:
         trials: finished trials to reach, baselines included; infeasible, failed and duplicate ones do not count.
-        sampler: Optuna's sampler.
+        algorithm: Optuna's sampler.
         startup: trials drawn at random before the sampler learns.
         seed: of the sampler, of training and of sampling noise.
         baseline_steps: sampler steps at which the dense base is evaluated; none takes those of the space.
-        screen: unseen candidates from which, after `startup`, the one is tried that should add most to the front, by
+        pool: unseen candidates from which, after `startup`, the one is tried that should add most to the front, by
             predicted latency and quality (`screening.py`); 1 leaves every choice to the sampler. None takes 256 with
             `tpe`, and 1 with the others, which are there to be compared with. Every fourth trial is the sampler's own.
         paper_steps: sampler steps at which the paper's schedules are evaluated; none takes the dense base's most.
@@ -33,11 +33,11 @@ class SearchSettings:
     """
 
     trials: PositiveCount = 100
-    sampler: SamplerName = "tpe"
+    algorithm: AlgorithmName = "tpe"
     startup: PositiveCount = 10
     seed: Count = 0
     baseline_steps: tuple[PositiveCount, ...] = ()
-    screen: PositiveCount | None = None
+    pool: PositiveCount | None = None
     paper_steps: tuple[PositiveCount, ...] = ()
     noise_schedules: Count = 3
     noise_seeds: PositiveCount = 2
@@ -46,9 +46,9 @@ class SearchSettings:
     max_retries: Count = 2
 
     @property
-    def num_screened(self) -> int:
-        """`screen`, or its default for the sampler."""
-        return self.screen or (_SCREENED if self.sampler == "tpe" else 1)
+    def pool_size(self) -> int:
+        """`pool`, or its default for the sampler."""
+        return self.pool or (_POOL if self.algorithm == "tpe" else 1)
 
 
 @settings

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import Engine, delete, func, insert, inspect, select, text, update
 
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.tables import CONFIRMATION, COST, CURVE, MEASUREMENT, RUN, RUNG, TABLES, TRIAL
 from flexsearch.trial.contract import Rung, TrialResult
 
@@ -84,7 +84,7 @@ class Store:
         self.study = study
         self.seed = seed
         TABLES.create_all(engine)
-        _add_drift_of_rungs(engine)
+        _add_paired_distance_of_rungs(engine)
 
     def config(self) -> dict[str, Any] | None:
         """The resolved configuration that the study was started with; None for a new study."""
@@ -232,7 +232,7 @@ class Store:
             rungs: dict[int, list[Rung]] = {}
             points = select(RUNG).where(RUNG.c.study == self.study).order_by(RUNG.c.update_)
             for row in connection.execute(points):
-                rung = Rung(updates=row.update_, quality=row.quality, drift=row.drift)
+                rung = Rung(updates=row.update_, quality=row.quality, paired_distance=row.paired_distance)
                 rungs.setdefault(row.number, []).append(rung)
         return [
             TrialRecord(
@@ -265,15 +265,17 @@ def _measurement_row(found: Measurement) -> dict[str, Any]:
     return {**found.to_dict(), "protocol": json.dumps(dict(found.protocol), sort_keys=True)}
 
 
-def _add_drift_of_rungs(engine: Engine) -> None:
+def _add_paired_distance_of_rungs(engine: Engine) -> None:
     """Databases made before rungs had a drift lack its column."""
-    if RUNG.c.drift.name not in {column["name"] for column in inspect(engine).get_columns(RUNG.name)}:
+    if RUNG.c.paired_distance.name not in {column["name"] for column in inspect(engine).get_columns(RUNG.name)}:
         with engine.begin() as connection:
-            connection.execute(text(f"ALTER TABLE {RUNG.name} ADD COLUMN {RUNG.c.drift.name} DOUBLE PRECISION"))
+            connection.execute(
+                text(f"ALTER TABLE {RUNG.name} ADD COLUMN {RUNG.c.paired_distance.name} DOUBLE PRECISION")
+            )
 
 
 def _rung_row(rung: Rung) -> dict[str, Any]:
-    return {"update_": rung.updates, "quality": rung.quality, "drift": rung.drift}
+    return {"update_": rung.updates, "quality": rung.quality, "drift": rung.paired_distance}
 
 
 def _measurement(row: Any) -> Measurement:

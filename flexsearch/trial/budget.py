@@ -7,7 +7,9 @@ from flexsearch.measurement import Measurement
 from flexsearch.objectives.composed_latency import LatencyProfile
 from flexsearch.objectives.generation import generation
 from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, measure_latency
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import TransformerShape, plan_macs
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.inputs import Inputs, load_inputs
@@ -54,7 +56,7 @@ def fastest_candidates(
         schedule = candidate.schedule
         if schedule not in macs:
             macs[schedule] = plan_macs(space.plan(schedule), shape)
-        return macs[schedule] * candidate.sampler_steps
+        return macs[schedule] * candidate.sampling.steps
 
     fastest: dict[str, Candidate] = {}
     for candidate in sorted(space.candidates(up_to=_LOOK_AT), key=cost):
@@ -67,7 +69,7 @@ def fastest_candidates(
 def _latency(candidate: Candidate, space: SearchSpace, settings: TrialSettings, inputs: Inputs) -> Measurement:
     """Latency, measured end to end."""
     batch = settings.objectives.latency.batch
-    dense = Candidate(schedule=DensitySchedule.all_dense(space.num_blocks), sampler_steps=REFERENCE_STEPS)
+    dense = Candidate(schedule=DensitySchedule.all_dense(space.num_blocks), sampling=Sampling(steps=REFERENCE_STEPS))
 
     def workload(one: Candidate) -> Workload:
         return generation(
@@ -75,7 +77,7 @@ def _latency(candidate: Candidate, space: SearchSpace, settings: TrialSettings, 
             inputs.base.scheduler,
             condition=inputs.data.conditions.of_samples(range(batch)),
             none=inputs.data.conditions.none(batch),
-            sampler_steps=one.sampler_steps,
+            sampler_steps=one.sampling.steps,
             sampling=settings.sampling,
         )
 

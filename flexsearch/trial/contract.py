@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 
 Phase = Literal["prepare", "latency", "fine-tune", "rung", "sample", "score"]
 State = Literal["complete", "pruned", "infeasible", "failed"]
@@ -32,7 +32,7 @@ class TrialOrder:
     run_dir: Path
     seed: int
     baseline: str | None = None
-    fine_tuned: bool = True
+    fine_tune: bool = True
     is_repetition: bool = False
     updates: int | None = None
 
@@ -52,7 +52,7 @@ class TrialOrder:
             "run_dir": str(self.run_dir),
             "seed": self.seed,
             "baseline": self.baseline,
-            "fine_tuned": self.fine_tuned,
+            "fine_tuned": self.fine_tune,
             "is_repetition": self.is_repetition,
             "updates": self.updates,
         }
@@ -76,7 +76,7 @@ class Rung:
 
     updates: int
     quality: float
-    drift: float | None = None
+    paired_distance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

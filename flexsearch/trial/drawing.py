@@ -9,11 +9,11 @@ from flexsearch.data.images import to_uint8
 from flexsearch.diffusion.sampling import generate
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.trial.contract import Progress, Report, TrialOrder
-from flexsearch.trial.workbench import Workbench
+from flexsearch.trial.context import TrialContext
 
 
 def draw(
-    model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report, *, num: int, steps: int | None = None
+    model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, *, num: int, steps: int | None = None
 ) -> Iterator[Tensor]:
     """Batches of (B, C, H, W) uint8 images on the CPU, or (B, C, F, H, W) videos, `num` in all.
 
@@ -28,25 +28,25 @@ def draw(
     done = 0
     drawn = generate(
         model.eval(),
-        bench.inputs.base.scheduler,
-        conditions=bench.inputs.data.conditions,
+        context.inputs.base.scheduler,
+        conditions=context.inputs.data.conditions,
         num_images=num,
-        batch=bench.settings.objectives.fid.batch,
-        sampler_steps=steps or order.candidate.sampler_steps,
+        batch=context.settings.objectives.quality.batch,
+        sampler_steps=steps or order.candidate.sampling.steps,
         seed=order.seed,
-        settings=bench.settings.sampling,
+        settings=context.settings.sampling,
     )
     while done < num:
-        with bench.turn.shared():
+        with context.device_lock.shared():
             batch = next(drawn)
-        images = to_uint8(bench.inputs.decode(batch)).cpu()
+        images = to_uint8(context.inputs.decode(batch)).cpu()
         done += len(images)
         report(Progress(phase="sample", done=done, total=num))
         yield images
 
 
 def draw_all(
-    model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report, *, num: int, steps: int | None = None
+    model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, *, num: int, steps: int | None = None
 ) -> Tensor:
     """What `draw` draws, in one: (num, C, H, W) uint8 images, or (num, C, F, H, W) videos."""
-    return torch.cat(list(draw(model, order, bench, report, num=num, steps=steps)))
+    return torch.cat(list(draw(model, order, context, report, num=num, steps=steps)))

@@ -2,14 +2,16 @@
 
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.composed_latency import LatencyProfile
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.trial.contract import TrialResult
 
 CLEARLY = 3.0
 """Times the profile's median error by which a prediction must pass the limit."""
 
 
-def foreseen_infeasible(
+def predicted_infeasible(
     candidate: Candidate, profile: LatencyProfile | None, *, max_ms: float | None, reference_ms: float | None
 ) -> TrialResult | None:
     """The result of a candidate whose predicted latency is above the limit by more than the profile may err.
@@ -34,7 +36,7 @@ def foreseen_infeasible(
     )
     dense = DensitySchedule.all_dense(profile.num_blocks)
     dense_ms = profile.predict(
-        Candidate(schedule=dense, sampler_steps=candidate.sampler_steps), reference_ms=reference_ms
+        Candidate(schedule=dense, sampling=Sampling(steps=candidate.sampling.steps)), reference_ms=reference_ms
     )
     return TrialResult(
         state="infeasible",

@@ -17,10 +17,10 @@ from flexsearch.diffusion.process import DiffusionProcess, process_of
 from flexsearch.errors import UserError
 from flexsearch.models.autoencoder import load_autoencoder
 from flexsearch.models.loading import Base, is_here, load_base
-from flexsearch.objectives.quality import Judge
+from flexsearch.objectives.quality import Evaluator
 from flexsearch.trial.device import trial_device
-from flexsearch.trial.fit import check_fit
-from flexsearch.trial.judges import load_extractors, load_judges, open_source
+from flexsearch.data.check import check_fit
+from flexsearch.trial.evaluators import load_extractors, load_evaluators, open_source
 from flexsearch.trial.settings import InputSettings
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Inputs:
     data: DataSource
     process: DiffusionProcess
     decode: Callable[[Tensor], Tensor]
-    judges: tuple[Judge, ...]
+    evaluators: tuple[Evaluator, ...]
     device: torch.device
 
 
@@ -52,7 +52,7 @@ def load_inputs(settings: InputSettings) -> Inputs:
 def _load(settings_json: str) -> Inputs:
     settings = TypeAdapter(InputSettings).validate_json(settings_json)
     keep_freed_memory()
-    device, fid = trial_device(), settings.objectives.fid
+    device, fid = trial_device(), settings.objectives.quality
     missing: list[UserError] = []
     source = _try(lambda: open_source(fid), missing)
     data = _try(lambda: load_data(settings.data), missing)
@@ -79,7 +79,9 @@ def _load(settings_json: str) -> Inputs:
         data=data,
         process=process_of(base.scheduler),
         decode=decode,
-        judges=load_judges(settings, source=source, extractors=extractors, data=data, decode=decode, device=device),
+        evaluators=load_evaluators(
+            settings, source=source, extractors=extractors, data=data, decode=decode, device=device
+        ),
         device=device,
     )
 

@@ -20,46 +20,46 @@ from flexsearch.objectives.latency import (
     measure_latency,
 )
 from flexsearch.trial.contract import State, TrialOrder, TrialResult
-from flexsearch.trial.foresight import foreseen_infeasible
+from flexsearch.trial.foresight import predicted_infeasible
 from flexsearch.trial.profile import load_profile
-from flexsearch.trial.workbench import Workbench
+from flexsearch.trial.context import TrialContext
 
 
-def latency_of(model: FlexDiT, order: TrialOrder, bench: Workbench) -> TrialResult:
+def latency_of(model: FlexDiT, order: TrialOrder, context: TrialContext) -> TrialResult:
     """The trial as far as its latency decides it: "complete" if it is to go on, "infeasible" if it is not."""
-    foreseen = None if order.baseline is not None else _foreseen(order, bench)
-    if foreseen is not None:
-        return foreseen
-    latency, constraints = time_images(model, order, bench)
-    state, reason = _gate(constraints, latency, order, bench)
+    predicted = None if order.baseline is not None else _predicted_infeasible(order, context)
+    if predicted is not None:
+        return predicted
+    latency, constraints = time_images(model, order, context)
+    state, reason = _gate(constraints, latency, order, context)
     return TrialResult(state=state, measurements={latency.name: latency}, constraints=constraints, reason=reason)
 
 
-def _batch_of(model: FlexDiT, sampler_steps: int, bench: Workbench) -> Workload:
+def _batch_of(model: FlexDiT, sampler_steps: int, context: TrialContext) -> Workload:
     """Generating one batch of images."""
-    inputs, batch = bench.inputs, bench.settings.objectives.latency.batch
+    inputs, batch = context.inputs, context.settings.objectives.latency.batch
     return generation(
         model,
         inputs.base.scheduler,
         condition=inputs.data.conditions.of_samples(range(batch)),
         none=inputs.data.conditions.none(batch),
         sampler_steps=sampler_steps,
-        sampling=bench.settings.sampling,
+        sampling=context.settings.sampling,
     )
 
 
-def _reference(bench: Workbench) -> tuple[Path, dict[str, Any]]:
+def _reference(context: TrialContext) -> tuple[Path, dict[str, Any]]:
     """Where the dense base's latency on this device is kept, and what it depends on."""
-    settings, sampling = bench.settings.objectives.latency, bench.settings.sampling
+    settings, sampling = context.settings.objectives.latency, context.settings.sampling
     with cpu_threads(settings.threads):
         hardware = {
-            "device": device_name(bench.inputs.device),
+            "device": device_name(context.inputs.device),
             "batch": settings.batch,
-            "sampler": type(bench.inputs.base.scheduler).__name__,
+            "sampler": type(context.inputs.base.scheduler).__name__,
             "guidance": sampling.guidance,
             "dtype": sampling.dtype,
         }
-    return bench.shared.reference_latency(hardware), hardware
+    return context.shared.reference_latency(hardware), hardware
 
 
 def _reference_ms(path: Path) -> float | None:
@@ -67,28 +67,28 @@ def _reference_ms(path: Path) -> float | None:
     return known
 
 
-def _foreseen(order: TrialOrder, bench: Workbench) -> TrialResult | None:
+def _predicted_infeasible(order: TrialOrder, context: TrialContext) -> TrialResult | None:
     """The result without timing, where a latency profile of this device leaves no doubt."""
-    limit = bench.settings.objectives.latency.max_ms
-    profile = None if limit is None else load_profile(bench.settings)
-    if profile is not None and profile.protocol["sampler"] != type(bench.inputs.base.scheduler).__name__:
+    limit = context.settings.objectives.latency.max_ms
+    profile = None if limit is None else load_profile(context.settings)
+    if profile is not None and profile.protocol["sampler"] != type(context.inputs.base.scheduler).__name__:
         return None
-    known = _reference_ms(_reference(bench)[0])
-    return foreseen_infeasible(order.candidate, profile, max_ms=limit, reference_ms=known)
+    known = _reference_ms(_reference(context)[0])
+    return predicted_infeasible(order.candidate, profile, max_ms=limit, reference_ms=known)
 
 
-def time_images(model: FlexDiT, order: TrialOrder, bench: Workbench) -> tuple[Measurement, dict[str, float]]:
+def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tuple[Measurement, dict[str, float]]:
     """Latency per image, and by how much it breaks each limit (at most 0 is within)."""
-    settings, steps = bench.settings.objectives.latency, order.candidate.sampler_steps
-    path, hardware = _reference(bench)
-    with bench.turn.alone():
+    settings, steps = context.settings.objectives.latency, order.candidate.sampling.steps
+    path, hardware = _reference(context)
+    with context.device_lock.alone():
         known = _reference_ms(path)
         latency, measured_ms = measure_latency(
-            _batch_of(model, steps, bench),
-            _batch_of(bench.inputs.base.model, REFERENCE_STEPS, bench),
+            _batch_of(model, steps, context),
+            _batch_of(context.inputs.base.model, REFERENCE_STEPS, context),
             reference_ms=known,
             settings=settings,
-            device=bench.inputs.device,
+            device=context.inputs.device,
             protocol={key: hardware[key] for key in ("sampler", "guidance", "dtype")},
         )
         if known is None:
@@ -100,10 +100,10 @@ def time_images(model: FlexDiT, order: TrialOrder, bench: Workbench) -> tuple[Me
 
 
 def _gate(
-    constraints: dict[str, float], latency: Measurement, order: TrialOrder, bench: Workbench
+    constraints: dict[str, float], latency: Measurement, order: TrialOrder, context: TrialContext
 ) -> tuple[State, str | None]:
     """Whether the candidate is worth training. Baselines always are."""
-    limit = bench.settings.objectives.latency.max_ms
+    limit = context.settings.objectives.latency.max_ms
     if order.baseline is not None:
         constraints.update(dict.fromkeys(constraints, 0.0))
         return "complete", None

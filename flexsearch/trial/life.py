@@ -22,10 +22,10 @@ from flexsearch.schedule.macs import plan_macs
 from flexsearch.trial.clock import Clock
 from flexsearch.trial.contract import Progress, Report, Rung, State, TrialOrder, TrialResult
 from flexsearch.trial.drawing import draw_all
-from flexsearch.trial.drift import ensure_reference, is_reference, keep_reference, measure_drift
+from flexsearch.trial.paired_distance import ensure_reference, is_reference, keep_reference, measure_paired_distance
 from flexsearch.trial.latency import latency_of
 from flexsearch.trial.protocol import with_protocol
-from flexsearch.trial.workbench import Workbench, workbench
+from flexsearch.trial.context import TrialContext, trial_context
 
 SHOWN_IMAGES = 40
 SHOWN_VIDEOS = 4
@@ -45,12 +45,12 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
     clock = Clock()
     with clock.phase("prepare"):
         report(Progress(phase="prepare"))
-        bench = workbench(order.run_dir)
-        start = bench.start if order.fine_tuned else bench.inputs.base.model
+        context = trial_context(order.run_dir)
+        start = context.start if order.fine_tune else context.inputs.base.model
         model = start.clone()
         model.set_schedule(order.candidate.schedule)
         model.drop_unused_merges()
-        measurements = {"macs": _macs(model, order, bench)}
+        measurements = {"macs": _macs(model, order, context)}
     constraints: dict[str, float] = {}
     curve: list[tuple[int, float]] = []
     rungs: list[Rung] = []
@@ -59,7 +59,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
     if not order.is_repetition:
         with clock.phase("latency"):
             report(Progress(phase="latency"))
-            found = latency_of(model, order, bench)
+            found = latency_of(model, order, context)
             measurements |= found.measurements
             constraints, state, reason = dict(found.constraints), found.state, found.reason
 
@@ -74,27 +74,27 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
             reason=reason,
         )
 
-    if state == "complete" and order.fine_tuned:
-        training = _training(model, order, bench)
-        for updates in _rungs(order, bench):
+    if state == "complete" and order.fine_tune:
+        training = _training(model, order, context)
+        for updates in _rungs(order, context):
             with clock.phase("fine-tune"):
-                curve += _train(training, updates, bench, report)
+                curve += _train(training, updates, context, report)
             with clock.phase("rung"):
-                rungs.append(_rung(training, order, bench, report))
+                rungs.append(_rung(training, order, context, report))
             here = replace(so_far(), state="pruned", reason=f"others were better after {updates} own updates")
             if not report(Progress(phase="rung", so_far=here)):
                 state, reason = here.state, here.reason
                 break
         else:
             with clock.phase("fine-tune"):
-                curve += _train(training, training.optimisation.updates, bench, report)
+                curve += _train(training, training.optimisation.updates, context, report)
             model = training.averaged  # type: ignore[assignment]  # of the model's own class
     if state == "complete":
         with clock.phase("sample"):
-            images = _draw(model, order, bench, report, num=bench.settings.objectives.fid.images)
+            images = _draw(model, order, context, report, num=context.settings.objectives.quality.images)
         with clock.phase("score"):
             report(Progress(phase="score"))
-            measurements |= {measured.name: measured for measured in _quality(images, order, bench)}
+            measurements |= {measured.name: measured for measured in _quality(images, order, context)}
         if not order.is_repetition:
             _keep(model, images, order)
     result = so_far()
@@ -102,10 +102,10 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
     return result
 
 
-def _macs(model: FlexDiT, order: TrialOrder, bench: Workbench) -> Measurement:
+def _macs(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Measurement:
     """MACs of one forward pass of one image, averaged over the sampler's steps."""
-    steps = order.candidate.sampler_steps
-    times = sampler_times(bench.inputs.base.scheduler, steps)
+    steps = order.candidate.sampling.steps
+    times = sampler_times(context.inputs.base.scheduler, steps)
     return Measurement(
         name="macs",
         value=plan_macs(model.plan(), model.shape, times),
@@ -114,73 +114,75 @@ def _macs(model: FlexDiT, order: TrialOrder, bench: Workbench) -> Measurement:
     )
 
 
-def _training(model: FlexDiT, order: TrialOrder, bench: Workbench) -> Training:
-    settings = bench.settings.trial
+def _training(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Training:
+    settings = context.settings.trial
     if order.updates is not None:
         settings = replace(settings, updates=order.updates)
     return Training(
         model,
-        process=bench.inputs.process,
-        stream=bench.stream(order.seed),
+        process=context.inputs.process,
+        stream=context.stream(order.seed),
         optimisation=settings,
-        teacher=bench.teacher(order.seed, settings.updates) if settings.distillation else None,
+        teacher=context.teacher(order.seed, settings.updates) if settings.distillation else None,
     )
 
 
-def _rungs(order: TrialOrder, bench: Workbench) -> tuple[int, ...]:
+def _rungs(order: TrialOrder, context: TrialContext) -> tuple[int, ...]:
     """The own updates at which the trial is compared with others."""
-    early = bench.settings.early_stopping
-    return () if early is None or order.is_repetition else early.updates(bench.settings.trial.updates)
+    early = context.settings.early_stopping
+    return () if early is None or order.is_repetition else early.updates(context.settings.trial.updates)
 
 
-def _train(training: Training, until: int, bench: Workbench, report: Report) -> list[tuple[int, float]]:
+def _train(training: Training, until: int, context: TrialContext, report: Report) -> list[tuple[int, float]]:
     """Trains on; gives (update, loss) pairs."""
     curve, steps = [], training.run()
     while training.num_done < until:
-        with bench.turn.shared():
+        with context.device_lock.shared():
             step = next(steps)
         curve.append((step.update, step.loss))
         report(Progress(phase="fine-tune", done=step.update, total=training.optimisation.updates))
     return curve
 
 
-def _rung(training: Training, order: TrialOrder, bench: Workbench, report: Report) -> Rung:
+def _rung(training: Training, order: TrialOrder, context: TrialContext, report: Report) -> Rung:
     """The objective and the drift, on a rung's images."""
-    assert bench.settings.early_stopping is not None
+    assert context.settings.early_stopping is not None
     model: FlexDiT = training.averaged  # type: ignore[assignment]  # of the model's own class
-    num = bench.settings.early_stopping.images or bench.settings.objectives.fid.images
-    images = _draw(model, order, bench, report, num=num)
-    judge, batch = bench.inputs.judges[0], bench.settings.objectives.fid.batch
-    with bench.turn.shared():
-        features = extract_features(images, extractor=judge.extractor, batch=batch)
-        quality = measure_features(features, judge=judge)[0].value
-    drift = measure_drift(features, order, bench).value if _has_drift(order, bench) else None
-    return Rung(updates=training.num_done, quality=quality, drift=drift)
+    num = context.settings.early_stopping.images or context.settings.objectives.quality.images
+    images = _draw(model, order, context, report, num=num)
+    evaluator, batch = context.inputs.evaluators[0], context.settings.objectives.quality.batch
+    with context.device_lock.shared():
+        features = extract_features(images, extractor=evaluator.extractor, batch=batch)
+        quality = measure_features(features, evaluator=evaluator)[0].value
+    paired_distance = (
+        measure_paired_distance(features, order, context).value if _has_paired_distance(order, context) else None
+    )
+    return Rung(updates=training.num_done, quality=quality, paired_distance=paired_distance)
 
 
-def _has_drift(order: TrialOrder, bench: Workbench) -> bool:
-    return bench.settings.objectives.fid.drift and not order.is_repetition
+def _has_paired_distance(order: TrialOrder, context: TrialContext) -> bool:
+    return context.settings.objectives.quality.paired_distance and not order.is_repetition
 
 
-def _draw(model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report, *, num: int) -> Tensor:
+def _draw(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, *, num: int) -> Tensor:
     """The trial's samples; those that they drift from are there as well afterwards."""
-    images = draw_all(model, order, bench, report, num=num)
-    if _has_drift(order, bench) and not is_reference(order, bench):
-        ensure_reference(order, bench, report)
+    images = draw_all(model, order, context, report, num=num)
+    if _has_paired_distance(order, context) and not is_reference(order, context):
+        ensure_reference(order, context, report)
     return images
 
 
-def _quality(images: Tensor, order: TrialOrder, bench: Workbench) -> list[Measurement]:
+def _quality(images: Tensor, order: TrialOrder, context: TrialContext) -> list[Measurement]:
     """The objective, then what is reported beside it, then the drift."""
-    (first, *others), batch = bench.inputs.judges, bench.settings.objectives.fid.batch
-    with bench.turn.shared():
+    (first, *others), batch = context.inputs.evaluators, context.settings.objectives.quality.batch
+    with context.device_lock.shared():
         features = extract_features(images, extractor=first.extractor, batch=batch)
-        measured = measure_features(features, judge=first) + measure_quality(images, judges=others, batch=batch)
-    if _has_drift(order, bench):
-        if is_reference(order, bench):
-            keep_reference(features, order, bench)
-        measured.append(measure_drift(features, order, bench))
-    return with_protocol(measured, bench.inputs.base.scheduler, bench.settings.sampling, seed=order.seed)
+        measured = measure_features(features, evaluator=first) + measure_quality(images, evaluators=others, batch=batch)
+    if _has_paired_distance(order, context):
+        if is_reference(order, context):
+            keep_reference(features, order, context)
+        measured.append(measure_paired_distance(features, order, context))
+    return with_protocol(measured, context.inputs.base.scheduler, context.settings.sampling, seed=order.seed)
 
 
 def _keep(model: FlexDiT, images: Tensor, order: TrialOrder) -> None:

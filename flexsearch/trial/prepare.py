@@ -13,9 +13,9 @@ from flexsearch.paths import cache_folder, embedded_path
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.settings import TrialSettings
 from flexsearch.trial.shared_files import WARM_START_SEED, SharedFiles
-from flexsearch.trial.teacher import write_lessons
+from flexsearch.trial.teacher import write_teacher_outputs
 from flexsearch.trial.warm_start import elastic_training, make_warm_start
-from flexsearch.trial.workbench import workbench
+from flexsearch.trial.context import trial_context
 
 PreparationReport = Callable[[str, int, int], None]
 
@@ -46,7 +46,7 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
     if settings.warm_start is not None:
         done.append(_warm_start(shared, settings, report))
     if settings.trial.distillation and settings.trial.updates:
-        done.append(_lessons(shared, settings, seed, report))
+        done.append(_teacher_outputs(shared, settings, seed, report))
     return done
 
 
@@ -84,18 +84,18 @@ def _warm_start(shared: SharedFiles, settings: TrialSettings, report: Preparatio
     return _receipt(receipt, found=False)
 
 
-def _lessons(shared: SharedFiles, settings: TrialSettings, seed: int, report: PreparationReport) -> Preparation:
-    path = shared.lessons(settings, seed=seed)
+def _teacher_outputs(shared: SharedFiles, settings: TrialSettings, seed: int, report: PreparationReport) -> Preparation:
+    path = shared.teacher_outputs(settings, seed=seed)
     receipt = path.with_suffix(".json")
     if path.exists() and receipt.exists():
         return _receipt(receipt, found=True)
     inputs, updates = load_inputs(settings), settings.trial.updates
     begun = time.monotonic()
-    write_lessons(
+    write_teacher_outputs(
         path,
         base=inputs.base.model,
         process=inputs.process,
-        stream=workbench(shared.folder.parent).stream(seed),
+        stream=trial_context(shared.folder.parent).stream(seed),
         updates=updates,
         report=lambda done: report("teacher", done, updates),
     )

@@ -17,7 +17,7 @@ from flexsearch.errors import UserError
 from flexsearch.models.backbones.dit import new_base, untied
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.settings import BaseSettings
-from flexsearch.trial.fit import check_fit
+from flexsearch.data.check import check_fit
 from flexsearch.trial.resumable import train_resumably
 
 CHECKPOINT = "training.checkpoint"

@@ -17,7 +17,9 @@ from flexsearch.objectives.composed_latency import HeldOut, LatencyProfile, Oper
 from flexsearch.objectives.generation import generation
 from flexsearch.objectives.latency import REFERENCE_STEPS, Workload, cpu_threads
 from flexsearch.objectives.operation_times import Generation, RelativeTimes, designed_generations, relative_times, solve
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.roles import Role
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.device import trial_device
@@ -61,7 +63,7 @@ class Stopwatch:
     def times(self, generations: Sequence[Generation], *, what: str) -> RelativeTimes:
         """One time per generation, over that of the dense base."""
         dense = DensitySchedule.all_dense(self.space.num_blocks)
-        reference = self.generation(Candidate(schedule=dense, sampler_steps=REFERENCE_STEPS))
+        reference = self.generation(Candidate(schedule=dense, sampling=Sampling(steps=REFERENCE_STEPS)))
         with cpu_threads(self._settings.objectives.latency.threads):
             return relative_times(
                 [self._workload(one) for one in generations],

@@ -21,7 +21,7 @@ from flexsearch.trial.drawing import draw
 from flexsearch.trial.latency import time_images
 from flexsearch.trial.life import CHECKPOINT
 from flexsearch.trial.protocol import with_protocol
-from flexsearch.trial.workbench import Workbench, workbench
+from flexsearch.trial.context import TrialContext, trial_context
 
 
 def remeasure(order: TrialOrder, report: Report, *, images: int) -> TrialResult:
@@ -44,47 +44,47 @@ def remeasure(order: TrialOrder, report: Report, *, images: int) -> TrialResult:
     clock = Clock()
     with clock.phase("prepare"):
         report(Progress(phase="prepare"))
-        bench = workbench(order.run_dir)
-        model = _kept(order, bench)
+        context = trial_context(order.run_dir)
+        model = _kept(order, context)
     with clock.phase("latency"):
         report(Progress(phase="latency"))
-        latency, _ = time_images(model, order, bench)
+        latency, _ = time_images(model, order, context)
     with clock.phase("sample"):
-        features = _features(model, order, bench, report, images)
+        features = _features(model, order, context, report, images)
     with clock.phase("score"):
         report(Progress(phase="score"))
-        measured = [*_quality(features, order, bench), latency]
+        measured = [*_quality(features, order, context), latency]
     return TrialResult(state="complete", measurements={found.name: found for found in measured}, seconds=clock.seconds)
 
 
-def _kept(order: TrialOrder, bench: Workbench) -> FlexDiT:
+def _kept(order: TrialOrder, context: TrialContext) -> FlexDiT:
     """The averaged weights that the trial kept, or the dense base."""
-    if not order.fine_tuned:
-        return bench.inputs.base.model
+    if not order.fine_tune:
+        return context.inputs.base.model
     folder = order.run_dir / "trials" / str(order.number) / CHECKPOINT
     if not folder.is_dir():
         raise UserError(f"trial {order.number} cannot be measured again: its model is not there", field=str(folder))
-    model: FlexDiT = FlexDiT.from_pretrained(folder).to(bench.inputs.device).eval()
+    model: FlexDiT = FlexDiT.from_pretrained(folder).to(context.inputs.device).eval()
     return model
 
 
-def _features(model: FlexDiT, order: TrialOrder, bench: Workbench, report: Report, images: int) -> Tensor:
+def _features(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, images: int) -> Tensor:
     """(images, D) features of the objective's extractor, in the order of the images."""
-    rows, batch = [], bench.settings.objectives.fid.batch
-    for drawn in draw(model, order, bench, report, num=images):
-        with bench.turn.shared():
-            rows.append(extract_features(drawn, extractor=bench.inputs.judges[0].extractor, batch=batch))
+    rows, batch = [], context.settings.objectives.quality.batch
+    for drawn in draw(model, order, context, report, num=images):
+        with context.device_lock.shared():
+            rows.append(extract_features(drawn, extractor=context.inputs.evaluators[0].extractor, batch=batch))
     return torch.cat(rows)
 
 
-def _quality(features: Tensor, order: TrialOrder, bench: Workbench) -> list[Measurement]:
+def _quality(features: Tensor, order: TrialOrder, context: TrialContext) -> list[Measurement]:
     """The objective on all images, then on every block of them."""
-    judge = bench.inputs.judges[0]
-    judge = replace(judge, metrics=judge.metrics[:1])
+    evaluator = context.inputs.evaluators[0]
+    evaluator = replace(evaluator, metrics=evaluator.metrics[:1])
     measured = []
     for num in BLOCKS:
         for index, block in enumerate(features.tensor_split(num)):
-            with bench.turn.shared():
-                (found,) = measure_features(block, judge=judge)
+            with context.device_lock.shared():
+                (found,) = measure_features(block, evaluator=evaluator)
             measured.append(replace(found, name=block_name(found.name, index, num)))
-    return with_protocol(measured, bench.inputs.base.scheduler, bench.settings.sampling, seed=order.seed)
+    return with_protocol(measured, context.inputs.base.scheduler, context.settings.sampling, seed=order.seed)

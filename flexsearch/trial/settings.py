@@ -18,7 +18,7 @@ from flexsearch.objectives.settings import ObjectiveSettings
 from flexsearch.schedule.macs import TransformerShape
 from flexsearch.settings import settings
 from flexsearch.space.search_space import SearchSpace, parse_space
-from flexsearch.trial.rungs import EarlyStopping
+from flexsearch.trial.early_stopping import EarlyStopping
 
 _FILE = "trial.json"
 

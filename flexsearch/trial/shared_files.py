@@ -45,7 +45,7 @@ def warm_start_digest(settings: TrialSettings) -> str:
     )
 
 
-def lessons_digest(settings: TrialSettings, *, seed: int) -> str:
+def teacher_outputs_digest(settings: TrialSettings, *, seed: int) -> str:
     """Identifies the teacher's lessons: base and training stream."""
     return short_digest(
         {
@@ -71,9 +71,9 @@ class SharedFiles:
         folder = run_dir / "base"
         return cls(folder=folder, warm_start=folder / f"warm_start-{warm_start_digest(settings)}.safetensors")
 
-    def lessons(self, settings: TrialSettings, *, seed: int) -> Path:
+    def teacher_outputs(self, settings: TrialSettings, *, seed: int) -> Path:
         """The teacher's outputs on the training stream of `seed`."""
-        return self.folder / f"lessons-{lessons_digest(settings, seed=seed)}.safetensors"
+        return self.folder / f"lessons-{teacher_outputs_digest(settings, seed=seed)}.safetensors"
 
     def dense_features(self, settings: TrialSettings, *, steps: int, seed: int) -> Path:
         """Features of the dense base's samples at `steps` sampler steps from the noise of `seed`."""
@@ -81,7 +81,7 @@ class SharedFiles:
             {
                 "base": base_fingerprint(settings),
                 "data": asdict(settings.data),
-                "fid": asdict(settings.objectives.fid),
+                "fid": asdict(settings.objectives.quality),
                 "sampling": asdict(settings.sampling),
                 "steps": steps,
                 "seed": seed,
@@ -94,6 +94,6 @@ class SharedFiles:
         return self.folder / f"reference_latency-{short_digest(protocol)}.json"
 
     @property
-    def turn(self) -> Path:
+    def device_lock(self) -> Path:
         """Prefix of the lock files of this run's device."""
         return self.folder / "device"

@@ -28,7 +28,7 @@ def live_teacher(base: FlexDiT) -> Teacher:
     return teach
 
 
-def write_lessons(
+def write_teacher_outputs(
     path: Path,
     *,
     base: FlexDiT,
@@ -48,23 +48,23 @@ def write_lessons(
         report: called with the number of batches done.
     """
     device = next(base.parameters()).device
-    teach, lessons = live_teacher(base), {}
+    teach, teacher_outputs = live_teacher(base), {}
     for update in range(updates):
         batch = stream.at(update).to(device)
         noisy, model_time = process.noisy(batch.clean, batch.noise, batch.time), process.model_time(batch.time)
-        lessons[str(update)] = teach(update, batch, noisy, model_time).cpu().contiguous()
+        teacher_outputs[str(update)] = teach(update, batch, noisy, model_time).cpu().contiguous()
         report(update + 1)
     with replacing(path) as temporary:
-        save_file(lessons, temporary)
+        save_file(teacher_outputs, temporary)
 
 
 def stored_teacher(path: Path) -> Teacher:
     """Reads what `write_lessons` stored."""
-    lessons = safe_open(path, framework="pt")
+    teacher_outputs = safe_open(path, framework="pt")
 
     def teach(update: int, batch: Batch, noisy: Tensor, model_time: Tensor) -> Tensor:
         del batch, model_time
-        lesson: Tensor = lessons.get_tensor(str(update)).to(noisy.device)
-        return lesson
+        output: Tensor = teacher_outputs.get_tensor(str(update)).to(noisy.device)
+        return output
 
     return teach

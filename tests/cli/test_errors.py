@@ -18,13 +18,13 @@ BAD_FIELDS = [
     ("space.sampler_steps={choice: []}", "space.sampler_steps.choice: choice must list at least one value"),
     ("space.segmnets=1", "space.segmnets: unknown field"),
     ("search.trials=0", "search.trials: Input"),
-    ("search.sampler=bayes", "search.sampler"),
+    ("search.algorithm=bayes", "search.algorithm"),
     ("search.trails=3", "search.trails: is not a known field; nearest legal: trials"),
     ("trial.learning_rate=-1", "trial.learning_rate"),
     ("trial.learning_rate=.inf", "trial.learning_rate"),
     ("trial.dtype=fp8", "trial.dtype"),
-    ("objectives.fid.extractor=clip", "objectives.fid.extractor"),
-    ("objectives.fid.images=1", "objectives.fid.images"),
+    ("objectives.quality.extractor=clip", "objectives.quality.extractor"),
+    ("objectives.quality.images=1", "objectives.quality.images"),
     ("objectives.latency.max_ms=0", "objectives.latency.max_ms"),
     ("base.backbone=unet", "base.backbone"),
     ("data.name=cifar", "data.name"),
@@ -125,7 +125,7 @@ def test_data_that_do_not_fit_the_base_are_refused(flexsearch: Call, tiny_space:
     before = weights.read_text()
     try:
         weights.write_text(before.replace('"num_layers": 8', '"num_layers": 9'))
-        space = tiny_space(objectives={"fid": {"images": 21}})  # inputs that no other test has loaded
+        space = tiny_space(objectives={"quality": {"images": 21}})  # inputs that no other test has loaded
         outcome = flexsearch("run", space, "--run-dir", space.parent / "run")
     finally:
         weights.write_text(before)

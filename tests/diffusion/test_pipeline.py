@@ -22,6 +22,8 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtTransformer2DModel,
 )
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
 
 from flexsearch.data.conditions import ClassConditions
 from flexsearch.diffusion.pipeline import FlexDiTPipeline, write_pipeline
@@ -30,7 +32,6 @@ from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.segments import Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable
 
 NO_SEARCH_PARTS = '''

@@ -10,6 +10,8 @@ import pytest
 import torch
 from builders import LATENT, TEXT, VIDEO
 from diffusers import DiTTransformer2DModel, LatteTransformer3DModel, PixArtTransformer2DModel
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
 
 from flexsearch.data.conditions import random_condition
 from flexsearch.errors import FlexsearchError, UserError
@@ -17,7 +19,6 @@ from flexsearch.export import graphs
 from flexsearch.export.graphs import export_onnx, export_programs, write_graphs
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.segments import Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable
 
 SMALL = {"num_layers": 3}

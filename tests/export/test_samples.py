@@ -15,7 +15,7 @@ from flexsearch.cli.number_list import number_list
 from flexsearch.errors import UserError
 from flexsearch.export import samples
 from flexsearch.export.grid_picture import SMALLEST_SIDE_PX, Row, _wrapped, grid_picture
-from flexsearch.export.samples import Wish, draw
+from flexsearch.export.samples import SampleRequest, draw
 from flexsearch.models.flexdit import FlexDiT
 
 Drawn = list[Row]
@@ -55,9 +55,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return last
 
 
-def plain(name: Path, out: Path, *, num: int, **wish: Any) -> np.ndarray:
+def plain(name: Path, out: Path, *, num: int, **request: Any) -> np.ndarray:
     """(num, 16, 16) the images of a plain grid of one row."""
-    draw(str(name), out, Wish(num=num, **wish))
+    draw(str(name), out, SampleRequest(num=num, **request))
     picture = np.array(Image.open(out).convert("L"))
     return np.stack([picture[1:17, 1 + 17 * column : 17 + 17 * column] for column in range(num)])
 
@@ -66,8 +66,8 @@ def test_dense_beside_sparse_shares_noise_steps_and_condition(
     exported: Path, base: Path, drawn: dict[str, Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "beside.png"
-    wish = Wish(num=5, seeds=(0, 3), classes=(7, 2), beside_dense=True)
-    line = draw(str(exported), out, wish)
+    request = SampleRequest(num=5, seeds=(0, 3), classes=(7, 2), beside_dense=True)
+    line = draw(str(exported), out, request)
     assert "10 images, each beside the dense base's" in line
     assert "2 steps" in line
     assert drawn["columns"] == ["class 7", "class 2", "class 7", "class 2", "class 7"]
@@ -89,7 +89,7 @@ def test_dense_beside_sparse_shares_noise_steps_and_condition(
 def test_columns_hold_one_condition_where_they_can(exported: Path, drawn: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "picture.png"
     for num, classes, columns in ((12, (1, 2, 3), 9), (20, (), 10), (4, (), 4), (9, (5,), 9)):
-        draw(str(exported), out, Wish(num=num, steps=1, classes=classes, beside_dense=True))
+        draw(str(exported), out, SampleRequest(num=num, steps=1, classes=classes, beside_dense=True))
         names = [f"class {label}" for label in classes or range(10)]
         assert drawn["columns"] == [names[column % len(names)] for column in range(columns)]
         assert sum(len(row.images) for row in drawn["rows"]) == 2 * num
@@ -99,11 +99,17 @@ def test_a_video_has_a_row_of_frames(drawn: dict[str, Any]) -> None:
     generator = torch.Generator().manual_seed(0)
     video = torch.randint(256, (3, 3, 4, 8, 8), generator=generator, dtype=torch.uint8)
     found = {(0, "dense"): video, (0, "sparse"): 255 - video}
-    wish = Wish(num=3, prompts=("the sea", "a very long caption that does not fit beside a row of frames, or hardly"))
+    request = SampleRequest(
+        num=3, prompts=("the sea", "a very long caption that does not fit beside a row of frames, or hardly")
+    )
     captions = {"dense": ("dense",), "sparse": ("sparse",)}
-    picture = samples._captioned(found, captions, wish, num_classes=0)
+    picture = samples._captioned(found, captions, request, num_classes=0)
     assert [row.caption[0] for row in drawn["rows"]] == ["dense", "sparse"] * 3
-    assert [row.caption[-1] for row in drawn["rows"][::2]] == [wish.prompts[0], wish.prompts[1], wish.prompts[0]]
+    assert [row.caption[-1] for row in drawn["rows"][::2]] == [
+        request.prompts[0],
+        request.prompts[1],
+        request.prompts[0],
+    ]
     assert all(row.images.shape == (10, 3, 8, 8) for row in drawn["rows"])
     assert torch.equal(drawn["rows"][4].images[[0, 9]], video[2][:, [0, 3]].transpose(0, 1))
     assert drawn["columns"] == []
@@ -139,7 +145,7 @@ def test_captions_of_columns_fit_them() -> None:
 
 def test_wishes_that_cannot_be_granted(exported: Path, base: Path, tmp_path: Path) -> None:
     out = tmp_path / "picture.png"
-    for wish, name, message in (
+    for request, name, message in (
         ({"classes": (3, 10)}, exported, r"--classes: must be in \[0, 9\], but got 10; nearest legal: 9"),
         ({"prompts": ("a shoe",)}, exported, "--prompt: this model reads class labels"),
         ({"beside_dense": True}, base, "--dense: compares an exported model with its base, but .* is a base"),
@@ -147,7 +153,7 @@ def test_wishes_that_cannot_be_granted(exported: Path, base: Path, tmp_path: Pat
         ({"seeds": (1, -2)}, exported, "--seeds: must be at least 0, but got -2"),
     ):
         with pytest.raises(UserError, match=message):
-            draw(str(name), out, Wish(num=2, **wish))
+            draw(str(name), out, SampleRequest(num=2, **request))
     assert not out.exists()
 
 

@@ -16,11 +16,11 @@ import torch
 from flexsearch.errors import UserError
 from flexsearch.export import folder as folder_module
 from flexsearch.export import processes as processes_module
-from flexsearch.export.diary import TrainingNews, read_evaluations
 from flexsearch.export.drawable import load_model
 from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import load_recipe
 from flexsearch.export.train import is_finished, train
+from flexsearch.export.training_log import TrainingNews, read_evaluations
 from flexsearch.models.flexdit import FlexDiT
 
 Write = Callable[..., Path]
@@ -93,7 +93,7 @@ def test_a_run_that_died_ends_as_one_that_did_not(recipe_folder: Write, tmp_path
     assert_same(tmp_path / "whole", tmp_path / "died")
 
 
-UNSHARED = "objectives.fid.images=22"
+UNSHARED = "objectives.quality.images=22"
 """Inputs of which a process has loaded none in float32, and which no other test takes in float64."""
 
 

@@ -9,6 +9,10 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from diffusers import ModelMixin
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.shape import TokenGrid
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,10 +24,8 @@ from flexsearch.models.flexdit import BACKBONES, FlexDiT
 from flexsearch.models.operations import downsample, upsample
 from flexsearch.models.shapes import KNOWN_CONFIGS, SHAPES
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.macs import plan_macs, plan_params
 from flexsearch.schedule.plan import Operation, lower
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
 
 NUM_BLOCKS = 6

@@ -7,6 +7,10 @@ import pytest
 import reference
 import torch
 from diffusers import DiTTransformer2DModel
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.shape import TokenGrid
 from torch import Tensor
 
 from flexsearch.errors import UserError
@@ -14,11 +18,9 @@ from flexsearch.models.backbones.dit import untied
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.shapes import KNOWN_CONFIGS
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.macs import plan_params
 from flexsearch.schedule.plan import lower
 from flexsearch.schedule.presets import PRESETS
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable
 
 

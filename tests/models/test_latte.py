@@ -4,12 +4,13 @@ import pytest
 import torch
 from backbone_suite import NUM_BLOCKS, SEGMENTS, SPARSE, TWO_MERGES, BackboneSuite
 from builders import VIDEO
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.shape import TokenGrid
 
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.operations import downsample, upsample
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
-from flexsearch.schedule.segments import Dense, Sdtm
 from flexsearch.schedule.timetable import Timetable
 
 FEWER_FRAMES = DensitySchedule(segments=SEGMENTS, timetable=Timetable(grids=(3,), frames=2))

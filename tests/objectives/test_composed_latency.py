@@ -7,16 +7,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.shape import TokenGrid
 
 from flexsearch.errors import UserError
 from flexsearch.objectives import latency
 from flexsearch.objectives.composed_latency import PLATEAU_WITHIN, HeldOut, LatencyProfile, OperationTime
 from flexsearch.objectives.latency import Workload
 from flexsearch.objectives.operation_times import Generation, designed_generations, relative_times, solve
-from flexsearch.schedule.density import Candidate, DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.plan import lower
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
 from flexsearch.space.search_space import SearchSpace, parse_space
 
@@ -35,7 +39,7 @@ def true_time(kind: str, queries: int, keys: int) -> float:
 def true_latency(candidate: Candidate) -> float:
     """By walking over steps and blocks."""
     total = ONCE
-    for time in TIMES[candidate.sampler_steps]:
+    for time in TIMES[candidate.sampling.steps]:
         timetable = candidate.schedule.timetable
         sparse = timetable.grids[timetable.stage_of(time)] ** 2
         tokens = {
@@ -71,7 +75,7 @@ def design() -> list[Generation]:
 
 
 def times_of(one: Generation) -> Sequence[float]:
-    return [step / one.sampler_steps for step in range(one.sampler_steps)]
+    return [step / one.sampling.steps for step in range(one.sampling.steps)]
 
 
 def profile(noise: float = 0.0) -> LatencyProfile:
@@ -84,9 +88,9 @@ def profile(noise: float = 0.0) -> LatencyProfile:
             count * true_time(kind, queries.num_tokens, keys.num_tokens)
             for (kind, queries, keys), count in counts.items()
         )
-        measured.append(ONCE + one.sampler_steps * STEP + operations)
+        measured.append(ONCE + one.sampling.steps * STEP + operations)
     found = solve(
-        [one.counts(times_of(one)) for one in generations], [one.sampler_steps for one in generations], measured
+        [one.counts(times_of(one)) for one in generations], [one.sampling.steps for one in generations], measured
     )
     return LatencyProfile(
         num_blocks=BLOCKS,
@@ -136,7 +140,7 @@ def test_times_are_never_negative() -> None:
     counts = [one.counts(times_of(one)) for one in generations]
     generator = random.Random(3)
     noisy = [generator.uniform(0.1, 10) for _ in generations]
-    found = solve(counts, [one.sampler_steps for one in generations], noisy)
+    found = solve(counts, [one.sampling.steps for one in generations], noisy)
     assert min(*found.operations.values(), found.step, found.once) >= 0
 
 
@@ -144,8 +148,8 @@ def test_what_was_not_profiled_is_not_guessed() -> None:
     found = profile()
     other_grid = DensitySchedule(segments=(Sdtm(sparse=BLOCKS - 2, dense=0),), timetable=Timetable(grids=(3,)))
     unknown = [
-        Candidate(schedule=other_grid, sampler_steps=2),
-        Candidate(schedule=DensitySchedule.all_dense(BLOCKS), sampler_steps=50),
+        Candidate(schedule=other_grid, sampling=Sampling(steps=2)),
+        Candidate(schedule=DensitySchedule.all_dense(BLOCKS), sampling=Sampling(steps=50)),
     ]
     for candidate in unknown:
         assert not found.covers(candidate)

@@ -21,17 +21,17 @@ class Clock:
         self.slowdown = 1.0
         monkeypatch.setattr(module.time, "perf_counter", lambda: self.now)
 
-    def workload(self, seconds: float, drift: float = 1.0) -> Any:
+    def workload(self, seconds: float, paired_distance: float = 1.0) -> Any:
         def run() -> None:
             self.now += seconds * self.slowdown
-            self.slowdown *= drift
+            self.slowdown *= paired_distance
 
         return run
 
 
-def measured(clock: Clock, seconds: float, *, drift: float = 1.0, reference_ms: float | None = None) -> Any:
+def measured(clock: Clock, seconds: float, *, paired_distance: float = 1.0, reference_ms: float | None = None) -> Any:
     return measure_latency(
-        clock.workload(seconds, drift),
+        clock.workload(seconds, paired_distance),
         clock.workload(0.5),
         reference_ms=reference_ms,
         settings=LatencySettings(batch=4, repeats=5, threads=1),
@@ -52,7 +52,7 @@ def test_latency_is_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_machine_that_slows_down_does_not_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, _ = measured(Clock(monkeypatch), 2.0, drift=1.3, reference_ms=500)
+    found, _ = measured(Clock(monkeypatch), 2.0, paired_distance=1.3, reference_ms=500)
     assert found.value == pytest.approx(500, rel=0.35)  # one round's drift, not five
     clock = Clock(monkeypatch)
     clock.slowdown = 3.0

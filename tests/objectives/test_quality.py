@@ -11,12 +11,12 @@ from flexsearch.data.embedded import load_quickstart
 from flexsearch.errors import UserError
 from flexsearch.objectives.extractors import Extractor, create_extractor
 from flexsearch.objectives.frechet import FeatureStatistics
-from flexsearch.objectives.quality import Judge, measure_quality
+from flexsearch.objectives.quality import Evaluator, measure_quality
 from flexsearch.objectives.real_features import real_features
 from flexsearch.objectives.real_images import TrainingImages
 from flexsearch.objectives.reference import Reference
 from flexsearch.objectives.reference_file import load_statistics
-from flexsearch.objectives.settings import FidSettings, ObjectiveSettings, fid_name
+from flexsearch.objectives.settings import ObjectiveSettings, QualitySettings, quality_name
 from flexsearch.paths import embedded_path
 
 CPU = torch.device("cpu")
@@ -31,10 +31,10 @@ def real(num: int, extractor: Extractor) -> Reference:
 
 def test_all_metrics_of_a_set_and_itself(cache: Path) -> None:
     extractor = create_extractor("fashion-cnn", device=CPU)
-    judge = Judge(
+    evaluator = Evaluator(
         extractor=extractor, reference=real(200, extractor), metrics=("frechet", "kernel", "precision", "recall")
     )
-    found = measure_quality(load_quickstart().images[::50], judges=[judge], batch=50)
+    found = measure_quality(load_quickstart().images[::50], evaluators=[evaluator], batch=50)
     assert [each.name for each in found] == ["fid_fashion_cnn", "kid_fashion_cnn", "precision", "recall"]
     assert found[0].value == pytest.approx(0, abs=1e-6)
     assert -1 < found[1].value < 0  # the estimator takes the two sets for independent draws; noise has 200
@@ -43,7 +43,7 @@ def test_all_metrics_of_a_set_and_itself(cache: Path) -> None:
         "images": 200,
         "extractor": "fashion-cnn",
         "extractor_weights": extractor.digest,
-        "reference": judge.reference.real.digest,
+        "reference": evaluator.reference.real.digest,
         "reference_images": 200,
     }
     assert found[0].protocol == facts
@@ -60,14 +60,14 @@ def test_all_metrics_of_a_set_and_itself(cache: Path) -> None:
 
 def test_better_images_are_better_by_every_metric(cache: Path) -> None:
     extractor = create_extractor("fashion-cnn", device=CPU)
-    judge = Judge(
+    evaluator = Evaluator(
         extractor=extractor, reference=real(300, extractor), metrics=("frechet", "kernel", "precision", "recall")
     )
     clean = load_quickstart().images[1:9001:30]
     noise = torch.randint(-60, 61, clean.shape)
     noisy = (clean.int() + noise).clamp(0, 255).to(torch.uint8)
     good, bad = (
-        [each.value for each in measure_quality(images, judges=[judge], batch=100)] for images in (clean, noisy)
+        [each.value for each in measure_quality(images, evaluators=[evaluator], batch=100)] for images in (clean, noisy)
     )
     assert good[0] < bad[0]
     assert good[1] < bad[1]
@@ -77,12 +77,12 @@ def test_better_images_are_better_by_every_metric(cache: Path) -> None:
 
 def test_each_extractor_sees_the_images_once(toy: Toy) -> None:
     one, other = toy(channels=1), toy(channels=1, name="other")
-    judges = [
-        Judge(extractor=one, reference=real(30, one), metrics=("kernel", "frechet", "precision", "recall")),
-        Judge(extractor=other, reference=real(30, other), metrics=("frechet",)),
+    evaluators = [
+        Evaluator(extractor=one, reference=real(30, one), metrics=("kernel", "frechet", "precision", "recall")),
+        Evaluator(extractor=other, reference=real(30, other), metrics=("frechet",)),
     ]
     one.network.num_seen = other.network.num_seen = 0
-    found = measure_quality(load_quickstart().images[:40], judges=judges, batch=10)
+    found = measure_quality(load_quickstart().images[:40], evaluators=evaluators, batch=10)
     assert [each.name for each in found] == ["kid_toy", "fid_toy", "precision", "recall", "fid_other"]
     assert (one.network.num_seen, other.network.num_seen) == (40, 40)
 
@@ -92,8 +92,8 @@ def test_the_protocol_of_a_file_is_extractor_reference_and_images() -> None:
         create_extractor("fashion-cnn", device=CPU),
         load_statistics(embedded_path("quickstart/reference.npz")),
     )
-    judge = Judge(extractor=extractor, reference=Reference.of_statistics(statistics), metrics=("frechet",))
-    (found,) = measure_quality(load_quickstart().images[:50], judges=[judge], batch=25)
+    evaluator = Evaluator(extractor=extractor, reference=Reference.of_statistics(statistics), metrics=("frechet",))
+    (found,) = measure_quality(load_quickstart().images[:50], evaluators=[evaluator], batch=25)
     assert found.name == "fid_fashion_cnn"
     assert found.spread is None
     assert found.protocol == {
@@ -106,9 +106,11 @@ def test_the_protocol_of_a_file_is_extractor_reference_and_images() -> None:
 
 def test_statistics_of_another_extractor_are_refused(toy: Toy) -> None:
     statistics = FeatureStatistics(mean=np.zeros(3), covariance=np.eye(3))
-    judge = Judge(extractor=toy(channels=1), reference=Reference.of_statistics(statistics), metrics=("frechet",))
+    evaluator = Evaluator(
+        extractor=toy(channels=1), reference=Reference.of_statistics(statistics), metrics=("frechet",)
+    )
     with pytest.raises(UserError, match=r"must hold features of toy \(4\), but got 3"):
-        measure_quality(load_quickstart().images[:10], judges=[judge], batch=10)
+        measure_quality(load_quickstart().images[:10], evaluators=[evaluator], batch=10)
 
 
 @pytest.mark.parametrize(
@@ -125,21 +127,21 @@ def test_statistics_of_another_extractor_are_refused(toy: Toy) -> None:
     ],
 )
 def test_objectives_are_named_by_distance_and_extractor(extractor: str, distance: str, name: str) -> None:
-    settings = ObjectiveSettings(fid=FidSettings(extractor=extractor, distance=distance))
+    settings = ObjectiveSettings(fid=QualitySettings(extractor=extractor, distance=distance))
     assert settings.names == (name, "latency_ms")
-    assert fid_name(extractor, distance) == name
+    assert quality_name(extractor, distance) == name
 
 
 def test_what_is_reported_is_measured_once_and_after_the_objective() -> None:
-    settings = FidSettings(report=("precision", "fid", "kid", "fd_dinov2"))
+    settings = QualitySettings(report=("precision", "fid", "kid", "fd_dinov2"))
     assert settings.metrics == {"inception": ("frechet", "precision", "kernel"), "dinov2": ("frechet",)}
-    assert FidSettings(distance="kernel", report=("fid",)).metrics == {"inception": ("kernel", "frechet")}
-    assert FidSettings(extractor="dinov2", report=("fd_dinov2", "kid")).metrics == {"dinov2": ("frechet", "kernel")}
-    assert FidSettings().metrics == {"inception": ("frechet",)}
+    assert QualitySettings(distance="kernel", report=("fid",)).metrics == {"inception": ("kernel", "frechet")}
+    assert QualitySettings(extractor="dinov2", report=("fd_dinov2", "kid")).metrics == {"dinov2": ("frechet", "kernel")}
+    assert QualitySettings().metrics == {"inception": ("frechet",)}
 
 
 def test_settings_that_cannot_be_measured_are_refused() -> None:
     with pytest.raises(UserError, match=r"objectives\.fid\.images: must be at least 4 for precision and recall"):
-        FidSettings(images=3, report=("recall",))
+        QualitySettings(images=3, report=("recall",))
     with pytest.raises(UserError, match=r"objectives\.fid\.weights_sha256: has no objectives\.fid\.weights to check"):
-        FidSettings(weights_sha256="abc")
+        QualitySettings(weights_sha256="abc")

@@ -11,7 +11,7 @@ from flexsearch.errors import UserError
 from flexsearch.objectives.extractors import create_extractor
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.frechet import feature_statistics
-from flexsearch.objectives.quality import Judge, measure_quality
+from flexsearch.objectives.quality import Evaluator, measure_quality
 from flexsearch.objectives.reference import Reference
 from flexsearch.objectives.video import resized_videos
 
@@ -78,7 +78,7 @@ def test_the_frechet_distance_is_called_fvd_and_is_zero_for_the_same_videos(tmp_
     drawn = videos(12)
     reference = Reference.of_statistics(feature_statistics(extract_features(drawn, extractor=extractor)))
     (found,) = measure_quality(
-        drawn, judges=[Judge(extractor=extractor, reference=reference, metrics=("frechet",))], batch=4
+        drawn, evaluators=[Evaluator(extractor=extractor, reference=reference, metrics=("frechet",))], batch=4
     )
     assert found.name == "fvd"
     assert found.value == pytest.approx(0, abs=1e-4)

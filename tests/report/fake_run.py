@@ -8,16 +8,20 @@ from typing import Any
 import numpy as np
 import yaml
 from builders import LATENCY, QUALITY, result
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.sampling import Sampling
 from PIL import Image
 
 from flexsearch.cli.results import open_run
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
-from flexsearch.report.dashboard import decisions_of
+from flexsearch.report.dashboard import optuna_study_of
 from flexsearch.report.run import Run
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.presets import paper_schedule
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
 from flexsearch.trial.contract import TrialResult
 
@@ -35,7 +39,7 @@ CONFIG: dict[str, Any] = {
         "sampler_steps": {"choice": [3, 5, 10]},
     },
     "objectives": {
-        "fid": {"images": 500, "extractor": "fashion-cnn", "reference": "embedded:quickstart"},
+        "quality": {"images": 500, "extractor": "fashion-cnn", "reference": "embedded:quickstart"},
         "latency": {"batch": 8},
     },
     "trial": {"updates": 2},
@@ -52,7 +56,7 @@ def searched(index: int) -> Candidate:
             segments=(Pooling(depth=pooling), Sdtm(sparse=10 - pooling - dense, dense=0), Dense(depth=dense)),
             timetable=Timetable(edges=equal_edges(2), grids=(5, 2 + index // 8 % 3)),
         ),
-        sampler_steps=5,
+        sampling=Sampling(steps=5),
     )
 
 
@@ -75,18 +79,25 @@ class FakeRun:
     name: str = "fake"
     noise: float = 0.3
     has_study: bool = False
-    drifts: dict[int, float] = field(default_factory=dict)
+    paired_distances: dict[int, float] = field(default_factory=dict)
     images: dict[int, int] = field(default_factory=dict)
 
     def make(self) -> Run:
         self.folder.mkdir()
         (self.folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "name": self.name}))
         run = open_run(self.folder)
-        decisions = decisions_of(run) if self.has_study else None
+        optuna_study = optuna_study_of(run) if self.has_study else None
         dense = DensitySchedule.all_dense(12)
-        paper = Candidate(schedule=paper_schedule(num_blocks=12, grid=run.settings.shape.grid), sampler_steps=10)
+        paper = Candidate(
+            schedule=paper_schedule(num_blocks=12, grid=run.settings.shape.grid), sampling=Sampling(steps=10)
+        )
         rows: list[tuple[str | None, Candidate, float, float]] = [
-            ("dense" if steps == 10 else f"dense, {steps} steps", Candidate(schedule=dense, sampler_steps=steps), q, ms)
+            (
+                "dense" if steps == 10 else f"dense, {steps} steps",
+                Candidate(schedule=dense, sampling=Sampling(steps=steps)),
+                q,
+                ms,
+            )
             for q, ms, steps in DENSE
         ]
         rows.append(("FlexDiT paper", paper, 13.0, 14.0))
@@ -94,9 +105,9 @@ class FakeRun:
         for number, (baseline, candidate, quality, latency) in enumerate(rows):
             run.store.start(number, candidate, baseline=baseline)
             run.store.record(number, self._result(number, quality, latency))
-            if decisions is not None:
-                decisions.add_baseline(baseline or "searched", {})
-                decisions.tell(number, [quality, latency], {})
+            if optuna_study is not None:
+                optuna_study.add_baseline(baseline or "searched", {})
+                optuna_study.tell(number, [quality, latency], {})
             picture = run.folder / "trials" / str(number) / "samples.png"
             picture.parent.mkdir(parents=True)
             Image.fromarray(np.full((35, 171, 3), 10 * number, dtype=np.uint8)).save(picture)
@@ -106,8 +117,10 @@ class FakeRun:
         return run
 
     def _result(self, number: int, quality: float, latency: float) -> TrialResult:
-        drift = self.drifts.get(number, 0.5) if self.drifts else None
-        return result(quality, latency, images=self.images.get(number, 500), spread=1 / 200, drift=drift)
+        paired_distance = self.paired_distances.get(number, 0.5) if self.paired_distances else None
+        return result(
+            quality, latency, images=self.images.get(number, 500), spread=1 / 200, paired_distance=paired_distance
+        )
 
 
 def confirm(run: Run, truth: dict[int, tuple[float, float]], *, seeds: int = 3) -> None:

@@ -110,28 +110,30 @@ def test_confirmed_values_decide(tmp_path: Path) -> None:
     assert any("measured again" in line for line in reasons(found))
 
 
-DRIFTS = {0: 0.0, 1: 0.2, 2: 0.4, 3: 0.5, 4: 0.4, 5: 0.9, 6: 0.3, 7: 0.1}
+PAIRED_DISTANCES = {0: 0.0, 1: 0.2, 2: 0.4, 3: 0.5, 4: 0.4, 5: 0.9, 6: 0.3, 7: 0.1}
 """Of three dense baselines, the paper's schedule, and four searched trials of 5 steps, where dense has 16."""
 
 
 def test_the_best_is_by_outlook_where_it_is_known(tmp_path: Path) -> None:
-    front = front_of(tmp_path, drifts=DRIFTS)
-    assert front.outlooks == pytest.approx({n: (10, 16, 40, 10, 16, 16, 16, 16)[n] * (1 + DRIFTS[n]) for n in DRIFTS})
-    assert [record.number for record in front.promising] == [5, 4, 7, 3, 0]
+    front = front_of(tmp_path, paired_distances=PAIRED_DISTANCES)
+    assert front.predicted_distances == pytest.approx(
+        {n: (10, 16, 40, 10, 16, 16, 16, 16)[n] * (1 + PAIRED_DISTANCES[n]) for n in PAIRED_DISTANCES}
+    )
+    assert [record.number for record in front.predicted_front] == [5, 4, 7, 3, 0]
     found = choose(front, max_latency_ms=8.5)
-    assert (found.known.record.number, found.known.quality, found.outlook) == (7, 30.0, pytest.approx(17.6))
+    assert (found.known.record.number, found.known.quality, found.predicted_distance) == (7, 30.0, pytest.approx(17.6))
     assert found.ahead_so_far is not None
     assert found.ahead_so_far.record.number == 4
     assert found.rule == "the best outlook within 8.5 ms/image"
     assert "So far trial 4 is ahead at that latency, with 14 (--by quality)." in reasons(found)
     assert found.to_dict()["ahead_so_far"] == 4
     by_quality = choose(front, max_latency_ms=8.5, by="quality")
-    assert (by_quality.known.record.number, by_quality.outlook) == (4, None)
+    assert (by_quality.known.record.number, by_quality.predicted_distance) == (4, None)
     assert choose(front, max_quality=15.0).known.record.number == 4
 
 
 def test_what_was_chosen_by_outlook_is_told_by_the_confirmation_if_it_is_in_it(tmp_path: Path) -> None:
-    run = FakeRun(folder=tmp_path / "run", drifts=DRIFTS).make()
+    run = FakeRun(folder=tmp_path / "run", paired_distances=PAIRED_DISTANCES).make()
     truth = {number: front_of_run(run).values(front_of_run(run).complete[number]) for number in (0, 1, 2, 4, 7)}
     confirm(run, {**truth, 7: (31.0, 8.0)})
     found = choose(front_of_run(run), max_latency_ms=8.5)
@@ -143,9 +145,9 @@ def test_what_was_chosen_by_outlook_is_told_by_the_confirmation_if_it_is_in_it(t
 
 def test_the_outlook_must_be_known_to_choose_by_it(tmp_path: Path) -> None:
     front = front_of(tmp_path)
-    assert choose(front, max_latency_ms=8.5).outlook is None
+    assert choose(front, max_latency_ms=8.5).predicted_distance is None
     with pytest.raises(UserError, match="no drift was measured"):
         choose(front, max_latency_ms=8.5, by="outlook")
     (tmp_path / "other").mkdir()
     with pytest.raises(UserError, match="goes with --max-latency and --knee only"):
-        choose(front_of(tmp_path / "other", drifts=DRIFTS), max_quality=20.0, by="outlook")
+        choose(front_of(tmp_path / "other", paired_distances=PAIRED_DISTANCES), max_quality=20.0, by="outlook")

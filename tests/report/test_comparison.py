@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from fake_run import LATENCY, QUALITY, FakeRun, confirm, searched
+from flexsearch.schedule.shape import TokenGrid
 
 from flexsearch.cli.results import front_of_run
 from flexsearch.errors import UserError
 from flexsearch.report.comparison import TrialComparison, compare_trials, differences
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.plan import lower
 from flexsearch.schedule.presets import paper_schedule
 

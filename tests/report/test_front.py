@@ -10,13 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import LATENCY, QUALITY, result, store_of
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.sampling import Sampling
 
 from flexsearch.report.claims import compare, dense_curve, largest_gain
 from flexsearch.report.front import front_of
 from flexsearch.report.plot import plot_front
 from flexsearch.report.table import front_frame, front_table, summary_lines
-from flexsearch.schedule.density import Candidate, DensitySchedule
-from flexsearch.schedule.segments import Dense, Pooling
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.study.store import Store
 
 NAMES = (QUALITY, LATENCY)
@@ -72,7 +75,7 @@ def test_front_and_hypervolume_equal_brute_force(fill: Callable[..., Store], see
 def test_protocols_never_share_a_front(fill: Callable[..., Store]) -> None:
     store = fill([(5.0, 5.0), (4.0, 6.0)])
     schedule = DensitySchedule(segments=(Pooling(depth=2), Dense(depth=2)))
-    store.start(2, Candidate(schedule=schedule, sampler_steps=10), baseline=None)
+    store.start(2, Candidate(schedule=schedule, sampling=Sampling(steps=10)), baseline=None)
     store.record(2, result(0.1, 0.1, images=50))
     front = front_of(store, NAMES)
     assert {record.number for record in front.points} == {0, 1}

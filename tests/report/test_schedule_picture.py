@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
+from flexsearch.schedule.shape import TokenGrid
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyBboxPatch
 
 from flexsearch.report.palette import role_colours
 from flexsearch.report.schedule_picture import schedule_figure, schedule_svg, write_schedule_picture
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.presets import PRESETS
 
 CASES = {

@@ -1,9 +1,12 @@
 """A schedule drawn as text."""
 
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.shape import TokenGrid
+
 from flexsearch.report.trial_page import draw_schedule
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable
 
 

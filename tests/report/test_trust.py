@@ -47,9 +47,9 @@ def test_outlooks_are_compared_with_themselves_at_rungs_and_with_what_longer_fin
     records = [dense]
     for n in range(4):
         one = record(n, n, u0=n, u240=-n)
-        rungs = tuple(replace(rung, drift=float(n)) if rung.updates == 0 else rung for rung in one.rungs)
-        drift = Measurement(name="drift", value=4.0 - n, unit="1")
-        records.append(replace(one, rungs=rungs, measurements={**one.measurements, "drift": drift}))
+        rungs = tuple(replace(rung, paired_distance=float(n)) if rung.updates == 0 else rung for rung in one.rungs)
+        paired_distance = Measurement(name="paired_distance", value=4.0 - n, unit="1")
+        records.append(replace(one, rungs=rungs, measurements={**one.measurements, "paired_distance": paired_distance}))
     found = rank_correlations(records, objective="fid")
     assert [(one.by, one.earlier, one.later_by, one.later, one.tau, one.num_pairs) for one in found] == [
         ("fid", 0, "fid", 60, 1, 6),

@@ -4,13 +4,17 @@ import json
 import math
 
 import pytest
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.shape import TokenGrid
 
 from flexsearch.errors import UserError
-from flexsearch.schedule.density import Candidate, DensitySchedule
-from flexsearch.schedule.grid import TokenGrid
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.plan import lower
 from flexsearch.schedule.presets import PRESETS, paper_schedule
-from flexsearch.schedule.segments import Dense, Pooling, Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges, linear_timetable
 
 GRID = TokenGrid(height=16, width=16)
@@ -55,7 +59,7 @@ def test_what_changes_the_outcome_changes_the_digest() -> None:
         DensitySchedule.all_dense(12),
     ]
     assert len({one.digest for one in variants}) == len(variants)
-    steps = {Candidate(schedule=schedule(), sampler_steps=steps).digest for steps in (5, 10)}
+    steps = {Candidate(schedule=schedule(), sampling=Sampling(steps=steps)).digest for steps in (5, 10)}
     assert len(steps) == 2
 
 

@@ -4,9 +4,9 @@ import random
 from typing import Any
 
 import pytest
+from flexsearch.schedule.shape import TokenGrid
 
 from flexsearch.errors import UserError
-from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.presets import paper_schedule
 from flexsearch.space.search_space import SearchSpace, parse_space
 
@@ -35,7 +35,7 @@ def test_every_choice_lowers_to_a_valid_plan() -> None:
         candidate = space.build(choice)
         plan = space.plan(candidate.schedule)
         assert all(len(stage) == 12 for stage in plan.stages)
-        assert candidate.sampler_steps == choice["sampler_steps"]
+        assert candidate.sampling.steps == choice["sampler_steps"]
 
 
 def test_draws_lie_in_the_space_and_are_reproducible() -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flexsearch.schedule.shape import TokenGrid
 from optuna.storages import BaseStorage
 
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.grid import TokenGrid
 from flexsearch.schedule.presets import dit_shape
 from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.study.baselines import baselines_of
-from flexsearch.study.decisions import Decisions
+from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.search import Search
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.storage import connect, storage_url
@@ -27,7 +27,7 @@ OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 def formula(order: TrialOrder, report: Report = lambda _: True) -> TrialResult:
     """More dense blocks and steps are better and slower."""
     report(Progress(phase="fine-tune", done=1, total=2))
-    roles, steps = order.candidate.schedule.roles, order.candidate.sampler_steps
+    roles, steps = order.candidate.schedule.roles, order.candidate.sampling.steps
     dense = sum(role in ("dense", "recover") for role in roles)
     quality = 40 / (1 + dense) + 30 / steps + 0.01 * order.seed
     latency = steps * (1 + dense)
@@ -43,7 +43,7 @@ def formula(order: TrialOrder, report: Report = lambda _: True) -> TrialResult:
         state="complete",
         measurements=measurements,
         constraints={"latency_limit_ms": -1.0, "slower_than_dense": 0.0},
-        curve=((1, 0.5), (2, 0.25)) if order.fine_tuned else (),
+        curve=((1, 0.5), (2, 0.25)) if order.fine_tune else (),
         seconds={"fine-tune": 2.0, "sample": 1.0},
     )
 
@@ -75,13 +75,13 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
     def open_(**changes: Any) -> Search:
         run_dir = changes.pop("run_dir", tmp_path)
         searched = changes.pop("space", space)
-        keep, screen = changes.pop("keep", 1.0), changes.pop("screen", None)
+        keep, acquisition = changes.pop("keep", 1.0), changes.pop("screen", None)
         settings = SearchSettings(**{"trials": 12, "startup": 4, "seed": 0, **changes})
         url = storage_url(run_dir, None)
         store = Store(connect(url), study="test", seed=settings.seed)
-        decisions = Decisions(url, name="test", objectives=OBJECTIVES, domains=searched.domains, settings=settings)
+        optuna_study = OptunaStudy(url, name="test", objectives=OBJECTIVES, domains=searched.domains, settings=settings)
         search = Search(
-            decisions=decisions,
+            optuna_study=optuna_study,
             store=store,
             space=searched,
             baselines=baselines_of(searched, settings, SHAPE),
@@ -89,9 +89,9 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
             run_dir=run_dir,
             objectives=OBJECTIVES,
             keep=keep,
-            screen=screen,
+            acquisition=acquisition,
         )
-        search.store, search.decisions = store, decisions  # for the tests to look at
+        search.store, search.optuna_study = store, optuna_study  # for the tests to look at
         return search
 
     return open_
@@ -144,7 +144,7 @@ def staged_formula(order: TrialOrder, report: Report) -> TrialResult:
     """The formula with two rungs, at which quality is the final one plus about 5, or plus 20 for one in three
     schedules."""
     result = formula(order)
-    if not order.fine_tuned:
+    if not order.fine_tune:
         return result
     quality = result.measurements[OBJECTIVES[0]].value
     rungs: tuple[Rung, ...] = ()

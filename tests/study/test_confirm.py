@@ -38,7 +38,7 @@ def test_it_goes_on_where_it_was_killed(search: Any, run_trial: Any, tmp_path: P
             raise KeyboardInterrupt
         measured.append((order.number, order.seed))
         assert order.is_repetition
-        assert order.fine_tuned == (order.number >= 2)
+        assert order.fine_tune == (order.number >= 2)
         return run_trial(order, report)
 
     with pytest.raises(KeyboardInterrupt):

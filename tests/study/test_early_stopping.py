@@ -10,13 +10,13 @@ from optuna.trial import TrialState
 
 from flexsearch.errors import UserError
 from flexsearch.measurement import Measurement
-from flexsearch.objectives.settings import DRIFT
+from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.report.front import front_of
 from flexsearch.study.early_stopping import epsilon_net, goes_on, ranked
 from flexsearch.study.local import run_locally
-from flexsearch.study.outlook import rung_outlooks
+from flexsearch.study.predicted_distance import rung_predicted_distances
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
-from flexsearch.trial.rungs import EarlyStopping
+from flexsearch.trial.early_stopping import EarlyStopping
 
 Open = Callable[..., Any]
 Run = Callable[..., TrialResult]
@@ -62,7 +62,7 @@ def test_rungs_rise(rungs: tuple[float, ...]) -> None:
 
 
 def test_stopped_trials_are_pruned_and_never_on_a_front(open_search: Open, staged: Run) -> None:
-    search = open_search(trials=16, keep=0.34, sampler="random")
+    search = open_search(trials=16, keep=0.34, algorithm="random")
     assert run_locally(search, staged) == "16 trials are finished"
     records = search.store.trials()
     pruned = [record for record in records if record.state == "pruned"]
@@ -71,7 +71,7 @@ def test_stopped_trials_are_pruned_and_never_on_a_front(open_search: Open, stage
         assert record.baseline is None
         assert OBJECTIVES[0] not in record.measurements
         assert OBJECTIVES[1] in record.measurements
-        told = search.decisions.study.trials[record.number]
+        told = search.optuna_study.study.trials[record.number]
         assert (told.state, told.values) == (TrialState.PRUNED, None)
         assert told.constraints == {"latency_limit_ms": -1.0, "slower_than_dense": 0.0}
     complete = [record for record in records if record.state == "complete" and record.baseline is None]
@@ -84,7 +84,7 @@ def test_stopped_trials_are_pruned_and_never_on_a_front(open_search: Open, stage
 
 
 def test_a_stopped_trial_was_behind_all_that_went_on(open_search: Open, staged: Run) -> None:
-    search = open_search(trials=16, keep=0.5, sampler="random")
+    search = open_search(trials=16, keep=0.5, algorithm="random")
     run_locally(search, staged)
     for record in search.store.trials():
         if record.state != "pruned":
@@ -102,15 +102,17 @@ def test_a_stopped_trial_was_behind_all_that_went_on(open_search: Open, staged: 
 def test_where_drift_is_measured_trials_are_stopped_by_outlook(open_search: Open, staged: Run) -> None:
     """The better the distance at a rung, the farther the samples: by outlook others are stopped than by distance."""
 
-    def drift(quality: float) -> float:
+    def paired_distance(quality: float) -> float:
         return 10.0 / quality
 
     def drifting(order: TrialOrder, report: Report) -> TrialResult:
         def measured(result: TrialResult) -> TrialResult:
-            rungs = tuple(replace(rung, drift=drift(rung.quality)) for rung in result.rungs)
+            rungs = tuple(replace(rung, paired_distance=paired_distance(rung.quality)) for rung in result.rungs)
             found = dict(result.measurements)
             if OBJECTIVES[0] in found:
-                found[DRIFT] = Measurement(name=DRIFT, value=drift(found[OBJECTIVES[0]].value), unit="1")
+                found[PAIRED_DISTANCE] = Measurement(
+                    name=PAIRED_DISTANCE, value=paired_distance(found[OBJECTIVES[0]].value), unit="1"
+                )
             return replace(result, rungs=rungs, measurements=found)
 
         def forward(progress: Progress) -> bool:
@@ -119,7 +121,7 @@ def test_where_drift_is_measured_trials_are_stopped_by_outlook(open_search: Open
 
         return measured(staged(order, forward))
 
-    search = open_search(trials=16, keep=0.34, sampler="random")
+    search = open_search(trials=16, keep=0.34, algorithm="random")
     run_locally(search, drifting)
     records = search.store.trials()
     pruned = [record for record in records if record.state == "pruned"]
@@ -128,11 +130,11 @@ def test_where_drift_is_measured_trials_are_stopped_by_outlook(open_search: Open
         rung = record.rungs[-1].updates
         earlier = [other for other in records[: record.number + 1] if other.rung(rung) is not None]
         latency = np.array([other.measurements[OBJECTIVES[1]].value for other in earlier])
-        outlook = rung_outlooks(records, rung, quality=OBJECTIVES[0])
-        for worth in (outlook, {other.number: other.rung(rung).quality for other in earlier}):
-            points = np.stack([[worth[other.number] for other in earlier], latency], axis=1)
+        predicted_distance = rung_predicted_distances(records, rung, quality=OBJECTIVES[0])
+        for score in (predicted_distance, {other.number: other.rung(rung).quality for other in earlier}):
+            points = np.stack([[score[other.number] for other in earlier], latency], axis=1)
             is_behind = any(dominates(point, points[-1]) for point in points[:-1])
-            assert is_behind or worth is not outlook
+            assert is_behind or score is not predicted_distance
             ahead_by_quality += not is_behind
     assert len(pruned) >= 2
     assert ahead_by_quality > 0, "by distance they would have gone on"
@@ -144,7 +146,7 @@ def test_rungs_are_rebuilt_on_resume(open_search: Open, staged: Run, tmp_path: A
         return [(record.number, record.digest, record.state, record.rungs) for record in search.store.trials()]
 
     (tmp_path / "whole").mkdir()
-    whole = open_search(run_dir=tmp_path / "whole", trials=14, keep=0.34, sampler="random")
+    whole = open_search(run_dir=tmp_path / "whole", trials=14, keep=0.34, algorithm="random")
     run_locally(whole, staged)
 
     class Killed(BaseException):
@@ -161,17 +163,17 @@ def test_rungs_are_rebuilt_on_resume(open_search: Open, staged: Run, tmp_path: A
     (tmp_path / "killed").mkdir()
     numbers: list[int] = []
     try:
-        run_locally(open_search(run_dir=tmp_path / "killed", trials=14, keep=0.34, sampler="random"), dies)
+        run_locally(open_search(run_dir=tmp_path / "killed", trials=14, keep=0.34, algorithm="random"), dies)
     except Killed:
         numbers.append(killed_at)
-    resumed = open_search(run_dir=tmp_path / "killed", trials=14, keep=0.34, sampler="random")
+    resumed = open_search(run_dir=tmp_path / "killed", trials=14, keep=0.34, algorithm="random")
     run_locally(resumed, staged)
     assert table(resumed) == table(whole)
     assert numbers == [killed_at] or len(whole.store.trials()[killed_at].rungs) < 2
 
 
 def test_baselines_are_compared_but_never_stopped(open_search: Open, staged: Run) -> None:
-    search = open_search(trials=8, keep=0.05, sampler="random")
+    search = open_search(trials=8, keep=0.05, algorithm="random")
     run_locally(search, staged)
     baselines = [record for record in search.store.trials() if record.baseline is not None]
     assert [record.state for record in baselines] == ["complete"] * len(baselines)

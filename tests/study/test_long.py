@@ -17,13 +17,13 @@ Run = Callable[..., TrialResult]
 def test_long_fine_tunes_are_rungs_beyond_the_end_and_made_once(
     open_search: Open, run_trial: Run, tmp_path: Path
 ) -> None:
-    search = open_search(trials=14, sampler="random")
+    search = open_search(trials=14, algorithm="random")
     run_locally(search, run_trial)
     records = search.store.trials()
     chosen = schedules_to_prolong(records, objective=OBJECTIVE, num=3)
     assert len(chosen) == 3
-    steps = {record.candidate.sampler_steps for record in chosen}
-    trained = [record.candidate.sampler_steps for record in records if record.curve]
+    steps = {record.candidate.sampling.steps for record in chosen}
+    trained = [record.candidate.sampling.steps for record in records if record.curve]
     assert len(steps) == 1
     assert Counter(trained)[steps.pop()] == max(Counter(trained).values())
     values = [record.measurements[OBJECTIVE].value for record in chosen]

@@ -83,7 +83,7 @@ class Misbehaving:
 def test_two_at_once_and_nothing_twice(
     open_search: Callable[..., Any], on_ray: Callable[..., str], run_trial: Run, tmp_path: Path
 ) -> None:
-    search = open_search(sampler="random")
+    search = open_search(algorithm="random")
     slowly = Misbehaving(inner=run_trial, log=tmp_path / "log", seconds=0.5)
     events: list[Any] = []
     search.watch(events.append)
@@ -145,7 +145,7 @@ def test_trials_are_stopped_at_rungs(
     open_search: Callable[..., Any], on_ray: Callable[..., str], staged: Run, tmp_path: Path
 ) -> None:
     """What a worker reported at its last rung is recorded, and the worker goes no further."""
-    search = open_search(trials=10, keep=0.2, sampler="random")
+    search = open_search(trials=10, keep=0.2, algorithm="random")
     assert on_ray(search, Misbehaving(inner=staged, log=tmp_path / "log")) == "10 trials are finished"
     records = search.store.trials()
     pruned = [record for record in records if record.state == "pruned"]
@@ -155,7 +155,7 @@ def test_trials_are_stopped_at_rungs(
         assert record.rungs
         assert "latency_ms" in record.measurements
         assert "fid_fashion_cnn" not in record.measurements
-        assert search.decisions.study.trials[record.number].state == TrialState.PRUNED
+        assert search.optuna_study.study.trials[record.number].state == TrialState.PRUNED
     ended = {int(line.split()[0]) for line in (tmp_path / "log").read_text().splitlines() if " ends " in line}
     assert ended == {record.number for record in records if record.state == "complete"}
     assert all(len(record.rungs) == 2 for record in records if record.state == "complete" and record.curve)

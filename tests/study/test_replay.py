@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from flexsearch.schedule.candidate import Candidate
 
 from flexsearch.errors import UserError
-from flexsearch.schedule.density import Candidate
 from flexsearch.schedule.presets import dit_shape
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.baselines import baselines_of
-from flexsearch.study.decisions import Decisions
+from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.replay import Replay, run_replay
 from flexsearch.study.search import Search
 from flexsearch.study.settings import SearchSettings
@@ -19,7 +19,7 @@ from flexsearch.study.store import Store
 from flexsearch.trial.contract import Progress, Rung, TrialOrder
 
 OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
-SETTINGS = SearchSettings(trials=20, sampler="random", seed=7)
+SETTINGS = SearchSettings(trials=20, algorithm="random", seed=7)
 SHAPE = dit_shape(num_blocks=8, width=16, side=8)
 
 
@@ -34,8 +34,8 @@ def table(space: SearchSpace) -> pd.DataFrame:
             "seed": seed,
             "updates": updates,
             "macs": 1000.0,
-            "latency_ms": float(candidate.sampler_steps * candidate.schedule.roles.count("dense")),
-            "fid_fashion_cnn": 30.0 / candidate.sampler_steps + 5 * seed - updates / 4,
+            "latency_ms": float(candidate.sampling.steps * candidate.schedule.roles.count("dense")),
+            "fid_fashion_cnn": 30.0 / candidate.sampling.steps + 5 * seed - updates / 4,
             "seconds_training": updates / 2,
             "seconds_judging": 3.0,
         }
@@ -55,8 +55,8 @@ def test_a_trial_is_its_rows(table: pd.DataFrame, order: TrialOrder) -> None:
     replay = Replay(table, objectives=OBJECTIVES, updates=8, rungs=(0,), seed=1)
     result = replay(order, lambda _: True)
     assert result.state == "complete"
-    assert result.measurements["fid_fashion_cnn"].value == 30 / order.candidate.sampler_steps + 5 - 2
-    assert result.rungs == (Rung(updates=0, quality=30 / order.candidate.sampler_steps + 5),)
+    assert result.measurements["fid_fashion_cnn"].value == 30 / order.candidate.sampling.steps + 5 - 2
+    assert result.rungs == (Rung(updates=0, quality=30 / order.candidate.sampling.steps + 5),)
     assert result.seconds == {"fine-tune": 4.0, "judge": 6.0}, "judged twice, at the rung and at the end"
     seen: list[Progress] = []
     stopped = replay(order, lambda progress: bool(seen.append(progress)))
@@ -70,7 +70,7 @@ def test_a_search_runs_on_a_table(table: pd.DataFrame, space: SearchSpace, tmp_p
     """With nothing on disk but what is in the table."""
     store = Store(in_memory(), study="replay", seed=SETTINGS.seed)
     search = Search(
-        decisions=Decisions(None, name="replay", objectives=OBJECTIVES, domains=space.domains, settings=SETTINGS),
+        optuna_study=OptunaStudy(None, name="replay", objectives=OBJECTIVES, domains=space.domains, settings=SETTINGS),
         store=store,
         space=space,
         baselines=baselines_of(space, SETTINGS, SHAPE),

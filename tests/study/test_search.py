@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from flexsearch.schedule.shape import TokenGrid
 from optuna.trial import TrialState
 
 from flexsearch.files import write_atomically
-from flexsearch.schedule.grid import TokenGrid
 from flexsearch.space.search_space import parse_space
 from flexsearch.study.events import Ended, Started
 from flexsearch.study.local import run_locally
@@ -114,9 +114,9 @@ def test_a_driver_killed_while_it_asks_gets_the_same_answer(
     whole = open_search(run_dir=tmp_path / "whole", trials=9)
     run_locally(whole, run_trial)
     run_locally(open_search(run_dir=tmp_path / "killed", trials=7), run_trial)
-    decisions = open_search(run_dir=tmp_path / "killed").decisions
+    optuna_study = open_search(run_dir=tmp_path / "killed").optuna_study
     with dies_after_storing(num_stored):
-        decisions.ask()
+        optuna_study.ask()
     resumed = open_search(run_dir=tmp_path / "killed", trials=9)
     run_locally(resumed, run_trial)
     assert table(resumed) == table(whole)
@@ -149,7 +149,7 @@ def test_an_error_fails_its_trial_alone(open_search: Open, run_trial: Run, tmp_p
     assert record.reason is not None
     assert "ZeroDivisionError: one over zero" in record.reason
     assert "Traceback" in (tmp_path / "trials" / "6" / "error.log").read_text()
-    assert search.decisions.study.trials[6].state == TrialState.FAIL
+    assert search.optuna_study.study.trials[6].state == TrialState.FAIL
     assert search.num_finished == 12
 
 
@@ -181,7 +181,7 @@ def test_infeasible_trials_are_told_pruned_with_their_constraints(open_search: O
 
     search = open_search()
     run_locally(search, gate)
-    told = search.decisions.study.trials[4]
+    told = search.optuna_study.study.trials[4]
     assert told.state == TrialState.PRUNED
     assert told.values is None
     assert told.constraints == {"latency_limit_ms": 3.0, "slower_than_dense": -0.5}
@@ -228,7 +228,7 @@ def test_watchers_see_every_trial_begin_and_end(open_search: Open, run_trial: Ru
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "random", "qmc"])
 def test_every_sampler(open_search: Open, run_trial: Run, sampler: str) -> None:
-    search = open_search(sampler=sampler, trials=14)
+    search = open_search(algorithm=sampler, trials=14)
     run_locally(search, run_trial)
     assert search.num_finished == 14
 

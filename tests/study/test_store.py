@@ -44,7 +44,7 @@ def order(open_search: Callable[..., Any]) -> TrialOrder:
 
 
 def test_a_trial_is_kept_whole(store: Store, order: TrialOrder, run_trial: Run) -> None:
-    rungs = (Rung(updates=0, quality=9.0, drift=0.25), Rung(updates=1, quality=8.0))
+    rungs = (Rung(updates=0, quality=9.0, paired_distance=0.25), Rung(updates=1, quality=8.0))
     result = replace(run_trial(order), curve=((1, 0.5), (2, 0.125)), rungs=rungs)
     assert store.start(0, order.candidate, baseline="dense") == 1
     store.record(0, result)

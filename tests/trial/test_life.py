@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -16,13 +18,13 @@ from flexsearch.config import RunConfig, parse_config
 from flexsearch.data.images import to_uint8
 from flexsearch.diffusion.sampling import generate
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import plan_macs
+from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 from flexsearch.trial.life import run_trial
 from flexsearch.trial.prepare import prepare
 from flexsearch.trial.teacher import live_teacher, stored_teacher
-from flexsearch.trial.workbench import workbench
 
 Config = Callable[..., dict[str, Any]]
 
@@ -57,7 +59,7 @@ def test_a_trial_measures_everything_and_leaves_its_files(start: Callable[..., T
     order, seen = start(), []
     result = run_trial(order, lambda progress: seen.append(progress) is None)
     assert result.state == "complete"
-    assert set(result.measurements) == {"macs", "latency_ms", "fid_fashion_cnn", "drift"}
+    assert set(result.measurements) == {"macs", "latency_ms", "fid_fashion_cnn", "paired_distance"}
     assert result.measurements["latency_ms"].value > 0
     assert result.measurements["fid_fashion_cnn"].value > 1
     assert result.constraints["latency_limit_ms"] < 0
@@ -83,16 +85,16 @@ def test_the_kept_model_draws_the_images_that_were_scored(start: Callable[..., T
     model = FlexDiT.from_pretrained(order.trial_dir / "model").eval()
     assert model.schedule == order.candidate.schedule
     assert set(model.merges) == {str(block) for block in model.plan().blocks("recover")}
-    bench = workbench(order.run_dir)
+    context = trial_context(order.run_dir)
     (images,) = generate(
         model,
-        bench.inputs.base.scheduler,
-        conditions=bench.inputs.data.conditions,
+        context.inputs.base.scheduler,
+        conditions=context.inputs.data.conditions,
         num_images=10,
         batch=10,
-        sampler_steps=order.candidate.sampler_steps,
+        sampler_steps=order.candidate.sampling.steps,
         seed=0,
-        settings=bench.settings.sampling,
+        settings=context.settings.sampling,
     )
     picture = torch.from_numpy(np.array(Image.open(order.trial_dir / "samples.png").convert("L")))
     first_row = torch.stack([picture[None, 1:17, 1 + 17 * column : 17 + 17 * column] for column in range(10)])
@@ -101,10 +103,10 @@ def test_the_kept_model_draws_the_images_that_were_scored(start: Callable[..., T
 
 def test_macs_are_those_of_the_samplers_steps(start: Callable[..., TrialOrder]) -> None:
     order = start()
-    bench = workbench(order.run_dir)
-    model = bench.inputs.base.model.clone()
+    context = trial_context(order.run_dir)
+    model = context.inputs.base.model.clone()
     model.set_schedule(order.candidate.schedule)
-    assert order.candidate.sampler_steps == 1  # one step, at pure noise
+    assert order.candidate.sampling.steps == 1  # one step, at pure noise
     expected = plan_macs(model.plan(), model.shape, [1.0])
     assert run_trial(order, nothing).measurements["macs"].value == expected
 
@@ -126,11 +128,11 @@ def test_a_schedule_over_the_limit_is_not_trained(start: Callable[..., TrialOrde
 
 def test_the_dense_baseline_is_the_base_as_it_is(start: Callable[..., TrialOrder]) -> None:
     order = start()
-    dense = Candidate(schedule=DensitySchedule.all_dense(8), sampler_steps=2)
-    order = replace(order, candidate=dense, baseline="dense", fine_tuned=False)
+    dense = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=2))
+    order = replace(order, candidate=dense, baseline="dense", fine_tune=False)
     assert run_trial(order, nothing).curve == ()
     kept = load_file(order.trial_dir / "model" / "diffusion_pytorch_model.safetensors")
-    base = workbench(order.run_dir).inputs.base.model.state_dict()
+    base = trial_context(order.run_dir).inputs.base.model.state_dict()
     assert kept.keys() == base.keys()
     assert all(torch.equal(kept[key], value) for key, value in base.items())
 
@@ -166,9 +168,9 @@ def test_shared_files_are_made_once_and_their_cost_is_kept(
 def test_trials_start_from_the_warm_start(start: Callable[..., TrialOrder]) -> None:
     order = start(warm_start={"updates": 3, "batch": 4, "learning_rate": 1e-2, "ema_decay": 0.0}, trial={"updates": 0})
     run_trial(order, nothing)
-    bench = workbench(order.run_dir)
+    context = trial_context(order.run_dir)
     kept = load_file(order.trial_dir / "model" / "diffusion_pytorch_model.safetensors")
-    warm, base = bench.start.state_dict(), bench.inputs.base.model.state_dict()
+    warm, base = context.start.state_dict(), context.inputs.base.model.state_dict()
     assert all(torch.equal(value, warm[key]) for key, value in kept.items())
     assert any(not torch.equal(value, base[key]) for key, value in kept.items() if key in base)
 
@@ -177,8 +179,8 @@ def test_an_interrupted_warm_start_goes_on(start: Callable[..., TrialOrder], mon
     from flexsearch.trial import warm_start
 
     settings = {"warm_start": {"updates": 6, "batch": 4, "learning_rate": 1e-3}}
-    whole = load_file(workbench(start(**settings).run_dir).shared.warm_start)
-    folder = workbench(start(**settings).run_dir)
+    whole = load_file(trial_context(start(**settings).run_dir).shared.warm_start)
+    folder = trial_context(start(**settings).run_dir)
     path = folder.shared.warm_start.with_name("again.safetensors")
     monkeypatch.setattr(warm_start, "_SAVE_EVERY", 2)
 
@@ -206,11 +208,11 @@ def test_an_interrupted_warm_start_goes_on(start: Callable[..., TrialOrder], mon
 
 
 def test_stored_lessons_are_the_teachers_outputs(start: Callable[..., TrialOrder]) -> None:
-    bench = workbench(start().run_dir)
-    stored = stored_teacher(bench.shared.lessons(bench.settings, seed=0))
-    live, process = live_teacher(bench.inputs.base.model), bench.inputs.process
+    context = trial_context(start().run_dir)
+    stored = stored_teacher(context.shared.teacher_outputs(context.settings, seed=0))
+    live, process = live_teacher(context.inputs.base.model), context.inputs.process
     for update in range(2):
-        batch = bench.stream(0).at(update)
+        batch = context.stream(0).at(update)
         noisy, time = process.noisy(batch.clean, batch.noise, batch.time), process.model_time(batch.time)
         assert torch.equal(stored(update, batch, noisy, time), live(update, batch, noisy, time))
 
@@ -222,8 +224,8 @@ def test_a_trial_is_judged_at_its_rungs_and_ends_where_it_is_told_to(start: Call
     assert whole.state == "complete"
     assert [rung.updates for rung in whole.rungs] == [0, 2]
     assert all(rung.quality > 1 for rung in whole.rungs)
-    assert all(rung.drift is not None and 0 < rung.drift < 1 for rung in whole.rungs)
-    assert len({rung.drift for rung in whole.rungs}) == 2
+    assert all(rung.paired_distance is not None and 0 < rung.paired_distance < 1 for rung in whole.rungs)
+    assert len({rung.paired_distance for rung in whole.rungs}) == 2
     seen: list[TrialResult] = []
 
     def stop_at_the_second(progress: Progress) -> bool:

@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 import torch
 from builders import VIDEO
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
 
 from flexsearch.config import parse_config
 from flexsearch.errors import UserError
 from flexsearch.objectives.composed_latency import LatencyProfile
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.macs import plan_macs
 from flexsearch.trial.budget import check_budget, fastest_candidates
+from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder
-from flexsearch.trial.foresight import foreseen_infeasible
+from flexsearch.trial.foresight import predicted_infeasible
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.latency import latency_of
 from flexsearch.trial.life import run_trial
@@ -25,7 +28,6 @@ from flexsearch.trial.prepare import prepare
 from flexsearch.trial.profile import load_profile, save_profile, sparse_grids
 from flexsearch.trial.profiling import make_profile
 from flexsearch.trial.settings import TrialSettings
-from flexsearch.trial.workbench import workbench
 
 Config = Callable[..., dict[str, Any]]
 SMALL = {"attention_head_dim": 8, "num_layers": 8, "sample_size": 8, "cross_attention_dim": 16}
@@ -56,7 +58,7 @@ def made(settings: TrialSettings, *, others: tuple[Candidate, ...] = (), num_hel
 
 def test_a_profile_covers_its_space_and_what_else_is_asked(settings: Callable[..., TrialSettings]) -> None:
     tiny = settings()
-    dense = Candidate(schedule=DensitySchedule.all_dense(8), sampler_steps=4)
+    dense = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=4))
     found = made(tiny, others=(dense,))
     for candidate in [dense, *tiny.search_space.candidates(up_to=100)]:
         assert found.covers(candidate)
@@ -138,7 +140,7 @@ def test_only_what_is_clearly_above_the_limit_is_foreseen(settings: Callable[...
 
     def reason(at_ms: float, *, reference_ms: float | None = None, max_ms: float | None = 10.0) -> str | None:
         profile = foreseeing(found, candidate, at_ms=at_ms, error=0.02)
-        result = foreseen_infeasible(candidate, profile, max_ms=max_ms, reference_ms=reference_ms)
+        result = predicted_infeasible(candidate, profile, max_ms=max_ms, reference_ms=reference_ms)
         return None if result is None else result.reason
 
     assert reason(9.0) is None
@@ -147,7 +149,7 @@ def test_only_what_is_clearly_above_the_limit_is_foreseen(settings: Callable[...
     assert reason(11.0, max_ms=None) is None
     assert reason(9.0, reference_ms=2 * found.reference_ms) is not None  # the device is half as fast now
     assert reason(11.0, reference_ms=found.reference_ms / 2) is None
-    assert foreseen_infeasible(candidate, None, max_ms=10.0, reference_ms=None) is None
+    assert predicted_infeasible(candidate, None, max_ms=10.0, reference_ms=None) is None
 
 
 def test_a_trial_that_is_foreseen_is_not_timed_and_a_baseline_is(
@@ -169,8 +171,8 @@ def test_a_trial_that_is_foreseen_is_not_timed_and_a_baseline_is(
     assert result.constraints["latency_limit_ms"] == pytest.approx(1e6)
     assert result.curve == ()
     assert json.loads((order.trial_dir / "result.json").read_text())["state"] == "infeasible"
-    bench = workbench(run_dir)
-    baseline = latency_of(bench.start, replace(order, number=1, baseline="FlexDiT paper"), bench)
+    context = trial_context(run_dir)
+    baseline = latency_of(context.start, replace(order, number=1, baseline="FlexDiT paper"), context)
     assert baseline.state == "complete"
     assert baseline.measurements["latency_ms"].value > 0
 
@@ -183,7 +185,7 @@ def test_the_fastest_candidates_have_the_fewest_macs_and_different_schedules(
     found = fastest_candidates(space, shape, num=3)
     assert len({one.schedule.digest for one in found}) == 3
     cost = {one.schedule.digest: plan_macs(space.plan(one.schedule), shape) for one in space.candidates(up_to=1000)}
-    assert [one.sampler_steps for one in found] == [1, 1, 1]
+    assert [one.sampling.steps for one in found] == [1, 1, 1]
     assert [cost[one.schedule.digest] for one in found] == sorted(cost.values())[:3]
 
 

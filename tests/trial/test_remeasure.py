@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
 
 from flexsearch.config import parse_config
 from flexsearch.errors import UserError
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
-from flexsearch.schedule.density import Candidate, DensitySchedule
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.trial.contract import TrialOrder
 from flexsearch.trial.life import run_trial
 from flexsearch.trial.prepare import prepare
@@ -62,8 +64,8 @@ def test_blocks_are_the_images_themselves(order: TrialOrder) -> None:
 
 
 def test_the_dense_base_needs_no_kept_model(order: TrialOrder) -> None:
-    dense = Candidate(schedule=DensitySchedule.all_dense(8), sampler_steps=2)
-    order = replace(order, candidate=dense, baseline="dense", fine_tuned=False)
+    dense = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=2))
+    order = replace(order, candidate=dense, baseline="dense", fine_tune=False)
     own = run_trial(replace(order, number=4), nothing).measurements
     again = remeasure(replace(order, is_repetition=True), nothing, images=20).measurements
     assert again[QUALITY].value == pytest.approx(own[QUALITY].value, rel=1e-6)

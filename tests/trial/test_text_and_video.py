@@ -98,7 +98,7 @@ def pixart(tmp_path: Path, tiny_config: Config) -> dict[str, Any]:
         base={"checkpoint": str(tmp_path / "base"), "backbone": "pixart"},
         data={"name": "latents", "root": str(tmp_path / "latents")},
         space={"timetable": {"stages": 2, "clean_grid": 3, "noise_grid": 2}, "sampler_steps": 2},
-        objectives={"fid": {"reference": "data"}},
+        objectives={"quality": {"reference": "data"}},
         sampling={"guidance": 4.5},
     )
 
@@ -113,7 +113,7 @@ def latte(tmp_path: Path, tiny_config: Config) -> dict[str, Any]:
         data={"name": "latents", "root": str(tmp_path / "latents")},
         space={"timetable": {"stages": 2, "clean_grid": 3, "noise_grid": 2, "frames": {"choice": [2, 4]}}},
         objectives={
-            "fid": {"extractor": "video", "weights": str(tmp_path / "toy.pt"), "reference": "data", "images": 6},
+            "quality": {"extractor": "video", "weights": str(tmp_path / "toy.pt"), "reference": "data", "images": 6},
             "latency": {"batch": 2},
         },
         sampling={"guidance": 7.5},

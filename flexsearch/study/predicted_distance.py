@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from flexsearch.objectives.settings import DRIFT
+from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.study.store import TrialRecord
 
 
@@ -29,7 +29,7 @@ class DenseQuality:
     """
 
     def __init__(self, dense: Sequence[TrialRecord], *, quality: str) -> None:
-        known = {record.candidate.sampler_steps: record.measurements[quality].value for record in dense}
+        known = {record.candidate.sampling.steps: record.measurements[quality].value for record in dense}
         steps = sorted(known)
         self._steps, self._qualities = np.log(steps), np.log([known[num] for num in steps])
 
@@ -38,48 +38,54 @@ class DenseQuality:
         return float(np.exp(np.interp(np.log(steps), self._steps, self._qualities)))
 
 
-def outlooks(records: Sequence[TrialRecord], *, quality: str) -> dict[int, float]:
+def predicted_distances(records: Sequence[TrialRecord], *, quality: str) -> dict[int, float]:
     """The outlook of every complete trial whose drift was measured, by number; the smaller the better.
 
     There is none without dense baselines, or where one has a quality of zero or less, as an unbiased distance may.
     """
-    complete = [record for record in records if record.state == "complete" and DRIFT in record.measurements]
-    drifts = {record.number: record.measurements[DRIFT].value for record in complete}
-    return _outlooks(records, drifts, quality=quality)
+    complete = [record for record in records if record.state == "complete" and PAIRED_DISTANCE in record.measurements]
+    paired_distances = {record.number: record.measurements[PAIRED_DISTANCE].value for record in complete}
+    return _predicted_distances(records, paired_distances, quality=quality)
 
 
-def rung_outlooks(records: Sequence[TrialRecord], updates: int, *, quality: str) -> dict[int, float]:
+def rung_predicted_distances(records: Sequence[TrialRecord], updates: int, *, quality: str) -> dict[int, float]:
     """The same of trials at a rung, by the drift that they had there."""
     reached = {record.number: record.rung(updates) for record in records}
-    drifts = {number: rung.drift for number, rung in reached.items() if rung is not None and rung.drift is not None}
-    return _outlooks(records, drifts, quality=quality)
+    paired_distances = {
+        number: rung.paired_distance
+        for number, rung in reached.items()
+        if rung is not None and rung.paired_distance is not None
+    }
+    return _predicted_distances(records, paired_distances, quality=quality)
 
 
-def worths(records: Sequence[TrialRecord], *, quality: str) -> Mapping[int, float]:
+def scores(records: Sequence[TrialRecord], *, quality: str) -> Mapping[int, float]:
     """What complete trials are compared by: their outlooks if every one has one, else their qualities; never mixed."""
     complete = {record.number: record for record in records if record.state == "complete"}
-    found = outlooks(records, quality=quality)
+    found = predicted_distances(records, quality=quality)
     if complete.keys() <= found.keys():
         return found
     return {number: record.measurements[quality].value for number, record in complete.items()}
 
 
-def rung_worths(records: Sequence[TrialRecord], updates: int, *, quality: str) -> Mapping[int, float]:
+def rung_scores(records: Sequence[TrialRecord], updates: int, *, quality: str) -> Mapping[int, float]:
     """The same of trials at a rung."""
     reached = {record.number: rung for record in records if (rung := record.rung(updates)) is not None}
-    found = rung_outlooks(records, updates, quality=quality)
+    found = rung_predicted_distances(records, updates, quality=quality)
     if reached.keys() <= found.keys():
         return found
     return {number: rung.quality for number, rung in reached.items()}
 
 
-def _outlooks(records: Sequence[TrialRecord], drifts: Mapping[int, float], *, quality: str) -> dict[int, float]:
+def _predicted_distances(
+    records: Sequence[TrialRecord], paired_distances: Mapping[int, float], *, quality: str
+) -> dict[int, float]:
     dense = dense_baselines(records)
     if not dense or min(record.measurements[quality].value for record in dense) <= 0:
         return {}
     at_its_steps = DenseQuality(dense, quality=quality)
     return {
-        record.number: at_its_steps.at(record.candidate.sampler_steps) * (1.0 + drifts[record.number])
+        record.number: at_its_steps.at(record.candidate.sampling.steps) * (1.0 + paired_distances[record.number])
         for record in records
-        if record.number in drifts
+        if record.number in paired_distances
     }

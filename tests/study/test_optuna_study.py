@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flexsearch.space.domains import Choice, Domain, Float, Int
-from flexsearch.study.decisions import Decisions
+from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.settings import SearchSettings
 
 DOMAINS: dict[str, Domain] = {
@@ -17,15 +17,15 @@ DOMAINS: dict[str, Domain] = {
 }
 
 
-def opened(sampler: Any) -> Decisions:
-    settings = SearchSettings(sampler=sampler, seed=3, startup=3)
-    return Decisions(None, name="s", objectives=("fid", "latency"), domains=DOMAINS, settings=settings)
+def opened(sampler: Any) -> OptunaStudy:
+    settings = SearchSettings(algorithm=sampler, seed=3, startup=3)
+    return OptunaStudy(None, name="s", objectives=("fid", "latency"), domains=DOMAINS, settings=settings)
 
 
-def told(decisions: Decisions, num: int) -> None:
+def told(optuna_study: OptunaStudy, num: int) -> None:
     for _ in range(num):
-        decision = decisions.ask()
-        decisions.tell(decision.number, [float(decision.number), 1.0 / (1 + decision.number)], {})
+        proposal = optuna_study.ask()
+        optuna_study.tell(proposal.number, [float(proposal.number), 1.0 / (1 + proposal.number)], {})
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])

@@ -30,7 +30,7 @@ ARTIFACTS = "artifacts"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class Proposal:
     """A trial of the study: its number, its parameters (none for a baseline) and what was noted at once."""
 
     number: int
@@ -107,7 +107,7 @@ def _sampler(settings: SearchSettings, *, seed: int) -> BaseSampler:
                 return optuna.samplers.QMCSampler(seed=settings.seed, scramble=True, warn_independent_sampling=False)
 
 
-class Decisions:
+class OptunaStudy:
     """Ask and tell on one study.
 
     Every ask seeds the sampler from the study's seed and the trial's number, so that a resumed search proposes what an
@@ -142,15 +142,15 @@ class Decisions:
         self._settings = settings
         self._space = {parameter: _distribution(domain) for parameter, domain in domains.items()}
 
-    def ask(self, fixed: Mapping[str, Value] | None = None) -> Decision:
+    def ask(self, fixed: Mapping[str, Value] | None = None) -> Proposal:
         """A new trial: parameters from the sampler, or `fixed` ones."""
         self._seed_sampler(len(self.study.get_trials(deepcopy=False)))
         if fixed is not None:
             self.study.enqueue_trial(dict(fixed))
         trial = self.study.ask(self._space)
-        return Decision(number=trial.number, parameters=trial.params, notes={})
+        return Proposal(number=trial.number, parameters=trial.params, notes={})
 
-    def ask_again(self, number: int) -> Decision:
+    def ask_again(self, number: int) -> Proposal:
         """What a driver that died while it asked would have got: stored parameters as they are, the others anew.
 
         What the sampler drew one by one for stored parameters is drawn again, so that the others get what follows it.
@@ -168,19 +168,19 @@ class Decisions:
                 trial.suggest_int(name, kind.low, kind.high, step=kind.step)
             elif isinstance(kind, FloatDistribution):
                 trial.suggest_float(name, kind.low, kind.high)
-        return Decision(number=number, parameters=trial.params, notes={})
+        return Proposal(number=number, parameters=trial.params, notes={})
 
     def _seed_sampler(self, number: int) -> None:
         inner = _sampler(self._settings, seed=(self._settings.seed * 1_000_003 + number) % 2**32)
         self.study.sampler = _ProposedOnly(inner, self._space)
 
-    def add_baseline(self, name: str, notes: Mapping[str, Any]) -> Decision:
+    def add_baseline(self, name: str, notes: Mapping[str, Any]) -> Proposal:
         """A running trial without parameters, which no sampler looks at."""
         self.study.add_trial(
             optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={**notes, "baseline": name})
         )
         number = len(self.study.get_trials(deepcopy=False)) - 1
-        return Decision(number=number, parameters={}, notes={**notes, "baseline": name})
+        return Proposal(number=number, parameters={}, notes={**notes, "baseline": name})
 
     def note(self, number: int, notes: Mapping[str, Any]) -> None:
         """Stores facts beside a running trial."""
@@ -207,10 +207,10 @@ class Decisions:
         if not self._state(number).is_finished():
             self.study.tell(number, state=TrialState.FAIL)
 
-    def decision(self, number: int) -> Decision:
+    def proposal(self, number: int) -> Proposal:
         """What is known of a trial."""
         trial = self.study.get_trials(deepcopy=False)[number]
-        return Decision(number=number, parameters=trial.params, notes=trial.user_attrs)
+        return Proposal(number=number, parameters=trial.params, notes=trial.user_attrs)
 
     @staticmethod
     def artifacts(folder: Path) -> FileSystemArtifactStore:
@@ -271,10 +271,10 @@ class Decisions:
         artifact = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.study.study_name}/{trial.number}/{name}"))
         return f"dashboard:artifacts:{trial._trial_id}:{artifact}", artifact
 
-    def running(self) -> list[Decision]:
+    def running(self) -> list[Proposal]:
         """Trials that have not ended: after a crash, those of the driver that died."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return [Decision(number=trial.number, parameters=trial.params, notes=trial.user_attrs) for trial in trials]
+        return [Proposal(number=trial.number, parameters=trial.params, notes=trial.user_attrs) for trial in trials]
 
     def _state(self, number: int) -> TrialState:
         return self.study.get_trials(deepcopy=False)[number].state

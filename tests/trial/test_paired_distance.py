@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.sampling import Sampling
 from safetensors.torch import load_file
 
 from flexsearch.config import parse_config
-from flexsearch.schedule.density import Candidate, DensitySchedule
-from flexsearch.trial import drift as drifting
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.trial import paired_distance as drifting
+from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder
-from flexsearch.trial.drift import drift
 from flexsearch.trial.life import run_trial
+from flexsearch.trial.paired_distance import paired_distance
 from flexsearch.trial.prepare import prepare
-from flexsearch.trial.workbench import workbench
 
 Config = Callable[..., dict[str, Any]]
 Start = Callable[..., TrialOrder]
@@ -44,60 +46,64 @@ def start(tmp_path: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch) 
 
 
 def dense(order: TrialOrder, *, steps: int, number: int) -> TrialOrder:
-    candidate = Candidate(schedule=DensitySchedule.all_dense(8), sampler_steps=steps)
-    return replace(order, number=number, candidate=candidate, baseline=f"dense, {steps} steps", fine_tuned=False)
+    candidate = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=steps))
+    return replace(order, number=number, candidate=candidate, baseline=f"dense, {steps} steps", fine_tune=False)
 
 
 def reference(order: TrialOrder) -> Path:
-    (found,) = workbench(order.run_dir).shared.folder.glob("dense_features-*.safetensors")
+    (found,) = trial_context(order.run_dir).shared.folder.glob("dense_features-*.safetensors")
     return found
 
 
 def test_the_same_samples_have_none_and_unrelated_ones_have_one() -> None:
     generator = torch.Generator().manual_seed(0)
     ours, theirs = (torch.randn(4000, 16, generator=generator) @ torch.diag(torch.arange(1.0, 17)) for _ in range(2))
-    assert drift(ours, ours) == 0.0
-    assert drift(ours, theirs) == pytest.approx(1.0, abs=0.02)
-    assert drift(theirs + 0.1 * ours, theirs) == pytest.approx(0.1 / 2**0.5, rel=0.02)
-    assert drift(7 * ours + 3, 7 * theirs + 3) == pytest.approx(drift(ours, theirs)), "the features' scale cancels"
+    assert paired_distance(ours, ours) == 0.0
+    assert paired_distance(ours, theirs) == pytest.approx(1.0, abs=0.02)
+    assert paired_distance(theirs + 0.1 * ours, theirs) == pytest.approx(0.1 / 2**0.5, rel=0.02)
+    assert paired_distance(7 * ours + 3, 7 * theirs + 3) == pytest.approx(paired_distance(ours, theirs)), (
+        "the features' scale cancels"
+    )
 
 
 def test_only_as_many_rows_are_compared_as_the_reference_has() -> None:
     rows = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
-    assert drift(torch.cat([rows, torch.full((20, 4), 9.0)]), rows) == 0.0
-    assert drift(rows[:10], rows) == 0.0
+    assert paired_distance(torch.cat([rows, torch.full((20, 4), 9.0)]), rows) == 0.0
+    assert paired_distance(rows[:10], rows) == 0.0
 
 
 def test_the_dense_base_leaves_the_reference_and_trials_are_compared_with_it(start: Start) -> None:
     order = start(space={"sampler_steps": {"choice": [1, 2]}})
     most = run_trial(dense(order, steps=2, number=0), nothing)
-    assert most.measurements["drift"].value == 0.0
+    assert most.measurements["paired_distance"].value == 0.0
     written = reference(order).stat().st_mtime_ns
     fewer = run_trial(dense(order, steps=1, number=1), nothing)
     ours = run_trial(order, nothing)
-    assert 0 < fewer.measurements["drift"].value < 1
-    assert 0 < ours.measurements["drift"].value < 1
-    assert ours.measurements["drift"].protocol["from"] == ("the dense base's samples at 2 steps from the same noise")
+    assert 0 < fewer.measurements["paired_distance"].value < 1
+    assert 0 < ours.measurements["paired_distance"].value < 1
+    assert ours.measurements["paired_distance"].protocol["from"] == (
+        "the dense base's samples at 2 steps from the same noise"
+    )
     assert reference(order).stat().st_mtime_ns == written
 
 
 def test_without_a_dense_baseline_the_first_trial_draws_it(start: Start) -> None:
     order = start(space={"sampler_steps": {"choice": [1, 2]}})
-    before = run_trial(order, nothing).measurements["drift"]
+    before = run_trial(order, nothing).measurements["paired_distance"]
     drawn = load_file(reference(order))["features"]
     run_trial(dense(order, steps=2, number=0), nothing)
     assert torch.equal(load_file(reference(order))["features"], drawn), "the same noise, the same samples"
-    assert run_trial(replace(order, number=4), nothing).measurements["drift"] == before
+    assert run_trial(replace(order, number=4), nothing).measurements["paired_distance"] == before
 
 
 def test_few_images_are_enough(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drifting, "MOST_IMAGES", 4)
     order = start()
-    found = run_trial(order, nothing).measurements["drift"]
+    found = run_trial(order, nothing).measurements["paired_distance"]
     assert found.protocol["images"] == len(load_file(reference(order))["features"]) == 4
 
 
 def test_it_can_be_left_out(start: Start) -> None:
-    order = start(objectives={"fid": {"drift": False}})
-    assert "drift" not in run_trial(order, nothing).measurements
-    assert not list(workbench(order.run_dir).shared.folder.glob("dense_features-*"))
+    order = start(objectives={"quality": {"paired_distance": False}})
+    assert "paired_distance" not in run_trial(order, nothing).measurements
+    assert not list(trial_context(order.run_dir).shared.folder.glob("dense_features-*"))

@@ -5,12 +5,12 @@ import sys
 import time
 from pathlib import Path
 
-from flexsearch.trial.turn import DeviceTurn
+from flexsearch.trial.device_lock import DeviceLock
 
 WORKER = """
 import sys, time
 from pathlib import Path
-from flexsearch.trial.turn import DeviceTurn
+from flexsearch.trial.device_lock import DeviceTurn
 turn = DeviceTurn(Path(sys.argv[1]))
 mode, hold, log = sys.argv[2], float(sys.argv[3]), Path(sys.argv[4])
 with (turn.alone() if mode == "alone" else turn.shared()):
@@ -73,7 +73,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     wait_for(log, "alone begins")
     holder.kill()
     holder.wait()
-    with DeviceTurn(tmp_path / "turn").alone():
+    with DeviceLock(tmp_path / "turn").alone():
         pass
-    with DeviceTurn(tmp_path / "turn").shared(), DeviceTurn(tmp_path / "turn").shared():
+    with DeviceLock(tmp_path / "turn").shared(), DeviceLock(tmp_path / "turn").shared():
         pass

@@ -12,20 +12,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flexsearch.schedule.density import Candidate
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.hypervolume import expected_gain, reference_point
-from flexsearch.study.outlook import DenseQuality, dense_baselines, rung_worths, worths
+from flexsearch.study.predicted_distance import DenseQuality, dense_baselines, rung_scores, scores
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.store import TrialRecord
 
 LEAST_TRIALS = 5
 """Trained schedules before anything is predicted: a model of fewer would be guesswork."""
-SAMPLERS_TURN = 4
+SAMPLER_EVERY = 4
 """Of so many trials, one is the sampler's own proposal, so that a wrong model cannot lead for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Screen:
+class Acquisition:
     """Chooses among candidates.
 
     Attributes:
@@ -46,7 +46,7 @@ class Screen:
         """Whether there is enough to learn from: a dense baseline, and some trained schedules of positive worth."""
         complete = [record for record in records if record.state == "complete"]
         is_enough = len(_trained(complete)) >= LEAST_TRIALS and bool(dense_baselines(complete))
-        least = min(worths(complete, quality=self.objectives[0]).values(), default=0.0)
+        least = min(scores(complete, quality=self.objectives[0]).values(), default=0.0)
         return is_enough and least > 0  # an unbiased distance may be negative
 
     def best(self, candidates: Sequence[Candidate], records: Sequence[TrialRecord]) -> int:
@@ -59,20 +59,20 @@ class Screen:
         complete = [record for record in records if record.state == "complete"]
         running = [record.candidate for record in records if record.state == "running"]
         asked = [*running, *candidates]
-        trained, worth = _trained(complete), worths(complete, quality=self.objectives[0])
-        known = [(record.candidate, worth[record.number]) for record in trained]
-        known += self._stopped(records, worth)
+        trained, score = _trained(complete), scores(complete, quality=self.objectives[0])
+        known = [(record.candidate, score[record.number]) for record in trained]
+        known += self._stopped(records, score)
         dense = DenseQuality(dense_baselines(complete), quality=self.objectives[0])
         model = QualityModel(
             [self._features(candidate) for candidate, _ in known],
             qualities=[value for _, value in known],
-            dense=[dense.at(candidate.sampler_steps) for candidate, _ in known],
+            dense=[dense.at(candidate.sampling.steps) for candidate, _ in known],
         )
         mean, sd = model.predict(
-            [self._features(one) for one in asked], dense=[dense.at(one.sampler_steps) for one in asked]
+            [self._features(one) for one in asked], dense=[dense.at(one.sampling.steps) for one in asked]
         )
         latency = self._latencies(asked, trained)
-        points = {record.number: (worth[record.number], self._latency(record)) for record in complete}
+        points = {record.number: (score[record.number], self._latency(record)) for record in complete}
         expected = list(zip(np.exp(mean), latency, strict=True))[: len(running)]
         gains = expected_gain(
             np.array([*points.values(), *expected]),
@@ -88,7 +88,7 @@ class Screen:
     def _features(self, candidate: Candidate) -> tuple[float, ...]:
         return features(candidate, work=self.work(candidate))
 
-    def _stopped(self, records: Sequence[TrialRecord], worth: Mapping[int, float]) -> list[tuple[Candidate, float]]:
+    def _stopped(self, records: Sequence[TrialRecord], score: Mapping[int, float]) -> list[tuple[Candidate, float]]:
         """Trials that ended at a rung, with the worth that they would have reached: that at the rung, times the median
         ratio of final worth to worth at the rung of the trials that went on."""
         stopped = [
@@ -96,8 +96,8 @@ class Screen:
         ]
         found = []
         for updates in sorted({at for _, at in stopped}):
-            there = rung_worths(records, updates, quality=self.objectives[0])
-            ratios = [worth[number] / there[number] for number in worth.keys() & there.keys()]
+            there = rung_scores(records, updates, quality=self.objectives[0])
+            ratios = [score[number] / there[number] for number in score.keys() & there.keys()]
             if ratios:
                 ratio = statistics.median(ratios)
                 found += [(one.candidate, there[one.number] * ratio) for one, at in stopped if at == updates]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 
-class DeviceTurn:
+class DeviceLock:
     """Turns on one device of one machine.
 
     Args:

@@ -17,13 +17,13 @@ from flexsearch.report.run import Run
 from flexsearch.report.table import front_frame, front_table, summary_lines
 from flexsearch.study.store import TrialRecord
 
-DRIFTS = {0: 0.0, 1: 0.2, 2: 0.4, 3: 0.5, 4: 0.4, 5: 0.9, 6: 0.3, 7: 0.1}
+PAIRED_DISTANCES = {0: 0.0, 1: 0.2, 2: 0.4, 3: 0.5, 4: 0.4, 5: 0.9, 6: 0.3, 7: 0.1}
 """Trial 7 is dominated by what was measured, and no other is as fast with a better outlook."""
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return FakeRun(folder=tmp_path_factory.mktemp("outlook") / "run", drifts=DRIFTS).make()
+    return FakeRun(folder=tmp_path_factory.mktemp("outlook") / "run", paired_distances=PAIRED_DISTANCES).make()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_the_page_has_it(run: Run, front: Front) -> None:
 def test_without_drift_nothing_of_it_is_shown(tmp_path: Path) -> None:
     run = FakeRun(folder=tmp_path / "run").make()
     front = front_of_run(run)
-    assert front.promising == ()
+    assert front.predicted_front == ()
     assert "outlook" not in front.row(front.points[0])
     assert "<th>outlook</th>" not in render(run, front)
     assert not any(line.startswith("Outlook") for line in summary_lines(front))

@@ -14,60 +14,60 @@ from torch import Tensor
 from flexsearch.files import replacing
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.features import extract_features
-from flexsearch.objectives.settings import DRIFT
+from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.trial.contract import Report, TrialOrder
 from flexsearch.trial.drawing import draw_all
-from flexsearch.trial.workbench import Workbench
+from flexsearch.trial.context import TrialContext
 
 MOST_IMAGES = 2000
 
 
-def is_reference(order: TrialOrder, bench: Workbench) -> bool:
+def is_reference(order: TrialOrder, context: TrialContext) -> bool:
     """Whether the order's samples are those that others drift from."""
-    return not order.fine_tuned and order.candidate.sampler_steps == _most_steps(bench)
+    return not order.fine_tune and order.candidate.sampling.steps == _most_steps(context)
 
 
-def ensure_reference(order: TrialOrder, bench: Workbench, report: Report) -> None:
+def ensure_reference(order: TrialOrder, context: TrialContext, report: Report) -> None:
     """Draws the dense base's samples, unless its baseline or another trial has left their features.
 
     Of trials that would do so at once, one draws and the others wait.
     """
-    path = _path(order, bench)
+    path = _path(order, context)
     if path.exists():
         return
     with path.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            base, batch = bench.inputs.base.model, bench.settings.objectives.fid.batch
-            images = draw_all(base, order, bench, report, num=_num_images(bench), steps=_most_steps(bench))
-            with bench.turn.shared():
-                features = extract_features(images, extractor=bench.inputs.judges[0].extractor, batch=batch)
-            keep_reference(features, order, bench)
+            base, batch = context.inputs.base.model, context.settings.objectives.quality.batch
+            images = draw_all(base, order, context, report, num=_num_images(context), steps=_most_steps(context))
+            with context.device_lock.shared():
+                features = extract_features(images, extractor=context.inputs.evaluators[0].extractor, batch=batch)
+            keep_reference(features, order, context)
 
 
-def keep_reference(features: Tensor, order: TrialOrder, bench: Workbench) -> None:
+def keep_reference(features: Tensor, order: TrialOrder, context: TrialContext) -> None:
     """Leaves features (N, D) of the dense base's samples for the trials to come."""
-    with replacing(_path(order, bench)) as path:
-        save_file({"features": features[: _num_images(bench)].cpu().contiguous()}, path)
+    with replacing(_path(order, context)) as path:
+        save_file({"features": features[: _num_images(context)].cpu().contiguous()}, path)
 
 
-def measure_drift(features: Tensor, order: TrialOrder, bench: Workbench) -> Measurement:
+def measure_paired_distance(features: Tensor, order: TrialOrder, context: TrialContext) -> Measurement:
     """The drift of features (N, D) from the dense base's, which are there already."""
-    extractor, reference = bench.inputs.judges[0].extractor, load_file(_path(order, bench))["features"]
+    extractor, reference = context.inputs.evaluators[0].extractor, load_file(_path(order, context))["features"]
     return Measurement(
-        name=DRIFT,
-        value=drift(features, reference),
+        name=PAIRED_DISTANCE,
+        value=paired_distance(features, reference),
         unit="1",
         protocol={
             "images": min(len(features), len(reference)),
             "extractor": extractor.name,
             "extractor_weights": extractor.digest,
-            "from": f"the dense base's samples at {_most_steps(bench)} steps from the same noise",
+            "from": f"the dense base's samples at {_most_steps(context)} steps from the same noise",
         },
     )
 
 
-def drift(features: Tensor, reference: Tensor) -> float:
+def paired_distance(features: Tensor, reference: Tensor) -> float:
     """Root mean squared distance of features to a reference, row by row, over that of unrelated rows of the reference.
 
     Args:
@@ -83,13 +83,13 @@ def drift(features: Tensor, reference: Tensor) -> float:
     return float((apart / unrelated).sqrt())
 
 
-def _most_steps(bench: Workbench) -> int:
-    return max(bench.space.sampler_steps)
+def _most_steps(context: TrialContext) -> int:
+    return max(context.space.sampler_steps)
 
 
-def _num_images(bench: Workbench) -> int:
-    return min(bench.settings.objectives.fid.images, MOST_IMAGES)
+def _num_images(context: TrialContext) -> int:
+    return min(context.settings.objectives.quality.images, MOST_IMAGES)
 
 
-def _path(order: TrialOrder, bench: Workbench) -> Path:
-    return bench.shared.dense_features(bench.settings, steps=_most_steps(bench), seed=order.seed)
+def _path(order: TrialOrder, context: TrialContext) -> Path:
+    return context.shared.dense_features(context.settings, steps=_most_steps(context), seed=order.seed)

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.shape import TokenGrid
 
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.density import Candidate
-from flexsearch.schedule.grid import TokenGrid
 from flexsearch.space.search_space import SearchSpace, parse_space
+from flexsearch.study.acquisition import LEAST_TRIALS, Acquisition
 from flexsearch.study.hypervolume import expected_gain, hypervolume, reference_point
 from flexsearch.study.local import run_locally
 from flexsearch.study.quality_model import QualityModel, features
-from flexsearch.study.screening import LEAST_TRIALS, Screen
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.store import TrialRecord
 from flexsearch.trial.contract import Report, Rung, TrialOrder, TrialResult
@@ -28,11 +28,13 @@ OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 def work_of(candidate: Candidate) -> float:
     """As the latency in the formula that stands for trials, and never zero."""
     roles = candidate.schedule.roles
-    return float(candidate.sampler_steps * (1 + sum(role in ("dense", "recover") for role in roles)))
+    return float(candidate.sampling.steps * (1 + sum(role in ("dense", "recover") for role in roles)))
 
 
-def screen(**changes: Any) -> Screen:
-    return Screen(**{"num": 64, "work": work_of, "predict_ms": lambda _: None, "objectives": OBJECTIVES, **changes})
+def acquisition(**changes: Any) -> Acquisition:
+    return Acquisition(
+        **{"num": 64, "work": work_of, "predict_ms": lambda _: None, "objectives": OBJECTIVES, **changes}
+    )
 
 
 def _complete(search: Any) -> list[TrialRecord]:
@@ -46,7 +48,7 @@ def values(records: Any) -> np.ndarray:
 @pytest.fixture
 def half_done(open_search: Open, run_trial: Run) -> Any:
     """A search with some trials, the same for all."""
-    search = open_search(trials=14, sampler="random")
+    search = open_search(trials=14, algorithm="random")
     run_locally(search, run_trial)
     return search
 
@@ -79,17 +81,17 @@ def test_what_is_surely_dominated_gains_nothing_and_the_area_is_that_of_its_rect
 
 
 def test_the_model_knows_what_it_saw_and_doubts_what_is_far(space: SearchSpace) -> None:
-    candidates = [candidate for candidate in space.candidates(up_to=200) if candidate.sampler_steps > 1]
+    candidates = [candidate for candidate in space.candidates(up_to=200) if candidate.sampling.steps > 1]
     seen, others = candidates[::3], candidates[1::3]
     table = [features(one, work=work_of(one)) for one in seen]
-    dense = [30.0 / one.sampler_steps for one in seen]
+    dense = [30.0 / one.sampling.steps for one in seen]
     ratio = [1 + 1 / (1 + one.schedule.roles.count("dense")) for one in seen]
     model = QualityModel(table, qualities=[d * r for d, r in zip(dense, ratio, strict=True)], dense=dense)
     mean, sd = model.predict(table, dense=dense)
     assert np.exp(mean) == pytest.approx([d * r for d, r in zip(dense, ratio, strict=True)], rel=0.05)
     asked = [features(one, work=work_of(one)) for one in others]
-    mean, _ = model.predict(asked, dense=[30.0 / one.sampler_steps for one in others])
-    truth = [30 / one.sampler_steps * (1 + 1 / (1 + one.schedule.roles.count("dense"))) for one in others]
+    mean, _ = model.predict(asked, dense=[30.0 / one.sampling.steps for one in others])
+    truth = [30 / one.sampling.steps * (1 + 1 / (1 + one.schedule.roles.count("dense"))) for one in others]
     assert np.median(np.abs(np.exp(mean) / truth - 1)) < 0.03
     far = tuple(10 * (one + 1) for one in table[0])
     _, doubts = model.predict([table[0], far], dense=[1.0, 1.0])
@@ -99,11 +101,11 @@ def test_the_model_knows_what_it_saw_and_doubts_what_is_far(space: SearchSpace) 
 
 def test_there_must_be_something_to_learn_from(half_done: Any) -> None:
     records = half_done.store.trials()
-    assert screen().is_ready(records)
-    assert not screen().is_ready([record for record in records if record.baseline is None]), "no dense base"
+    assert acquisition().is_ready(records)
+    assert not acquisition().is_ready([record for record in records if record.baseline is None]), "no dense base"
     trained = [record for record in records if not record.candidate.schedule.is_dense]
     few = [record for record in records if record not in trained] + trained[: LEAST_TRIALS - 1]
-    assert not screen().is_ready(few)
+    assert not acquisition().is_ready(few)
 
 
 def test_the_choice_gains_more_than_most(half_done: Any, run_trial: Run, tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_the_choice_gains_more_than_most(half_done: Any, run_trial: Run, tmp_pat
         return hypervolume(np.vstack([front, point]), reference=reference)
 
     gains = np.array([gain(candidate) for candidate in unseen])
-    chosen = screen().best(unseen, records)
+    chosen = acquisition().best(unseen, records)
     assert gains[chosen] > np.median(gains)
 
 
@@ -132,7 +134,7 @@ def test_trials_that_were_stopped_count_by_their_rung(half_done: Any) -> None:
         for record in _complete(half_done)
     ]
     unseen = half_done._space.candidates(up_to=200)
-    chosen = unseen[screen().best(unseen, records)]
+    chosen = unseen[acquisition().best(unseen, records)]
     latency = Measurement(name=OBJECTIVES[1], value=work_of(chosen), unit="ms/image", protocol={})
     stopped = replace(
         records[-1],
@@ -143,32 +145,32 @@ def test_trials_that_were_stopped_count_by_their_rung(half_done: Any) -> None:
         measurements={latency.name: latency},
         rungs=(Rung(updates=0, quality=500.0),),
     )
-    again = unseen[screen().best(unseen, [*records, stopped])]
+    again = unseen[acquisition().best(unseen, [*records, stopped])]
     assert features(again, work=work_of(again)) != features(chosen, work=work_of(chosen))
     elsewhere = replace(stopped, rungs=(Rung(updates=7, quality=500.0),))
-    assert unseen[screen().best(unseen, [*records, elsewhere])] == chosen, "nobody has passed it: it tells nothing"
+    assert unseen[acquisition().best(unseen, [*records, elsewhere])] == chosen, "nobody has passed it: it tells nothing"
 
 
 def test_a_profile_in_other_units_changes_nothing(half_done: Any) -> None:
     """Predictions are scaled to what was measured, so a machine that is slower by a factor chooses the same."""
     records, unseen = half_done.store.trials(), half_done._space.candidates(up_to=200)
-    by_work = screen().best(unseen, records)
-    assert screen(predict_ms=lambda one: 7 * work_of(one)).best(unseen, records) == by_work
-    assert screen(work=lambda one: 7 * work_of(one)).best(unseen, records) == by_work
+    by_work = acquisition().best(unseen, records)
+    assert acquisition(predict_ms=lambda one: 7 * work_of(one)).best(unseen, records) == by_work
+    assert acquisition(work=lambda one: 7 * work_of(one)).best(unseen, records) == by_work
 
 
 def test_what_is_over_the_limit_is_chosen_last(half_done: Any) -> None:
     records, unseen = half_done.store.trials(), half_done._space.candidates(up_to=200)
     for max_ms in (10.0, 20.0, 30.0):
-        assert work_of(unseen[screen(max_ms=max_ms).best(unseen, records)]) <= max_ms
+        assert work_of(unseen[acquisition(max_ms=max_ms).best(unseen, records)]) <= max_ms
 
 
 def test_what_runs_beside_it_is_not_chosen_again(half_done: Any) -> None:
     records, unseen = half_done.store.trials(), half_done._space.candidates(up_to=200)
-    chosen = unseen[screen().best(unseen, records)]
+    chosen = unseen[acquisition().best(unseen, records)]
     running = replace(records[-1], number=99, candidate=chosen, state="running", measurements={}, baseline=None)
     twin = [one for one in unseen if features(one, work=work_of(one)) != features(chosen, work=work_of(chosen))]
-    assert features(unseen[screen().best(unseen, [*records, running])], work=1.0) != features(chosen, work=1.0)
+    assert features(unseen[acquisition().best(unseen, [*records, running])], work=1.0) != features(chosen, work=1.0)
     assert len(twin) < len(unseen)
 
 
@@ -180,7 +182,7 @@ def test_a_screened_search_that_was_killed_goes_on_as_if_it_had_not_been(
 
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    options = {"trials": 17, "startup": 5, "screen": screen()}
+    options = {"trials": 17, "startup": 5, "screen": acquisition()}
     whole = open_search(run_dir=tmp_path / "whole", **options)
     run_locally(whole, run_trial)
     calls = 0
@@ -214,18 +216,23 @@ def test_a_space_that_is_used_up_ends_the_search(open_search: Open, run_trial: R
         num_blocks=8,
         grid=TokenGrid(height=8, width=8),
     )
-    search = open_search(trials=100, startup=5, screen=screen(), space=tiny)
+    search = open_search(trials=100, startup=5, acquisition=acquisition(), space=tiny)
     assert run_locally(search, run_trial) == "every schedule of the space has been evaluated"
     complete = {record.digest for record in search.store.trials() if record.state == "complete"}
     assert {candidate.digest for candidate in tiny.candidates(up_to=100)} <= complete
 
 
-def with_drifts(records: list[TrialRecord], drift: Callable[[Candidate], float]) -> list[TrialRecord]:
+def with_paired_distances(
+    records: list[TrialRecord], paired_distance: Callable[[Candidate], float]
+) -> list[TrialRecord]:
     """The trials, as if the drift of each had been measured."""
     found = []
     for record in records:
-        value = 0.0 if record.baseline and record.candidate.schedule.is_dense else drift(record.candidate)
-        measured = {**record.measurements, "drift": Measurement(name="drift", value=value, unit="1")}
+        value = 0.0 if record.baseline and record.candidate.schedule.is_dense else paired_distance(record.candidate)
+        measured = {
+            **record.measurements,
+            "paired_distance": Measurement(name="paired_distance", value=value, unit="1"),
+        }
         found.append(replace(record, measurements=measured) if record.state == "complete" else record)
     return found
 
@@ -233,37 +240,37 @@ def with_drifts(records: list[TrialRecord], drift: Callable[[Candidate], float])
 def test_outlooks_decide_where_every_trial_has_one(half_done: Any) -> None:
     """What drifts least among candidates that cost the same is taken, whatever its quality so far."""
     records, unseen = half_done.store.trials(), half_done._space.candidates(up_to=400)
-    same = [one for one in unseen if one.sampler_steps == 4]
+    same = [one for one in unseen if one.sampling.steps == 4]
 
     def share_pooled(candidate: Candidate) -> float:
         roles = candidate.schedule.roles
         return roles.count("pool") / len(roles)
 
-    def chosen(drift: Callable[[Candidate], float]) -> Candidate:
-        alike = screen(work=lambda one: float(one.sampler_steps))
-        return same[alike.best(same, with_drifts(records, drift))]
+    def chosen(paired_distance: Callable[[Candidate], float]) -> Candidate:
+        alike = acquisition(work=lambda one: float(one.sampling.steps))
+        return same[alike.best(same, with_paired_distances(records, paired_distance))]
 
     assert len({share_pooled(one) for one in same}) > 1
     few, many = chosen(share_pooled), chosen(lambda one: 1 - share_pooled(one))
     assert share_pooled(few) < share_pooled(many)
-    one_missing = with_drifts(records, share_pooled)
+    one_missing = with_paired_distances(records, share_pooled)
     one_missing[-1] = records[-1]
-    assert screen().best(unseen, one_missing) == screen().best(unseen, records), "never mixed with qualities"
+    assert acquisition().best(unseen, one_missing) == acquisition().best(unseen, records), "never mixed with qualities"
 
 
 def test_distances_that_are_not_positive_are_left_to_the_sampler(half_done: Any) -> None:
     records = half_done.store.trials()
-    assert screen().is_ready(records)
+    assert acquisition().is_ready(records)
     name = OBJECTIVES[0]
     last = replace(
         records[-1], measurements={**records[-1].measurements, name: Measurement(name=name, value=-1e-3, unit="1")}
     )
     assert last.state == "complete"
-    assert not screen().is_ready([*records[:-1], last])
+    assert not acquisition().is_ready([*records[:-1], last])
 
 
 def test_only_the_default_sampler_is_helped_unasked() -> None:
-    assert SearchSettings().num_screened > 1
-    assert SearchSettings(sampler="nsga2").num_screened == 1
-    assert SearchSettings(sampler="random", screen=8).num_screened == 8
-    assert SearchSettings(screen=1).num_screened == 1
+    assert SearchSettings().pool_size > 1
+    assert SearchSettings(algorithm="nsga2").pool_size == 1
+    assert SearchSettings(algorithm="random", acquisition=8).pool_size == 8
+    assert SearchSettings(acquisition=1).pool_size == 1

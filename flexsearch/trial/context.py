@@ -11,12 +11,12 @@ from flexsearch.trial.inputs import Inputs, load_inputs
 from flexsearch.trial.settings import TrialSettings, load_settings
 from flexsearch.trial.shared_files import SharedFiles
 from flexsearch.trial.teacher import Teacher, live_teacher, stored_teacher
-from flexsearch.trial.turn import DeviceTurn
+from flexsearch.trial.device_lock import DeviceLock
 from flexsearch.trial.warm_start import load_warm_start
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workbench:
+class TrialContext:
     """Settings, inputs, and the model that trials start from; `start` is cloned before it is trained."""
 
     settings: TrialSettings
@@ -24,7 +24,7 @@ class Workbench:
     shared: SharedFiles
     inputs: Inputs
     start: FlexDiT
-    turn: DeviceTurn
+    device_lock: DeviceLock
 
     def stream(self, seed: int) -> BatchStream:
         """The training batches of every trial with `seed`."""
@@ -33,13 +33,13 @@ class Workbench:
 
     def teacher(self, seed: int, updates: int) -> Teacher:
         """The dense base on the first `updates` batches of that stream: from the stored lessons where they suffice."""
-        path = self.shared.lessons(self.settings, seed=seed)
+        path = self.shared.teacher_outputs(self.settings, seed=seed)
         suffice = path.exists() and updates <= self.settings.trial.updates
         return stored_teacher(path) if suffice else live_teacher(self.inputs.base.model)
 
 
 @lru_cache(maxsize=1)
-def workbench(run_dir: Path) -> Workbench:
+def trial_context(run_dir: Path) -> TrialContext:
     """Loads what the trials of `run_dir` need; `prepare` has made its shared files."""
     settings = load_settings(run_dir)
     inputs, space = load_inputs(settings), settings.search_space
@@ -47,5 +47,7 @@ def workbench(run_dir: Path) -> Workbench:
     start = inputs.base.model
     if settings.warm_start is not None:
         start = load_warm_start(shared.warm_start, base=inputs.base, space=space)
-    turn = DeviceTurn(shared.turn)
-    return Workbench(settings=settings, space=space, shared=shared, inputs=inputs, start=start, turn=turn)
+    device_lock = DeviceLock(shared.device_lock)
+    return TrialContext(
+        settings=settings, space=space, shared=shared, inputs=inputs, start=start, device_lock=device_lock
+    )

@@ -17,7 +17,7 @@ class EarlyStopping:
             first one: after a warm start that ranks schedules as well as a quarter of a short trial does
             (experiments/density_bench), and without one it means nothing.
         keep: share of the trials at a rung that goes on; what no other trial at the rung dominates always does.
-        images: samples of a rung's measurement; None takes those of `objectives.fid`.
+        images: samples of a rung's measurement; None takes those of `objectives.quality`.
     """
 
     rungs: tuple[Annotated[float, Ge(0), Lt(1)], ...] = (0.0,)

@@ -20,7 +20,7 @@ Config = Callable[..., dict[str, Any]]
 
 
 def configured(tiny_config: Config, **fid: Any) -> RunConfig:
-    return parse_config(tiny_config(objectives={"fid": fid}))
+    return parse_config(tiny_config(objectives={"quality": fid}))
 
 
 def nothing(*_: object) -> None:
@@ -47,7 +47,7 @@ def test_a_trial_reports_beside_its_objective(tiny_config: Config, tmp_path: Pat
         "fid_fashion_cnn",
         "precision",
         "recall",
-        "drift",
+        "paired_distance",
     ]
     assert config.objectives.names == ("kid_fashion_cnn", "latency_ms")
     kid = result.measurements["kid_fashion_cnn"]
@@ -64,9 +64,9 @@ def test_a_folder_is_a_reference_at_the_size_of_the_samples(tiny_config: Config,
     for index, image in enumerate(load_quickstart().images[:6]):
         Image.fromarray(image[0].numpy()).resize((40, 36)).save(folder / f"{index}.png")
     config = configured(tiny_config, reference=str(folder), report=["precision"])
-    (judge,) = load_inputs(config.trial_settings).judges
-    assert judge.metrics == ("frechet", "precision")
-    assert judge.reference.real.features.shape == (6, 128)
+    (evaluator,) = load_inputs(config.trial_settings).evaluators
+    assert evaluator.metrics == ("frechet", "precision")
+    assert evaluator.reference.real.features.shape == (6, 128)
     (folder / "3.png").write_text("no picture")
     load_inputs.__globals__["_load"].cache_clear()
     with pytest.raises(UserError, match=r"3\.png: cannot be read as an image"):

@@ -14,7 +14,7 @@ from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import Recipe
 from flexsearch.files import write_atomically
 from flexsearch.measurement import Measurement
-from flexsearch.objectives.settings import fid_name
+from flexsearch.objectives.settings import quality_name
 
 TRAINING_LOG = "training.csv"
 EVALUATIONS = "evaluations.json"
@@ -39,7 +39,7 @@ class TrainingNews:
     measured: tuple[Measurement, ...] = ()
 
 
-class Diary:
+class TrainingLog:
     """The diary of one run, kept by its first process; the others' stay empty.
 
     Args:
@@ -62,7 +62,9 @@ class Diary:
         self.out, self.recipe, self.processes, self.report = out, recipe, processes, report
         self.evaluations: Evaluations = {}
         quality = [
-            fid_name(name, metric) for name, metrics in recipe.objectives.fid.metrics.items() for metric in metrics
+            quality_name(name, metric)
+            for name, metrics in recipe.objectives.quality.metrics.items()
+            for metric in metrics
         ]
         self.columns = ["update", "loss", "learning_rate", "images_per_s", *quality]
         if processes.is_first:

@@ -10,18 +10,18 @@ from torch import Tensor
 from flexsearch.data.source import DataSource
 from flexsearch.errors import UserError
 from flexsearch.objectives.extractors import Extractor, create_extractor
-from flexsearch.objectives.quality import Judge
+from flexsearch.objectives.quality import Evaluator
 from flexsearch.objectives.real_images import Shape, TrainingImages
 from flexsearch.objectives.reference import TRAINING_DATA, ImageFolder, open_reference, reference_for
 from flexsearch.objectives.reference_file import ReferenceFile
-from flexsearch.objectives.settings import FidSettings
+from flexsearch.objectives.settings import QualitySettings
 from flexsearch.paths import PREFIX, resolve_path
 from flexsearch.trial.settings import InputSettings
 
 Decode = Callable[[Tensor], Tensor]
 
 
-def open_source(fid: FidSettings) -> ReferenceFile | ImageFolder | str:
+def open_source(fid: QualitySettings) -> ReferenceFile | ImageFolder | str:
     """Where the real images are, checked as far as that needs no network and no data; "data" stands for the training
     data.
 
@@ -33,7 +33,7 @@ def open_source(fid: FidSettings) -> ReferenceFile | ImageFolder | str:
         raise UserError(
             "is missing: a .npz file with mu and sigma of the real images, such as ADM's "
             f"VIRTUAL_imagenet256_labeled.npz, a folder of them, or the word {TRAINING_DATA} for the training data",
-            field="objectives.fid.reference",
+            field="objectives.quality.reference",
         )
     if name == TRAINING_DATA:
         return TRAINING_DATA
@@ -41,7 +41,7 @@ def open_source(fid: FidSettings) -> ReferenceFile | ImageFolder | str:
     return open_reference(path, metrics=fid.metrics)
 
 
-def load_extractors(fid: FidSettings, *, device: torch.device) -> dict[str, Extractor]:
+def load_extractors(fid: QualitySettings, *, device: torch.device) -> dict[str, Extractor]:
     """The extractors by name, the objective's first; weights that the user gives are the objective's.
 
     Raises:
@@ -53,7 +53,7 @@ def load_extractors(fid: FidSettings, *, device: torch.device) -> dict[str, Extr
     }
 
 
-def load_judges(
+def load_evaluators(
     settings: InputSettings,
     *,
     source: ReferenceFile | ImageFolder | str,
@@ -61,13 +61,13 @@ def load_judges(
     data: DataSource,
     decode: Decode,
     device: torch.device,
-) -> tuple[Judge, ...]:
+) -> tuple[Evaluator, ...]:
     """The judges, the objective's first. Features of real images are computed where they are not kept yet.
 
     Raises:
         UserError: an image is damaged, or the reference does not fit its extractor.
     """
-    fid = settings.objectives.fid
+    fid = settings.objectives.quality
     training = TrainingImages(
         data=data,
         decode=decode,
@@ -84,7 +84,7 @@ def load_judges(
         return tuple(training[:1].shape[1:])  # generated samples have the training data's
 
     return tuple(
-        Judge(
+        Evaluator(
             extractor=extractors[name],
             reference=reference_for(
                 training if isinstance(source, str) else source,

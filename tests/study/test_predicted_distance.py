@@ -1,0 +1,83 @@
+"""What long training should make of a schedule: the formula, and where nothing can be said."""
+
+from dataclasses import replace
+
+import pytest
+from builders import trial_record
+
+from flexsearch.study.predicted_distance import (
+    DenseQuality,
+    dense_baselines,
+    predicted_distances,
+    rung_predicted_distances,
+    rung_scores,
+    scores,
+)
+from flexsearch.study.store import TrialRecord
+from flexsearch.trial.contract import Rung
+
+DENSE = [
+    trial_record(0, 8.0, steps=16, paired_distance=0.0, is_dense=True),
+    trial_record(1, 32.0, steps=4, paired_distance=0.25, is_dense=True),
+]
+
+
+def test_it_is_dense_quality_at_the_steps_times_one_plus_the_drift() -> None:
+    searched = [
+        trial_record(2, 99.0, steps=16, paired_distance=0.5),
+        trial_record(3, 1.0, steps=4, paired_distance=0.5),
+        trial_record(4, 5.0, steps=8),
+    ]
+    assert predicted_distances([*DENSE, *searched], quality="fid") == pytest.approx({0: 8.0, 1: 40.0, 2: 12.0, 3: 48.0})
+
+
+def test_between_dense_baselines_quality_is_a_power_of_the_steps() -> None:
+    dense = DenseQuality(DENSE, quality="fid")
+    assert [dense.at(steps) for steps in (4, 8, 16)] == pytest.approx([32.0, 16.0, 8.0])
+    assert [dense.at(steps) for steps in (2, 50)] == pytest.approx([32.0, 8.0]), "beyond them it stays"
+
+
+def test_without_dense_baselines_or_drift_there_is_none() -> None:
+    assert predicted_distances([], quality="fid") == {}
+    assert predicted_distances([trial_record(2, 9.0, steps=4, paired_distance=0.5)], quality="fid") == {}
+    assert (
+        predicted_distances(
+            [trial_record(0, 8.0, steps=16, is_dense=True), trial_record(2, 9.0, steps=4)], quality="fid"
+        )
+        == {}
+    )
+    negative = trial_record(0, -0.1, steps=16, paired_distance=0.0, is_dense=True)
+    assert predicted_distances([negative, trial_record(2, 9.0, steps=4, paired_distance=0.5)], quality="fid") == {}
+    running = replace(trial_record(2, 9.0, steps=4, paired_distance=0.5), state="running")
+    assert set(predicted_distances([*DENSE, running], quality="fid")) == {0, 1}
+    assert dense_baselines([replace(DENSE[0], state="failed"), DENSE[1]]) == DENSE[1:]
+    searched_dense = replace(DENSE[0], baseline=None)
+    assert dense_baselines([searched_dense]) == [], "a searched schedule that is dense was trained"
+
+
+def at_rung(record: TrialRecord, quality: float, paired_distance: float | None) -> TrialRecord:
+    return replace(record, rungs=(Rung(updates=10, quality=quality, paired_distance=paired_distance),))
+
+
+def test_at_a_rung_it_goes_by_the_drift_there() -> None:
+    searched = [
+        at_rung(trial_record(2, 9.0, steps=16, paired_distance=0.5), 30.0, 1.0),
+        trial_record(3, 9.0, steps=4, paired_distance=0.5),
+    ]
+    running = at_rung(replace(trial_record(4, 9.0, steps=4), state="running", measurements={}), 40.0, 0.5)
+    assert rung_predicted_distances([*DENSE, *searched, running], 10, quality="fid") == pytest.approx(
+        {2: 16.0, 4: 48.0}
+    )
+    assert rung_predicted_distances([*DENSE, *searched, running], 20, quality="fid") == {}
+
+
+def test_outlooks_and_qualities_are_never_compared() -> None:
+    known, unknown = trial_record(2, 9.0, steps=16, paired_distance=0.5), trial_record(3, 7.0, steps=4)
+    assert scores([*DENSE, known], quality="fid") == pytest.approx({0: 8.0, 1: 40.0, 2: 12.0})
+    assert scores([*DENSE, known, unknown], quality="fid") == {0: 8.0, 1: 32.0, 2: 9.0, 3: 7.0}
+    assert scores([known], quality="fid") == {2: 9.0}, "no dense baseline"
+    reached = [at_rung(known, 30.0, 1.0), at_rung(unknown, 40.0, 0.5)]
+    assert rung_scores([*DENSE, *reached], 10, quality="fid") == pytest.approx({2: 16.0, 3: 48.0})
+    assert rung_scores(reached, 10, quality="fid") == {2: 30.0, 3: 40.0}
+    reached[1] = at_rung(unknown, 40.0, None)
+    assert rung_scores([*DENSE, *reached], 10, quality="fid") == {2: 30.0, 3: 40.0}
