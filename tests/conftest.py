@@ -1,11 +1,12 @@
 """Small models that run in milliseconds, and a run directory whose trials take a second."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from builders import TINY
 from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
 from torch import nn
 
@@ -17,23 +18,20 @@ from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
 
-TINY = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 8,
-    "num_layers": 6,
-    "in_channels": 1,
-    "out_channels": 1,
-    "sample_size": 16,
-    "patch_size": 2,
-    "num_embeds_ada_norm": 10,
-    "norm_type": "ada_norm_zero",
-    "activation_fn": "gelu-approximate",
-}
-
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def double_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Computes in float64 what a program computes in float32. Sums in another order are equal but for rounding, which
+    depends on the CPU and is amplified by what follows: 1e-16 stays far below any tolerance, and 1e-7 does not."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 def randomised(model: nn.Module) -> nn.Module:

@@ -10,8 +10,8 @@ from diffusers import DDIMScheduler, DiTTransformer2DModel, FlowMatchEulerDiscre
 from flexsearch.data.conditions import ClassConditions
 from flexsearch.diffusion.sampling import denoise, generate, on, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
-from flexsearch.models.flexdit import FlexDiT
 from flexsearch.latency.measure import seconds_of
+from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.sampling import Sampling
 

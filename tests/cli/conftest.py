@@ -1,5 +1,6 @@
 """The command line, called in this process or as a program of its own."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from flexsearch.cli.app import main
@@ -18,6 +20,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 from flexsearch.cli.app import main
 main()
 """
+
+
+WHOLE: dict[str, Any] = {
+    "search": {"noise_schedules": 2, "noise_seeds": 1, "long_schedules": 2},
+    "space": {"sampler_steps": 1},
+    "early_stopping": {"rungs": [0.5], "keep": 1.0, "images": 10},
+}
+"""Changes of the tiny configuration after which a run has everything that a run can have."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +42,44 @@ def flexsearch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     """Runs a command in this process."""
 
     def call(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["flexsearch", *map(str, arguments)])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
+        code = _run(monkeypatch, *arguments)
         printed = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), printed.out, printed.err)
+        return Outcome(code, printed.out, printed.err)
 
     return call
+
+
+def _run(patch: pytest.MonkeyPatch, *arguments: object) -> int:
+    patch.setattr(sys, "argv", ["flexsearch", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_config: Callable[..., dict[str, Any]]) -> Path:
+    """A finished run, made once; on one thread, as Ray's workers have."""
+    folder, num_threads = tmp_path_factory.mktemp("finished"), torch.get_num_threads()
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config(**WHOLE)))
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        assert _run(patch, "run", folder / "tiny.yaml", "--run-dir", folder / "run", "--executor", "local") == 0
+    torch.set_num_threads(num_threads)
+    return folder / "run"
+
+
+@pytest.fixture
+def run_dir(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, for one test."""
+    return shutil.copytree(finished_run, tmp_path / "run")
+
+
+@pytest.fixture
+def run_space(tiny_space: Callable[..., Path]) -> Path:
+    """The search space of the finished run."""
+    return tiny_space(**WHOLE)
 
 
 @pytest.fixture

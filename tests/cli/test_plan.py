@@ -37,8 +37,10 @@ def test_the_contract_of_plan_json(flexsearch: Call) -> None:
     assert 0.2 < low < high < 1
 
 
-@pytest.mark.parametrize("space", sorted(path.name for path in (ROOT / "search_spaces").glob("*.yaml")))
-@pytest.mark.parametrize("columns", ["80", "160"])
+@pytest.mark.parametrize(
+    ("space", "columns"),
+    [*((path.name, "80") for path in sorted((ROOT / "search_spaces").glob("*.yaml"))), ("quickstart.yaml", "160")],
+)
 def test_every_space_that_ships_can_be_planned(
     flexsearch: Call, monkeypatch: pytest.MonkeyPatch, space: str, columns: str
 ) -> None:
@@ -67,6 +69,11 @@ def test_help_is_quick_and_needs_no_torch() -> None:
         assert "run" in found.stdout
     if os.environ.get("CI") is None:  # a shared machine may be busy; the imports above are checked everywhere
         assert min(took) < 1.0
+
+
+def test_python_runs_the_package() -> None:
+    called = [sys.executable, "-m", "flexsearch", "--help"]
+    assert "Commands:" in subprocess.run(called, capture_output=True, text=True, check=True).stdout
 
 
 def commands() -> list[str]:

@@ -83,7 +83,10 @@ def test_a_resumed_run_does_not_check_its_budget_again(
     )
     limit = ("--set", "objectives.latency.max_ms=1000000")
     for _ in range(2):
-        assert flexsearch(*limited, *limit).code == 130
+        outcome = flexsearch(*limited, *limit)
+        assert outcome.code == 130
+        assert "the same command goes on" in outcome.err
+        assert "Traceback" not in outcome.err
     assert len(checked) == 1
     assert flexsearch(*free).code == 130
     assert len(checked) == 1  # no limit, nothing to check

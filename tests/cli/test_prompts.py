@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from backbone_suite import randomised
+from builders import TEXT
 from diffusers import DPMSolverMultistepScheduler, PixArtTransformer2DModel
 from PIL import Image
 from tiny_checkpoint import save_autoencoder, save_text_encoder
@@ -18,14 +19,7 @@ Call = Callable[..., Any]
 def text_base(tmp_path: Path) -> Path:
     """A whole PixArt-alpha checkpoint that draws 16 x 16 pixels."""
     folder = tmp_path / "base"
-    transformer = PixArtTransformer2DModel(
-        num_attention_heads=2,
-        attention_head_dim=12,
-        num_layers=5,
-        sample_size=8,
-        cross_attention_dim=24,
-        caption_channels=16,
-    )
+    transformer = PixArtTransformer2DModel(**TEXT | {"num_layers": 5, "sample_size": 8, "caption_channels": 16})
     randomised(transformer).save_pretrained(folder / "transformer", safe_serialization=True)
     DPMSolverMultistepScheduler(beta_schedule="linear").save_pretrained(folder / "scheduler")
     save_autoencoder(folder, seed=1)

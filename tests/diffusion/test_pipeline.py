@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from builders import LATENT, TEXT, VIDEO
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
@@ -66,17 +67,7 @@ np.save(sys.argv[2], pipeline([0, 1, 2], 2.0, generator=generators, output_type=
 assert not MISSING & set(sys.modules), MISSING & set(sys.modules)
 '''
 
-SMALL = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "num_layers": 4,
-    "in_channels": 4,
-    "out_channels": 8,
-    "sample_size": 8,
-    "patch_size": 2,
-}
-TEXT = {"cross_attention_dim": 24, "caption_channels": 20}
-LATTE = {"video_length": 2, "norm_type": "ada_norm_single", "norm_elementwise_affine": False, "attention_bias": True}
+SMALL = {"num_layers": 4, "sample_size": 8}
 SPARSE = DensitySchedule(segments=(Pooling(depth=1), Sdtm(sparse=1, dense=0)), timetable=Timetable(grids=(3,)))
 
 
@@ -185,7 +176,7 @@ def test_it_runs_without_what_searches(tiny_model: FlexDiT, tmp_path: Path) -> N
 
 
 def test_latents_are_decoded_as_diffusers_own_pipeline_does(tmp_path: Path) -> None:
-    base = DiTTransformer2DModel(**SMALL, num_embeds_ada_norm=1000).eval()
+    base = DiTTransformer2DModel(**LATENT | SMALL, num_embeds_ada_norm=1000).eval()
     folder = exported(FlexDiT.from_base(base), DDIMScheduler(), tmp_path / "out")
     vae = tiny_vae()
     vae.register_to_config(shift_factor=0.0)  # diffusers' pipeline does not read it
@@ -205,8 +196,8 @@ def test_latents_are_decoded_as_diffusers_own_pipeline_does(tmp_path: Path) -> N
 def test_a_text_model_runs_in_the_pipeline_of_its_base(tmp_path: Path) -> None:
     torch.manual_seed(0)
     bases = {
-        "pixart": (PixArtTransformer2DModel(**SMALL, **TEXT), PixArtAlphaPipeline, DPMSolverMultistepScheduler()),
-        "latte": (LatteTransformer3DModel(**SMALL, **TEXT, **LATTE), LattePipeline, DDIMScheduler()),
+        "pixart": (PixArtTransformer2DModel(**TEXT | SMALL), PixArtAlphaPipeline, DPMSolverMultistepScheduler()),
+        "latte": (LatteTransformer3DModel(**VIDEO | SMALL), LattePipeline, DDIMScheduler()),
     }
     text = {
         "prompt_embeds": torch.randn(1, 9, 20),
@@ -219,7 +210,7 @@ def test_a_text_model_runs_in_the_pipeline_of_its_base(tmp_path: Path) -> None:
     masks = {f"{kind}_attention_mask": torch.ones(1, 9, dtype=torch.int64) for kind in ("prompt", "negative_prompt")}
     own = {
         "pixart": {**masks, "output_type": "np", "use_resolution_binning": False},
-        "latte": {"video_length": 2, "output_type": "latent", "clean_caption": False},
+        "latte": {"video_length": 4, "output_type": "latent", "clean_caption": False},
     }
     for backbone, (base, pipeline_class, scheduler) in bases.items():
         model = FlexDiT.from_base(base.eval(), backbone=backbone, schedule=SPARSE)

@@ -55,20 +55,22 @@ def gradients(base: DiTTransformer2DModel, schedule: DensitySchedule, share: Sha
     return torch.cat(found), loss
 
 
+@pytest.mark.usefixtures("double_precision")
 def test_sums_over_parts_and_processes_are_the_whole(
     tiny_base: DiTTransformer2DModel, sparse_schedule: DensitySchedule
 ) -> None:
     whole, loss = gradients(tiny_base, sparse_schedule, Share())
+    close = {"rtol": 0, "atol": 1e-12 * float(whole.abs().max())}
     for share in (Share(num_parts=3), Share(num_parts=12)):
         found, its_loss = gradients(tiny_base, sparse_schedule, share)
-        assert torch.allclose(found, whole, rtol=1e-4, atol=1e-6 * float(whole.abs().max()))
-        assert torch.allclose(its_loss, loss)
+        torch.testing.assert_close(found, whole, **close)
+        assert float(its_loss) == pytest.approx(float(loss), rel=1e-12)
     alone = [
         gradients(tiny_base, sparse_schedule, Share(rank=rank, num_processes=2, num_parts=2)) for rank in range(2)
     ]  # that nobody sums over the processes
-    assert torch.allclose(alone[0][0] + alone[1][0], whole, rtol=1e-4, atol=1e-6 * float(whole.abs().max()))
+    torch.testing.assert_close(alone[0][0] + alone[1][0], whole, **close)
     assert not torch.allclose(alone[0][0], alone[1][0])
-    assert torch.allclose(alone[0][1] + alone[1][1], loss)
+    assert float(alone[0][1] + alone[1][1]) == pytest.approx(float(loss), rel=1e-12)
 
 
 def test_what_is_summed_comes_back_in_its_place() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from builders import LATENT, TEXT, VIDEO
 from diffusers import DiTTransformer2DModel, LatteTransformer3DModel, PixArtTransformer2DModel
 
 from flexsearch.data.conditions import random_condition
@@ -20,17 +21,7 @@ from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.timetable import Timetable
 
-SMALL = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "num_layers": 3,
-    "in_channels": 4,
-    "out_channels": 8,
-    "sample_size": 16,
-    "patch_size": 2,
-}
-TEXT = {**SMALL, "cross_attention_dim": 24, "caption_channels": 20}
-LATTE = {"video_length": 4, "norm_type": "ada_norm_single", "norm_elementwise_affine": False, "attention_bias": True}
+SMALL = {"num_layers": 3}
 TWO_STAGES = Timetable(edges=(0.0, 0.25, 1.0), grids=(5, 3))
 """Grids that do not divide the 8 x 8 dense tokens."""
 
@@ -46,7 +37,7 @@ def sparse(base: Any, *, backbone: str = "dit", timetable: Timetable = TWO_STAGE
 
 @pytest.fixture
 def model() -> FlexDiT:
-    return sparse(DiTTransformer2DModel(**SMALL, num_embeds_ada_norm=10))
+    return sparse(DiTTransformer2DModel(**LATENT | SMALL, num_embeds_ada_norm=10))
 
 
 @pytest.fixture
@@ -77,7 +68,7 @@ def test_programs_equal_the_model_in_every_stage(model: FlexDiT, folder: Path) -
 
 def test_onnx_equals_the_model_within_rounding(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    model = sparse(DiTTransformer2DModel(**SMALL, num_embeds_ada_norm=10), timetable=Timetable(grids=(3,)))
+    model = sparse(DiTTransformer2DModel(**LATENT | SMALL, num_embeds_ada_norm=10), timetable=Timetable(grids=(3,)))
     index = export_onnx(model, tmp_path / "onnx")
     assert index == json.loads((tmp_path / "onnx" / "graphs.json").read_text())
     (graph,) = index["graphs"]
@@ -94,8 +85,8 @@ def test_onnx_equals_the_model_within_rounding(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("export", [export_onnx, export_programs])
 def test_models_that_read_text(tmp_path: Path, export: Callable[..., dict[str, Any]]) -> None:
-    sizes = PixArtTransformer2DModel(**TEXT, use_additional_conditions=True)
-    video = LatteTransformer3DModel(**TEXT, **LATTE)
+    sizes = PixArtTransformer2DModel(**TEXT | SMALL, use_additional_conditions=True)
+    video = LatteTransformer3DModel(**VIDEO | SMALL)
     models = {
         "pixart": sparse(sizes, backbone="pixart"),
         "latte": sparse(video, backbone="latte", timetable=Timetable(grids=(3,), frames=2)),

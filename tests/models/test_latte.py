@@ -1,12 +1,12 @@
 """Latte against the properties of every backbone, and what is its own: frames, and fewer of them."""
 
-from typing import ClassVar
-
+import pytest
 import torch
 from backbone_suite import NUM_BLOCKS, SEGMENTS, SPARSE, TWO_MERGES, BackboneSuite
-from flexsearch.models.tokens import downsample, upsample
+from builders import VIDEO
 
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.tokens import downsample, upsample
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.sdtm import Sdtm
@@ -19,24 +19,7 @@ FEWER_FRAMES = DensitySchedule(segments=SEGMENTS, timetable=Timetable(grids=(3,)
 class TestLatte(BackboneSuite):
     backbone = "latte"
     checkpoints = ("maxin-cn/Latte-1",)
-    config: ClassVar = {
-        "num_attention_heads": 2,
-        "attention_head_dim": 12,
-        "num_layers": 6,
-        "in_channels": 4,
-        "out_channels": 8,
-        "sample_size": 16,
-        "patch_size": 2,
-        "cross_attention_dim": 24,
-        "caption_channels": 20,
-        "attention_bias": True,
-        "activation_fn": "gelu-approximate",
-        "norm_type": "ada_norm_single",
-        "norm_elementwise_affine": False,
-        "norm_eps": 1e-6,
-        "num_embeds_ada_norm": 1000,
-        "video_length": 4,
-    }
+    config = VIDEO
     schedules = (
         *BackboneSuite.schedules,
         FEWER_FRAMES,
@@ -116,6 +99,7 @@ def test_the_schedule_carries_frames() -> None:
     assert dense.digest == DensitySchedule.all_dense(NUM_BLOCKS).digest
 
 
+@pytest.mark.usefixtures("double_precision")
 def test_it_drops_into_diffusers_pipeline() -> None:
     """LattePipeline draws the same video with FlexDiT all-dense as with its own transformer, and runs sparse."""
     from diffusers import AutoencoderKL, DDIMScheduler, LattePipeline, LatteTransformer3DModel
@@ -146,6 +130,6 @@ def test_it_drops_into_diffusers_pipeline() -> None:
 
     expected = video(dense)
     model = FlexDiT.from_base(dense, backbone="latte")
-    torch.testing.assert_close(video(model), expected, rtol=0, atol=0)
+    torch.testing.assert_close(video(model), expected, rtol=1e-9, atol=1e-9)
     model.set_schedule(SPARSE)
     assert video(model).shape == expected.shape

@@ -5,27 +5,16 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from backbone_suite import SPARSE, BackboneSuite
+from builders import TEXT
 
 from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
-
-SMALL = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "num_layers": 6,
-    "in_channels": 4,
-    "out_channels": 8,
-    "sample_size": 16,
-    "patch_size": 2,
-    "cross_attention_dim": 24,
-    "caption_channels": 20,
-}
 
 
 class TestPixArt(BackboneSuite):
     backbone = "pixart"
     checkpoints = ("PixArt-alpha/PixArt-XL-2-256x256", "PixArt-alpha/PixArt-XL-2-512x512")
-    config = SMALL
+    config = TEXT
 
     def test_every_block_reads_the_text_at_its_density(self, model: FlexDiT) -> None:
         inputs = self.inputs()
@@ -59,7 +48,7 @@ class TestPixArtWithSizes(TestPixArt):
     """The 1024-pixel models, which also read the image's size."""
 
     checkpoints = ("PixArt-alpha/PixArt-XL-2-1024-MS",)
-    config: ClassVar = {**SMALL, "use_additional_conditions": True}
+    config: ClassVar = {**TEXT, "use_additional_conditions": True}
 
     def of_base(self, inputs: dict[str, Any]) -> dict[str, Any]:
         sizes = {name: inputs[name] for name in ("resolution", "aspect_ratio")}
@@ -75,11 +64,12 @@ class TestPixArtWithSizes(TestPixArt):
             model(**inputs)
 
 
+@pytest.mark.usefixtures("double_precision")
 def test_it_drops_into_diffusers_pipeline() -> None:
     """PixArtAlphaPipeline draws the same images with FlexDiT all-dense as with its own transformer, and runs sparse."""
     from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
 
-    dense = PixArtTransformer2DModel(**SMALL).eval()
+    dense = PixArtTransformer2DModel(**TEXT).eval()
     vae = AutoencoderKL(latent_channels=4, block_out_channels=(8,), norm_num_groups=4).eval()
     text = {
         "prompt_embeds": torch.randn(1, 9, 20),
@@ -109,6 +99,6 @@ def test_it_drops_into_diffusers_pipeline() -> None:
 
     expected = images(dense)
     model = FlexDiT.from_base(dense, backbone="pixart")
-    torch.testing.assert_close(images(model), expected, rtol=0, atol=0)
+    torch.testing.assert_close(images(model), expected, rtol=1e-9, atol=1e-9)
     model.set_schedule(SPARSE)
     assert images(model).shape == expected.shape

@@ -1,15 +1,17 @@
 """A search whose trials are a formula: fast, deterministic, and able to fail as told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages import BaseStorage
 
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.presets import dit_shape
+from flexsearch.schedule.shape import TokenGrid
 from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.study.baselines import baselines_of
 from flexsearch.study.optuna_study import OptunaStudy
@@ -93,6 +95,44 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
         return search
 
     return open_
+
+
+class Killed(BaseException):
+    """kill -9: nothing after it runs."""
+
+
+@pytest.fixture
+def killed() -> type[BaseException]:
+    return Killed
+
+
+@pytest.fixture
+def dies_after_storing() -> Callable[[int], Any]:
+    """Within it a driver that asks is killed once it has stored so many parameters."""
+
+    @contextmanager
+    def dies(num: int) -> Iterator[None]:
+        num_left = num
+
+        def of(kind: Any) -> Callable[..., Any]:
+            store = kind.set_trial_param
+
+            def set_trial_param(*arguments: Any, **named: Any) -> Any:
+                nonlocal num_left
+                if num_left == 0:
+                    raise Killed
+                num_left -= 1
+                return store(*arguments, **named)
+
+            return set_trial_param
+
+        with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+            for kind in BaseStorage.__subclasses__():
+                patch.setattr(kind, "set_trial_param", of(kind))
+            yield
+        assert num_left == 0
+
+    return dies
 
 
 @pytest.fixture

@@ -31,13 +31,15 @@ def told(optuna_study: OptunaStudy, num: int) -> None:
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
 @pytest.mark.parametrize("before", [1, 6])
 @pytest.mark.parametrize("num_stored", range(len(DOMAINS) + 1))
-def test_what_was_stored_does_not_change_what_follows(sampler: Any, before: int, num_stored: int) -> None:
+def test_what_was_stored_does_not_change_what_follows(
+    dies_after_storing: Any, sampler: Any, before: int, num_stored: int
+) -> None:
     whole, died = opened(sampler), opened(sampler)
     told(whole, before)
     told(died, before)
     expected = whole.ask().parameters
-    died._seed_sampler(before)  # what `ask` does, up to where the driver dies
-    trial = died.study.ask()
-    for name, kind in list(died._space.items())[:num_stored]:
-        trial._suggest(name, kind)
+    with dies_after_storing(num_stored):
+        died.ask()
+    (trial,) = died.running()
+    assert len(trial.parameters) == num_stored
     assert died.ask_again(trial.number).parameters == expected

@@ -7,9 +7,9 @@ import pytest
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.predicted_distance import (
     DenseQuality,
     dense_baselines,

@@ -70,14 +70,10 @@ def test_the_same_seed_proposes_the_same_trials_and_another_does_not(
     assert tables[0][3:] != tables[2][3:]
 
 
-class Killed(BaseException):
-    """kill -9: nothing after it runs."""
-
-
 @pytest.mark.parametrize("killed_at", [0, 2, 3, 5, 11])
 @pytest.mark.parametrize("has_result", [False, True])
 def test_a_killed_search_ends_as_an_uninterrupted_one(
-    open_search: Open, run_trial: Run, tmp_path: Any, killed_at: int, has_result: bool
+    open_search: Open, run_trial: Run, killed: type[BaseException], tmp_path: Any, killed_at: int, has_result: bool
 ) -> None:
     (tmp_path / "whole").mkdir()
     whole = open_search(run_dir=tmp_path / "whole")
@@ -87,11 +83,11 @@ def test_a_killed_search_ends_as_an_uninterrupted_one(
         if order.number == killed_at:
             if has_result:  # the worker had finished, the driver did not hear of it
                 write_atomically(order.trial_dir / "result.json", json.dumps(run_trial(order, report).to_dict()))
-            raise Killed
+            raise killed
         return run_trial(order, report)
 
     (tmp_path / "killed").mkdir()
-    with pytest.raises(Killed):
+    with pytest.raises(killed):
         run_locally(open_search(run_dir=tmp_path / "killed"), dies)
     ran: list[int] = []
 
@@ -110,7 +106,7 @@ def test_a_killed_search_ends_as_an_uninterrupted_one(
 
 @pytest.mark.parametrize("num_stored", [0, 1, 5])
 def test_a_driver_killed_while_it_asks_gets_the_same_answer(
-    open_search: Open, run_trial: Run, tmp_path: Any, num_stored: int
+    open_search: Open, run_trial: Run, dies_after_storing: Any, tmp_path: Any, num_stored: int
 ) -> None:
     """Some of the parameters are in the database, notes are not."""
     (tmp_path / "whole").mkdir()
@@ -119,9 +115,8 @@ def test_a_driver_killed_while_it_asks_gets_the_same_answer(
     run_locally(whole, run_trial)
     run_locally(open_search(run_dir=tmp_path / "killed", trials=7), run_trial)
     optuna_study = open_search(run_dir=tmp_path / "killed").optuna_study
-    asked = len(optuna_study.study.trials)
-    optuna_study._seed_sampler(asked)
-    optuna_study.study.ask(dict(list(optuna_study._space.items())[:num_stored]))
+    with dies_after_storing(num_stored):
+        optuna_study.ask()
     resumed = open_search(run_dir=tmp_path / "killed", trials=9)
     run_locally(resumed, run_trial)
     assert table(resumed) == table(whole)

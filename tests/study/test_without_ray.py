@@ -25,8 +25,8 @@ else:
 
 
 def test_the_local_executor_needs_no_ray(tiny_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    (tmp_path / "space.yaml").write_text(yaml.safe_dump(tiny_config(search={"trials": 4})))
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(tiny_config(search={"trials": 3}, space={"sampler_steps": 1})))
     command = [sys.executable, "-c", _WITHOUT_RAY, "run", "space.yaml", "--run-dir", "run", "--executor", "local"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert len(pd.read_csv(tmp_path / "run" / "front.csv")) == 4
+    assert len(pd.read_csv(tmp_path / "run" / "front.csv")) == 3

@@ -17,8 +17,8 @@ from flexsearch.data.images import to_uint8
 from flexsearch.diffusion.sampling import generate
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.cost import route_macs
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult

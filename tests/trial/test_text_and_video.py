@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from backbone_suite import randomised
+from builders import TEXT, VIDEO
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
@@ -28,28 +29,8 @@ from flexsearch.trial.life import run_trial
 from flexsearch.trial.prepare import prepare
 
 Config = Callable[..., dict[str, Any]]
-SIDE, FRAMES, CHANNELS = 8, 4, 20
-MODEL = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 48,
-    "num_layers": 8,
-    "in_channels": 4,
-    "out_channels": 8,
-    "sample_size": SIDE,
-    "patch_size": 2,
-    "cross_attention_dim": 96,
-    "caption_channels": CHANNELS,
-}
-VIDEO_MODEL = {
-    **MODEL,
-    "attention_bias": True,
-    "activation_fn": "gelu-approximate",
-    "norm_type": "ada_norm_single",
-    "norm_elementwise_affine": False,
-    "norm_eps": 1e-6,
-    "num_embeds_ada_norm": 1000,
-    "video_length": FRAMES,
-}
+SIDE, FRAMES, CHANNELS = 8, VIDEO["video_length"], VIDEO["caption_channels"]
+WIDE = {"attention_head_dim": 48, "num_layers": 8, "sample_size": SIDE, "cross_attention_dim": 96}
 
 
 class Toy(torch.nn.Module):
@@ -112,7 +93,7 @@ def run_one(values: dict[str, Any], run_dir: Path) -> TrialResult:
 @pytest.fixture
 def pixart(tmp_path: Path, tiny_config: Config) -> dict[str, Any]:
     scheduler = DPMSolverMultistepScheduler(beta_schedule="linear")
-    write_base(tmp_path / "base", PixArtTransformer2DModel(**MODEL), scheduler, channels=1)
+    write_base(tmp_path / "base", PixArtTransformer2DModel(**TEXT | WIDE), scheduler, channels=1)
     write_latents(tmp_path / "latents", frames=None)
     return tiny_config(
         base={"checkpoint": str(tmp_path / "base"), "backbone": "pixart"},
@@ -125,7 +106,7 @@ def pixart(tmp_path: Path, tiny_config: Config) -> dict[str, Any]:
 
 @pytest.fixture
 def latte(tmp_path: Path, tiny_config: Config) -> dict[str, Any]:
-    write_base(tmp_path / "base", LatteTransformer3DModel(**VIDEO_MODEL), DDIMScheduler(), channels=3)
+    write_base(tmp_path / "base", LatteTransformer3DModel(**VIDEO | WIDE), DDIMScheduler(), channels=3)
     write_latents(tmp_path / "latents", frames=FRAMES)
     torch.jit.script(Toy()).save(str(tmp_path / "toy.pt"))
     return tiny_config(
