@@ -75,6 +75,20 @@ def protocol_as_of_today(protocol: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in protocol.items() if key != "sampler"}, **spacing}
 
 
+def macs_of_an_image(macs: Mapping[str, Any], *, steps: int, guidance: float) -> dict[str, Any]:
+    """Read a measurement of MACs: before 0.2 it was that of the average forward pass of one row.
+
+    Args:
+        macs: JSON values of the measurement.
+        steps: sampler steps of what was measured.
+        guidance: scale under which it was; other than 1 every step has two rows.
+    """
+    if macs["unit"] != "MACs/forward":
+        return dict(macs)
+    rows = 1 if guidance == 1.0 else 2
+    return {**macs, "value": macs["value"] * steps * rows, "unit": "MACs/image"}
+
+
 def _mapping_at(values: dict[str, Any], path: list[str]) -> dict[str, Any] | None:
     place: Any = values
     for name in path:

@@ -20,6 +20,7 @@ from flexsearch.report.points import NORMAL_QUARTILE, FrontPoint, Points
 from flexsearch.report.protocol import one_protocol
 from flexsearch.report.rank_correlation import RankCorrelation, rank_correlations
 from flexsearch.report.row import Row
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.hypervolume import hypervolume, reference_point
 from flexsearch.study.noise import Noise, noise_of
 from flexsearch.study.predicted_distance import predicted_distances
@@ -161,11 +162,12 @@ class Front:
         table = np.array([one.objectives for one in self.as_searched.points])
         return hypervolume(table, reference=np.array(self.reference_point))
 
-    @property
-    def dense_macs(self) -> float | None:
-        """MACs of the dense base; None before it is measured."""
+    def dense_macs(self, sampling: Sampling) -> float | None:
+        """Give the MACs of the dense base for an image, all of whose steps cost the same; None before it is measured."""
         first = min(self.dense, key=lambda record: record.number, default=None)
-        return None if first is None else first.measurements["macs"].value
+        if first is None:
+            return None
+        return first.measurements["macs"].value / first.candidate.sampling.steps * sampling.steps
 
     @property
     def latency_spread(self) -> float | None:
@@ -181,7 +183,7 @@ class Front:
             record=record,
             quality=quality,
             latency=latency,
-            dense_macs=self.dense_macs,
+            dense_macs=self.dense_macs(record.candidate.sampling),
             gain=gain_of(self.as_searched, self.as_searched.by_number[record.number]),
             is_on_front=record in self.points,
             predicted_distance=self.predicted_distances.get(record.number),

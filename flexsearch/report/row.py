@@ -18,7 +18,7 @@ class Row:
         record: the trial.
         quality: as the search measured it, like all but `confirmed`.
         latency: ms per image.
-        dense_macs: of the dense base; None before it is measured.
+        dense_macs: of the dense base under the same sampling; None before it is measured.
         gain: over the dense base.
         is_on_front: no other trial dominates it.
         predicted_distance: after long training; None where no paired distance was measured.
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def macs_ratio(self) -> float | None:
-        """MACs over the dense base's."""
+        """MACs over the dense base's under the same sampling."""
         return None if self.dense_macs is None else self.macs / self.dense_macs
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Row:
             "on_front": self.is_on_front,
             "baseline": self.record.baseline,
             "schedule": str(self.record.candidate.schedule),
-            "sampler_steps": self.record.candidate.sampling.steps,
+            "steps": self.record.candidate.sampling.steps,
             self.quality.name: self.quality.value,
             self.latency.name: self.latency.value,
             "latency_spread": self.latency.spread,

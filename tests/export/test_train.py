@@ -22,6 +22,7 @@ from flexsearch.export.recipe import load_recipe
 from flexsearch.export.train import is_finished, train
 from flexsearch.export.training_log import TrainingNews, read_evaluations
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.sampling import Sampling
 
 Write = Callable[..., Path]
 
@@ -67,7 +68,7 @@ def test_the_end_is_an_exported_model_that_can_be_trained_further(recipe_folder:
     assert not (out / "checkpoint").exists()
     recipe = load_recipe(out)
     assert (recipe.trained, recipe.start) == (6, "transformer")
-    assert load_model(str(out)).steps == 2
+    assert load_model(str(out)).sampling == Sampling(steps=2)
     card = (out / "README.md").read_text()
     assert "Trained for 6 updates of batch 8" in card
     assert "Before training" in card

@@ -27,13 +27,14 @@ from flexsearch.config import load_config
 from flexsearch.diffusion.pipeline import FlexDiTPipeline
 from flexsearch.diffusion.sampling import denoise, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.latency.profile import LatencyProfile
 from flexsearch.models.architectures import architecture_named
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.plan import Target, lower, stage_graphs
-from flexsearch.schedule.presets import PRESETS, paper_schedule
+from flexsearch.schedule.plan import Plan, Step, Target, lower, stage_graphs
+from flexsearch.schedule.presets import PRESETS, dit_shape, paper_schedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TransformerShape
 from flexsearch.space.search_space import SearchSpace
@@ -287,17 +288,64 @@ def load_pipeline(folder: Path) -> FlexDiTPipeline:
     return pipeline
 
 
+# What 0.1.0 printed, in today's words
+
+RENAMED = {
+    "promising": "predicted_front",
+    "outlook": "predicted_distance",
+    "drift": "paired_distance",
+    "plan": "stages",
+    "operations": "route",
+    "kind": "role",
+}
+"""Keys and names, old to new; values stay."""
+
+
+def as_of_today(stored: Any, *, steps: int | None = None) -> Any:
+    """The same facts as they are printed today: renamed keys, MACs of an image in place of those of its average forward
+    pass (no guidance was used), protocols without the scheduler's class and with the spacing that it stood for."""
+    if isinstance(stored, list):
+        return [as_of_today(one, steps=steps) for one in stored]
+    if isinstance(stored, str):
+        return RENAMED.get(stored, stored)
+    if not isinstance(stored, dict):
+        return stored
+    steps = stored.get("schedule", {}).get("sampler_steps", steps) if "trial" in stored else steps
+    found = {RENAMED.get(key, key): as_of_today(value, steps=steps) for key, value in stored.items()}
+    if found.pop("sampler", None) == "FlowMatchEulerDiscreteScheduler":
+        found["spacing"] = "scheduler"
+    if "macs" in found and steps is not None:
+        found["macs"] = stored["macs"] * steps
+    if found.get("name") == "macs" and steps is not None:
+        found |= {"value": stored["value"] * steps, "unit": "MACs/image"}
+    return found
+
+
 # Latency profile
 
 
-def profile_of(values: Mapping[str, Any]) -> Any:
-    from flexsearch.latency.profile import LatencyProfile
+@dataclass(frozen=True)
+class OldProfile:
+    """A profile of 0.1.0, which held the sampler's times that a plan holds today."""
 
-    return LatencyProfile.from_dict(values)
+    profile: LatencyProfile
+    times: Mapping[int, Sequence[float]]
 
 
-def predict_ms(profile: Any, candidate: Candidate) -> float:
-    return profile.predict(candidate)
+def profile_of(values: Mapping[str, Any]) -> OldProfile:
+    operations = [{**one, "role": one["kind"], "amounts": []} for one in values["operations"]]
+    for one in operations:
+        del one["kind"]
+    times = {int(steps): visited for steps, visited in values["sampler_times"].items()}
+    kept = {key: value for key, value in values.items() if key != "sampler_times"}
+    return OldProfile(LatencyProfile.from_dict({**kept, "operations": operations}), times)
+
+
+def predict_ms(old: OldProfile, candidate: Candidate) -> float:
+    shape = dit_shape(num_blocks=old.profile.num_blocks, width=16, side=old.profile.grid.height)
+    graphs, stage_of = stage_graphs(candidate.schedule, old.profile.grid), candidate.schedule.timetable.stage_of
+    steps = tuple(Step(time=time, graph=graphs[stage_of(time)]) for time in old.times[candidate.sampling.steps])
+    return old.profile.predict(Plan(candidate=candidate, target=Target(shape=shape), steps=steps))
 
 
 # Command line

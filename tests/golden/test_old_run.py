@@ -50,14 +50,15 @@ def test_every_state_is_there() -> None:
 
 
 def test_front(flexsearch: Call, old_run: Path) -> None:
-    found, stored = json.loads(flexsearch("front", "run", "--json").out), api.read_json("old_run/front.json")
+    found = json.loads(flexsearch("front", "run", "--json").out)
+    stored = api.as_of_today(api.read_json("old_run/front.json"))
     same(found, stored)
     assert stored["confirmation"]["points"]
 
 
 def test_show(flexsearch: Call, old_run: Path) -> None:
     for stored in SHOWN:
-        same(shown(flexsearch, stored["trial"]), stored)
+        same(shown(flexsearch, stored["trial"]), api.as_of_today(stored))
 
 
 def test_the_warm_start_keeps_its_key(old_run: Path) -> None:
@@ -66,7 +67,7 @@ def test_the_warm_start_keeps_its_key(old_run: Path) -> None:
 
 
 def test_more_trials_prolong_it(flexsearch: Call, old_run: Path) -> None:
-    before = api.read_json("old_run/front.json")
+    before = api.as_of_today(api.read_json("old_run/front.json"))
     shared = {path.name: path.read_bytes() for path in (old_run / "run" / "base").glob("*.safetensors")}
     finished = before["counts"]["complete"] + before["counts"]["pruned"]
     arguments = ("run", "space.yaml", "--run-dir", "run", "--executor", "local", "--trials", finished + 1)
@@ -77,7 +78,7 @@ def test_more_trials_prolong_it(flexsearch: Call, old_run: Path) -> None:
     assert after["counts"]["failed"] == before["counts"]["failed"]
     same({row["trial"]: row for row in after["baselines"]}, {row["trial"]: row for row in before["baselines"]})
     for stored in SHOWN:  # what was measured stays; a trial that runs writes into no other's folder
-        same(shown(flexsearch, stored["trial"]), stored)
+        same(shown(flexsearch, stored["trial"]), api.as_of_today(stored))
     pages = [shown(flexsearch, number) for number in range(len(SHOWN), sum(after["counts"].values()))]
     assert pages[-1]["state"] in ("complete", "pruned")
     assert all(page["baseline"] is None for page in pages)
@@ -105,7 +106,7 @@ def test_the_exported_folder_is_a_model_and_a_pipeline(old_run: Path) -> None:
     labels = {"class_labels": torch.tensor([3, 10])}
     assert torch.equal(api.model_output(one, labels, [0.1, 0.2]), api.model_output(other, labels, [0.1, 0.2]))
     pipeline = api.load_pipeline(old_run / "exported")
-    assert pipeline.config["sampler_steps"] == stored["schedule"]["sampler_steps"]
+    assert pipeline.config["sampling"] == {"sampler_steps": stored["schedule"]["sampler_steps"]}
     images = pipeline([3, 7], output_type="pt", generator=torch.Generator().manual_seed(0)).images
     assert images.shape == (2, 1, 16, 16)
     assert images.isfinite().all()

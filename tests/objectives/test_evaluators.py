@@ -53,7 +53,7 @@ def test_a_trial_reports_beside_its_objective(tiny_config: Config, tmp_path: Pat
     kid = result.measurements["kid_fashion_cnn"]
     assert kid.spread is not None
     assert kid.protocol["reference_images"] == 40
-    assert {"sampler", "guidance", "dtype", "seed"} <= set(kid.protocol)
+    assert {"spacing", "guidance", "dtype", "seed"} <= set(kid.protocol)
     assert 0 <= result.measurements["recall"].value <= 1
     assert len(list(cache.iterdir())) == 1
 

@@ -103,7 +103,7 @@ def test_the_kept_model_draws_the_images_that_were_scored(start: Callable[..., T
 
 def test_macs_are_those_of_an_image(start: Callable[..., TrialOrder]) -> None:
     order = start()
-    shape = trial_context(order.run_dir).inputs.base.model.shape
+    shape = trial_context(order.run_dir).settings.shape
     assert order.candidate.sampling.steps == 1  # one step, at pure noise
     (*_, at_noise) = order.candidate.schedule.routes(shape.grid)
     assert run_trial(order, nothing).measurements["macs"].value == route_macs(at_noise, shape)

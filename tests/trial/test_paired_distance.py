@@ -79,8 +79,8 @@ def test_the_dense_base_leaves_the_reference_and_trials_are_compared_with_it(sta
     written = reference(order).stat().st_mtime_ns
     fewer = run_trial(dense(order, steps=1, number=1), nothing)
     ours = run_trial(order, nothing)
-    assert 0 < fewer.measurements["paired_distance"].value < 1
-    assert 0 < ours.measurements["paired_distance"].value < 1
+    assert fewer.measurements["paired_distance"].value > 0
+    assert ours.measurements["paired_distance"].value > 0
     assert ours.measurements["paired_distance"].protocol["from"] == (
         "the dense base's samples at 2 steps from the same noise"
     )
