@@ -163,7 +163,7 @@ class Front:
         return hypervolume(table, reference=np.array(self.reference_point))
 
     def dense_macs(self, sampling: Sampling) -> float | None:
-        """Give the MACs of the dense base for an image, all of whose steps cost the same; None before it is measured."""
+        """Give the MACs of the dense base for an image, whose steps all cost the same; None before it is measured."""
         first = min(self.dense, key=lambda record: record.number, default=None)
         if first is None:
             return None
