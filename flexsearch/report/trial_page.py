@@ -41,7 +41,7 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
             for stage, operations in enumerate(plan.stages)
         ],
         "measurements": [found.to_dict() for found in record.measurements.values()],
-        "curve": [list(point) for point in record.curve],
+        "curve": [list(point) for point in run.store.curve(number)],
         "rungs": [asdict(rung) for rung in record.rungs],
         "attempts": record.attempts,
         "started": record.started,

@@ -52,8 +52,8 @@ def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list
         records: the trials; those that were not fine-tuned are left out.
         objective: the quality that rungs measure.
     """
-    end = max((record.curve[-1][0] for record in records if record.curve), default=0)
-    ended = [record for record in records if record.curve and record.state == "complete"]
+    end = max((record.num_updates for record in records), default=0)
+    ended = [record for record in records if record.num_updates and record.state == "complete"]
     final = {record.number: record.measurements[objective].value for record in ended}
     at_end = [
         _Ranking(by=objective, updates=end, values=final),

@@ -54,7 +54,7 @@ def noise_of(values: Mapping[int, Mapping[int, float]]) -> Noise | None:
 
 def schedules_to_repeat(records: Sequence[TrialRecord], *, objective: str, num: int) -> list[TrialRecord]:
     """`num` trained trials spread evenly over the range of `objective`, from good to middling."""
-    trained = [record for record in records if record.state == "complete" and record.curve]
+    trained = [record for record in records if record.state == "complete" and record.num_updates]
     trained.sort(key=lambda record: record.measurements[objective].value)
     better_half = trained[: max(num, (len(trained) + 1) // 2)]
     if len(better_half) <= num:

@@ -28,7 +28,7 @@ def record(number: int, final: float, *, steps: int = 5, **rungs: float) -> Tria
         started="",
         ended=None,
         measurements={"fid": Measurement(name="fid", value=final, unit="1")},
-        curve=((1, 0.5), (60, 0.4)),
+        num_updates=60,
         rungs=tuple(Rung(updates=int(name.removeprefix("u")), quality=value) for name, value in rungs.items()),
     )
 
@@ -59,7 +59,7 @@ def test_nothing_is_said_of_trials_that_cannot_be_compared() -> None:
 
 
 def test_outlooks_are_compared_with_themselves_at_rungs_and_with_what_longer_fine_tunes_came_to() -> None:
-    dense = replace(record(9, 8.0), baseline="dense", curve=())
+    dense = replace(record(9, 8.0), baseline="dense", num_updates=0)
     records = [dense]
     for n in range(4):
         one = record(n, n, u0=n, u240=-n)

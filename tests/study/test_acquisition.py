@@ -182,7 +182,7 @@ def test_a_screened_search_that_was_killed_goes_on_as_if_it_had_not_been(
 
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    options = {"trials": 17, "startup": 5, "screen": acquisition()}
+    options = {"trials": 17, "startup": 5, "acquisition": acquisition()}
     whole = open_search(run_dir=tmp_path / "whole", **options)
     run_locally(whole, run_trial)
     calls = 0

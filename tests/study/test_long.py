@@ -23,7 +23,7 @@ def test_long_fine_tunes_are_rungs_beyond_the_end_and_made_once(
     chosen = schedules_to_prolong(records, objective=OBJECTIVE, num=3)
     assert len(chosen) == 3
     steps = {record.candidate.sampling.steps for record in chosen}
-    trained = [record.candidate.sampling.steps for record in records if record.curve]
+    trained = [record.candidate.sampling.steps for record in records if record.num_updates]
     assert len(steps) == 1
     assert Counter(trained)[steps.pop()] == max(Counter(trained).values())
     values = [record.measurements[OBJECTIVE].value for record in chosen]
