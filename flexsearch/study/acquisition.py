@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.study.hypervolume import expected_gain, reference_point
+from flexsearch.study.pareto import expected_gain, reference_point
 from flexsearch.study.predicted_distance import DenseQuality, dense_baselines, rung_scores, scores
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.store import TrialRecord
