@@ -22,7 +22,7 @@ from shipped import HERE, TABLE
 
 from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.study.early_stopping import goes_on
-from flexsearch.study.predicted_distance import rung_scores
+from flexsearch.study.predicted_distance import scores
 from flexsearch.study.store import TrialRecord
 from flexsearch.trial.contract import Rung
 
@@ -52,8 +52,8 @@ def search(context: Bench, trials: list[TrialRecord]) -> Iterator[tuple[TrialRec
         if not record.rungs:
             yield record, True
             continue
-        scores = rung_scores([*context.dense, *reached], 0, quality=QUALITY)
-        points = np.array([[scores[one.number], one.measurements[LATENCY].value] for one in reached])
+        score = scores([*context.dense, *reached], quality=QUALITY, updates=0)
+        points = np.array([[score[one.number], one.measurements[LATENCY].value] for one in reached])
         yield record, goes_on(points, len(reached) - 1, keep=KEEP)
 
 

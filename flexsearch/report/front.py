@@ -15,8 +15,8 @@ import numpy as np
 from flexsearch.measurement import Measurement, canonical_json
 from flexsearch.report.confirmation import Confirmation, confirmation_of
 from flexsearch.report.trust import RankCorrelation, rank_correlations
-from flexsearch.study.pareto import hypervolume, reference_point
 from flexsearch.study.noise import Noise, noise_of
+from flexsearch.study.pareto import hypervolume, reference_point
 from flexsearch.study.predicted_distance import predicted_distances
 from flexsearch.study.store import Cost, Store, TrialRecord
 

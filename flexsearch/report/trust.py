@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from flexsearch.study.predicted_distance import predicted_distances, rung_predicted_distances
+from flexsearch.study.predicted_distance import predicted_distances
 from flexsearch.study.store import TrialRecord
 
 PREDICTED_DISTANCE = "outlook"
+LEAST_PAIRS = 10
+"""Pairs below which nothing is said: the tau of three pairs is one of four values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list
     for updates in sorted({rung.updates for record in records for rung in record.rungs}):
         qualities = {record.number: rung.quality for record in records if (rung := record.rung(updates)) is not None}
         quality = _Ranking(by=objective, updates=updates, values=qualities)
-        predicted_distance = rung_predicted_distances(records, updates, quality=objective)
+        predicted_distance = predicted_distances(records, quality=objective, updates=updates)
         at_rung = [quality, _Ranking(by=PREDICTED_DISTANCE, updates=updates, values=predicted_distance)]
         compared = [(short, quality) for short in at_end] if updates > end else zip(at_rung, at_end, strict=True)
         found += [_correlation(earlier, later, steps) for earlier, later in compared]
@@ -72,9 +74,9 @@ def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list
 
 
 def _correlation(earlier: _Ranking, later: _Ranking, steps: Mapping[int, int]) -> RankCorrelation | None:
-    """None where no pair can be compared."""
+    """Gives None where too few pairs can be compared."""
     pairs = list(_agreements(earlier.values, later.values, steps))
-    if not pairs:
+    if len(pairs) < LEAST_PAIRS:
         return None
     return RankCorrelation(
         by=earlier.by,

@@ -46,7 +46,7 @@ class LongFineTunes(OrderQueue):
                 candidate=record.candidate,
                 run_dir=run_dir,
                 seed=store.seed,
-                is_repetition=True,
+                kind="long",
                 updates=updates,
             )
             for record in records

@@ -76,7 +76,7 @@ class Repetitions(OrderQueue):
     ) -> None:
         done = store.repetitions(objective)
         orders = [
-            TrialOrder(number=record.number, candidate=record.candidate, run_dir=run_dir, seed=seed, is_repetition=True)
+            TrialOrder(number=record.number, candidate=record.candidate, run_dir=run_dir, seed=seed, kind="repeat")
             for seed in seeds
             for record in records
             if seed not in done.get(record.number, {})

@@ -19,10 +19,10 @@ from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
 from flexsearch.study.early_stopping import goes_on
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
+from flexsearch.study.executor import Finished, Wait
 from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy
-from flexsearch.study.predicted_distance import rung_scores
+from flexsearch.study.predicted_distance import scores
 from flexsearch.study.settings import SearchSettings
-from flexsearch.study.source import Finished, Wait
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 
@@ -178,10 +178,10 @@ class Search:
             so_far = self._on_the_way.get(record.number)
             running = so_far and replace(record, rungs=so_far.rungs, measurements=so_far.measurements)
             records.append(running or record)
-        scores = rung_scores(records, rung, quality=self._objectives[0])
-        reached = [record for record in records if record.number in scores]
+        score = scores(records, quality=self._objectives[0], updates=rung)
+        reached = [record for record in records if record.number in score]
         points = [
-            (scores[record.number], *(record.measurements[name].value for name in self._objectives[1:]))
+            (score[record.number], *(record.measurements[name].value for name in self._objectives[1:]))
             for record in reached
         ]
         own = next(index for index, record in enumerate(reached) if record.number == number)

@@ -46,7 +46,7 @@ def test_tau_is_kendalls_and_of_equal_steps_only() -> None:
 
 
 def test_every_rung_is_compared_with_the_end_and_the_end_with_longer_fine_tunes() -> None:
-    records = [record(n, n, u0=-n, u15=n, u240=n) for n in range(4)]
+    records = [record(n, n, u0=-n, u15=n, u240=n) for n in range(5)]
     found = rank_correlations(records, objective="fid")
     assert [(one.earlier, one.later, one.tau) for one in found] == [(0, 60, -1), (15, 60, 1), (60, 240, 1)]
 
@@ -54,22 +54,23 @@ def test_every_rung_is_compared_with_the_end_and_the_end_with_longer_fine_tunes(
 def test_nothing_is_said_of_trials_that_cannot_be_compared() -> None:
     assert rank_correlations([], objective="fid") == []
     assert rank_correlations([record(0, 1.0, u0=1.0)], objective="fid") == []
+    assert rank_correlations([record(n, n, u0=n) for n in range(4)], objective="fid") == [], "six pairs are too few"
     ties = [record(0, 1.0, u0=1.0), record(1, 1.0, u0=2.0)]
     assert rank_correlations(ties, objective="fid") == []
 
 
-def test_outlooks_are_compared_with_themselves_at_rungs_and_with_what_longer_fine_tunes_came_to() -> None:
+def test_predicted_distances_are_compared_with_themselves_at_rungs_and_with_what_longer_fine_tunes_came_to() -> None:
     dense = replace(record(9, 8.0), baseline="dense", num_updates=0)
     records = [dense]
-    for n in range(4):
+    for n in range(5):
         one = record(n, n, u0=n, u240=-n)
         rungs = tuple(replace(rung, paired_distance=float(n)) if rung.updates == 0 else rung for rung in one.rungs)
-        paired_distance = Measurement(name="paired_distance", value=4.0 - n, unit="1")
+        paired_distance = Measurement(name="paired_distance", value=5.0 - n, unit="1")
         records.append(replace(one, rungs=rungs, measurements={**one.measurements, "paired_distance": paired_distance}))
     found = rank_correlations(records, objective="fid")
     assert [(one.by, one.earlier, one.later_by, one.later, one.tau, one.num_pairs) for one in found] == [
-        ("fid", 0, "fid", 60, 1, 6),
-        ("outlook", 0, "outlook", 60, -1, 6),
-        ("fid", 60, "fid", 240, -1, 6),
-        ("outlook", 60, "fid", 240, 1, 6),
+        ("fid", 0, "fid", 60, 1, 10),
+        ("outlook", 0, "outlook", 60, -1, 10),
+        ("fid", 60, "fid", 240, -1, 10),
+        ("outlook", 60, "fid", 240, 1, 10),
     ]

@@ -13,8 +13,8 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.study.acquisition import LEAST_TRIALS, Acquisition
+from flexsearch.study.executor import run_locally
 from flexsearch.study.pareto import expected_gain, hypervolume, reference_point
-from flexsearch.study.local import run_locally
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.store import TrialRecord

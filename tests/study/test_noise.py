@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flexsearch.study.local import run_locally
+from flexsearch.study.executor import run_locally
 from flexsearch.study.noise import Repetitions, noise_of, schedules_to_repeat
 
 
@@ -53,7 +53,7 @@ def test_repetitions_are_measured_once(open_search: Callable[..., Any], run_tria
     ran: list[tuple[int, int]] = []
 
     def counts(order: Any, report: Any) -> Any:
-        assert order.is_repetition
+        assert order.kind == "repeat"
         ran.append((order.number, order.seed))
         return run_trial(order, report)
 

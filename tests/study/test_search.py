@@ -12,9 +12,8 @@ from flexsearch.files import write_atomically
 from flexsearch.schedule.grid import TokenGrid
 from flexsearch.space.search_space import parse_space
 from flexsearch.study.events import Ended, Started
-from flexsearch.study.local import run_locally
+from flexsearch.study.executor import Finished, Wait, run_locally
 from flexsearch.study.search import FAILURES_IN_A_ROW, INFEASIBLE_IN_A_ROW, Search
-from flexsearch.study.source import Finished, Wait
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
 Open = Callable[..., Any]

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from flexsearch.errors import UserError
-from flexsearch.study.local import run_locally
+from flexsearch.study.executor import run_locally
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Cost, Store
 from flexsearch.trial.contract import Rung, TrialOrder, TrialResult
