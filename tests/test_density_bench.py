@@ -15,7 +15,7 @@ from flexsearch.config import load_config
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import Acquisition
-from flexsearch.study.hypervolume import hypervolume, reference_point
+from flexsearch.study.pareto import hypervolume, reference_point
 from flexsearch.study.store import TrialRecord
 
 FOLDER = Path(__file__).parents[1] / "experiments" / "density_bench"

@@ -108,7 +108,6 @@ def _record(number: int, row: pd.Series) -> TrialRecord:
         started="",
         ended="",
         measurements={name: Measurement(name=name, value=float(value), unit="1") for name, value in found.items()},
-        curve=(),
         rungs=(),
     )
 

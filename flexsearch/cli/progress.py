@@ -136,9 +136,13 @@ class SearchProgress(Console):
 
 
 def _repetition(order: TrialOrder) -> str:
-    if not order.is_repetition:
-        return ""
-    return f" seed {order.seed}" if order.updates is None else f" {order.updates} updates"
+    match order.kind:
+        case "trial":
+            return ""
+        case "repeat":
+            return f" seed {order.seed}"
+        case "long":
+            return f" {order.updates} updates"
 
 
 def _share(progress: Progress) -> str:

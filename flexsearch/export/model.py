@@ -53,11 +53,11 @@ def recipe_of(run: Run, record: TrialRecord) -> Recipe:
 
 
 def _made(run: Run, record: TrialRecord) -> str:
-    if not record.curve:
+    if not record.num_updates:
         return "The weights are the base's own: nothing was trained."
     trial, warm_start = run.settings.trial, run.settings.warm_start
     before = f" after the study's shared warm start of {warm_start.updates} updates" if warm_start is not None else ""
     return (
-        f"The weights are the averaged ones of a short fine-tune, {len(record.curve)} updates of batch {trial.batch} "
+        f"The weights are the averaged ones of a short fine-tune, {record.num_updates} updates of batch {trial.batch} "
         f"on `{run.settings.data.name}`{before}. `recipe.yaml` trains them for long."
     )

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from flexsearch.errors import UserError
 from flexsearch.report.front import Front
 from flexsearch.report.gain import Gain, gain_of, sentence
-from flexsearch.report.pareto import non_dominated
+from flexsearch.study.pareto import non_dominated
 from flexsearch.report.points import FrontPoint, Points
 
 By = Literal["predicted_distance", "quality"]

@@ -6,6 +6,8 @@ Publishing is idempotent: what is there already and has not changed is left alon
 import io
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from matplotlib.style import context
@@ -28,7 +30,7 @@ _REFRESH_S = 10.0
 _PLOT_ID = "flexsearch-front"
 _NOTE_PX = 720  # of images in notes
 _SCHEDULE_DPI = 100
-_SAMPLES, _PREVIEW, _SCHEDULE = "samples.png", "preview.png", "schedule.png"
+_PREVIEW, _SCHEDULE = "preview.png", "schedule.png"
 
 
 def optuna_study_of(run: Run) -> OptunaStudy:
@@ -58,17 +60,22 @@ def publish(run: Run, optuna_study: OptunaStudy) -> None:
 
 
 def publish_images(run: Run, optuna_study: OptunaStudy) -> None:
-    """Show the samples of every trial that has some, and its schedule; each is drawn once."""
+    """Draw what the notes show, once: the schedule of every trial, and its samples if it has some."""
     folder = run.folder / ARTIFACTS
     for record in run.store.trials():
-        samples = run.folder / "trials" / str(record.number) / _SAMPLES
-        is_done = record.state == "complete" and samples.exists()
-        if is_done and not optuna_study.has_image(record.number, _SAMPLES, folder=folder):
-            optuna_study.publish_image(record.number, _SAMPLES, samples.read_bytes(), folder=folder)
-        if is_done and not optuna_study.has_image(record.number, _PREVIEW, folder=folder):
-            optuna_study.publish_image(record.number, _PREVIEW, _preview_png(samples), folder=folder)
-        if record.measurements and not optuna_study.has_image(record.number, _SCHEDULE, folder=folder):
-            optuna_study.publish_image(record.number, _SCHEDULE, _schedule_png(run, record), folder=folder)
+        samples = run.folder / "trials" / str(record.number) / "samples.png"
+        pictures: dict[str, Callable[[], bytes]] = {}
+        if record.state == "complete" and samples.exists():
+            pictures[_PREVIEW] = partial(_preview_png, samples)
+        if record.measurements:
+            pictures[_SCHEDULE] = partial(_schedule_png, run, record)
+        for name, draw in pictures.items():
+            if optuna_study.picture_url(_picture(record, name), folder=folder) is None:
+                optuna_study.publish_picture(_picture(record, name), draw(), folder=folder)
+
+
+def _picture(record: TrialRecord, name: str) -> str:
+    return f"trial-{record.number}-{name}"
 
 
 def _preview_png(samples: Path) -> bytes:
@@ -105,7 +112,7 @@ def note(run: Run, optuna_study: OptunaStudy, front: Front, record: TrialRecord)
         ),
         (_PREVIEW, "The first images that were scored; every trial draws them from the same noise and labels."),
     ):
-        url = optuna_study.image_url(record.number, name, folder=run.folder / ARTIFACTS)
+        url = optuna_study.picture_url(_picture(record, name), folder=run.folder / ARTIFACTS)
         if url is not None:
             parts += [f"![{name}]({url})", f"*{caption}*"]
     parts += [_measured(record), *_again(front, record), _protocols(front, record)]
@@ -193,7 +200,7 @@ def serve(run: Run, *, port: int) -> None:
 
     def answer_requests() -> None:
         try:
-            run_server(optuna_study.study._storage, host=HOST, port=port, artifact_store=images)
+            run_server(optuna_study.storage, host=HOST, port=port, artifact_store=images)
         except Exception as error:
             failures.append(error)
         finally:

@@ -15,14 +15,13 @@ import numpy as np
 
 from flexsearch.report.confirmation import Confirmation, confirmation_of
 from flexsearch.report.gain import gain_of
-from flexsearch.report.pareto import non_dominated
 from flexsearch.report.points import NORMAL_QUARTILE, FrontPoint, Points
 from flexsearch.report.protocol import one_protocol
 from flexsearch.report.rank_correlation import RankCorrelation, rank_correlations
 from flexsearch.report.row import Row
 from flexsearch.schedule.sampling import Sampling
-from flexsearch.study.hypervolume import hypervolume, reference_point
 from flexsearch.study.noise import Noise, noise_of
+from flexsearch.study.pareto import hypervolume, non_dominated, reference_point
 from flexsearch.study.predicted_distance import predicted_distances
 from flexsearch.study.store import Cost, Store, TrialRecord
 

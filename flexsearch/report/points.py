@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from flexsearch.report.pareto import non_dominated
+from flexsearch.study.pareto import non_dominated
 from flexsearch.study.store import TrialRecord
 
 DIFFERENCE = 1.96 * math.sqrt(2)  # two values with independent errors: 95 % of differences that are only noise

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from flexsearch.study.predicted_distance import predicted_distances, rung_predicted_distances
+from flexsearch.study.predicted_distance import predicted_distances
 from flexsearch.study.store import TrialRecord
 
 PREDICTED_DISTANCE = "predicted_distance"
+LEAST_PAIRS = 10
+"""Pairs below which nothing is said: the tau of three pairs is one of four values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +45,8 @@ def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list
         records: the trials; those that were not fine-tuned are left out.
         objective: the quality that rungs measure.
     """
-    end = max((record.curve[-1][0] for record in records if record.curve), default=0)
-    ended = [record for record in records if record.curve and record.state == "complete"]
+    end = max((record.num_updates for record in records), default=0)
+    ended = [record for record in records if record.num_updates and record.state == "complete"]
     at_end = {
         objective: {record.number: record.measurements[objective].value for record in ended},
         PREDICTED_DISTANCE: predicted_distances(records, quality=objective),
@@ -56,12 +58,12 @@ def rank_correlations(records: Sequence[TrialRecord], *, objective: str) -> list
             objective: {
                 record.number: rung.quality for record in records if (rung := record.rung(updates)) is not None
             },
-            PREDICTED_DISTANCE: rung_predicted_distances(records, updates, quality=objective),
+            PREDICTED_DISTANCE: predicted_distances(records, quality=objective, updates=updates),
         }
         for by, values in at_end.items():
             later_by = objective if updates > end else by
             pairs = list(_agreements(values, at_rung[later_by], steps))
-            if pairs:
+            if len(pairs) >= LEAST_PAIRS:
                 found.append(
                     RankCorrelation(
                         by=by,

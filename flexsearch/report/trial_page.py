@@ -51,7 +51,7 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
             for step in plan.steps
         ],
         "measurements": [found.to_dict() for found in record.measurements.values()],
-        "curve": [list(point) for point in record.curve],
+        "curve": [list(point) for point in run.store.curve(number)],
         "rungs": [asdict(rung) for rung in record.rungs],
         "attempts": record.attempts,
         "started": record.started,

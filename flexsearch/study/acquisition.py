@@ -1,9 +1,8 @@
-"""Which of many candidates is worth a trial, before any of them costs anything.
+"""Chooses the candidate of a pool with the largest expected hypervolume improvement.
 
-Of `num` candidates drawn from the space, the one is tried from which most is expected: the gain in hypervolume by the
-latency that it is predicted to have and the worth that a model of the trials so far gives it. Worth is the outlook
-(`outlook.py`), or the quality itself where no drift is measured. Latency comes from a profile of the device, or else
-from the work (MACs), and is scaled to what was measured in this study.
+Its latency is predicted by a profile of the device, or else by its MACs, scaled to what was measured in this study; its
+score by a Gaussian process over the trials so far. The score is the predicted distance (`predicted_distance.py`), or
+the quality itself where no paired distance is measured.
 """
 
 import statistics
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.study.hypervolume import expected_gain, reference_point
-from flexsearch.study.predicted_distance import DenseQuality, dense_baselines, rung_scores, scores
+from flexsearch.study.pareto import expected_gain, reference_point
+from flexsearch.study.predicted_distance import DenseQuality, dense_baselines, scores
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.store import TrialRecord
 
@@ -43,14 +42,15 @@ class Acquisition:
     max_ms: float | None = None
 
     def is_ready(self, records: Sequence[TrialRecord]) -> bool:
-        """Whether there is enough to learn from: a dense baseline, and some trained schedules of positive worth."""
+        """Tells whether there is enough to learn from: a dense baseline, and some trained schedules with positive
+        scores."""
         complete = [record for record in records if record.state == "complete"]
         is_enough = len(_trained(complete)) >= LEAST_TRIALS and bool(dense_baselines(complete))
         least = min(scores(complete, quality=self.objectives[0]).values(), default=0.0)
         return is_enough and least > 0  # an unbiased distance may be negative
 
     def best(self, candidates: Sequence[Candidate], records: Sequence[TrialRecord]) -> int:
-        """The index of the candidate from which most is expected.
+        """Gives the index of the candidate with the largest expected improvement.
 
         Args:
             candidates: none of which was tried.
@@ -66,10 +66,10 @@ class Acquisition:
         model = QualityModel(
             [self._features(candidate) for candidate, _ in known],
             qualities=[value for _, value in known],
-            dense=[dense.at(candidate.sampling.steps) for candidate, _ in known],
+            dense=[dense.at(candidate.sampling) for candidate, _ in known],
         )
         mean, sd = model.predict(
-            [self._features(one) for one in asked], dense=[dense.at(one.sampling.steps) for one in asked]
+            [self._features(one) for one in asked], dense=[dense.at(one.sampling) for one in asked]
         )
         latency = self._latencies(asked, trained)
         points = {record.number: (score[record.number], self._latency(record)) for record in complete}
@@ -89,14 +89,14 @@ class Acquisition:
         return features(candidate, work=self.work(candidate))
 
     def _stopped(self, records: Sequence[TrialRecord], score: Mapping[int, float]) -> list[tuple[Candidate, float]]:
-        """Trials that ended at a rung, with the worth that they would have reached: that at the rung, times the median
-        ratio of final worth to worth at the rung of the trials that went on."""
+        """Estimates the scores that trials stopped at a rung would have reached: the score there, times the median
+        ratio of final score to score there of the trials that went on."""
         stopped = [
             (record, record.rungs[-1].updates) for record in records if record.state == "pruned" and record.rungs
         ]
         found = []
         for updates in sorted({at for _, at in stopped}):
-            there = rung_scores(records, updates, quality=self.objectives[0])
+            there = scores(records, quality=self.objectives[0], updates=updates)
             ratios = [score[number] / there[number] for number in score.keys() & there.keys()]
             if ratios:
                 ratio = statistics.median(ratios)
@@ -104,7 +104,7 @@ class Acquisition:
         return found
 
     def _latencies(self, candidates: Sequence[Candidate], trained: Sequence[TrialRecord]) -> list[float]:
-        """In ms per image: predictions times the median ratio of measurement and prediction so far."""
+        """Predicts ms per image: predictions times the median ratio of measurement and prediction so far."""
         measured = [(record.candidate, self._latency(record)) for record in trained]
         by_work = statistics.median(ms / self.work(candidate) for candidate, ms in measured)
         by_profile = [ms / predicted for one, ms in measured if (predicted := self.predict_ms(one)) is not None]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from flexsearch.study.local import run_locally
+from flexsearch.study.executor import run_locally
 from flexsearch.study.lock import one_driver
 from flexsearch.study.queue import OrderQueue
 from flexsearch.study.store import Store, TrialRecord
@@ -32,7 +32,7 @@ def confirmation_orders(records: Sequence[TrialRecord], *, seeds: Sequence[int],
             seed=seed,
             baseline=record.baseline,
             fine_tune=record.baseline is None or not record.candidate.schedule.is_dense,
-            is_repetition=True,
+            kind="repeat",
         )
         for seed in seeds
         for record in records

@@ -1,23 +1,23 @@
-"""Which trials go on at a rung: asynchronous successive halving with several objectives.
+"""Stops trials at rungs: asynchronous successive halving with several objectives.
 
 Trials at one rung are ranked by non-dominated sorting, and inside one front by an epsilon net, which takes the point
 farthest from those taken before. A trial goes on if it is among the best `keep` of those that have reached the rung so
-far, or if none of them dominates it. Latency is exact from the start; what a trial is worth (`outlook.py`) is the
-rung's.
+far, or if none of them dominates it. Latency is exact from the start, the score (`predicted_distance.py`) the rung's.
 
 Source: Schmucker et al. 2021, "Multi-objective Asynchronous Successive Halving" (arXiv 2106.12639), its stopping
-variant with epsilon-net ranking. Where we depart: what nothing dominates goes on, so that a front is never thinned.
+variant with epsilon-net ranking. Where we depart: non-dominated trials go on, so that a front is never thinned.
 """
 
 import math
 
-import moocore
 import numpy as np
+
+from flexsearch.study.pareto import dominance_ranks, is_non_dominated
 
 
 def epsilon_net(points: np.ndarray) -> list[int]:
-    """An order of points (N, M) in which every beginning covers them: first the best in the first objective, then
-    always the point whose distance to those taken is largest. Objectives are scaled to [0, 1]."""
+    """Orders points (N, M) so that every beginning covers them: first the best in the first objective, then always the
+    point whose distance to those taken is largest. Objectives are scaled to [0, 1]."""
     span = np.ptp(points, axis=0)
     scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1.0)
     order = [int(np.lexsort(scaled.T[::-1])[0])]
@@ -30,8 +30,8 @@ def epsilon_net(points: np.ndarray) -> list[int]:
 
 
 def ranked(points: np.ndarray) -> list[int]:
-    """Indices of points (N, M), best first; all objectives are minimised."""
-    ranks = moocore.pareto_rank(points)
+    """Ranks points (N, M) and gives their indices, best first; all objectives are minimised."""
+    ranks = dominance_ranks(points)
     order: list[int] = []
     for rank in np.unique(ranks):
         members = np.flatnonzero(ranks == rank)
@@ -40,13 +40,13 @@ def ranked(points: np.ndarray) -> list[int]:
 
 
 def goes_on(points: np.ndarray, own: int, *, keep: float) -> bool:
-    """Whether a trial at a rung is worth going on.
+    """Tells whether a trial goes on from a rung.
 
     Args:
         points: (N, M) objectives of all that have reached the rung, it among them; all are minimised.
         own: its index.
         keep: share that goes on.
     """
-    if moocore.is_nondominated(points, keep_weakly=True)[own]:
+    if is_non_dominated(points, keep_equal=True)[own]:
         return True
     return ranked(points).index(own) < math.ceil(keep * len(points))

@@ -1,16 +1,74 @@
-"""Which executor runs the trials."""
+"""Executors of trials: what they ask of a source of trials, the one that runs them in this process, and the choice."""
 
 import importlib.util
 import os
+import traceback
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from flexsearch.errors import UserError
+from flexsearch.files import write_atomically
 from flexsearch.study.settings import Resources
+from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
 
 CORES_WORTH_RAY = 4
 
 ExecutorName = Literal["auto", "local", "ray"]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to start now: running trials may still change that."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Nothing will start any more."""
+
+    reason: str
+
+
+class TrialSource(Protocol):
+    """Hands out trials and takes their results. Lives in the driver process."""
+
+    def next(self) -> TrialOrder | Wait | Finished:
+        """The next trial to run; it counts as running until one of the calls below."""
+
+    def progressed(self, number: int, progress: Progress) -> bool:
+        """A running trial reports where it is; at a rung, False ends it, and `finished` takes `progress.so_far`."""
+
+    def finished(self, number: int, result: TrialResult) -> None:
+        """A trial has a result."""
+
+    def crashed(self, number: int, reason: str) -> None:
+        """A trial ended in an error."""
+
+    def interrupted(self, number: int) -> None:
+        """A trial lost its worker."""
+
+
+def run_locally(search: TrialSource, run_trial: RunTrial) -> str:
+    """Runs trials one after the other, in this process, until the source is finished; returns why it is.
+
+    An error in a trial fails that trial and is written to its `error.log`. What the user can mend, and an interrupt,
+    end the search; the trial then counts as running and is adopted on resume.
+    """
+    while True:
+        order = search.next()
+        if isinstance(order, Finished):
+            return order.reason
+        assert not isinstance(order, Wait), "in one process nothing runs between two trials"
+        number = order.number
+        try:
+            result = run_trial(order, lambda progress, number=number: search.progressed(number, progress))  # type: ignore[misc]
+        except (UserError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            log = order.trial_dir / "error.log"
+            write_atomically(log, traceback.format_exc())
+            search.crashed(number, f"{type(error).__name__}: {error} (see {log})")
+        else:
+            search.finished(number, result)
 
 
 @dataclass(frozen=True, kw_only=True)

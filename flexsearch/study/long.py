@@ -16,7 +16,7 @@ from flexsearch.trial.contract import TrialOrder, TrialResult
 def schedules_to_prolong(records: Sequence[TrialRecord], *, objective: str, num: int) -> list[TrialRecord]:
     """`num` trained trials at the number of sampler steps that most of them have, spread evenly over the range of
     `objective`. Only trials at equal steps can be ranked by what training makes of them."""
-    trained = [record for record in records if record.state == "complete" and record.curve]
+    trained = [record for record in records if record.state == "complete" and record.num_updates]
     if num < 2 or not trained:
         return []
     counts = Counter(record.candidate.sampling.steps for record in trained)
@@ -46,7 +46,7 @@ class LongFineTunes(OrderQueue):
                 candidate=record.candidate,
                 run_dir=run_dir,
                 seed=store.seed,
-                is_repetition=True,
+                kind="long",
                 updates=updates,
             )
             for record in records

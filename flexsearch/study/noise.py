@@ -54,7 +54,7 @@ def noise_of(values: Mapping[int, Mapping[int, float]]) -> Noise | None:
 
 def schedules_to_repeat(records: Sequence[TrialRecord], *, objective: str, num: int) -> list[TrialRecord]:
     """`num` trained trials spread evenly over the range of `objective`, from good to middling."""
-    trained = [record for record in records if record.state == "complete" and record.curve]
+    trained = [record for record in records if record.state == "complete" and record.num_updates]
     trained.sort(key=lambda record: record.measurements[objective].value)
     better_half = trained[: max(num, (len(trained) + 1) // 2)]
     if len(better_half) <= num:
@@ -76,7 +76,7 @@ class Repetitions(OrderQueue):
     ) -> None:
         done = store.repetitions(objective)
         orders = [
-            TrialOrder(number=record.number, candidate=record.candidate, run_dir=run_dir, seed=seed, is_repetition=True)
+            TrialOrder(number=record.number, candidate=record.candidate, run_dir=run_dir, seed=seed, kind="repeat")
             for seed in seeds
             for record in records
             if seed not in done.get(record.number, {})

@@ -1,27 +1,31 @@
-"""What long training should make of a schedule, told from a short trial: its outlook. And what a trial is worth by it.
+"""Predicted distance: which schedules should be best after long training, told from short trials.
 
-The outlook is the dense base's quality at the same sampler steps, times one plus the drift of the trial's samples from
-the dense base's at the most steps (`trial/drift.py`). It ranks schedules; it is no forecast of a value. A short trial's
-own quality says how fast a schedule adapts: `experiments/density_bench/ranking.py` compares both with the quality after
-long training.
+It is the dense base's quality at the same sampling, times one plus the paired distance of the trial's samples to the
+dense base's at the most steps (`trial/paired_distance.py`). It ranks schedules; it is no forecast of a value. A short
+trial's own quality says how fast a schedule adapts: `experiments/density_bench/ranking.py` compares both with the
+quality after long training.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from flexsearch.objectives.settings import PAIRED_DISTANCE
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.store import TrialRecord
 
 
 def dense_baselines(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The complete trials of the dense base."""
+    """Picks the complete trials of the dense base."""
     complete = [record for record in records if record.state == "complete"]
     return [record for record in complete if record.baseline is not None and record.candidate.schedule.is_dense]
 
 
 class DenseQuality:
-    """The dense base's quality over sampler steps, interpolated between its trials in logarithms of both.
+    """Interpolates the dense base's quality over sampler steps between its trials, in logarithms of both.
+
+    Trials that differ in more of their sampling than its steps lie on different curves.
 
     Args:
         dense: complete trials of the dense base, at least one.
@@ -29,63 +33,69 @@ class DenseQuality:
     """
 
     def __init__(self, dense: Sequence[TrialRecord], *, quality: str) -> None:
-        known = {record.candidate.sampling.steps: record.measurements[quality].value for record in dense}
-        steps = sorted(known)
-        self._steps, self._qualities = np.log(steps), np.log([known[num] for num in steps])
+        curves: dict[Sampling, dict[int, float]] = {}
+        for record in dense:
+            sampling = record.candidate.sampling
+            curves.setdefault(_without_steps(sampling), {})[sampling.steps] = record.measurements[quality].value
+        self._curves = {key: np.log(sorted(curve.items())) for key, curve in curves.items()}  # rows: steps, quality
 
-    def at(self, steps: int) -> float:
-        """Beyond the fewest and the most steps it stays as it is there."""
-        return float(np.exp(np.interp(np.log(steps), self._steps, self._qualities)))
+    def at(self, sampling: Sampling) -> float:
+        """Gives the quality at a sampling; beyond the fewest and the most steps of its curve it stays as it is there.
+
+        A sampling whose curve was not measured gets the best of the others.
+        """
+        own = self._curves.get(_without_steps(sampling))
+        curves = self._curves.values() if own is None else [own]
+        return float(min(np.exp(np.interp(np.log(sampling.steps), curve[:, 0], curve[:, 1])) for curve in curves))
 
 
-def predicted_distances(records: Sequence[TrialRecord], *, quality: str) -> dict[int, float]:
-    """The outlook of every complete trial whose drift was measured, by number; the smaller the better.
+def _without_steps(sampling: Sampling) -> Sampling:
+    return replace(sampling, steps=1)
+
+
+def predicted_distances(
+    records: Sequence[TrialRecord], *, quality: str, updates: int | None = None
+) -> dict[int, float]:
+    """Gives the predicted distance of trials, by number; the smaller the better.
 
     There is none without dense baselines, or where one has a quality of zero or less, as an unbiased distance may.
+
+    Args:
+        records: all trials.
+        quality: name of the measurement.
+        updates: of a rung: predicts from the paired distances there; None takes those of complete trials.
     """
-    complete = [record for record in records if record.state == "complete" and PAIRED_DISTANCE in record.measurements]
-    paired_distances = {record.number: record.measurements[PAIRED_DISTANCE].value for record in complete}
-    return _predicted_distances(records, paired_distances, quality=quality)
-
-
-def rung_predicted_distances(records: Sequence[TrialRecord], updates: int, *, quality: str) -> dict[int, float]:
-    """The same of trials at a rung, by the drift that they had there."""
-    reached = {record.number: record.rung(updates) for record in records}
-    paired_distances = {
-        number: rung.paired_distance
-        for number, rung in reached.items()
-        if rung is not None and rung.paired_distance is not None
-    }
-    return _predicted_distances(records, paired_distances, quality=quality)
-
-
-def scores(records: Sequence[TrialRecord], *, quality: str) -> Mapping[int, float]:
-    """What complete trials are compared by: their outlooks if every one has one, else their qualities; never mixed."""
-    complete = {record.number: record for record in records if record.state == "complete"}
-    found = predicted_distances(records, quality=quality)
-    if complete.keys() <= found.keys():
-        return found
-    return {number: record.measurements[quality].value for number, record in complete.items()}
-
-
-def rung_scores(records: Sequence[TrialRecord], updates: int, *, quality: str) -> Mapping[int, float]:
-    """The same of trials at a rung."""
-    reached = {record.number: rung for record in records if (rung := record.rung(updates)) is not None}
-    found = rung_predicted_distances(records, updates, quality=quality)
-    if reached.keys() <= found.keys():
-        return found
-    return {number: rung.quality for number, rung in reached.items()}
-
-
-def _predicted_distances(
-    records: Sequence[TrialRecord], paired_distances: Mapping[int, float], *, quality: str
-) -> dict[int, float]:
     dense = dense_baselines(records)
     if not dense or min(record.measurements[quality].value for record in dense) <= 0:
         return {}
-    at_its_steps = DenseQuality(dense, quality=quality)
+    curve = DenseQuality(dense, quality=quality)
     return {
-        record.number: at_its_steps.at(record.candidate.sampling.steps) * (1.0 + paired_distances[record.number])
+        record.number: curve.at(record.candidate.sampling) * (1.0 + paired_distance)
         for record in records
-        if record.number in paired_distances
+        if (paired_distance := _paired_distance(record, updates)) is not None
     }
+
+
+def scores(records: Sequence[TrialRecord], *, quality: str, updates: int | None = None) -> Mapping[int, float]:
+    """Gives what complete trials, or those at the rung of `updates`, are compared by: their predicted distances if
+    every one has one, else their qualities; never mixed."""
+    qualities = {
+        record.number: value for record in records if (value := _quality(record, quality, updates)) is not None
+    }
+    found = predicted_distances(records, quality=quality, updates=updates)
+    return found if qualities.keys() <= found.keys() else qualities
+
+
+def _paired_distance(record: TrialRecord, updates: int | None) -> float | None:
+    if updates is not None:
+        rung = record.rung(updates)
+        return None if rung is None else rung.paired_distance
+    measured = record.measurements.get(PAIRED_DISTANCE)
+    return None if measured is None or record.state != "complete" else measured.value
+
+
+def _quality(record: TrialRecord, quality: str, updates: int | None) -> float | None:
+    if updates is not None:
+        rung = record.rung(updates)
+        return None if rung is None else rung.quality
+    return record.measurements[quality].value if record.state == "complete" else None

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from flexsearch.study.events import Ended, Moved, Started, Watcher
-from flexsearch.study.source import Finished, Wait
+from flexsearch.study.executor import Finished, Wait
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.files import write_atomically
+from flexsearch.study.executor import Finished, TrialSource, Wait
 from flexsearch.study.settings import Resources
-from flexsearch.study.source import Finished, TrialSource, Wait
 from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
 
 _QUIET = {

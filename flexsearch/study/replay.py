@@ -14,8 +14,7 @@ import pandas as pd
 from flexsearch.errors import UserError
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.study.local import run_locally
-from flexsearch.study.source import TrialSource
+from flexsearch.study.executor import TrialSource, run_locally
 from flexsearch.trial.contract import Progress, Report, Rung, TrialOrder, TrialResult
 
 _COLUMNS = ("digest", "seed", "updates", "macs", "seconds_training", "seconds_judging")

@@ -12,8 +12,7 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.baselines import baselines_of
 from flexsearch.study.events import Watcher
-from flexsearch.study.executor import Choice, ExecutorName, choose_executor
-from flexsearch.study.local import run_locally
+from flexsearch.study.executor import Choice, ExecutorName, TrialSource, choose_executor, run_locally
 from flexsearch.study.lock import one_driver
 from flexsearch.study.long import LongFineTunes, schedules_to_prolong
 from flexsearch.study.noise import Repetitions, schedules_to_repeat
@@ -21,7 +20,6 @@ from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.queue import OrderQueue
 from flexsearch.study.search import Search
 from flexsearch.study.settings import Resources, SearchSettings
-from flexsearch.study.source import TrialSource
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Cost, Store
 from flexsearch.trial.settings import TrialSettings

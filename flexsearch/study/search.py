@@ -19,10 +19,10 @@ from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
 from flexsearch.study.early_stopping import goes_on
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
-from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy, Proposal
-from flexsearch.study.predicted_distance import rung_scores
+from flexsearch.study.executor import Finished, Wait
+from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy
+from flexsearch.study.predicted_distance import scores
 from flexsearch.study.settings import SearchSettings
-from flexsearch.study.source import Finished, Wait
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 
@@ -178,10 +178,10 @@ class Search:
             so_far = self._on_the_way.get(record.number)
             running = so_far and replace(record, rungs=so_far.rungs, measurements=so_far.measurements)
             records.append(running or record)
-        scores = rung_scores(records, rung, quality=self._objectives[0])
-        reached = [record for record in records if record.number in scores]
+        score = scores(records, quality=self._objectives[0], updates=rung)
+        reached = [record for record in records if record.number in score]
         points = [
-            (scores[record.number], *(record.measurements[name].value for name in self._objectives[1:]))
+            (score[record.number], *(record.measurements[name].value for name in self._objectives[1:]))
             for record in reached
         ]
         own = next(index for index, record in enumerate(reached) if record.number == number)
@@ -211,21 +211,21 @@ class Search:
     def _adopt(self, number: int) -> TrialOrder | None:
         """An interrupted trial: told from its result if it left one, else ordered again."""
         proposal = self._orphan_notes[number]
-        if "digest" not in proposal.notes:  # the last that is noted: the driver died while it asked
-            return self._settle(self._optuna_study.ask_again(number))
+        if "digest" not in proposal.notes:  # an earlier version noted it last: its driver died while it asked
+            self._optuna_study.discard(number)
+            return None
         baseline = proposal.notes.get("baseline")
         order = self._order(number, Candidate.from_dict(json.loads(proposal.notes["candidate"])), baseline)
         known = {record.number: record for record in self._store.trials()}
-        attempts = known[number].attempts if number in known else 0
-        if number not in known:
-            self._store.start(number, order.candidate, baseline=baseline)
+        if number not in known:  # the driver died before it started the trial
+            return self._settle(number, order.candidate) if baseline is None else order
         saved = order.trial_dir / "result.json"
         if saved.exists():
             self._seen.add(order.candidate.digest)
             self.finished(number, TrialResult.from_dict(json.loads(saved.read_text())))
             return None
-        if attempts > self._settings.max_retries:
-            self._fail(number, f"was interrupted {attempts} times")
+        if known[number].attempts > self._settings.max_retries:
+            self._fail(number, f"was interrupted {known[number].attempts} times")
             return None
         return order
 
@@ -260,7 +260,7 @@ class Search:
         if not unseen:
             return None
         built = [self._space.build(parameters) for parameters in unseen]
-        return self._settle(self._optuna_study.ask(unseen[acquisition.best(built, records)]))
+        return self._ask(unseen[acquisition.best(built, records)])
 
     def _propose_one(self) -> TrialOrder | None:
         """The sampler's proposal, or after many duplicates a candidate drawn at random."""
@@ -269,21 +269,24 @@ class Search:
             drawn = self._draw_unseen(1) if drawing else []
             if drawing and not drawn:
                 return None
-            order = self._settle(self._optuna_study.ask(drawn[0] if drawn else None))
+            order = self._ask(drawn[0] if drawn else None)
             if order is not None:
                 return order
 
-    def _settle(self, proposal: Proposal) -> TrialOrder | None:
-        """The order for a proposal, or None for a schedule that was evaluated before."""
-        candidate = self._space.build(proposal.parameters)
-        self._optuna_study.note(proposal.number, _notes(candidate))
+    def _ask(self, fixed: Mapping[str, Value] | None) -> TrialOrder | None:
+        """Gives the order for the sampler's proposal or for `fixed` parameters; None for a duplicate."""
+        proposal = self._optuna_study.ask(lambda parameters: _notes(self._space.build(parameters)), fixed=fixed)
+        return self._settle(proposal.number, self._space.build(proposal.parameters))
+
+    def _settle(self, number: int, candidate: Candidate) -> TrialOrder | None:
+        """Gives the order for a new trial, or ends it as a duplicate."""
         if candidate.digest not in self._seen:
             self._duplicates = 0
-            return self._order(proposal.number, candidate, None)
+            return self._order(number, candidate, None)
         self._duplicates += 1
-        self._store.start(proposal.number, candidate, baseline=None)
-        self._store.end(proposal.number, "duplicate", reason="the same schedule was evaluated before")
-        self._optuna_study.discard(proposal.number)
+        self._store.start(number, candidate, baseline=None)
+        self._store.end(number, "duplicate", reason="the same schedule was evaluated before")
+        self._optuna_study.discard(number)
         return None
 
     def _draw_unseen(self, num: int) -> list[Mapping[str, Value]]:

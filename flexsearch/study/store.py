@@ -1,16 +1,29 @@
-"""The evidence: what was measured, how, and what it cost.
+"""The results: what was measured, how, and what it cost.
 
 Only the driver writes. Recording a trial replaces what was recorded of it before, its cost included, in one
 transaction.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import Engine, delete, func, insert, inspect, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
 
 from flexsearch.measurement import Measurement
 from flexsearch.old_names import as_it_was_written
@@ -28,11 +41,11 @@ _SHARED = -1  # the trial number of what all trials share
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """All that is known of one trial.
+    """One trial: candidate, state and results.
 
     Attributes:
+        num_updates: fine-tuning updates; their losses are in `Store.curve`.
         measurements: of the study's seed, by name.
-        curve: (update, loss) pairs of the fine-tune.
         rungs: measured on the way, or after more updates than the trial's own; by updates.
     """
 
@@ -44,8 +57,8 @@ class TrialRecord:
     attempts: int
     started: str
     ended: str | None
+    num_updates: int = 0
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
-    curve: tuple[tuple[int, float], ...] = ()
     rungs: tuple[Rung, ...] = ()
 
     @property
@@ -54,7 +67,7 @@ class TrialRecord:
         return self.candidate.digest
 
     def rung(self, updates: int) -> Rung | None:
-        """What was measured after so many updates; None if nothing was."""
+        """Gives what was measured after so many updates; None if nothing was."""
         return next((rung for rung in self.rungs if rung.updates == updates), None)
 
 
@@ -72,7 +85,7 @@ def _now() -> str:
 
 
 class Store:
-    """The evidence of one study.
+    """Reads and writes the results of one study.
 
     Args:
         engine: a connected engine; missing tables are created.
@@ -87,26 +100,39 @@ class Store:
         TABLES.create_all(engine)
         _add_paired_distance_of_rungs(engine)
 
+    def _own(self, table: Table, **key: Any) -> ColumnElement[bool]:
+        """Selects the study's rows of a table in which the columns of `key` have its values."""
+        return and_(table.c.study == self.study, *(table.c[name] == value for name, value in key.items()))
+
+    def _replace(
+        self, connection: Connection, table: Table, key: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """Deletes the study's rows with `key` and inserts `rows`, which lack study and key."""
+        connection.execute(delete(table).where(self._own(table, **key)))
+        whole = [{"study": self.study, **key, **row} for row in rows]
+        if whole:
+            connection.execute(insert(table), whole)
+
     def config(self) -> dict[str, Any] | None:
-        """The resolved configuration that the study was started with; None for a new study."""
+        """Reads the resolved configuration that the study was started with; None for a new study."""
         with self.engine.connect() as connection:
             config = connection.execute(select(RUN.c.config).where(RUN.c.study == self.study)).scalar()
         return None if config is None else as_it_was_written(json.loads(config))
 
     def version(self) -> str | None:
-        """The version of flexsearch that started the study; None for a new study."""
+        """Reads the version of flexsearch that started the study; None for a new study."""
         with self.engine.connect() as connection:
             return connection.execute(select(RUN.c.version).where(RUN.c.study == self.study)).scalar()
 
     def save_config(self, config: Mapping[str, Any], *, version: str) -> None:
+        """Records the configuration of the study."""
+        row = {"config": json.dumps(config), "version": version, "created": _now()}
         with self.engine.begin() as connection:
-            connection.execute(delete(RUN).where(RUN.c.study == self.study))
-            row = {"study": self.study, "config": json.dumps(config), "version": version, "created": _now()}
-            connection.execute(insert(RUN).values(row))
+            self._replace(connection, RUN, {}, [row])
 
     def start(self, number: int, candidate: Candidate, *, baseline: str | None) -> int:
         """Records that a trial runs; returns how often it was started."""
-        key = (TRIAL.c.study == self.study) & (TRIAL.c.number == number)
+        key = self._own(TRIAL, number=number)
         with self.engine.begin() as connection:
             attempts = (connection.execute(select(TRIAL.c.attempts).where(key)).scalar() or 0) + 1
             row = {
@@ -124,81 +150,50 @@ class Store:
         return int(attempts)
 
     def end(self, number: int, state: RecordState, *, reason: str | None = None) -> None:
-        """Records how a trial without a result ended."""
-        key = (TRIAL.c.study == self.study) & (TRIAL.c.number == number)
+        """Records how a trial ended."""
         with self.engine.begin() as connection:
-            connection.execute(update(TRIAL).where(key).values(state=state, reason=reason, ended=_now()))
+            self._end(connection, number, state, reason)
+
+    def _end(self, connection: Connection, number: int, state: RecordState, reason: str | None) -> None:
+        ended = {"state": state, "reason": reason, "ended": _now()}
+        connection.execute(update(TRIAL).where(self._own(TRIAL, number=number)).values(**ended))
 
     def record(self, number: int, result: TrialResult, *, seed: int | None = None) -> None:
         """Records a result: under the study's seed as the trial's own, under another seed as a repetition."""
         seed = self.seed if seed is None else seed
-        own = {"study": self.study, "number": number}
-        measured = [{**own, "seed": seed, **_measurement_row(found)} for found in result.measurements.values()]
+        is_own = seed == self.seed
         with self.engine.begin() as connection:
-            where = (MEASUREMENT.c.study == self.study) & (MEASUREMENT.c.number == number)
-            connection.execute(delete(MEASUREMENT).where(where & (MEASUREMENT.c.seed == seed)))
-            if measured:
-                connection.execute(insert(MEASUREMENT), measured)
-            where = (COST.c.study == self.study) & (COST.c.number == number) & (COST.c.seed == seed)
-            connection.execute(delete(COST).where(where))
-            kind = "trials" if seed == self.seed else "noise"
-            costs = [
-                {**own, "seed": seed, "what": f"{kind}: {phase}", "seconds": seconds, "device": ""}
-                for phase, seconds in result.seconds.items()
-            ]
-            if costs:
-                connection.execute(insert(COST), costs)
-            if seed != self.seed:
-                return
-            curve = [{**own, "update_": done, "loss": loss} for done, loss in result.curve]
-            rungs = [{**own, **_rung_row(rung)} for rung in result.rungs]
-            for table, rows in ((CURVE, curve), (RUNG, rungs)):
-                connection.execute(delete(table).where((table.c.study == self.study) & (table.c.number == number)))
-                if rows:
-                    connection.execute(insert(table), rows)
-            key = (TRIAL.c.study == self.study) & (TRIAL.c.number == number)
-            ended = {"state": result.state, "reason": result.reason, "ended": _now()}
-            connection.execute(update(TRIAL).where(key).values(**ended))
+            key = {"number": number, "seed": seed}
+            self._replace(connection, MEASUREMENT, key, map(_measurement_row, result.measurements.values()))
+            self._replace(connection, COST, key, _cost_rows("trials: {}" if is_own else "noise: {}", result))
+            if is_own:
+                curve = [{"update_": done, "loss": loss} for done, loss in result.curve]
+                self._replace(connection, CURVE, {"number": number}, curve)
+                self._replace(connection, RUNG, {"number": number}, map(_rung_row, result.rungs))
+                self._end(connection, number, result.state, result.reason)
 
     def record_long(self, number: int, updates: int, result: TrialResult, *, objective: str) -> None:
-        """Records what a longer fine-tune of a finished trial came to, as a rung, and its cost."""
-        own = {"study": self.study, "number": number}
+        """Records the quality after a longer fine-tune of a finished trial, as a rung, and its cost."""
         rung = Rung(updates=updates, quality=result.measurements[objective].value)
-        costs = [
-            {**own, "seed": self.seed, "what": f"long: {phase}", "seconds": seconds, "device": ""}
-            for phase, seconds in result.seconds.items()
-        ]
         with self.engine.begin() as connection:
-            mine = (RUNG.c.study == self.study) & (RUNG.c.number == number) & (RUNG.c.update_ == updates)
-            connection.execute(delete(RUNG).where(mine))
-            connection.execute(insert(RUNG).values(**own, **_rung_row(rung)))
-            mine = (COST.c.study == self.study) & (COST.c.number == number) & COST.c.what.like("long: %")
-            connection.execute(delete(COST).where(mine))
-            connection.execute(insert(COST), costs)
+            self._replace(connection, RUNG, {"number": number, "update_": updates}, [_rung_row(rung)])
+            for row in _cost_rows("long: {}", result):
+                self._replace(connection, COST, {"number": number, "seed": self.seed, "what": row["what"]}, [row])
 
     def record_confirmation(self, number: int, result: TrialResult, *, seed: int, images: int) -> None:
-        """Records what was measured again of a finished trial; the same images replace themselves, cost included."""
-        own = {"study": self.study, "number": number, "seed": seed}
-        rows = [{**own, "images": images, **_measurement_row(found)} for found in result.measurements.values()]
-        costs = [
-            {**own, "what": f"confirm: {phase}, {images} images", "seconds": seconds, "device": ""}
-            for phase, seconds in result.seconds.items()
-        ]
+        """Records the repeated measurements of a finished trial; the same images replace themselves, cost included."""
+        key = {"number": number, "seed": seed}
+        rows = map(_measurement_row, result.measurements.values())
         with self.engine.begin() as connection:
-            for table, where, new in (
-                (CONFIRMATION, CONFIRMATION.c.images == images, rows),
-                (COST, COST.c.what.in_([cost["what"] for cost in costs]), costs),
-            ):
-                mine = (table.c.study == self.study) & (table.c.number == number) & (table.c.seed == seed)
-                connection.execute(delete(table).where(mine & where))
-                if new:
-                    connection.execute(insert(table), new)
+            self._replace(connection, CONFIRMATION, {**key, "images": images}, rows)
+            for row in _cost_rows(f"confirm: {{}}, {images} images", result):
+                self._replace(connection, COST, {**key, "what": row["what"]}, [row])
 
     def confirmations(self) -> Remeasured:
-        """All that was measured again of finished trials."""
+        """Reads the repeated measurements of finished trials."""
         found: Remeasured = {}
         with self.engine.connect() as connection:
-            for row in connection.execute(select(CONFIRMATION).where(CONFIRMATION.c.study == self.study)):
+            for row in connection.execute(select(CONFIRMATION).where(self._own(CONFIRMATION))):
                 seeds = found.setdefault(row.images, {}).setdefault(row.number, {})
                 found_here = _measurement(row)
                 seeds.setdefault(row.seed, {})[found_here.name] = found_here
@@ -206,35 +201,33 @@ class Store:
 
     def record_cost(self, cost: Cost) -> None:
         """Records what something shared cost; the same thing is counted once."""
-        own = {"study": self.study, "what": cost.what, "number": _SHARED, "seed": self.seed}
+        key = {"what": cost.what, "number": _SHARED}
         with self.engine.begin() as connection:
-            where = (COST.c.study == self.study) & (COST.c.what == cost.what) & (COST.c.number == _SHARED)
-            connection.execute(delete(COST).where(where))
-            connection.execute(insert(COST).values(**own, seconds=cost.seconds, device=cost.device))
+            row = {"seed": self.seed, "seconds": cost.seconds, "device": cost.device}
+            self._replace(connection, COST, key, [row])
 
     def costs(self) -> list[Cost]:
-        """What was spent: on each shared thing, and on each phase over all trials."""
+        """Sums the seconds of each shared thing, and of each phase over all trials."""
         totals = select(COST.c.what, func.sum(COST.c.seconds).label("seconds"), func.max(COST.c.device).label("device"))
-        totals = totals.where(COST.c.study == self.study).group_by(COST.c.what).order_by(COST.c.what)
+        totals = totals.where(self._own(COST)).group_by(COST.c.what).order_by(COST.c.what)
         with self.engine.connect() as connection:
             return [Cost(what=row.what, seconds=row.seconds, device=row.device) for row in connection.execute(totals)]
 
     def trials(self) -> list[TrialRecord]:
-        """Every trial, by number."""
+        """Reads every trial, by number."""
+        measured: dict[int, dict[str, Measurement]] = {}
+        rungs: dict[int, list[Rung]] = {}
+        # One look into the index per trial: curves are long, and searches read all trials at every rung.
+        updates = select(func.max(CURVE.c.update_)).where(
+            CURVE.c.study == TRIAL.c.study, CURVE.c.number == TRIAL.c.number
+        )
+        columns = select(TRIAL, updates.scalar_subquery().label("num_updates"))
         with self.engine.connect() as connection:
-            rows = list(connection.execute(select(TRIAL).where(TRIAL.c.study == self.study).order_by(TRIAL.c.number)))
-            measured: dict[int, dict[str, Measurement]] = {}
-            own = (MEASUREMENT.c.study == self.study) & (MEASUREMENT.c.seed == self.seed)
-            for row in connection.execute(select(MEASUREMENT).where(own)):
-                one = _measurement(row)
-                measured.setdefault(row.number, {})[one.name] = one
-            curves: dict[int, list[tuple[int, float]]] = {}
-            points = select(CURVE).where(CURVE.c.study == self.study).order_by(CURVE.c.update_)
-            for row in connection.execute(points):
-                curves.setdefault(row.number, []).append((row.update_, row.loss))
-            rungs: dict[int, list[Rung]] = {}
-            points = select(RUNG).where(RUNG.c.study == self.study).order_by(RUNG.c.update_)
-            for row in connection.execute(points):
+            rows = list(connection.execute(columns.where(self._own(TRIAL)).order_by(TRIAL.c.number)))
+            for row in connection.execute(select(MEASUREMENT).where(self._own(MEASUREMENT, seed=self.seed))):
+                found = _measurement(row)
+                measured.setdefault(row.number, {})[found.name] = found
+            for row in connection.execute(select(RUNG).where(self._own(RUNG)).order_by(RUNG.c.update_)):
                 rung = Rung(updates=row.update_, quality=row.quality, paired_distance=row.paired_distance)
                 rungs.setdefault(row.number, []).append(rung)
         return [
@@ -247,19 +240,24 @@ class Store:
                 attempts=row.attempts,
                 started=row.started,
                 ended=row.ended,
+                num_updates=row.num_updates or 0,
                 measurements=measured.get(row.number, {}),
-                curve=tuple(curves.get(row.number, ())),
                 rungs=tuple(rungs.get(row.number, ())),
             )
             for row in rows
         ]
 
-    def repetitions(self, name: str) -> dict[int, dict[int, float]]:
-        """Values of measurement `name` by trial number and seed, for trials that were measured under several seeds."""
+    def curve(self, number: int) -> tuple[tuple[int, float], ...]:
+        """Reads the (update, loss) pairs of a trial's fine-tune."""
+        points = select(CURVE.c.update_, CURVE.c.loss).where(self._own(CURVE, number=number)).order_by(CURVE.c.update_)
         with self.engine.connect() as connection:
-            where = (MEASUREMENT.c.study == self.study) & (MEASUREMENT.c.name == name)
-            found: dict[int, dict[int, float]] = {}
-            for row in connection.execute(select(MEASUREMENT).where(where)):
+            return tuple((row.update_, row.loss) for row in connection.execute(points))
+
+    def repetitions(self, name: str) -> dict[int, dict[int, float]]:
+        """Reads values of measurement `name` by trial number and seed, of trials measured under several seeds."""
+        found: dict[int, dict[int, float]] = {}
+        with self.engine.connect() as connection:
+            for row in connection.execute(select(MEASUREMENT).where(self._own(MEASUREMENT, name=name))):
                 found.setdefault(row.number, {})[row.seed] = row.value
         return {number: values for number, values in found.items() if len(values) > 1}
 
@@ -269,12 +267,17 @@ def _measurement_row(found: Measurement) -> dict[str, Any]:
 
 
 def _add_paired_distance_of_rungs(engine: Engine) -> None:
-    """Databases made before rungs had a drift lack its column."""
+    """Adds the column of the paired distance to databases made before rungs had one."""
     if RUNG.c.paired_distance.name not in {column["name"] for column in inspect(engine).get_columns(RUNG.name)}:
         with engine.begin() as connection:
             connection.execute(
                 text(f"ALTER TABLE {RUNG.name} ADD COLUMN {RUNG.c.paired_distance.name} DOUBLE PRECISION")
             )
+
+
+def _cost_rows(what: str, result: TrialResult) -> list[dict[str, Any]]:
+    """Lists the seconds of each phase under `what`, in which {} stands for the phase."""
+    return [{"what": what.format(phase), "seconds": seconds, "device": ""} for phase, seconds in result.seconds.items()]
 
 
 def _rung_row(rung: Rung) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""The tables of the evidence, beside Optuna's in the same database. `store.py` reads and writes them."""
+"""The tables of the results, beside Optuna's in the same database. `store.py` reads and writes them."""
+
+from typing import Any
 
 from sqlalchemy import Column, Float, ForeignKeyConstraint, Integer, MetaData, String, Table, Text
 
@@ -27,55 +29,42 @@ TRIAL = Table(
 )
 
 
-def _trial_key() -> ForeignKeyConstraint:
-    return ForeignKeyConstraint(["study", "number"], [TRIAL.c.study, TRIAL.c.number])
+def _of_trial(name: str, *columns: Column[Any]) -> Table:
+    """Declares a table whose rows belong to a trial."""
+    return Table(
+        name,
+        TABLES,
+        Column("study", String(200), primary_key=True),
+        Column("number", Integer, primary_key=True),
+        *columns,
+        ForeignKeyConstraint(["study", "number"], [TRIAL.c.study, TRIAL.c.number]),
+    )
 
 
-MEASUREMENT = Table(
-    "flexsearch_measurement",
-    TABLES,
-    Column("study", String(200), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("seed", Integer, primary_key=True),
-    Column("name", String(100), primary_key=True),
-    Column("value", Float(53), nullable=False),
-    Column("unit", String(40), nullable=False),
-    Column("spread", Float(53)),
-    Column("protocol", Text, nullable=False),
-    _trial_key(),
+def _measured() -> tuple[Column[Any], ...]:
+    """Declares the columns of a measurement."""
+    return (
+        Column("seed", Integer, primary_key=True),
+        Column("name", String(100), primary_key=True),
+        Column("value", Float(53), nullable=False),
+        Column("unit", String(40), nullable=False),
+        Column("spread", Float(53)),
+        Column("protocol", Text, nullable=False),
+    )
+
+
+MEASUREMENT = _of_trial("flexsearch_measurement", *_measured())
+CONFIRMATION = _of_trial(
+    "flexsearch_confirmation", Column("images", Integer, primary_key=True, autoincrement=False), *_measured()
 )
-CURVE = Table(
-    "flexsearch_curve",
-    TABLES,
-    Column("study", String(200), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("update_", Integer, primary_key=True),
-    Column("loss", Float(53), nullable=False),
-    _trial_key(),
+CURVE = _of_trial(
+    "flexsearch_curve", Column("update_", Integer, primary_key=True), Column("loss", Float(53), nullable=False)
 )
-RUNG = Table(
+RUNG = _of_trial(
     "flexsearch_rung",
-    TABLES,
-    Column("study", String(200), primary_key=True),
-    Column("number", Integer, primary_key=True),
     Column("update_", Integer, primary_key=True),
     Column("quality", Float(53), nullable=False),
     Column("drift", Float(53), key="paired_distance"),
-    _trial_key(),
-)
-CONFIRMATION = Table(
-    "flexsearch_confirmation",
-    TABLES,
-    Column("study", String(200), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("images", Integer, primary_key=True, autoincrement=False),
-    Column("seed", Integer, primary_key=True),
-    Column("name", String(100), primary_key=True),
-    Column("value", Float(53), nullable=False),
-    Column("unit", String(40), nullable=False),
-    Column("spread", Float(53)),
-    Column("protocol", Text, nullable=False),
-    _trial_key(),
 )
 COST = Table(
     "flexsearch_cost",

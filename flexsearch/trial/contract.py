@@ -9,6 +9,7 @@ from flexsearch.measurement import Measurement
 from flexsearch.old_names import MEASUREMENTS
 from flexsearch.schedule.candidate import Candidate
 
+Kind = Literal["trial", "repeat", "long"]
 Phase = Literal["prepare", "latency", "fine-tune", "rung", "sample", "score"]
 State = Literal["complete", "pruned", "infeasible", "failed"]
 
@@ -23,9 +24,10 @@ class TrialOrder:
         run_dir: the run directory.
         seed: of training stream and sampling noise; equal for all trials of a study, so that they are paired.
         baseline: its name, if this trial is a baseline; baselines are never gated.
-        fine_tuned: whether the trial fine-tunes; the dense base is evaluated as it is.
-        is_repetition: measure only the quality again, under another seed, to learn the noise.
-        updates: own updates of a repetition; None takes those of the settings.
+        fine_tune: whether the trial fine-tunes; the dense base is evaluated as it is.
+        kind: a "trial"; or the quality alone of one that has ended: a "repeat" under another seed, or "long" after more
+            updates.
+        updates: fine-tuning updates; None takes those of the settings.
     """
 
     number: int
@@ -34,16 +36,20 @@ class TrialOrder:
     seed: int
     baseline: str | None = None
     fine_tune: bool = True
-    is_repetition: bool = False
+    kind: Kind = "trial"
     updates: int | None = None
 
     @property
     def trial_dir(self) -> Path:
-        """Where the trial leaves its files; a repetition has a folder of its own below its trial's."""
+        """Where the trial leaves its files; a repeat or a long fine-tune has a folder below its trial's."""
         folder = self.run_dir / "trials" / str(self.number)
-        if not self.is_repetition:
-            return folder
-        return folder / (f"seed-{self.seed}" if self.updates is None else f"updates-{self.updates}")
+        match self.kind:
+            case "trial":
+                return folder
+            case "repeat":
+                return folder / f"seed-{self.seed}"
+            case "long":
+                return folder / f"updates-{self.updates}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; `from_dict` is the inverse."""
@@ -54,7 +60,7 @@ class TrialOrder:
             "seed": self.seed,
             "baseline": self.baseline,
             "fine_tune": self.fine_tune,
-            "is_repetition": self.is_repetition,
+            "kind": self.kind,
             "updates": self.updates,
         }
 
@@ -72,7 +78,7 @@ class Rung:
     Attributes:
         updates: own updates.
         quality: the first objective, by the images of a rung; the smaller the better.
-        drift: as a trial measures it at its end (`trial/drift.py`); None where it was not measured.
+        paired_distance: as a trial measures it at its end (`trial/paired_distance.py`); None where it was not measured.
     """
 
     updates: int

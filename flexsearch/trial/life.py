@@ -56,7 +56,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
     rungs: list[Rung] = []
     state: State = "complete"
     reason = None
-    if not order.is_repetition:
+    if order.kind == "trial":
         with clock.phase("latency"):
             report(Progress(phase="latency"))
             found = latency_of(model, order, context)
@@ -95,7 +95,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
         with clock.phase("score"):
             report(Progress(phase="score"))
             measurements |= {measured.name: measured for measured in _quality(images, order, context)}
-        if not order.is_repetition:
+        if order.kind == "trial":
             _keep(model, images, order)
     result = so_far()
     write_atomically(order.trial_dir / "result.json", json.dumps(result.to_dict(), indent=2))
@@ -127,7 +127,7 @@ def _training(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Train
 def _rungs(order: TrialOrder, context: TrialContext) -> tuple[int, ...]:
     """The own updates at which the trial is compared with others."""
     early = context.settings.early_stopping
-    return () if early is None or order.is_repetition else early.updates(context.settings.trial.updates)
+    return () if early is None or order.kind != "trial" else early.updates(context.settings.trial.updates)
 
 
 def _train(training: Training, until: int, context: TrialContext, report: Report) -> list[tuple[int, float]]:
@@ -158,7 +158,7 @@ def _rung(training: Training, order: TrialOrder, context: TrialContext, report: 
 
 
 def _has_paired_distance(order: TrialOrder, context: TrialContext) -> bool:
-    return context.settings.objectives.quality.paired_distance and not order.is_repetition
+    return context.settings.objectives.quality.paired_distance and order.kind == "trial"
 
 
 def _draw(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, *, num: int) -> Tensor:

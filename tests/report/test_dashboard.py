@@ -1,13 +1,13 @@
-"""Publishing to the dashboard: everything once, again nothing, and what the user deleted stays deleted."""
+"""Publishing to the dashboard: everything once, again nothing, and lost files again."""
 
-import json
+import io
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_run import FakeRun
-from optuna_dashboard import get_note
-from optuna_dashboard.artifact._backend import list_trial_artifacts
+from optuna.artifacts import get_all_artifact_meta
+from optuna_dashboard import get_note, wsgi
 
 from flexsearch.report.dashboard import optuna_study_of, publish, publish_images
 from flexsearch.report.run import Run
@@ -27,31 +27,24 @@ def publish_all(run: Run) -> OptunaStudy:
     return optuna_study
 
 
-def attributes(optuna_study: OptunaStudy) -> dict[str, Any]:
-    found: dict[str, Any] = optuna_study.study._storage.get_study_system_attrs(optuna_study.study._study_id)
-    return found
-
-
 def files(run: Run) -> list[tuple[str, bytes]]:
     return sorted((path.name, path.read_bytes()) for path in (run.folder / ARTIFACTS).iterdir())
 
 
-def shown(optuna_study: OptunaStudy, number: int) -> list[str]:
-    """The names of a trial's artifacts, as the dashboard itself lists them."""
-    trial = optuna_study.study.get_trials()[number]
-    system = optuna_study.study._storage.get_trial_system_attrs(trial._trial_id)
-    return sorted(meta["filename"] for meta in list_trial_artifacts(attributes(optuna_study), system, trial))
+def shown(optuna_study: OptunaStudy) -> list[str]:
+    """The names of the study's pictures, as the dashboard itself lists them."""
+    found = get_all_artifact_meta(optuna_study.study)
+    return sorted(meta.filename for meta in found)
 
 
 def test_publishing_twice_adds_nothing(run: Run) -> None:
-    before = publish_all(run)
-    first, kept = attributes(before), files(run)
+    first = publish_all(run)
+    listed, kept = shown(first), files(run)
+    assert listed == sorted(f"trial-{number}-{name}.png" for number in range(6) for name in ("preview", "schedule"))
+    assert len(kept) == len(listed)
     again = publish_all(run)
-    assert attributes(again) == first
+    assert shown(again) == listed
     assert files(run) == kept
-    for number in range(6):
-        assert shown(again, number) == ["preview.png", "samples.png", "schedule.png"]
-    assert len(kept) == 3 * 6
 
 
 def test_notes_say_what_and_show_where(run: Run) -> None:
@@ -61,39 +54,41 @@ def test_notes_say_what_and_show_where(run: Run) -> None:
     assert "| latency_ms | 7 ± 0.035 | ms/image |" in note
     assert "| images | 500 |" in note
     for name in ("schedule.png", "preview.png"):
-        url = optuna_study.image_url(4, name, folder=run.folder / ARTIFACTS)
+        url = optuna_study.picture_url(f"trial-4-{name}", folder=run.folder / ARTIFACTS)
         assert url is not None
         assert f"![{name}]({url})" in note
     assert optuna_study.study.metric_names == ["fid_fashion_cnn", "latency (ms/image)"]
 
 
-def test_an_image_that_was_deleted_stays_so(run: Run) -> None:
+def test_the_dashboard_serves_what_a_note_shows(run: Run) -> None:
     optuna_study = publish_all(run)
-    key = next(key for key, value in attributes(optuna_study).items() if '"schedule.png"' in str(value))
-    optuna_study.study._storage.set_study_system_attr(optuna_study.study._study_id, key, json.dumps(None))
-    again = publish_all(run)
-    assert attributes(again)[key] == "null"
-    counts = [shown(again, number).count("schedule.png") for number in range(6)]
-    assert sorted(counts) == [0, 1, 1, 1, 1, 1]
+    url = optuna_study.picture_url("trial-4-schedule.png", folder=run.folder / ARTIFACTS)
+    images = optuna_study.artifacts(run.folder / ARTIFACTS)
+    answer: list[str] = []
+    body = wsgi(optuna_study.storage, artifact_store=images)(
+        {"REQUEST_METHOD": "GET", "PATH_INFO": url, "wsgi.errors": sys.stderr, "wsgi.input": io.BytesIO()},
+        lambda status, *_: answer.append(status),
+    )
+    assert b"".join(body).startswith(b"\x89PNG")
+    assert answer == ["200 OK"]
 
 
 def test_images_that_were_lost_come_back(run: Run) -> None:
     optuna_study = publish_all(run)
-    kept = files(run)
+    listed, kept = shown(optuna_study), files(run)
     for path in (run.folder / ARTIFACTS).iterdir():
         path.unlink()
     publish_all(run)
     assert files(run) == kept
-    assert shown(optuna_study, 2) == ["preview.png", "samples.png", "schedule.png"]
+    assert shown(optuna_study) == listed
 
 
-def test_what_the_search_attached_is_not_published_again(run: Run) -> None:
-    """While a trial runs, the search attaches its samples itself, under an id of Optuna's."""
+def test_the_search_attaches_samples_to_a_running_trial_once(run: Run) -> None:
     optuna_study = optuna_study_of(run)
     added = optuna_study.add_baseline("one more", {})
     folder, samples = run.folder / ARTIFACTS, run.folder / "trials" / "0" / "samples.png"
     for _ in range(2):
         optuna_study.attach_image(added.number, samples, folder=folder)
-    assert shown(optuna_study, added.number) == ["samples.png"]
-    assert optuna_study.has_image(added.number, "samples.png", folder=folder)
-    assert not optuna_study.has_image(added.number, "schedule.png", folder=folder)
+    found = get_all_artifact_meta(optuna_study.study.trials[added.number], storage=optuna_study.storage)
+    assert [meta.filename for meta in found] == ["samples.png"]
+    assert len(files(run)) == 1

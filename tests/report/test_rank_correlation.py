@@ -31,7 +31,7 @@ def test_tau_is_kendalls_and_of_equal_steps_only() -> None:
 
 
 def test_every_rung_is_compared_with_the_end_and_the_end_with_longer_fine_tunes() -> None:
-    records = [record(n, n, u0=-n, u15=n, u240=n) for n in range(4)]
+    records = [record(n, n, u0=-n, u15=n, u240=n) for n in range(5)]
     found = rank_correlations(records, objective=QUALITY)
     assert [(one.earlier, one.later, one.tau) for one in found] == [(0, 60, -1), (15, 60, 1), (60, 240, 1)]
 
@@ -39,22 +39,23 @@ def test_every_rung_is_compared_with_the_end_and_the_end_with_longer_fine_tunes(
 def test_nothing_is_said_of_trials_that_cannot_be_compared() -> None:
     assert rank_correlations([], objective=QUALITY) == []
     assert rank_correlations([record(0, 1.0, u0=1.0)], objective=QUALITY) == []
+    assert rank_correlations([record(n, n, u0=n) for n in range(4)], objective=QUALITY) == [], "six pairs are too few"
     ties = [record(0, 1.0, u0=1.0), record(1, 1.0, u0=2.0)]
     assert rank_correlations(ties, objective=QUALITY) == []
 
 
 def test_predicted_distances_are_compared_with_themselves_at_rungs_and_with_what_longer_fine_tunes_came_to() -> None:
-    dense = replace(record(9, 8.0), baseline="dense", curve=())
+    dense = replace(record(9, 8.0), baseline="dense", num_updates=0)
     records = [dense]
-    for n in range(4):
+    for n in range(5):
         one = record(n, n, u0=n, u240=-n)
         rungs = tuple(replace(rung, paired_distance=float(n)) if rung.updates == 0 else rung for rung in one.rungs)
-        paired_distance = Measurement(name="paired_distance", value=4.0 - n, unit="1")
+        paired_distance = Measurement(name="paired_distance", value=5.0 - n, unit="1")
         records.append(replace(one, rungs=rungs, measurements={**one.measurements, "paired_distance": paired_distance}))
     found = rank_correlations(records, objective=QUALITY)
     assert [(one.by, one.earlier, one.later_by, one.later, one.tau, one.num_pairs) for one in found] == [
-        (QUALITY, 0, QUALITY, 60, 1, 6),
-        ("predicted_distance", 0, "predicted_distance", 60, -1, 6),
-        (QUALITY, 60, QUALITY, 240, -1, 6),
-        ("predicted_distance", 60, QUALITY, 240, 1, 6),
+        (QUALITY, 0, QUALITY, 60, 1, 10),
+        ("predicted_distance", 0, "predicted_distance", 60, -1, 10),
+        (QUALITY, 60, QUALITY, 240, -1, 10),
+        ("predicted_distance", 60, QUALITY, 240, 1, 10),
     ]

@@ -13,8 +13,8 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.shape import TokenGrid
 from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.study.acquisition import LEAST_TRIALS, Acquisition
-from flexsearch.study.hypervolume import expected_gain, hypervolume, reference_point
-from flexsearch.study.local import run_locally
+from flexsearch.study.executor import run_locally
+from flexsearch.study.pareto import expected_gain, hypervolume, reference_point
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.store import TrialRecord
@@ -182,7 +182,7 @@ def test_a_screened_search_that_was_killed_goes_on_as_if_it_had_not_been(
 
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    options = {"trials": 17, "startup": 5, "screen": acquisition()}
+    options = {"trials": 17, "startup": 5, "acquisition": acquisition()}
     whole = open_search(run_dir=tmp_path / "whole", **options)
     run_locally(whole, run_trial)
     calls = 0

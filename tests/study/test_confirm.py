@@ -8,7 +8,7 @@ import pytest
 
 from flexsearch.errors import UserError
 from flexsearch.study.confirm import Confirmations, confirm, fresh_seeds
-from flexsearch.study.local import run_locally
+from flexsearch.study.executor import run_locally
 from flexsearch.study.lock import one_driver
 
 
@@ -37,7 +37,7 @@ def test_it_goes_on_where_it_was_killed(search: Any, run_trial: Any, tmp_path: P
         if len(measured) == 5:
             raise KeyboardInterrupt
         measured.append((order.number, order.seed))
-        assert order.is_repetition
+        assert order.kind == "repeat"
         assert order.fine_tune == (order.number >= 2)
         return run_trial(order, report)
 

@@ -13,8 +13,8 @@ from flexsearch.measurement import Measurement
 from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.report.front import front_of
 from flexsearch.study.early_stopping import epsilon_net, goes_on, ranked
-from flexsearch.study.local import run_locally
-from flexsearch.study.predicted_distance import rung_predicted_distances
+from flexsearch.study.executor import run_locally
+from flexsearch.study.predicted_distance import predicted_distances
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
 from flexsearch.trial.early_stopping import EarlyStopping
 
@@ -99,8 +99,10 @@ def test_a_stopped_trial_was_behind_all_that_went_on(open_search: Open, staged: 
         assert any(dominates(point, own) for point in points)
 
 
-def test_where_drift_is_measured_trials_are_stopped_by_outlook(open_search: Open, staged: Run) -> None:
-    """The better the distance at a rung, the farther the samples: by outlook others are stopped than by distance."""
+def test_where_paired_distance_is_measured_trials_are_stopped_by_predicted_distance(
+    open_search: Open, staged: Run
+) -> None:
+    """The better the distance at a rung, the farther the samples: others are stopped than by distance."""
 
     def paired_distance(quality: float) -> float:
         return 10.0 / quality
@@ -130,7 +132,7 @@ def test_where_drift_is_measured_trials_are_stopped_by_outlook(open_search: Open
         rung = record.rungs[-1].updates
         earlier = [other for other in records[: record.number + 1] if other.rung(rung) is not None]
         latency = np.array([other.measurements[OBJECTIVES[1]].value for other in earlier])
-        predicted_distance = rung_predicted_distances(records, rung, quality=OBJECTIVES[0])
+        predicted_distance = predicted_distances(records, quality=OBJECTIVES[0], updates=rung)
         for score in (predicted_distance, {other.number: other.rung(rung).quality for other in earlier}):
             points = np.stack([[score[other.number] for other in earlier], latency], axis=1)
             is_behind = any(dominates(point, points[-1]) for point in points[:-1])

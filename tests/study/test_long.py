@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flexsearch.study.local import run_locally
+from flexsearch.study.executor import run_locally
 from flexsearch.study.long import LongFineTunes, schedules_to_prolong
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
@@ -23,7 +23,7 @@ def test_long_fine_tunes_are_rungs_beyond_the_end_and_made_once(
     chosen = schedules_to_prolong(records, objective=OBJECTIVE, num=3)
     assert len(chosen) == 3
     steps = {record.candidate.sampling.steps for record in chosen}
-    trained = [record.candidate.sampling.steps for record in records if record.curve]
+    trained = [record.candidate.sampling.steps for record in records if record.num_updates]
     assert len(steps) == 1
     assert Counter(trained)[steps.pop()] == max(Counter(trained).values())
     values = [record.measurements[OBJECTIVE].value for record in chosen]
@@ -35,7 +35,7 @@ def test_long_fine_tunes_are_rungs_beyond_the_end_and_made_once(
     folders: list[Path] = []
 
     def note(order: TrialOrder, report: Report) -> TrialResult:
-        assert (order.seed, order.updates, order.is_repetition) == (0, 90, True)
+        assert (order.seed, order.updates, order.kind) == (0, 90, "long")
         folders.append(order.trial_dir)
         return run_trial(order, report)
 

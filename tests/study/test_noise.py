@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flexsearch.study.local import run_locally
+from flexsearch.study.executor import run_locally
 from flexsearch.study.noise import Repetitions, noise_of, schedules_to_repeat
 
 
@@ -43,7 +43,7 @@ def test_repetitions_are_measured_once(open_search: Callable[..., Any], run_tria
     run_locally(search, run_trial)
     chosen = schedules_to_repeat(search.store.trials(), objective="fid_fashion_cnn", num=3)
     assert len(chosen) == 3
-    assert all(record.curve for record in chosen)
+    assert all(record.num_updates for record in chosen)
 
     def repetitions() -> Repetitions:
         return Repetitions(
@@ -53,7 +53,7 @@ def test_repetitions_are_measured_once(open_search: Callable[..., Any], run_tria
     ran: list[tuple[int, int]] = []
 
     def counts(order: Any, report: Any) -> Any:
-        assert order.is_repetition
+        assert order.kind == "repeat"
         ran.append((order.number, order.seed))
         return run_trial(order, report)
 

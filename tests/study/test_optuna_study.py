@@ -1,5 +1,7 @@
-"""What is asked again after a driver died while it asked, whatever it had stored by then."""
+"""Proposals: a function of seed, number and trials so far, whatever the sampler, and stored whole or not at all."""
 
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +19,9 @@ DOMAINS: dict[str, Domain] = {
 }
 
 
-def opened(sampler: Any) -> OptunaStudy:
-    settings = SearchSettings(algorithm=sampler, seed=3, startup=3)
-    return OptunaStudy(None, name="s", objectives=("fid", "latency"), domains=DOMAINS, settings=settings)
+def opened(algorithm: Any, *, url: str | None = None) -> OptunaStudy:
+    settings = SearchSettings(algorithm=algorithm, seed=3, startup=3)
+    return OptunaStudy(url, name="s", objectives=("fid", "latency"), domains=DOMAINS, settings=settings)
 
 
 def told(optuna_study: OptunaStudy, num: int) -> None:
@@ -28,18 +30,91 @@ def told(optuna_study: OptunaStudy, num: int) -> None:
         optuna_study.tell(proposal.number, [float(proposal.number), 1.0 / (1 + proposal.number)], {})
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
-@pytest.mark.parametrize("before", [1, 6])
-@pytest.mark.parametrize("num_stored", range(len(DOMAINS) + 1))
-def test_what_was_stored_does_not_change_what_follows(
-    dies_after_storing: Any, sampler: Any, before: int, num_stored: int
+ALGORITHMS = ["tpe", "gp", "nsga2", "random", "qmc"]
+
+
+class Killed(BaseException):
+    """kill -9: nothing after it runs."""
+
+
+def drawn(optuna_study: OptunaStudy) -> list[dict[str, Any]]:
+    return [trial.params for trial in optuna_study.study.trials]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_study_that_is_opened_again_proposes_the_same(algorithm: Any, tmp_path: Path) -> None:
+    whole = opened(algorithm)
+    told(whole, 8)
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    for _ in range(4):
+        told(opened(algorithm, url=url), 2)
+    assert drawn(opened(algorithm, url=url)) == drawn(whole)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_driver_that_died_while_it_asked_left_nothing(
+    algorithm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, died = opened(sampler), opened(sampler)
-    told(whole, before)
-    told(died, before)
-    expected = whole.ask().parameters
-    with dies_after_storing(num_stored):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    died = opened(algorithm, url=url)
+    told(died, 6)
+
+    def kill(_: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(died.study, "add_trial", kill)
+    with pytest.raises(Killed):
         died.ask()
-    (trial,) = died.running()
-    assert len(trial.parameters) == num_stored
-    assert died.ask_again(trial.number).parameters == expected
+    resumed, whole = opened(algorithm, url=url), opened(algorithm)
+    assert not resumed.running()
+    told(whole, 6)
+    assert resumed.ask().parameters == whole.ask().parameters
+
+
+def test_baselines_change_no_proposal_but_by_their_number() -> None:
+    """They lie outside the space; a sampler that saw them would find no parameter in common."""
+    optuna_study = opened("tpe")
+    optuna_study.add_baseline("dense", {})
+    optuna_study.tell(0, [1.0, 1.0], {})
+    for number in range(1, 9):
+        assert set(optuna_study.ask().parameters) == set(DOMAINS)
+        optuna_study.tell(number, [float(number), 1.0 / number], {})
+    near, far = opened("tpe"), opened("tpe")
+    for one, value in ((near, 1.0), (far, 99.0)):
+        one.add_baseline("dense", {})
+        one.tell(0, [value, value], {})
+        told(one, 8)
+    assert drawn(near) == drawn(far)
+
+
+def test_points_of_qmc_are_counted_past_fixed_ones_and_are_even() -> None:
+    optuna_study = opened("qmc")
+    for index in range(32):
+        optuna_study.ask(fixed={"a": 1, "one": 3, "b": 0, "c": 0.5, "d": 1} if index == 5 else None)
+    values = [trial.params["c"] for number, trial in enumerate(optuna_study.study.trials) if number != 5]
+    eighths = Counter(int(8 * value) for value in values)
+    assert min(eighths.values()) >= 3, "32 points of a Sobol sequence have four in each eighth; one was fixed"
+    assert len(set(values)) == 31
+
+
+def test_nsga2_has_generations() -> None:
+    """They are kept with the trials: one that lost them would propose at random for ever."""
+    optuna_study = opened("nsga2")
+    told(optuna_study, 40)
+    early, late = drawn(optuna_study)[:8], drawn(optuna_study)[-8:]
+    known = [{params[name] for params in drawn(optuna_study)[:-8]} for name in ("a", "b", "d")]
+    inherited = [params[name] in values for params in late for name, values in zip(("a", "b", "d"), known, strict=True)]
+    assert sum(inherited) > len(inherited) / 2
+    assert early != late
+
+
+def test_fixed_parameters_notes_and_constraints_are_stored() -> None:
+    optuna_study = opened("tpe")
+    fixed = {"a": 2, "one": 3, "b": 4, "c": 0.5, "d": 6}
+    proposal = optuna_study.ask(lambda parameters: {"sum": parameters["a"] + parameters["d"]}, fixed=fixed)
+    assert (proposal.parameters, proposal.notes) == (fixed, {"sum": 8})
+    assert [(one.number, one.parameters, one.notes) for one in optuna_study.running()] == [(0, fixed, {"sum": 8})]
+    for _ in range(2):
+        optuna_study.tell(0, None, {"limit": 1.0})
+    assert optuna_study.study.trials[0].constraints == {"limit": 1.0}
+    assert not optuna_study.running()

@@ -1,6 +1,6 @@
 """What long training should make of a schedule: the formula, and where nothing can be said."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -14,8 +14,6 @@ from flexsearch.study.predicted_distance import (
     DenseQuality,
     dense_baselines,
     predicted_distances,
-    rung_predicted_distances,
-    rung_scores,
     scores,
 )
 from flexsearch.study.store import TrialRecord
@@ -48,7 +46,7 @@ DENSE = [
 ]
 
 
-def test_it_is_dense_quality_at_the_steps_times_one_plus_the_drift() -> None:
+def test_it_is_dense_quality_at_the_steps_times_one_plus_the_paired_distance() -> None:
     searched = [
         record(2, 99.0, steps=16, paired_distance=0.5),
         record(3, 1.0, steps=4, paired_distance=0.5),
@@ -59,11 +57,35 @@ def test_it_is_dense_quality_at_the_steps_times_one_plus_the_drift() -> None:
 
 def test_between_dense_baselines_quality_is_a_power_of_the_steps() -> None:
     dense = DenseQuality(DENSE, quality="fid")
-    assert [dense.at(steps) for steps in (4, 8, 16)] == pytest.approx([32.0, 16.0, 8.0])
-    assert [dense.at(steps) for steps in (2, 50)] == pytest.approx([32.0, 8.0]), "beyond them it stays"
+    assert [dense.at(Sampling(steps=steps)) for steps in (4, 8, 16)] == pytest.approx([32.0, 16.0, 8.0])
+    assert [dense.at(Sampling(steps=steps)) for steps in (2, 50)] == pytest.approx([32.0, 8.0]), "beyond them it stays"
 
 
-def test_without_dense_baselines_or_drift_there_is_none() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Other(Sampling):
+    """A sampling with a further choice."""
+
+    solver: str
+
+
+def with_solver(record: TrialRecord, solver: str) -> TrialRecord:
+    sampling = Other(steps=record.candidate.sampling.steps, solver=solver)
+    return replace(record, candidate=replace(record.candidate, sampling=sampling))
+
+
+def test_two_samplings_of_equal_steps_have_two_curves() -> None:
+    faster = [with_solver(replace(one, number=10 + one.number), "heun") for one in DENSE]
+    faster[1] = replace(
+        faster[1], measurements={**DENSE[1].measurements, "fid": Measurement(name="fid", value=16.0, unit="1")}
+    )
+    for dense in ([*DENSE, *faster], [*faster, *DENSE]):
+        curve = DenseQuality(dense, quality="fid")
+        assert curve.at(Sampling(steps=4)) == pytest.approx(32.0)
+        assert curve.at(Other(steps=4, solver="heun")) == pytest.approx(16.0)
+        assert curve.at(Other(steps=4, solver="dpm")) == pytest.approx(16.0), "not measured: the best of the others"
+
+
+def test_without_dense_baselines_or_paired_distance_there_is_none() -> None:
     assert predicted_distances([], quality="fid") == {}
     assert predicted_distances([record(2, 9.0, steps=4, paired_distance=0.5)], quality="fid") == {}
     assert predicted_distances([record(0, 8.0, steps=16, is_dense=True), record(2, 9.0, steps=4)], quality="fid") == {}
@@ -80,25 +102,25 @@ def at_rung(record: TrialRecord, quality: float, paired_distance: float | None) 
     return replace(record, rungs=(Rung(updates=10, quality=quality, paired_distance=paired_distance),))
 
 
-def test_at_a_rung_it_goes_by_the_drift_there() -> None:
+def test_at_a_rung_it_goes_by_the_paired_distance_there() -> None:
     searched = [
         at_rung(record(2, 9.0, steps=16, paired_distance=0.5), 30.0, 1.0),
         record(3, 9.0, steps=4, paired_distance=0.5),
     ]
     running = at_rung(replace(record(4, 9.0, steps=4), state="running", measurements={}), 40.0, 0.5)
-    assert rung_predicted_distances([*DENSE, *searched, running], 10, quality="fid") == pytest.approx(
+    assert predicted_distances([*DENSE, *searched, running], quality="fid", updates=10) == pytest.approx(
         {2: 16.0, 4: 48.0}
     )
-    assert rung_predicted_distances([*DENSE, *searched, running], 20, quality="fid") == {}
+    assert predicted_distances([*DENSE, *searched, running], quality="fid", updates=20) == {}
 
 
-def test_outlooks_and_qualities_are_never_compared() -> None:
+def test_predicted_distances_and_qualities_are_never_compared() -> None:
     known, unknown = record(2, 9.0, steps=16, paired_distance=0.5), record(3, 7.0, steps=4)
     assert scores([*DENSE, known], quality="fid") == pytest.approx({0: 8.0, 1: 40.0, 2: 12.0})
     assert scores([*DENSE, known, unknown], quality="fid") == {0: 8.0, 1: 32.0, 2: 9.0, 3: 7.0}
     assert scores([known], quality="fid") == {2: 9.0}, "no dense baseline"
     reached = [at_rung(known, 30.0, 1.0), at_rung(unknown, 40.0, 0.5)]
-    assert rung_scores([*DENSE, *reached], 10, quality="fid") == pytest.approx({2: 16.0, 3: 48.0})
-    assert rung_scores(reached, 10, quality="fid") == {2: 30.0, 3: 40.0}
+    assert scores([*DENSE, *reached], quality="fid", updates=10) == pytest.approx({2: 16.0, 3: 48.0})
+    assert scores(reached, quality="fid", updates=10) == {2: 30.0, 3: 40.0}
     reached[1] = at_rung(unknown, 40.0, None)
-    assert rung_scores([*DENSE, *reached], 10, quality="fid") == {2: 30.0, 3: 40.0}
+    assert scores([*DENSE, *reached], quality="fid", updates=10) == {2: 30.0, 3: 40.0}

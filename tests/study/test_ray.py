@@ -131,7 +131,7 @@ def test_what_the_user_can_mend_ends_the_search_and_the_noise_follows_in_one_ses
     on_ray(search, run_trial)
     assert search.num_finished == 6
     assert search.store.trials()[4].state == "complete"
-    records = [record for record in search.store.trials() if record.curve][:2]
+    records = [record for record in search.store.trials() if record.num_updates][:2]
     repetitions = Repetitions(
         store=search.store, records=records, seeds=[1, 2], run_dir=tmp_path, objective="fid_fashion_cnn"
     )
@@ -158,7 +158,7 @@ def test_trials_are_stopped_at_rungs(
         assert search.optuna_study.study.trials[record.number].state == TrialState.PRUNED
     ended = {int(line.split()[0]) for line in (tmp_path / "log").read_text().splitlines() if " ends " in line}
     assert ended == {record.number for record in records if record.state == "complete"}
-    assert all(len(record.rungs) == 2 for record in records if record.state == "complete" and record.curve)
+    assert all(len(record.rungs) == 2 for record in records if record.state == "complete" and record.num_updates)
     assert all(record.attempts == 1 for record in records if record.state != "duplicate")
 
 

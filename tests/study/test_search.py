@@ -12,9 +12,8 @@ from flexsearch.files import write_atomically
 from flexsearch.schedule.shape import TokenGrid
 from flexsearch.space.search_space import parse_space
 from flexsearch.study.events import Ended, Started
-from flexsearch.study.local import run_locally
+from flexsearch.study.executor import Finished, Wait, run_locally
 from flexsearch.study.search import FAILURES_IN_A_ROW, INFEASIBLE_IN_A_ROW, Search
-from flexsearch.study.source import Finished, Wait
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
 Open = Callable[..., Any]
@@ -31,8 +30,8 @@ def test_baselines_come_first(open_search: Open, run_trial: Run) -> None:
     records = search.store.trials()
     assert [record.baseline for record in records[:3]] == ["dense", "dense, 2 steps", "FlexDiT paper"]
     assert all(record.baseline is None for record in records[3:])
-    assert not records[0].curve
-    assert records[2].curve == ((1, 0.5), (2, 0.25))
+    assert [record.num_updates for record in records[:3]] == [0, 0, 2]
+    assert search.store.curve(2) == ((1, 0.5), (2, 0.25))
 
 
 def test_no_schedule_is_evaluated_twice(open_search: Open, run_trial: Run) -> None:
@@ -104,22 +103,39 @@ def test_a_killed_search_ends_as_an_uninterrupted_one(
     assert attempts[killed_at] == (1 if has_result else 2)
 
 
-@pytest.mark.parametrize("num_stored", [0, 1, 5])
+@pytest.mark.parametrize("is_stored", [False, True])
 def test_a_driver_killed_while_it_asks_gets_the_same_answer(
-    open_search: Open, run_trial: Run, dies_after_storing: Any, tmp_path: Any, num_stored: int
+    open_search: Open, run_trial: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, is_stored: bool
 ) -> None:
-    """Some of the parameters are in the database, notes are not."""
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     whole = open_search(run_dir=tmp_path / "whole", trials=9)
     run_locally(whole, run_trial)
     run_locally(open_search(run_dir=tmp_path / "killed", trials=7), run_trial)
-    optuna_study = open_search(run_dir=tmp_path / "killed").optuna_study
-    with dies_after_storing(num_stored):
-        optuna_study.ask()
+    killed = open_search(run_dir=tmp_path / "killed", trials=9)
+    study = killed.optuna_study.study
+    add_trial = study.add_trial
+
+    def dies(trial: Any) -> None:
+        if is_stored:
+            add_trial(trial)
+        raise Killed
+
+    monkeypatch.setattr(study, "add_trial", dies)
+    with pytest.raises(Killed):
+        run_locally(killed, run_trial)
     resumed = open_search(run_dir=tmp_path / "killed", trials=9)
     run_locally(resumed, run_trial)
     assert table(resumed) == table(whole)
+
+
+def test_a_trial_that_an_earlier_version_left_half_asked_is_given_up(open_search: Open, run_trial: Run) -> None:
+    run_locally(open_search(trials=5), run_trial)
+    open_search().optuna_study.study.ask()
+    resumed = open_search(trials=8)
+    run_locally(resumed, run_trial)
+    assert resumed.num_finished == 8
+    assert resumed.optuna_study.study.trials[5].state == TrialState.FAIL
 
 
 def test_a_trial_that_kills_its_worker_is_given_up(open_search: Open, run_trial: Run) -> None:

@@ -138,7 +138,7 @@ def test_the_dense_baseline_is_the_base_as_it_is(start: Callable[..., TrialOrder
 def test_a_repetition_measures_quality_alone(start: Callable[..., TrialOrder]) -> None:
     order = start()
     own = run_trial(order, nothing)
-    again = run_trial(replace(order, seed=5, is_repetition=True), nothing)
+    again = run_trial(replace(order, seed=5, kind="repeat"), nothing)
     assert set(again.measurements) == {"macs", "fid_fashion_cnn"}
     assert again.measurements["fid_fashion_cnn"].value != own.measurements["fid_fashion_cnn"].value
     saved = json.loads((order.trial_dir / "result.json").read_text())

@@ -39,7 +39,7 @@ def order(tmp_path: Path, tiny_config: Callable[..., dict[str, Any]], monkeypatc
 def test_the_same_images_have_the_same_distance(order: TrialOrder) -> None:
     own = run_trial(order, nothing).measurements
     files = sorted(order.run_dir.rglob("*"))
-    again = remeasure(replace(order, is_repetition=True), nothing, images=20)
+    again = remeasure(replace(order, kind="repeat"), nothing, images=20)
     assert again.measurements[QUALITY].value == pytest.approx(own[QUALITY].value, rel=1e-6)
     assert again.measurements[QUALITY].protocol == own[QUALITY].protocol
     assert again.measurements["latency_ms"].protocol == own["latency_ms"].protocol
@@ -51,7 +51,7 @@ def test_the_same_images_have_the_same_distance(order: TrialOrder) -> None:
 def test_blocks_are_the_images_themselves(order: TrialOrder) -> None:
     """The first half of 20 images is the 10 images that the same seed draws alone."""
     run_trial(order, nothing)
-    order = replace(order, seed=10_000, is_repetition=True)
+    order = replace(order, seed=10_000, kind="repeat")
     whole, half = (remeasure(order, nothing, images=images).measurements for images in (20, 10))
     names = {block_name(QUALITY, index, num) for num in BLOCKS for index in range(num)}
     assert set(whole) == {*names, "latency_ms"}
@@ -67,7 +67,7 @@ def test_the_dense_base_needs_no_kept_model(order: TrialOrder) -> None:
     dense = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=2))
     order = replace(order, candidate=dense, baseline="dense", fine_tune=False)
     own = run_trial(replace(order, number=4), nothing).measurements
-    again = remeasure(replace(order, is_repetition=True), nothing, images=20).measurements
+    again = remeasure(replace(order, kind="repeat"), nothing, images=20).measurements
     assert again[QUALITY].value == pytest.approx(own[QUALITY].value, rel=1e-6)
 
 

@@ -1,0 +1,78 @@
+"""Non-dominated points and the area that they cover. All objectives are minimised; the computation is moocore's."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import moocore
+import numpy as np
+
+T = TypeVar("T")
+_MARGIN = 1.1
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(6)
+
+
+def is_non_dominated(values: np.ndarray, *, keep_equal: bool = False) -> np.ndarray:
+    """Marks the points that no other point dominates: none is at least as good in all objectives and better in one.
+
+    Args:
+        values: (N, M) objectives.
+        keep_equal: whether all of several equal points are marked, or the first alone.
+
+    Returns:
+        (N,) booleans.
+    """
+    if not len(values):
+        return np.zeros(0, dtype=bool)
+    return np.asarray(moocore.is_nondominated(values, keep_weakly=keep_equal), dtype=bool)
+
+
+def non_dominated(items: Iterable[T], key: Callable[[T], Sequence[float]], *, keep_equal: bool = False) -> list[T]:
+    """Keeps the items whose objectives `key(item)` no other item dominates, in their order."""
+    items = list(items)
+    good = is_non_dominated(np.array([key(item) for item in items], dtype=float), keep_equal=keep_equal)
+    return [item for item, is_good in zip(items, good, strict=True) if is_good]
+
+
+def dominance_ranks(values: np.ndarray) -> np.ndarray:
+    """Gives (N,) ranks of points (N, M): 0 is not dominated, 1 is not once those of rank 0 are gone, and so on."""
+    return np.asarray(moocore.pareto_rank(values))
+
+
+def reference_point(baselines: np.ndarray) -> np.ndarray:
+    """Gives (M,) 1.1 times the worst of the baselines (N, M) in each objective."""
+    return baselines.max(axis=0) * _MARGIN if len(baselines) else np.array([])
+
+
+def hypervolume(points: np.ndarray, *, reference: np.ndarray) -> float:
+    """Measures the area that points (N, M) dominate, up to the reference point (M,)."""
+    return float(moocore.hypervolume(points, ref=reference)) if len(points) else 0.0
+
+
+def expected_gain(
+    front: np.ndarray,
+    *,
+    log_mean: np.ndarray,
+    log_sd: np.ndarray,
+    latency: Sequence[float],
+    reference: np.ndarray,
+) -> np.ndarray:
+    """Gives (K,) expected hypervolume improvements of K points with known latencies and log-normal qualities.
+
+    Source: Emmerich, Giannakoglou & Naujoks 2006. With one objective known, the expectation is an integral over the
+    other, taken here by Gauss-Hermite quadrature at six nodes.
+
+    Args:
+        front: (N, 2) quality and latency of the points so far.
+        log_mean: (K,) of the logarithm of the quality.
+        log_sd: (K,) standard deviation of it.
+        latency: (K,) in the front's unit.
+        reference: (2,) where the hypervolume ends.
+    """
+    before = hypervolume(front, reference=reference)
+    weights = _WEIGHTS / _WEIGHTS.sum()
+    gains = []
+    for mean, sd, known in zip(log_mean, log_sd, latency, strict=True):
+        reached = [(np.exp(mean + sd * node), known) for node in _NODES]
+        volumes = [hypervolume(np.vstack([front, point]), reference=reference) for point in reached]
+        gains.append(float(weights @ (np.array(volumes) - before)))
+    return np.array(gains)
