@@ -64,7 +64,8 @@ def as_it_was_written(values: Mapping[str, Any]) -> dict[str, Any]:
     Before 0.2 there was one spacing, which no file names: what `set_timesteps(n)` makes by itself.
     """
     renamed = with_new_names(values, quiet=True)
-    renamed["sampling"] = {"spacing": "scheduler", **(renamed.get("sampling") or {})}
+    if "sampling" in renamed:
+        renamed["sampling"] = {"spacing": "scheduler", **renamed["sampling"]}
     return renamed
 
 

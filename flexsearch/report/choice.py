@@ -14,8 +14,8 @@ from typing import Any, Literal
 from flexsearch.errors import UserError
 from flexsearch.report.front import Front
 from flexsearch.report.gain import Gain, gain_of, sentence
-from flexsearch.study.pareto import non_dominated
 from flexsearch.report.points import FrontPoint, Points
+from flexsearch.study.pareto import non_dominated
 
 By = Literal["predicted_distance", "quality"]
 _FEWEST = 3  # points of a front with a knee

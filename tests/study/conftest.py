@@ -10,8 +10,8 @@ import pytest
 from optuna.storages import BaseStorage
 
 from flexsearch.measurement import Measurement
+from flexsearch.schedule.plan import Target
 from flexsearch.schedule.presets import dit_shape
-from flexsearch.schedule.shape import TokenGrid
 from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.study.baselines import baselines_of
 from flexsearch.study.optuna_study import OptunaStudy
@@ -60,12 +60,11 @@ def space() -> SearchSpace:
             "timetable": {"stages": 2, "clean_grid": {"choice": [3, 4]}, "noise_grid": 2},
             "sampler_steps": {"choice": [2, 4]},
         },
-        num_blocks=8,
-        grid=TokenGrid(height=8, width=8),
+        target=TARGET,
     )
 
 
-SHAPE = dit_shape(num_blocks=8, width=16, side=8)
+TARGET = Target(shape=dit_shape(num_blocks=8, width=16, side=8))
 
 
 @pytest.fixture
@@ -84,7 +83,7 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
             optuna_study=optuna_study,
             store=store,
             space=searched,
-            baselines=baselines_of(searched, settings, SHAPE),
+            baselines=baselines_of(searched, settings),
             settings=settings,
             run_dir=run_dir,
             objectives=OBJECTIVES,

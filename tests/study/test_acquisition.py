@@ -10,7 +10,8 @@ import pytest
 
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.plan import Target
+from flexsearch.schedule.presets import dit_shape
 from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.study.acquisition import LEAST_TRIALS, Acquisition
 from flexsearch.study.executor import run_locally
@@ -19,6 +20,8 @@ from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.store import TrialRecord
 from flexsearch.trial.contract import Report, Rung, TrialOrder, TrialResult
+
+TARGET = Target(shape=dit_shape(num_blocks=8, width=16, side=8))
 
 Open = Callable[..., Any]
 Run = Callable[..., TrialResult]
@@ -213,8 +216,7 @@ def test_a_space_that_is_used_up_ends_the_search(open_search: Open, run_trial: R
             "timetable": {"stages": 1, "clean_grid": {"choice": [3, 4]}, "noise_grid": 2},
             "sampler_steps": 4,
         },
-        num_blocks=8,
-        grid=TokenGrid(height=8, width=8),
+        target=TARGET,
     )
     search = open_search(trials=100, startup=5, acquisition=acquisition(), space=tiny)
     assert run_locally(search, run_trial) == "every schedule of the space has been evaluated"

@@ -7,6 +7,7 @@ import pytest
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.plan import Target
 from flexsearch.schedule.presets import dit_shape
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.baselines import baselines_of
@@ -20,13 +21,13 @@ from flexsearch.trial.contract import Progress, Rung, TrialOrder
 
 OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 SETTINGS = SearchSettings(trials=20, algorithm="random", seed=7)
-SHAPE = dit_shape(num_blocks=8, width=16, side=8)
+TARGET = Target(shape=dit_shape(num_blocks=8, width=16, side=8))
 
 
 @pytest.fixture
 def table(space: SearchSpace) -> pd.DataFrame:
     """The space and its baselines under two seeds, after 0 and 8 updates; the dense base after 0."""
-    baselines = [one.candidate for one in baselines_of(space, SETTINGS, SHAPE)]
+    baselines = [one.candidate for one in baselines_of(space, SETTINGS)]
     candidates = {one.digest: one for one in (*baselines, *map(space.build, space.choices()))}
     return pd.DataFrame(
         {
@@ -73,7 +74,7 @@ def test_a_search_runs_on_a_table(table: pd.DataFrame, space: SearchSpace, tmp_p
         optuna_study=OptunaStudy(None, name="replay", objectives=OBJECTIVES, domains=space.domains, settings=SETTINGS),
         store=store,
         space=space,
-        baselines=baselines_of(space, SETTINGS, SHAPE),
+        baselines=baselines_of(space, SETTINGS),
         settings=SETTINGS,
         run_dir=tmp_path,
         objectives=OBJECTIVES,

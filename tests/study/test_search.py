@@ -9,12 +9,15 @@ import pytest
 from optuna.trial import TrialState
 
 from flexsearch.files import write_atomically
-from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.plan import Target
+from flexsearch.schedule.presets import dit_shape
 from flexsearch.space.search_space import parse_space
 from flexsearch.study.events import Ended, Started
 from flexsearch.study.executor import Finished, Wait, run_locally
 from flexsearch.study.search import FAILURES_IN_A_ROW, INFEASIBLE_IN_A_ROW, Search
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
+
+TARGET = Target(shape=dit_shape(num_blocks=8, width=16, side=8))
 
 Open = Callable[..., Any]
 Run = Callable[..., TrialResult]
@@ -47,8 +50,7 @@ def test_a_space_that_is_used_up_ends_the_search(open_search: Open, run_trial: R
             "segments": [{"family": "pooling", "depth": {"int": [1, 3]}}, {"family": "dense", "depth": "rest"}],
             "sampler_steps": 2,
         },
-        num_blocks=8,
-        grid=TokenGrid(height=8, width=8),
+        target=TARGET,
     )
     search = open_search(space=small, trials=50)
     assert run_locally(search, run_trial) == "every schedule of the space has been evaluated"
@@ -101,6 +103,10 @@ def test_a_killed_search_ends_as_an_uninterrupted_one(
     assert min(ran, default=99) >= killed_at
     attempts = {record.number: record.attempts for record in resumed.store.trials()}
     assert attempts[killed_at] == (1 if has_result else 2)
+
+
+class Killed(BaseException):
+    """kill -9: nothing after it runs."""
 
 
 @pytest.mark.parametrize("is_stored", [False, True])
