@@ -24,6 +24,7 @@ from flexsearch.data.shards import (
     store,
 )
 from flexsearch.errors import UserError
+from flexsearch.seeds import item_seed
 
 Posterior = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From images (B, 3, H, W) float32 in [-1, 1] to mean and standard deviation (B, C, h, w) float32, in model units."""
@@ -191,7 +192,7 @@ def _latents(
         mean, std = (torch.cat(values) for values in zip(*parts, strict=True))
         if settings.frames is not None:
             mean, std = (value.unflatten(0, (len(chunk), -1)).transpose(1, 2) for value in (mean, std))
-        noise = [torch.randn(mean.shape[1:], generator=_generator(settings.seed, item)) for item in chunk]
+        noise = [torch.randn(mean.shape[1:], generator=torch.Generator().manual_seed(item_seed(settings.seed, item))) for item in chunk]
         latents = (mean + std * torch.stack(noise)).half()
         for item, latent in zip(chunk, latents, strict=True):
             if not torch.isfinite(latent).all():
@@ -199,10 +200,6 @@ def _latents(
                     "gives latents that are not finite; try --dtype fp32", field=str(folder.root / folder.names[item])
                 )
         yield latents
-
-
-def _generator(seed: int, item: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed * 1_000_003 + item) % 2**63)
 
 
 def _chunks(items: range, num: int) -> Iterator[range]:
