@@ -48,7 +48,7 @@ def toy(cache: Path) -> Callable[..., Extractor]:
             name=name,
             network=network,
             device=CPU,
-            digest=weights_digest(network),
+            digest=weights_digest(network.state_dict()),
             channels=channels,
             num_features=4,
         )
