@@ -15,7 +15,7 @@ _CHUNK = 256
 
 
 def load_pixels(root: Path, *, size: int) -> ImageSet:
-    """All images of `root/<class>/**`, cropped as `flexsearch encode` does: one channel if all are grey, else three.
+    """Load the images of `root/<class>/**`, cropped as by `flexsearch encode`: one channel if all are grey, else three.
 
     Args:
         root: the folder.
@@ -47,4 +47,4 @@ def _is_grey(path: Path) -> bool:
         with Image.open(path) as image:
             return image.mode in _GREY
     except (OSError, SyntaxError):
-        return True  # reading it names it
+        return True  # the reader names the file

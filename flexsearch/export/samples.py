@@ -1,4 +1,4 @@
-"""Pictures of what a model draws: a plain grid, or rows with captions, dense beside sparse, seed below seed."""
+"""Pictures of a model's samples: a plain grid, or rows with captions, dense beside sparse, seed below seed."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ MOST_TOKENS = 16_384  # of one batch, so that large images and videos are drawn 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRequest:
-    """What to draw.
+    """Samples to draw.
 
     Attributes:
         num: images or videos per seed.
@@ -59,11 +59,13 @@ class SampleRequest:
 
 
 def draw(name: str, out: Path, request: SampleRequest) -> str:
-    """Writes a picture and says what it shows: a plain grid of one seed, or, with several seeds or the dense base, rows
-    with captions. Images are ten to a row, videos one to a row.
+    """Draw samples into a picture, and describe it.
+
+    One seed gives a plain grid; several seeds, or the dense base, rows with captions. Images are ten to a row, videos
+    one to a row.
 
     Raises:
-        UserError: the model cannot be read or cannot do what is wished, or `out` is no picture.
+        UserError: the model cannot be read or does not serve the request, or `out` is no picture.
     """
     if out.suffix not in (".png", ".jpg"):
         raise UserError(f"must end in .png or .jpg, but got {out.name!r}", field="--out", nearest="samples.png")
@@ -105,7 +107,7 @@ def _images(
     *,
     seed: int,
 ) -> Tensor:
-    """(num, C, H, W) or (num, C, F, H, W) uint8. Image i has the same noise and condition whoever draws it."""
+    """Draw (num, C, H, W) or (num, C, F, H, W) uint8. Image i has the same noise and condition by every model."""
     model, decode = drawable.base.model, decoder_of(drawable)
     batches = generate(
         model,
@@ -135,7 +137,7 @@ def _captioned(
     *,
     num_classes: int,
 ) -> Image.Image:
-    """Blocks of rows: for every seed and every ten images, what each model drew of them."""
+    """Lay out blocks of rows: for every seed and every ten images, one row per model."""
     names = request.prompts or tuple(f"class {label}" for label in request.classes or range(num_classes))
     is_video = next(iter(found.values())).ndim == 5
     columns = 1 if is_video else _num_columns(request.num, len(names))
@@ -153,7 +155,7 @@ def _captioned(
 
 
 def _num_columns(num: int, num_names: int) -> int:
-    """At most ten, and where it can be, so many that every column shows one condition."""
+    """Choose at most ten columns, and where possible so many that every column shows one condition."""
     if num_names > MOST_COLUMNS:
         return min(num, MOST_COLUMNS)
     return min(num, num_names * (MOST_COLUMNS // num_names))

@@ -1,4 +1,4 @@
-"""Images to features: once per extractor, for every metric that reads them.
+"""Extraction of features from images, once per extractor.
 
 N: images. D: features. C, H, W: channels and pixels; videos have F frames between C and H.
 """
@@ -25,7 +25,7 @@ class Images(Protocol):
 
 
 class _Rows(Dataset[Tensor]):
-    """`images` as torch-fidelity reads them, grey ones in three equal channels where the extractor reads colour."""
+    """Images as torch-fidelity reads them, grey ones in three equal channels where the extractor reads colour."""
 
     def __init__(self, images: Images, extractor: Extractor) -> None:
         self.images, self.extractor = images, extractor
@@ -44,7 +44,7 @@ class _Rows(Dataset[Tensor]):
 
 
 def extract_features(images: Images, *, extractor: Extractor, batch: int = 100) -> Tensor:
-    """(N, D) float32 features, on the CPU.
+    """Extract (N, D) float32 features, onto the CPU.
 
     Args:
         images: (N, C, H, W) uint8, or (N, C, F, H, W) for an extractor of videos.
