@@ -14,12 +14,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 from torchvision.transforms.functional import normalize
 
 from flexsearch.models.pretrained import check_all_loaded, import_transformers
-from flexsearch.objectives.feature_network import FeatureNetwork
 from flexsearch.objectives.weights import FIELD, PublishedWeights
 
 DINOV2_WEIGHTS = PublishedWeights(
@@ -43,7 +42,7 @@ _NAMES = (  # the authors', transformers'
 )
 
 
-class Dinov2Features(FeatureNetwork):
+class Dinov2Features(nn.Module):
     """Class tokens of images.
 
     Args:
@@ -69,7 +68,7 @@ class Dinov2Features(FeatureNetwork):
         check_all_loaded(found["missing_keys"], field=FIELD)
         self.requires_grad_(False).eval()
 
-    def features(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         resized = interpolate_bilinear_2d_like_tensorflow1x(images.float(), size=(_SIDE, _SIDE), align_corners=False)
         pixels = normalize(resized, *([255 * value for value in values] for values in (_MEAN, _STD)))
         classes: Tensor = self.network(pixels).pooler_output

@@ -1,4 +1,4 @@
-"""Feature extractors: networks whose features of images are compared, under torch-fidelity's interface.
+"""Feature extractors: networks whose features of images are compared.
 
 `inception` is torch-fidelity's Inception v3: only a distance of its features is called FID. `fashion-cnn` is a small
 classifier of Fashion-MNIST that ships with the package. `dinov2` is DINOv2's ViT-L/14, and needs the extra `text`, for
@@ -14,8 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
 from flexsearch.errors import UserError
@@ -35,7 +34,7 @@ from flexsearch.objectives.weights import (
 
 INCEPTION_WEIGHTS = PublishedWeights(url=URL_INCEPTION_V3, sha256="6726825d")
 
-Loaded = tuple[FeatureExtractorBase, str]
+Loaded = tuple[nn.Module, str]
 """A network and the digest of its weights."""
 
 
@@ -45,7 +44,7 @@ class Extractor:
 
     Attributes:
         name: one of `objectives.quality.extractor`'s.
-        network: uint8 images (B, C, H, W), or videos (B, C, F, H, W), to a tuple of features (B, D).
+        network: from uint8 images (B, C, H, W), or videos (B, C, F, H, W), to features (B, D).
         device: where the network is.
         digest: identifies its weights.
         channels: C.
@@ -54,7 +53,7 @@ class Extractor:
     """
 
     name: str
-    network: FeatureExtractorBase
+    network: nn.Module
     device: torch.device
     digest: str
     channels: int
@@ -103,12 +102,24 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
     return content.hexdigest()[:12]
 
 
+class _OnlyLayer(nn.Module):
+    """The features of a torch-fidelity extractor of one layer."""
+
+    def __init__(self, extractor: nn.Module) -> None:
+        super().__init__()
+        self.extractor = extractor
+
+    def forward(self, images: Tensor) -> Tensor:
+        (features,) = self.extractor(images)
+        return features  # type: ignore[no-any-return]
+
+
 def _inception(path: Path | None) -> Loaded:
     tensors = io.BytesIO()  # torch-fidelity unpickles what it is given: let that be tensors and nothing else
     torch.save(load_tensors(published(INCEPTION_WEIGHTS, path=path)), tensors)
     tensors.seek(0)
     network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=tensors)
-    return network, weights_digest(network.state_dict())
+    return _OnlyLayer(network), weights_digest(network.state_dict())
 
 
 def _dinov2(path: Path | None) -> Loaded:

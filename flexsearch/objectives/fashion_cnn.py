@@ -7,7 +7,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from flexsearch.data.fashion_mnist import resized
-from flexsearch.objectives.feature_network import FeatureNetwork
 from flexsearch.paths import embedded_path
 
 FASHION_FEATURES = 128
@@ -35,7 +34,7 @@ class FashionClassifier(nn.Module):
         return logits
 
 
-class FashionFeatures(FeatureNetwork):
+class FashionFeatures(nn.Module):
     """`FashionClassifier`'s features of uint8 images (B, 1, H, W).
 
     28x28 and 32x32 images (28 with a black border of 2) are brought to 16x16 exactly as the 16x16 data set is made.
@@ -50,7 +49,7 @@ class FashionFeatures(FeatureNetwork):
         self.classifier.load_state_dict(load_file(weights or embedded_path("quickstart/extractor.safetensors")))
         self.requires_grad_(False).eval()
 
-    def features(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         if images.shape[-1] == 32:
             images = images[..., 2:-2, 2:-2]
         if images.shape[-1] == 28:

@@ -16,10 +16,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from flexsearch.errors import UserError
-from flexsearch.objectives.feature_network import FeatureNetwork
 from flexsearch.objectives.weights import FIELD, first_line
 
 VIDEO_SIDE = 224
@@ -44,7 +43,7 @@ def resized_videos(videos: Tensor, side: int = VIDEO_SIDE) -> Tensor:
     return out
 
 
-class VideoFeatures(FeatureNetwork):
+class VideoFeatures(nn.Module):
     """(B, D) features of uint8 videos (B, 3, F, H, W), by a TorchScript network.
 
     The network is given float32 videos (B, 3, F, 224, 224) in [-1, 1], with `rescale=False, resize=False,
@@ -69,7 +68,7 @@ class VideoFeatures(FeatureNetwork):
         known = {argument.name for argument in self.network.forward.schema.arguments}
         self.options: dict[str, Any] = _OPTIONS if known.issuperset(_OPTIONS) else {}
 
-    def features(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         parts = []
         for videos in images.split(_VIDEOS_AT_ONCE):
             found = self.network(resized_videos(videos.float() / 127.5 - 1), **self.options)
