@@ -9,12 +9,11 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import save_image
 
-from flexsearch.data.conditions import Conditions
 from flexsearch.data.images import tiles, to_uint8
 from flexsearch.diffusion.sampling import generate, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
-from flexsearch.export.drawable import Drawable, conditions_of, decoder_of, load_dense, load_model
+from flexsearch.export.drawable import conditions_of, decoder_of, load_dense, load_model
 from flexsearch.export.grid_picture import Row, grid_picture
 from flexsearch.files import replacing
 from flexsearch.schedule.candidate import Candidate
@@ -78,11 +77,23 @@ def draw(name: str, out: Path, request: SampleRequest) -> str:
     sampling = sampling if request.steps is None else replace(sampling, steps=request.steps)
     settings = SamplingSettings(guidance=request.guidance)
     plans = {kind: plan_of(one.base.model, one.base.scheduler, sampling, settings) for kind, one in drawn_by.items()}
-    found = {
-        (seed, kind): _images(drawable, plans[kind], conditions, request, settings, seed=seed)
-        for seed in request.seeds
-        for kind, drawable in drawn_by.items()
-    }
+    decode, num_tokens = decoder_of(model), model.base.model.shape.grid.num_tokens
+
+    def images(kind: str, seed: int) -> Tensor:
+        """Draw (num, C, H, W) or (num, C, F, H, W) uint8. Image i has the same noise and condition for every kind."""
+        batches = generate(
+            drawn_by[kind].base.model,
+            drawn_by[kind].base.scheduler,
+            plans[kind],
+            conditions=conditions,
+            num_images=request.num,
+            batch=min(request.num, MOST_TOKENS // num_tokens + 1, 50),
+            seed=seed,
+            settings=settings,
+        )
+        return torch.cat([to_uint8(decode(batch)).cpu() for batch in batches])
+
+    found = {(seed, kind): images(kind, seed) for seed in request.seeds for kind in drawn_by}
     first = next(iter(found.values()))
     with replacing(out) as temporary:
         if len(found) == 1:
@@ -96,30 +107,6 @@ def draw(name: str, out: Path, request: SampleRequest) -> str:
     seeds = f"seed{'s' if len(request.seeds) > 1 else ''} {', '.join(map(str, request.seeds))}"
     made = f"{model.base.model.schedule}, {sampler}, {seeds}, diffusers {diffusers.__version__}"
     return f"{out}: {what}{beside}, {made}"
-
-
-def _images(
-    drawable: Drawable,
-    plan: Plan,
-    conditions: Conditions,
-    request: SampleRequest,
-    settings: SamplingSettings,
-    *,
-    seed: int,
-) -> Tensor:
-    """Draw (num, C, H, W) or (num, C, F, H, W) uint8. Image i has the same noise and condition by every model."""
-    model, decode = drawable.base.model, decoder_of(drawable)
-    batches = generate(
-        model,
-        drawable.base.scheduler,
-        plan,
-        conditions=conditions,
-        num_images=request.num,
-        batch=min(request.num, MOST_TOKENS // model.shape.grid.num_tokens + 1, 50),
-        seed=seed,
-        settings=settings,
-    )
-    return torch.cat([to_uint8(decode(batch)).cpu() for batch in batches])
 
 
 def _caption(plan: Plan, kind: str) -> tuple[str, ...]:
