@@ -5,7 +5,7 @@ change it. The encoders are arguments.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,8 @@ def _with_captions(index: LatentIndex, out: Path, embed: Embed, settings: Encodi
         "resolution": [settings.size, settings.size],
         "aspect_ratio": 1.0,
     }
-    return index.with_captions(captions, store(out / UNCONDITIONAL, {"captions": empty}, items=1))
+    unconditional = store(out / UNCONDITIONAL, {"captions": empty}, items=1)
+    return replace(index, captions=captions, unconditional=unconditional)
 
 
 def _conditions(

@@ -64,19 +64,15 @@ def open_image_folder(root: Path, *, frames: int | None = None, captions: bool =
     found = dict(_items(root, videos=frames is not None))
     if not found:
         raise UserError(f"holds no {_kind(frames)} ({', '.join(SUFFIXES)})", field=str(root))
-    files = {name: [name] if frames is None else _spaced(root, name, found[name], frames) for name in found}
-    if captions and has_captions(root, found):
-        names = sorted(found)
-        return ImageFolder(
-            root=root, names=names, files=[files[name] for name in names], captions=read_captions(root, names)
-        )
+    has_text = captions and has_captions(root, found)
+    names = sorted(found) if has_text else list(found)
+    files = [[name] if frames is None else _spaced(root, name, found[name], frames) for name in names]
+    if has_text:
+        return ImageFolder(root=root, names=names, files=files, captions=read_captions(root, names))
     class_names = _class_names(root, found, _kind(frames))
     indices = {name: index for index, name in enumerate(class_names)}
-    names = list(found)
     labels = [indices[name.split("/", 1)[0]] for name in names]
-    return ImageFolder(
-        root=root, names=names, files=[files[name] for name in names], labels=labels, class_names=class_names
-    )
+    return ImageFolder(root=root, names=names, files=files, labels=labels, class_names=class_names)
 
 
 def _kind(frames: int | None) -> str:

@@ -91,9 +91,6 @@ class LatentIndex:
         ordered = tuple(sorted(shards, key=lambda shard: (len(shard.file), shard.file)))
         return replace(self, shards=ordered, latent_shape=latent_shape or self.latent_shape)
 
-    def with_captions(self, captions: Mapping[str, Any], unconditional: StoredFile) -> "LatentIndex":
-        return replace(self, captions=captions, unconditional=unconditional)
-
     def write(self, folder: Path) -> None:
         write_atomically(folder / INDEX, json.dumps({"format": _FORMAT, "version": _VERSION, **asdict(self)}, indent=1))
 

@@ -6,13 +6,16 @@ of Inception's features of a whole data set, and some of its images as `arr_0` (
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from flexsearch.errors import UserError
 from flexsearch.objectives.frechet import FeatureStatistics
+
+T = TypeVar("T")
 
 FIELD = "objectives.quality.reference"
 
@@ -34,11 +37,7 @@ def load_statistics(path: Path) -> FeatureStatistics:
     Raises:
         UserError: the file is missing, damaged, or lacks one of the two; names it.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return read_statistics(arrays)
-    except DAMAGE as error:
-        raise _unreadable(path, error) from None
+    return _read(path, read_statistics)
 
 
 def load_images(path: Path) -> np.ndarray:
@@ -47,11 +46,7 @@ def load_images(path: Path) -> np.ndarray:
     Raises:
         UserError: it is damaged, or holds something else.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images: np.ndarray = arrays["arr_0"]
-    except DAMAGE as error:
-        raise _unreadable(path, error) from None
+    images: np.ndarray = _read(path, lambda arrays: arrays["arr_0"])
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or len(images) < 2:
         raise UserError(
             f"arr_0 must be at least 2 images (N, H, W, 3) of uint8, but got {images.shape} of {images.dtype}",
@@ -61,16 +56,22 @@ def load_images(path: Path) -> np.ndarray:
 
 
 def array_names(path: Path) -> frozenset[str]:
-    """List what a file holds; nothing where it cannot be read."""
+    """List the arrays of a file.
+
+    Raises:
+        UserError: the file is missing or damaged; names it.
+    """
+    return _read(path, frozenset)
+
+
+def _read(path: Path, read: Callable[[Mapping[str, np.ndarray]], T]) -> T:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return frozenset(arrays.files)
-    except DAMAGE:
-        return frozenset()
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    said = f"cannot be read ({error})"
-    if isinstance(error, FileNotFoundError):
-        said = "does not exist; it holds mu and sigma of the real images, such as ADM's VIRTUAL_imagenet256_labeled.npz"
-    return UserError(said, field=f"{FIELD}: {path}")
+            return read(arrays)
+    except FileNotFoundError:
+        reason = (
+            "does not exist; it holds mu and sigma of the real images, such as ADM's VIRTUAL_imagenet256_labeled.npz"
+        )
+    except DAMAGE as error:
+        reason = f"cannot be read ({error})"
+    raise UserError(reason, field=f"{FIELD}: {path}")
