@@ -63,7 +63,14 @@ def test_later_workers_wait_behind_a_waiting_measurement(tmp_path: Path) -> None
     for process in (first, measuring, late):
         assert process.wait(20) == 0
     found = events(log)
-    assert found == ["shared begins", "shared ends", "exclusive begins", "exclusive ends", "shared begins", "shared ends"]
+    assert found == [
+        "shared begins",
+        "shared ends",
+        "exclusive begins",
+        "exclusive ends",
+        "shared begins",
+        "shared ends",
+    ]
 
 
 def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
