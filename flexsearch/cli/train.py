@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:  # `--help` waits for none of them
-    from flexsearch.export.training_log import TrainingNews
+    from flexsearch.export.training_log import TrainingRecord
 
 _LINES = 40  # of a whole run, beside the moving bar
 
@@ -71,7 +71,7 @@ def _quality(out: Path) -> str:
 
 
 @contextmanager
-def _progress(updates: int, *, visible: bool) -> Iterator[Callable[["TrainingNews"], None]]:
+def _progress(updates: int, *, visible: bool) -> Iterator[Callable[["TrainingRecord"], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -81,15 +81,15 @@ def _progress(updates: int, *, visible: bool) -> Iterator[Callable[["TrainingNew
         losses: list[float] = []
         every = max(1, updates // _LINES)
 
-        def report(news: "TrainingNews") -> None:
-            progress.update(task, completed=news.update)
-            if news.loss is not None:
-                losses.append(news.loss)
-            if losses and news.update % every == 0:
+        def report(record: "TrainingRecord") -> None:
+            progress.update(task, completed=record.update)
+            if record.loss is not None:
+                losses.append(record.loss)
+            if losses and record.update % every == 0:
                 mean = sum(losses) / len(losses)
                 losses.clear()
-                progress.console.print(f"update {news.update}: loss {mean:.4f}, {news.images_per_s:.0f} images/s")
-            for found in news.measured:
-                progress.console.print(f"update {news.update}: {found.name} {found.value:.4g}")
+                progress.console.print(f"update {record.update}: loss {mean:.4f}, {record.images_per_s:.0f} images/s")
+            for found in record.measured:
+                progress.console.print(f"update {record.update}: {found.name} {found.value:.4g}")
 
         yield report

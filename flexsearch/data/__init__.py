@@ -1,1 +1,1 @@
-"""What models are trained on: images and latents, embedded, downloaded or in a folder."""
+"""Training data: images and latents, embedded, downloaded or in a folder."""

@@ -10,12 +10,12 @@ LISTING = "captions.jsonl"
 
 
 def has_captions(root: Path, names: Iterable[str]) -> bool:
-    """Whether the folder has a listing, or any of the items a `.txt` beside it."""
+    """Tell whether the folder has a listing, or any of the items a `.txt` beside it."""
     return (root / LISTING).exists() or any(_sidecar(root, name).exists() for name in names)
 
 
 def read_captions(root: Path, names: Sequence[str]) -> list[str]:
-    """One caption per item.
+    """Read one caption per item.
 
     Args:
         root: folder of the items. Its `captions.jsonl` is read if it has one; sidecar files are ignored then.

@@ -1,4 +1,4 @@
-"""Whether data and base belong together, told before anything runs."""
+"""Checks that training data fit a base, before anything runs."""
 
 import torch
 
@@ -9,7 +9,7 @@ from flexsearch.schedule.shape import TransformerShape
 
 
 def check_fit(data: DataSource, shape: TransformerShape) -> None:
-    """Compares the data's shape and conditions with what the base reads.
+    """Compare the data's shape and conditions with what the base reads.
 
     Raises:
         UserError: they differ; says how.

@@ -1,4 +1,4 @@
-"""What a model is conditioned on: class labels, or the stored embeddings of captions.
+"""Conditions of a model: class labels, or the stored embeddings of captions.
 
 A condition is the keyword arguments of the model's forward, each with a leading batch dimension. Letters: B batch,
 S tokens of a caption with padding, D channels of its embedding.
@@ -22,13 +22,13 @@ for a token, 0 for padding), and for PixArt-alpha at 1024 px `resolution` (B, 2)
 
 
 class Conditions(Protocol):
-    """Where conditions come from."""
+    """A source of conditions."""
 
     def of_samples(self, indices: Sequence[int]) -> Condition:
-        """What the generated images with these indices are conditioned on."""
+        """Give the conditions of the generated images with these indices."""
 
     def none(self, num: int) -> Condition:
-        """`num` rows of "no condition", for guidance and dropout."""
+        """Give `num` rows of "no condition", for guidance and dropout."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,8 @@ class ClassConditions:
     chosen: tuple[int, ...] = ()
 
     def of_samples(self, indices: Sequence[int]) -> Condition:
-        device_lock = self.chosen or range(self.num_classes)
-        return self.of_labels(torch.tensor([device_lock[index % len(device_lock)] for index in indices]))
+        labels = self.chosen or range(self.num_classes)
+        return self.of_labels(torch.tensor([labels[index % len(labels)] for index in indices]))
 
     def of_labels(self, labels: Tensor) -> Condition:
         return {"class_labels": labels}
@@ -82,7 +82,7 @@ class CaptionConditions:
         return self.of_captions([index % len(self.ends) for index in indices])
 
     def of_captions(self, captions: Sequence[int]) -> Condition:
-        """The conditions of these captions."""
+        """Give the conditions of these captions."""
         starts = [0 if index == 0 else int(self.ends[index - 1]) for index in captions]
         return self._padded(
             [self.rows[start : int(self.ends[index])] for start, index in zip(starts, captions, strict=True)]
@@ -102,7 +102,7 @@ class CaptionConditions:
 
 
 def random_condition(shape: TransformerShape, *, batch: int, generator: torch.Generator) -> Condition:
-    """A condition that a model of `shape` reads, out of thin air: for benchmarks and checks, not for images."""
+    """Draw a random condition that a model of `shape` reads: for benchmarks and checks, not for images."""
     if not shape.text_tokens:
         return {"class_labels": torch.randint(shape.num_classes + 1, (batch,), generator=generator)}
     condition = {
@@ -113,7 +113,7 @@ def random_condition(shape: TransformerShape, *, batch: int, generator: torch.Ge
 
 
 def size_condition(shape: TransformerShape) -> Condition:
-    """One row of the image's size and aspect ratio, where the model reads them."""
+    """Give one row of the image's size and aspect ratio, where the model reads them."""
     if not shape.reads_size:
         return {}
     height, width = (side * shape.patch_size * LATENT_PIXELS for side in (shape.grid.height, shape.grid.width))

@@ -13,11 +13,11 @@ from torch import Tensor
 from flexsearch.errors import UserError
 
 PREPARATION = "centre crop and PIL resize (box halving, then bicubic), as ADM"
-"""What `centre_crop` does, in words for protocols."""
+"""Describes `centre_crop` in protocols."""
 
 
 def read_cropped(path: Path, shape: tuple[int, ...]) -> Tensor:
-    """The middle of an image file, of `shape` (C, H, W), uint8.
+    """Read an image file and crop its middle to `shape` (C, H, W), uint8.
 
     Raises:
         UserError: the file is no image, or a damaged one; names it.
@@ -33,7 +33,7 @@ def read_cropped(path: Path, shape: tuple[int, ...]) -> Tensor:
 
 
 def centre_crop(image: Image.Image, shape: tuple[int, ...]) -> Tensor:
-    """A picture as (C, H, W) uint8: halved while twice as large, resized bicubically, its middle cut out.
+    """Crop a picture to (C, H, W) uint8: halve it while twice as large, resize bicubically, cut out the middle.
 
     For H = W this is `center_crop_arr` of ADM and DiT. Other sides are treated alike: the picture is resized until it
     just covers them.

@@ -9,7 +9,7 @@ from flexsearch.paths import embedded_path
 
 
 def load_quickstart() -> ImageSet:
-    """10,000 images (1, 16, 16) of 10 classes."""
+    """Load the 10,000 images (1, 16, 16) of 10 classes."""
     with np.load(embedded_path("quickstart/images.npz"), allow_pickle=False) as arrays:
         images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]).long()
     return ImageSet(images=images, labels=labels, num_classes=NUM_CLASSES)

@@ -1,11 +1,11 @@
-"""From a folder of images to latents: encodes what is not there yet, shard by shard.
+"""Encoding of a folder of images to latents, shard by shard; shards that are there are kept.
 
-A latent is a sample of the autoencoder's posterior, drawn from a generator that the seed and the item's number decide;
-neither the batch nor what was done before changes it. The functions that compute are arguments.
+A latent is a sample of the autoencoder's posterior, from a generator seeded by the item: neither batches nor resuming
+change it. The encoders are arguments.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from flexsearch.data.shards import (
     store,
 )
 from flexsearch.errors import UserError
+from flexsearch.seeds import item_seed
 
 Posterior = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From images (B, 3, H, W) float32 in [-1, 1] to mean and standard deviation (B, C, h, w) float32, in model units."""
@@ -37,7 +38,7 @@ EncodingReport = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class EncodingSettings:
-    """How a folder is encoded.
+    """Settings of an encoding.
 
     Attributes:
         size: pixels per side of the cropped images.
@@ -62,18 +63,18 @@ class EncodingSettings:
                 raise UserError(f"must be at least {least}, but got {value}", field=f"--{field.name.replace('_', '-')}")
 
     def identity(self) -> dict[str, Any]:
-        """What changes the result."""
+        """Give the settings that change the result."""
         return {name: value for name, value in asdict(self).items() if name != "batch"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoders:
-    """The functions that compute.
+    """The networks, as functions.
 
     Attributes:
         posterior: the autoencoder.
         embed: the text encoder; None where items have labels.
-        identity: what tells them from others, such as digests of their weights.
+        identity: identifies them, such as by digests of their weights.
     """
 
     posterior: Posterior
@@ -90,7 +91,7 @@ def encode_folder(
     source: Mapping[str, str],
     report: EncodingReport,
 ) -> LatentIndex:
-    """Encodes a folder into another, and goes on with what an interrupted call left there.
+    """Encode a folder into another, and resume what an interrupted call left there.
 
     Shards whose checksum is that of the index are kept; all others are written anew.
 
@@ -153,7 +154,7 @@ def _begun(out: Path, identity: Mapping[str, Any]) -> LatentIndex | None:
 
 
 def _with_captions(index: LatentIndex, out: Path, embed: Embed, settings: EncodingSettings) -> LatentIndex:
-    """The same index with the empty caption, which is written if it is not there."""
+    """Add the empty caption to the index, and write it if it is not there."""
     if index.unconditional is not None and index.unconditional.is_unchanged(out):
         return index
     empty = embed([""])[0].half()
@@ -163,13 +164,14 @@ def _with_captions(index: LatentIndex, out: Path, embed: Embed, settings: Encodi
         "resolution": [settings.size, settings.size],
         "aspect_ratio": 1.0,
     }
-    return index.with_captions(captions, store(out / UNCONDITIONAL, {"captions": empty}, items=1))
+    unconditional = store(out / UNCONDITIONAL, {"captions": empty}, items=1)
+    return replace(index, captions=captions, unconditional=unconditional)
 
 
 def _conditions(
     folder: ImageFolder, items: range, settings: EncodingSettings, embed: Embed | None
 ) -> dict[str, Tensor]:
-    """The labels, or embedded captions, of these items, as a shard has them."""
+    """Give the labels, or embed the captions, of these items, as a shard has them."""
     if embed is None:
         return {"labels": torch.tensor([folder.labels[item] for item in items])}
     rows: list[Tensor] = []
@@ -184,14 +186,17 @@ def _latents(
     settings: EncodingSettings,
     posterior: Posterior,
 ) -> Iterator[Tensor]:
-    """(b, C, [F,] h, w) float16 of each chunk of items."""
+    """Encode each chunk of items to (b, C, [F,] h, w) float16."""
     files = ([folder.root / file for item in chunk for file in folder.files[item]] for chunk in chunks)
     for chunk, images in zip(chunks, read_ahead(files, (3, settings.size, settings.size)), strict=True):
         parts = [posterior(part.float() / 127.5 - 1) for part in images.split(settings.batch)]
         mean, std = (torch.cat(values) for values in zip(*parts, strict=True))
         if settings.frames is not None:
             mean, std = (value.unflatten(0, (len(chunk), -1)).transpose(1, 2) for value in (mean, std))
-        noise = [torch.randn(mean.shape[1:], generator=_generator(settings.seed, item)) for item in chunk]
+        noise = [
+            torch.randn(mean.shape[1:], generator=torch.Generator().manual_seed(item_seed(settings.seed, item)))
+            for item in chunk
+        ]
         latents = (mean + std * torch.stack(noise)).half()
         for item, latent in zip(chunk, latents, strict=True):
             if not torch.isfinite(latent).all():
@@ -199,10 +204,6 @@ def _latents(
                     "gives latents that are not finite; try --dtype fp32", field=str(folder.root / folder.names[item])
                 )
         yield latents
-
-
-def _generator(seed: int, item: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed * 1_000_003 + item) % 2**63)
 
 
 def _chunks(items: range, num: int) -> Iterator[range]:

@@ -14,7 +14,7 @@ NUM_CLASSES = 10
 
 
 def load_fashion_mnist(root: Path, *, split: str, size: int) -> ImageSet:
-    """The 60,000 training or 10,000 test images.
+    """Load the 60,000 training or 10,000 test images.
 
     Args:
         root: torchvision's folder (`root/FashionMNIST/raw/*-ubyte`); filled from the network where it is empty.
@@ -40,7 +40,7 @@ def load_fashion_mnist(root: Path, *, split: str, size: int) -> ImageSet:
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """Square uint8 images (N, C, H, W), resampled bilinearly with antialiasing to `size` pixels per side."""
+    """Resample square uint8 images (N, C, H, W) bilinearly, with antialiasing, to `size` pixels per side."""
     if images.shape[-1] == size:
         return images
     smaller = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)

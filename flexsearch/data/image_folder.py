@@ -1,4 +1,4 @@
-"""A folder of images, or of videos as folders of frames: what there is, in which order, of which class or caption.
+"""Listing of a folder of images, or of videos as folders of frames: items, their order, classes and captions.
 
 Labels: `IMAGES/<class>/**/<image>`, classes and images in the order of torchvision's `ImageFolder`. Captions:
 `IMAGES/**/<image>` with `captions.jsonl` or `.txt` files (`flexsearch.data.captions`). Videos: the same, with a folder
@@ -21,7 +21,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder:
-    """What a folder holds. Either `labels` and `class_names`, or `captions`, are empty.
+    """A listed folder. Either `labels` and `class_names`, or `captions`, are empty.
 
     Attributes:
         root: the folder.
@@ -49,7 +49,7 @@ class ImageFolder:
 
 
 def open_image_folder(root: Path, *, frames: int | None = None, captions: bool = True) -> ImageFolder:
-    """Lists a folder.
+    """List a folder.
 
     Args:
         root: the folder.
@@ -64,19 +64,15 @@ def open_image_folder(root: Path, *, frames: int | None = None, captions: bool =
     found = dict(_items(root, videos=frames is not None))
     if not found:
         raise UserError(f"holds no {_kind(frames)} ({', '.join(SUFFIXES)})", field=str(root))
-    files = {name: [name] if frames is None else _spaced(root, name, found[name], frames) for name in found}
-    if captions and has_captions(root, found):
-        names = sorted(found)
-        return ImageFolder(
-            root=root, names=names, files=[files[name] for name in names], captions=read_captions(root, names)
-        )
+    has_text = captions and has_captions(root, found)
+    names = sorted(found) if has_text else list(found)
+    files = [[name] if frames is None else _spaced(root, name, found[name], frames) for name in names]
+    if has_text:
+        return ImageFolder(root=root, names=names, files=files, captions=read_captions(root, names))
     class_names = _class_names(root, found, _kind(frames))
     indices = {name: index for index, name in enumerate(class_names)}
-    names = list(found)
     labels = [indices[name.split("/", 1)[0]] for name in names]
-    return ImageFolder(
-        root=root, names=names, files=[files[name] for name in names], labels=labels, class_names=class_names
-    )
+    return ImageFolder(root=root, names=names, files=files, labels=labels, class_names=class_names)
 
 
 def _kind(frames: int | None) -> str:
@@ -84,8 +80,8 @@ def _kind(frames: int | None) -> str:
 
 
 def _items(root: Path, *, videos: bool) -> Iterator[tuple[str, list[str]]]:
-    """Names of images, or of folders that have images directly in them, with those images; in `ImageFolder`'s order:
-    folders by their path, then files by their name."""
+    """Find images, or folders that have images directly in them, with those images; in `ImageFolder`'s order: folders
+    by their path, then files by their name."""
     for folder, inner, files in sorted(
         _walk(root), key=lambda entry: (Path(entry[0]).relative_to(root).parts[:1], entry)
     ):
@@ -110,7 +106,7 @@ def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def _class_names(root: Path, found: dict[str, list[str]], kind: str) -> list[str]:
-    """The class folders; every one has an item, and every item is in one."""
+    """List the class folders, and check that every one has an item and every item is in one."""
     for name in found:
         if "/" not in name:
             raise UserError(
@@ -135,5 +131,5 @@ def _spaced(root: Path, name: str, images: Sequence[str], frames: int) -> list[s
 
 
 def _by_number(name: str) -> list[tuple[int, str]]:
-    """Sorts frame10 after frame9; zero-padded names keep their order."""
+    """Give a key that sorts frame10 after frame9; zero-padded names keep their order."""
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flexsearch.data.conditions import ClassConditions, Condition
+from flexsearch.data.labelled import Labelled
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSet:
+class ImageSet(Labelled):
     """Labelled images, a `DataSource`.
 
     Attributes:
@@ -22,26 +22,14 @@ class ImageSet:
     labels: Tensor
     num_classes: int
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def conditions(self) -> ClassConditions:
-        """Class labels in turn, and "no label"."""
-        return ClassConditions(num_classes=self.num_classes)
-
-    def condition(self, indices: Tensor) -> Condition:
-        """The labels of the images at `indices`."""
-        return self.conditions.of_labels(self.labels[indices])
-
     def clean(self, indices: Tensor) -> Tensor:
         """(B, C, H, W) float32 in [-1, 1]."""
         return self.images[indices].float() / 127.5 - 1
 
 
 def tiles(samples: Tensor) -> Tensor:
-    """What a grid of ten to a row shows of samples: images (N, C, H, W) as they are; of videos (N, C, F, H, W) ten
-    frames each, evenly spaced, one video to a row."""
+    """Choose what a grid of ten to a row shows: images (N, C, H, W) as they are; of videos (N, C, F, H, W) ten frames
+    each, evenly spaced, one video to a row."""
     if samples.ndim == 4:
         return samples
     shown = torch.linspace(0, samples.shape[2] - 1, 10).round().long()
@@ -50,5 +38,5 @@ def tiles(samples: Tensor) -> Tensor:
 
 
 def to_uint8(data: Tensor) -> Tensor:
-    """Images in [-1, 1] as uint8; what lies outside is clipped."""
+    """Convert images in [-1, 1] to uint8; values outside are clipped."""
     return ((data.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flexsearch.data.conditions import CaptionConditions, ClassConditions, Condition
+from flexsearch.data.labelled import Labelled
 from flexsearch.data.shards import INDEX, LatentIndex, StoredFile, opened, read_index
 from flexsearch.errors import UserError
 
@@ -19,13 +20,13 @@ _READS_SIZE_FROM = 1024  # pixels per side: PixArt-alpha's larger models read th
 
 
 class LatentFolder:
-    """What `flexsearch encode` wrote, a `DataSource`. Files are memory-mapped; only rows that are asked for are read.
+    """A folder of `flexsearch encode`, a `DataSource`. Files are memory-mapped; only rows that are asked for are read.
 
     Args:
         root: holds `index.json` (`flexsearch.data.shards`).
 
     Attributes:
-        index: what the folder says of itself.
+        index: of the folder.
         labels: (N,) int64 class labels; empty of captions.
         num_classes: labels are below this; 0 of captions.
 
@@ -112,8 +113,8 @@ def _complete_index(root: Path) -> LatentIndex:
     return index
 
 
-class LatentSet:
-    """What fast-DiT's `extract_features.py` wrote, a `DataSource`: one `.npy` file per image, read when asked for.
+class LatentSet(Labelled):
+    """A folder of fast-DiT's `extract_features.py`, a `DataSource`: one `.npy` file per image, read when asked for.
 
     The latents are already multiplied by the autoencoder's scaling factor, as models see them.
 
@@ -140,16 +141,6 @@ class LatentSet:
         if not 0 <= label < self.num_classes:
             raise UserError(f"{path}: label must be 0..{self.num_classes - 1}, but got {label}", field=_FIELD)
         return label
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    @property
-    def conditions(self) -> ClassConditions:
-        return ClassConditions(num_classes=self.num_classes)
-
-    def condition(self, indices: Tensor) -> Condition:
-        return self.conditions.of_labels(self.labels[indices])
 
     def clean(self, indices: Tensor) -> Tensor:
         """(B, C, H, W) float32 latents."""

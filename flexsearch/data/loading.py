@@ -1,4 +1,4 @@
-"""From settings to data."""
+"""Loading of the training data that settings name."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from flexsearch.data.source import DataSource
 
 
 def load_data(settings: DataSettings) -> DataSource:
-    """The training data.
+    """Load the training data.
 
     Raises:
         UserError: they are missing or damaged; says how to get them.

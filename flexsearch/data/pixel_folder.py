@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from flexsearch.data.image_folder import ImageFolder, open_image_folder
+from flexsearch.data.image_folder import open_image_folder
 from flexsearch.data.images import ImageSet
 from flexsearch.data.read_ahead import read_ahead
 from flexsearch.errors import UserError
@@ -15,7 +15,7 @@ _CHUNK = 256
 
 
 def load_pixels(root: Path, *, size: int) -> ImageSet:
-    """All images of `root/<class>/**`, cropped as `flexsearch encode` does: one channel if all are grey, else three.
+    """Load the images of `root/<class>/**`, cropped as by `flexsearch encode`: one channel if all are grey, else three.
 
     Args:
         root: the folder.
@@ -29,7 +29,7 @@ def load_pixels(root: Path, *, size: int) -> ImageSet:
     except UserError as error:
         raise error.under("data.root") from None
     files = [root / name for name in folder.names]
-    shape = (1 if _all_grey(folder) else 3, size, size)
+    shape = (1 if all(map(_is_grey, files)) else 3, size, size)
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     return ImageSet(
         images=torch.cat(list(read_ahead(chunks, shape))),
@@ -38,13 +38,9 @@ def load_pixels(root: Path, *, size: int) -> ImageSet:
     )
 
 
-def _all_grey(folder: ImageFolder) -> bool:
-    return all(_is_grey(folder.root / name) for name in folder.names)
-
-
 def _is_grey(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return image.mode in _GREY
     except (OSError, SyntaxError):
-        return True  # reading it names it
+        return True  # the reader names the file

@@ -1,4 +1,4 @@
-"""Image files read in threads, one chunk ahead of what is encoded."""
+"""Reading of image files in threads, one chunk ahead of the encoder."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +11,7 @@ from flexsearch.data.crop import read_cropped
 
 
 def read_ahead(chunks: Iterable[Sequence[Path]], shape: tuple[int, int, int]) -> Iterator[Tensor]:
-    """The cropped images (N, *shape) uint8 of each chunk of files, read while the chunk before is encoded.
+    """Read each chunk of files as cropped images (N, *shape) uint8, while the chunk before is encoded.
 
     Raises:
         UserError: a file is no image; names it.

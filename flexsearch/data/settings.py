@@ -1,4 +1,4 @@
-"""What trials are fine-tuned on. Needs no torch."""
+"""Settings of the training data. Needs no torch."""
 
 from typing import Literal
 

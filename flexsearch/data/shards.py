@@ -1,6 +1,6 @@
-"""How encoded data lie on disk: `index.json` and numbered safetensors files, every one with its checksum.
+"""Encoded data on disk: `index.json` and numbered safetensors files, every one with its checksum.
 
-OUT/index.json                 what it is, from which settings, and the shards that are done
+OUT/index.json                 format, settings, and the shards that are done
 OUT/shard-00000.safetensors    latents (n, C, [F,] h, w) float16 in model units, and for items 0 to n-1
                                labels (n,) int64, or
                                captions (sum of lengths, D) float16 with caption_ends (n,) int64
@@ -42,12 +42,12 @@ class StoredFile:
     sha256: str
 
     def is_whole(self, folder: Path) -> bool:
-        """Whether the file is there with the size of the index; reads nothing."""
+        """Compare the file's size with the index; reads nothing."""
         path = folder / self.file
         return path.is_file() and path.stat().st_size == self.num_bytes
 
     def is_unchanged(self, folder: Path) -> bool:
-        """Whether its contents have the checksum of the index; reads all of it."""
+        """Compare the file's checksum with the index; reads all of it."""
         return self.is_whole(folder) and file_sha256(folder / self.file) == self.sha256
 
 
@@ -57,8 +57,8 @@ class LatentIndex:
 
     Attributes:
         num_items: images or videos, once all are encoded.
-        settings: what decides the contents; another encoding has others.
-        source: where images and weights came from, for people.
+        settings: those that decide the contents.
+        source: names of images and weights, for people.
         latent_shape: (C, h, w), or (C, F, h, w) of videos; empty before the first shard.
         class_names: the classes in the order of their labels; empty of captions.
         captions: of captions: `channels`, `max_tokens`, and what PixArt-alpha reads at 1024 pixels, the original size
@@ -87,24 +87,21 @@ class LatentIndex:
     def with_shards(
         self, shards: Iterable[StoredFile], *, latent_shape: tuple[int, ...] | None = None
     ) -> "LatentIndex":
-        """The same index with these shards, put in order."""
+        """Give the same index with these shards, in order."""
         ordered = tuple(sorted(shards, key=lambda shard: (len(shard.file), shard.file)))
         return replace(self, shards=ordered, latent_shape=latent_shape or self.latent_shape)
-
-    def with_captions(self, captions: Mapping[str, Any], unconditional: StoredFile) -> "LatentIndex":
-        return replace(self, captions=captions, unconditional=unconditional)
 
     def write(self, folder: Path) -> None:
         write_atomically(folder / INDEX, json.dumps({"format": _FORMAT, "version": _VERSION, **asdict(self)}, indent=1))
 
 
 def is_latent_folder(folder: Path) -> bool:
-    """Whether this is a folder of shards."""
+    """Tell whether this is a folder of shards."""
     return (folder / INDEX).is_file()
 
 
 def read_index(folder: Path) -> LatentIndex:
-    """The index of a folder.
+    """Read the index of a folder.
 
     Raises:
         UserError: it cannot be read, or is of another format.
@@ -134,14 +131,14 @@ def shard_name(number: int) -> str:
 
 
 def store(path: Path, tensors: Mapping[str, Tensor], *, items: int) -> StoredFile:
-    """Writes tensors to a file that is whole or not there."""
+    """Write tensors to a file that is whole or not there."""
     with replacing(path) as temporary:
         safetensors.torch.save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
     return StoredFile(file=path.name, items=items, num_bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
 def opened(folder: Path, stored: StoredFile) -> Any:
-    """The file as a memory-mapped `safetensors.safe_open`.
+    """Open the file as a memory-mapped `safetensors.safe_open`.
 
     Raises:
         UserError: it is damaged.

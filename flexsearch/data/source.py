@@ -1,4 +1,4 @@
-"""What training reads, wherever it comes from."""
+"""The interface of training data."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from flexsearch.data.conditions import Condition, Conditions
 
 
 class DataSource(Protocol):
-    """What training reads: clean data in model units with what they are conditioned on."""
+    """Training data: clean data in model units, with conditions."""
 
     @property
     def conditions(self) -> Conditions:
@@ -17,7 +17,7 @@ class DataSource(Protocol):
     def __len__(self) -> int: ...
 
     def clean(self, indices: Tensor) -> Tensor:
-        """(B, C, H, W), or (B, C, F, H, W) of videos, float32 data at `indices` (B,)."""
+        """Read the float32 data at `indices` (B,): (B, C, H, W), or (B, C, F, H, W) of videos."""
 
     def condition(self, indices: Tensor) -> Condition:
-        """What the data at `indices` (B,) are conditioned on."""
+        """Read the conditions of the data at `indices` (B,)."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from flexsearch.data.conditions import Condition
 from flexsearch.data.source import DataSource
 from flexsearch.diffusion.timesteps import stage_homogeneous_times
+from flexsearch.seeds import item_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class BatchStream:
 
     def at(self, update: int, rows: slice = slice(None)) -> Batch:
         """The batch of update `update`, from 0, or some rows of it: only theirs are read."""
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + update) % 2**63)
+        generator = torch.Generator().manual_seed(item_seed(self.seed, update))
         indices = torch.randint(len(self.data), (self.batch,), generator=generator)
         flipped = torch.rand(self.batch, generator=generator) < 0.5 if self.mirror else None
         times, _ = stage_homogeneous_times(update, self.batch, edges=self.edges, generator=generator, shift=self.shift)

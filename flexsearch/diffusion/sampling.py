@@ -20,6 +20,7 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.plan import Graph, Plan, Target, lower
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
+from flexsearch.seeds import item_seed
 
 
 def target_of(model: FlexDiT, scheduler: Any, settings: SamplingSettings, *, grid: TokenGrid | None = None) -> Target:
@@ -45,7 +46,7 @@ def initial_noise(indices: Sequence[int], *, shape: Sequence[int], seed: int) ->
     """(B, *shape) standard normal noise, one generator per image index."""
     rows = []
     for index in indices:
-        generator = torch.Generator().manual_seed((seed * 1_000_003 + index) % 2**63)
+        generator = torch.Generator().manual_seed(item_seed(seed, index))
         rows.append(torch.randn(tuple(shape), generator=generator))
     return torch.stack(rows)
 
@@ -145,7 +146,7 @@ def generate(
             condition=on(device, conditions.of_samples(indices)),
             none=on(device, conditions.none(len(indices))),
             settings=settings,
-            seed=seed * 1_000_003 + start,
+            seed=item_seed(seed, start),
         )
 
 

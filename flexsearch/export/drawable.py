@@ -1,4 +1,4 @@
-"""What images can be drawn from: an exported folder or a dense base, with what conditions it and what decodes it."""
+"""Models to draw from: an exported folder or a dense base, with its conditions and its decoder."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ class Drawable:
     Attributes:
         base: the model and its scheduler.
         origin: the dense base that it was made from, which has the autoencoder and the text encoder.
-        sampling: what an exported model was found with; None of a base.
+        sampling: an exported model's; None of a base.
     """
 
     base: Base
@@ -36,7 +36,7 @@ class Drawable:
 
 
 def load_model(name: str) -> Drawable:
-    """An exported folder, or a dense base of any architecture.
+    """Load an exported folder, or a dense base of any architecture.
 
     Raises:
         UserError: neither can be read.
@@ -55,7 +55,7 @@ def load_model(name: str) -> Drawable:
 
 
 def load_dense(drawable: Drawable, *, name: str) -> Drawable:
-    """The dense base of an exported model, with the model's own scheduler, so that only the density differs.
+    """Load the dense base of an exported model, with the model's own scheduler, so that only the density differs.
 
     Raises:
         UserError: the model, which the user called `name`, is a base itself; or its base cannot be read.
@@ -67,10 +67,10 @@ def load_dense(drawable: Drawable, *, name: str) -> Drawable:
 
 
 def conditions_of(drawable: Drawable, *, prompts: Sequence[str], classes: Sequence[int]) -> Conditions:
-    """Class labels in turn, all or those in `classes`, or the prompts in turn.
+    """Give class labels in turn, all or those in `classes`, or the prompts in turn.
 
     Raises:
-        UserError: a model that reads text has no prompts, one that reads labels has some, or a class is not one of its.
+        UserError: a model that reads text has no prompts, one that reads labels has some, or a class is out of range.
     """
     shape = drawable.base.model.shape
     if not shape.text_tokens:
@@ -100,7 +100,7 @@ def conditions_of(drawable: Drawable, *, prompts: Sequence[str], classes: Sequen
 
 
 def decoder_of(drawable: Drawable) -> Callable[[Tensor], Tensor]:
-    """From data in model units to images in [-1, 1]: the base's autoencoder, or nothing for a model of pixels."""
+    """Load the decoder of data in model units to images in [-1, 1]: the base's autoencoder, or none for pixels."""
     model, origin = drawable.base.model, drawable.origin
     if model.shape.in_channels != 4:
         return lambda data: data

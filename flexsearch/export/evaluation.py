@@ -1,7 +1,7 @@
-"""The quality of a model in training, measured as the search measured its trials, so that the numbers compare.
+"""Quality of a model in training, measured as the search measures trials, so that the numbers compare.
 
-The processes draw the batches in turn and the first one judges all features. Batches are the search's own, so the value
-does not depend on the number of processes.
+The processes draw the batches in turn and the first one computes the metrics of all features. Batches are the search's
+own, so the value does not depend on the number of processes.
 """
 
 import torch
@@ -21,7 +21,9 @@ from flexsearch.trial.protocol import with_protocol
 
 
 def evaluate(model: FlexDiT, recipe: Recipe, inputs: Inputs, processes: Processes) -> list[Measurement]:
-    """The recipe's metrics, the objective first; nothing in all processes but the first. Leaves the model in eval mode.
+    """Measure the recipe's metrics, the objective first; processes but the first get none.
+
+    Leaves the model in eval mode.
 
     Raises:
         UserError: too few images.
@@ -40,12 +42,12 @@ def evaluate(model: FlexDiT, recipe: Recipe, inputs: Inputs, processes: Processe
         num_processes=share.num_processes,
     )
     features: list[tuple[int, list[Tensor]]] = []  # of every extractor, by the number of the batch
-    for device_lock, batch in enumerate(drawn):
+    for turn, batch in enumerate(drawn):
         images = to_uint8(inputs.decode(batch)).cpu()
         rows = [
             extract_features(images, extractor=evaluator.extractor, batch=fid.batch) for evaluator in inputs.evaluators
         ]
-        features.append((device_lock * share.num_processes + share.rank, rows))
+        features.append((turn * share.num_processes + share.rank, rows))
     features = sorted(processes.gathered(features), key=lambda numbered: numbered[0])
     if not processes.is_first:
         return []

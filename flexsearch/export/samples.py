@@ -1,4 +1,4 @@
-"""Pictures of what a model draws: a plain grid, or rows with captions, dense beside sparse, seed below seed."""
+"""Pictures of a model's samples: a plain grid, or rows with captions, dense beside sparse, seed below seed."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +9,11 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import save_image
 
-from flexsearch.data.conditions import Conditions
 from flexsearch.data.images import tiles, to_uint8
 from flexsearch.diffusion.sampling import generate, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
-from flexsearch.export.drawable import Drawable, conditions_of, decoder_of, load_dense, load_model
+from flexsearch.export.drawable import conditions_of, decoder_of, load_dense, load_model
 from flexsearch.export.grid_picture import Row, grid_picture
 from flexsearch.files import replacing
 from flexsearch.schedule.candidate import Candidate
@@ -29,7 +28,7 @@ MOST_TOKENS = 16_384  # of one batch, so that large images and videos are drawn 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRequest:
-    """What to draw.
+    """Samples to draw.
 
     Attributes:
         num: images or videos per seed.
@@ -59,11 +58,13 @@ class SampleRequest:
 
 
 def draw(name: str, out: Path, request: SampleRequest) -> str:
-    """Writes a picture and says what it shows: a plain grid of one seed, or, with several seeds or the dense base, rows
-    with captions. Images are ten to a row, videos one to a row.
+    """Draw samples into a picture, and describe it.
+
+    One seed gives a plain grid; several seeds, or the dense base, rows with captions. Images are ten to a row, videos
+    one to a row.
 
     Raises:
-        UserError: the model cannot be read or cannot do what is wished, or `out` is no picture.
+        UserError: the model cannot be read or does not serve the request, or `out` is no picture.
     """
     if out.suffix not in (".png", ".jpg"):
         raise UserError(f"must end in .png or .jpg, but got {out.name!r}", field="--out", nearest="samples.png")
@@ -76,11 +77,23 @@ def draw(name: str, out: Path, request: SampleRequest) -> str:
     sampling = sampling if request.steps is None else replace(sampling, steps=request.steps)
     settings = SamplingSettings(guidance=request.guidance)
     plans = {kind: plan_of(one.base.model, one.base.scheduler, sampling, settings) for kind, one in drawn_by.items()}
-    found = {
-        (seed, kind): _images(drawable, plans[kind], conditions, request, settings, seed=seed)
-        for seed in request.seeds
-        for kind, drawable in drawn_by.items()
-    }
+    decode, num_tokens = decoder_of(model), model.base.model.shape.grid.num_tokens
+
+    def images(kind: str, seed: int) -> Tensor:
+        """Draw (num, C, H, W) or (num, C, F, H, W) uint8. Image i has the same noise and condition for every kind."""
+        batches = generate(
+            drawn_by[kind].base.model,
+            drawn_by[kind].base.scheduler,
+            plans[kind],
+            conditions=conditions,
+            num_images=request.num,
+            batch=min(request.num, MOST_TOKENS // num_tokens + 1, 50),
+            seed=seed,
+            settings=settings,
+        )
+        return torch.cat([to_uint8(decode(batch)).cpu() for batch in batches])
+
+    found = {(seed, kind): images(kind, seed) for seed in request.seeds for kind in drawn_by}
     first = next(iter(found.values()))
     with replacing(out) as temporary:
         if len(found) == 1:
@@ -94,30 +107,6 @@ def draw(name: str, out: Path, request: SampleRequest) -> str:
     seeds = f"seed{'s' if len(request.seeds) > 1 else ''} {', '.join(map(str, request.seeds))}"
     made = f"{model.base.model.schedule}, {sampler}, {seeds}, diffusers {diffusers.__version__}"
     return f"{out}: {what}{beside}, {made}"
-
-
-def _images(
-    drawable: Drawable,
-    plan: Plan,
-    conditions: Conditions,
-    request: SampleRequest,
-    settings: SamplingSettings,
-    *,
-    seed: int,
-) -> Tensor:
-    """(num, C, H, W) or (num, C, F, H, W) uint8. Image i has the same noise and condition whoever draws it."""
-    model, decode = drawable.base.model, decoder_of(drawable)
-    batches = generate(
-        model,
-        drawable.base.scheduler,
-        plan,
-        conditions=conditions,
-        num_images=request.num,
-        batch=min(request.num, MOST_TOKENS // model.shape.grid.num_tokens + 1, 50),
-        seed=seed,
-        settings=settings,
-    )
-    return torch.cat([to_uint8(decode(batch)).cpu() for batch in batches])
 
 
 def _caption(plan: Plan, kind: str) -> tuple[str, ...]:
@@ -135,7 +124,7 @@ def _captioned(
     *,
     num_classes: int,
 ) -> Image.Image:
-    """Blocks of rows: for every seed and every ten images, what each model drew of them."""
+    """Lay out blocks of rows: for every seed and every ten images, one row per model."""
     names = request.prompts or tuple(f"class {label}" for label in request.classes or range(num_classes))
     is_video = next(iter(found.values())).ndim == 5
     columns = 1 if is_video else _num_columns(request.num, len(names))
@@ -153,7 +142,7 @@ def _captioned(
 
 
 def _num_columns(num: int, num_names: int) -> int:
-    """At most ten, and where it can be, so many that every column shows one condition."""
+    """Choose at most ten columns, and where possible so many that every column shows one condition."""
     if num_names > MOST_COLUMNS:
         return min(num, MOST_COLUMNS)
     return min(num, num_names * (MOST_COLUMNS // num_names))

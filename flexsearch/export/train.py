@@ -21,7 +21,7 @@ from flexsearch.export.evaluation import evaluate
 from flexsearch.export.folder import CANDIDATE, TRANSFORMER, move_pieces, written
 from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import BASE, Recipe, first_difference
-from flexsearch.export.training_log import Evaluations, TrainingLog, TrainingNews
+from flexsearch.export.training_log import Evaluations, TrainingLog, TrainingRecord
 from flexsearch.files import write_atomically
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
@@ -60,7 +60,7 @@ def is_finished(out: Path, recipe: Recipe) -> bool:
 
 
 def train(
-    recipe: Recipe, *, folder: Path, out: Path, processes: Processes, report: Callable[[TrainingNews], None]
+    recipe: Recipe, *, folder: Path, out: Path, processes: Processes, report: Callable[[TrainingRecord], None]
 ) -> None:
     """Trains a recipe into `out`, from its checkpoint if there is one. Every process calls this; the first one writes.
 
@@ -85,7 +85,7 @@ def train(
 
 
 def _train(
-    recipe: Recipe, folder: Path, out: Path, processes: Processes, report: Callable[[TrainingNews], None]
+    recipe: Recipe, folder: Path, out: Path, processes: Processes, report: Callable[[TrainingRecord], None]
 ) -> None:
     keep_freed_memory()
     inputs = processes.first_then_others(lambda: load_inputs(recipe))

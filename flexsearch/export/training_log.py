@@ -1,6 +1,6 @@
-"""What a training run writes and tells as it goes: `training.csv`, `evaluations.json`, and a log elsewhere if asked.
+"""The log of a training run: `training.csv`, `evaluations.json`, and an experiment tracker if asked.
 
-Both files are cut back to the checkpoint when a run resumes: what a process wrote after it and died is done again.
+Both files are cut back to the checkpoint when a run resumes: later updates are done again.
 """
 
 import csv
@@ -23,13 +23,13 @@ Evaluations = dict[int, list[Measurement]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingNews:
-    """What a run tells while it goes on.
+class TrainingRecord:
+    """The log record of one update.
 
     Attributes:
         update: updates done so far.
         loss: of the whole batch; None before the first update.
-        images_per_s: of all processes together, since the last news.
+        images_per_s: of all processes together, since the last record.
         measured: quality of the averaged weights, where it was measured after this update.
     """
 
@@ -40,14 +40,14 @@ class TrainingNews:
 
 
 class TrainingLog:
-    """The diary of one run, kept by its first process; the others' stay empty.
+    """The log of one run, written by its first process alone.
 
     Args:
         out: folder of the run.
         recipe: what is trained.
         processes: this process and its peers.
-        report: told everything.
-        resumed_at: updates of the checkpoint that the run goes on from; 0 begins a new diary.
+        report: called with every record.
+        resumed_at: updates of the checkpoint that the run goes on from; 0 begins a new log.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class TrainingLog:
         out: Path,
         recipe: Recipe,
         processes: Processes,
-        report: Callable[[TrainingNews], None],
+        report: Callable[[TrainingRecord], None],
         *,
         resumed_at: int,
     ) -> None:
@@ -77,7 +77,7 @@ class TrainingLog:
             processes.start_log(out.resolve().name, {"schedule": str(recipe.chosen), "base": recipe.base.checkpoint})
 
     def add(self, step: Step, measured: Sequence[Measurement], *, learning_rate: float, seconds: float) -> None:
-        """One update, which took `seconds`, and what was measured after it. Update 0 is the start, without training."""
+        """Log one update, which took `seconds`, and the metrics after it. Update 0 is the start, without training."""
         if not self.processes.is_first:
             return
         values = {found.name: found.value for found in measured}
@@ -95,7 +95,7 @@ class TrainingLog:
             file.write(",".join(str(row.get(name, "")) for name in self.columns) + "\n")
         self.processes.log(values, step.update)
         self.report(
-            TrainingNews(
+            TrainingRecord(
                 update=step.update,
                 loss=values.get("loss"),
                 images_per_s=values.get("images_per_s"),
@@ -105,7 +105,7 @@ class TrainingLog:
 
 
 def read_log(out: Path) -> list[dict[str, str]]:
-    """The whole lines of a run's `training.csv`; a last one that a crash cut short is left out."""
+    """Read the lines of a run's `training.csv`, but for a last one that a crash cut short."""
     path = out / TRAINING_LOG
     if not path.exists():
         return []
@@ -114,7 +114,7 @@ def read_log(out: Path) -> list[dict[str, str]]:
 
 
 def read_evaluations(out: Path) -> Evaluations:
-    """What a run has measured, by updates done."""
+    """Read the metrics of a run, by updates done."""
     path = out / EVALUATIONS
     if not path.exists():
         return {}

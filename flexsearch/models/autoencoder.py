@@ -4,19 +4,14 @@ Latents are in model units: minus the configuration's shift factor, where it has
 B batch, F frames; h and w are H and W over `stride`.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import diffusers
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from flexsearch.errors import UserError
-from flexsearch.measurement import canonical_json
-from flexsearch.paths import resolve_path
+from flexsearch.models.pretrained import load_network, weights_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +40,7 @@ def load_autoencoder(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Autoencoder:
-    """Loads `CHECKPOINT/vae`; safetensors only.
+    """Load `CHECKPOINT/vae`; safetensors only.
 
     Args:
         checkpoint: a folder in diffusers' layout, or the name of a model on the Hugging Face hub.
@@ -56,24 +51,13 @@ def load_autoencoder(
     Raises:
         UserError: the checkpoint has none that can be read.
     """
-    local = resolve_path(checkpoint)
-    hub: dict[str, Any] = {"revision": revision} if revision and not local.is_dir() else {}
-    try:
-        vae, found = diffusers.AutoencoderKL.from_pretrained(
-            str(local) if local.is_dir() else checkpoint,
-            subfolder="vae",
-            use_safetensors=True,
-            output_loading_info=True,
-            **hub,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"could not be loaded ({reason}); give a folder in diffusers' layout with vae/ and safetensors, or a model "
-            "on the Hugging Face hub",
-            field=f"{checkpoint}/vae",
-        ) from None
-    check_all_loaded(found["missing_keys"], field=f"{checkpoint}/vae")
+    vae = load_network(
+        diffusers.AutoencoderKL,
+        checkpoint,
+        "vae",
+        revision=revision,
+        advice="give a folder in diffusers' layout with vae/ and safetensors, or a model on the Hugging Face hub",
+    )
     shift, scale = float(vae.config.shift_factor or 0), float(vae.config.scaling_factor)
     architecture = {key: value for key, value in vae.config.items() if not key.startswith("_")}
     digest = weights_digest(vae.state_dict(), config=architecture)
@@ -95,19 +79,3 @@ def load_autoencoder(
 
     stride = 2 ** (len(vae.config.block_out_channels) - 1)
     return Autoencoder(posterior=posterior, decode=decode, stride=stride, digest=digest)
-
-
-def check_all_loaded(missing: Iterable[str], *, field: str) -> None:
-    """Raises UserError where a checkpoint lacks weights: libraries put random ones in their place."""
-    names = sorted(missing)
-    if names:
-        raise UserError(f"lacks {len(names)} weights of its architecture (first {names[0]})", field=field)
-
-
-def weights_digest(weights: Mapping[str, Tensor], *, config: Mapping[str, Any]) -> str:
-    """The SHA-256, in 64 hexadecimal digits, of a configuration (JSON values) and of all weights by name."""
-    content = hashlib.sha256(canonical_json(config).encode())
-    for name, weight in sorted(weights.items()):
-        content.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        content.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return content.hexdigest()

@@ -4,18 +4,13 @@ Captions are prepared as PixArt-alpha does without its cleaning of web text: low
 120 tokens. Letters: D channels.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from flexsearch.errors import UserError
-from flexsearch.models.autoencoder import check_all_loaded, weights_digest
-from flexsearch.paths import resolve_path
+from flexsearch.models.pretrained import import_transformers, load_network, load_part, weights_digest
 
 MAX_TOKENS = 120
 """What PixArt-alpha and Latte were trained with; longer captions are cut."""
@@ -44,7 +39,7 @@ def load_text_encoder(
     dtype: torch.dtype = torch.float32,
     max_tokens: int = MAX_TOKENS,
 ) -> TextEncoder:
-    """Loads `CHECKPOINT/tokenizer` and `CHECKPOINT/text_encoder`; safetensors only.
+    """Load `CHECKPOINT/tokenizer` and `CHECKPOINT/text_encoder`; safetensors only.
 
     Args:
         checkpoint: a folder in diffusers' layout, or the name of a model on the Hugging Face hub.
@@ -56,23 +51,12 @@ def load_text_encoder(
     Raises:
         UserError: transformers is not installed, or the checkpoint has no text encoder that can be read.
     """
-    transformers = _transformers()
-    local = resolve_path(checkpoint)
-    source = str(local) if local.is_dir() else checkpoint
-    hub: dict[str, Any] = {"revision": revision} if revision and not local.is_dir() else {}
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, subfolder="tokenizer", **hub)
-        model, found = transformers.T5EncoderModel.from_pretrained(
-            source, subfolder="text_encoder", use_safetensors=True, output_loading_info=True, dtype=dtype, **hub
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"could not be loaded ({reason}); captions need a checkpoint with tokenizer/ and a T5 text_encoder/ in "
-            "safetensors",
-            field=f"{checkpoint}/text_encoder",
-        ) from None
-    check_all_loaded(found["missing_keys"], field=f"{checkpoint}/text_encoder")
+    transformers = import_transformers("captions need a text encoder", "sentencepiece")
+    advice = "captions need a checkpoint with tokenizer/ and a T5 text_encoder/ in safetensors"
+    model = load_network(
+        transformers.T5EncoderModel, checkpoint, "text_encoder", revision=revision, advice=advice, dtype=dtype
+    )
+    tokenizer = load_part(transformers.AutoTokenizer, checkpoint, "tokenizer", revision=revision, advice=advice)
     architecture = {key: value for key, value in model.config.to_diff_dict().items() if key != "transformers_version"}
     config = {"model": architecture, "max_tokens": max_tokens, "vocabulary": tokenizer.get_vocab()}
     digest = weights_digest(model.state_dict(), config=config)
@@ -91,16 +75,3 @@ def load_text_encoder(
         return [row[mask.bool()] for row, mask in zip(states.float().cpu(), tokens.attention_mask, strict=True)]
 
     return TextEncoder(embed=embed, max_tokens=max_tokens, digest=digest)
-
-
-def _transformers() -> Any:
-    try:
-        transformers: Any = importlib.import_module("transformers")
-        importlib.import_module("sentencepiece")
-    except ImportError as error:
-        raise UserError(
-            f"captions need a text encoder, and {error.name} is not installed; pip install flexsearch[text]"
-        ) from None
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    return transformers

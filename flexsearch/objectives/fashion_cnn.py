@@ -1,13 +1,10 @@
 """The small classifier of Fashion-MNIST that ships with the package; its distance is called `fid_fashion_cnn`."""
 
 from pathlib import Path
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from flexsearch.data.fashion_mnist import resized
 from flexsearch.paths import embedded_path
@@ -37,37 +34,24 @@ class FashionClassifier(nn.Module):
         return logits
 
 
-class FashionFeatures(FeatureExtractorBase):  # type: ignore[misc]
+class FashionFeatures(nn.Module):
     """`FashionClassifier`'s features of uint8 images (B, 1, H, W).
 
     28x28 and 32x32 images (28 with a black border of 2) are brought to 16x16 exactly as the 16x16 data set is made.
+
+    Args:
+        weights: a safetensors file; None takes the shipped one.
     """
 
-    def __init__(self, name: str, features_list: list[str], weights: Path | None = None, **_: Any) -> None:
-        super().__init__(name, features_list)
+    def __init__(self, weights: Path | None = None) -> None:
+        super().__init__()
         self.classifier = FashionClassifier()
         self.classifier.load_state_dict(load_file(weights or embedded_path("quickstart/extractor.safetensors")))
         self.requires_grad_(False).eval()
 
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return ("features",)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return True
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        return torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
-
-    def forward(self, images: Tensor) -> tuple[Tensor]:
+    def forward(self, images: Tensor) -> Tensor:
         if images.shape[-1] == 32:
             images = images[..., 2:-2, 2:-2]
         if images.shape[-1] == 28:
             images = resized(images, 16)
-        return (self.classifier.features(images.float() / 127.5 - 1),)
+        return self.classifier.features(images.float() / 127.5 - 1)

@@ -1,15 +1,12 @@
-"""Images to features: once per extractor, for every metric that reads them.
+"""Extraction of features from images, once per extractor.
 
 N: images. D: features. C, H, W: channels and pixels; videos have F frames between C and H.
 """
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
-from torch_fidelity.utils import get_featuresdict_from_dataset
 
 from flexsearch.errors import UserError
 from flexsearch.objectives.extractors import Extractor
@@ -24,27 +21,9 @@ class Images(Protocol):
         """(B, C, H, W), or (B, C, F, H, W), uint8."""
 
 
-class _Rows(Dataset[Tensor]):
-    """`images` as torch-fidelity reads them, grey ones in three equal channels where the extractor reads colour."""
-
-    def __init__(self, images: Images, extractor: Extractor) -> None:
-        self.images, self.extractor = images, extractor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, row: int) -> Tensor:
-        return self.__getitems__([row])[0]
-
-    def __getitems__(self, rows: Sequence[int]) -> list[Tensor]:
-        items = self.images[rows[0] : rows[-1] + 1]  # a loader that does not shuffle asks for neighbours
-        if items.shape[1] == 1 and self.extractor.channels == 3:
-            items = items.expand(-1, 3, *items.shape[2:])
-        return list(items)
-
-
+@torch.no_grad()
 def extract_features(images: Images, *, extractor: Extractor, batch: int = 100) -> Tensor:
-    """(N, D) float32 features, on the CPU.
+    """Extract (N, D) float32 features, onto the CPU. Grey images have three equal channels for an extractor of colour.
 
     Args:
         images: (N, C, H, W) uint8, or (N, C, F, H, W) for an extractor of videos.
@@ -56,19 +35,13 @@ def extract_features(images: Images, *, extractor: Extractor, batch: int = 100) 
     """
     if not len(images):
         raise UserError("needs at least 1 image, but got 0", nearest=1)
-    _check_fit(images[:1], extractor)
-    (layer,) = extractor.network.get_requested_features_list()
-    threads = torch.get_num_threads()
-    features: Tensor = get_featuresdict_from_dataset(
-        _Rows(images, extractor),
-        extractor.network,
-        batch_size=batch,
-        cuda=extractor.device.type == "cuda",
-        save_cpu_ram=True,  # reads in this process: images may be decoded on its GPU
-        verbose=False,
-    )[layer]
-    torch.set_num_threads(threads)
-    return features.float()
+    features = []
+    for start in range(0, len(images), batch):
+        items = images[start : start + batch]
+        _check_fit(items, extractor)
+        items = items.expand(-1, extractor.channels, *items.shape[2:])
+        features.append(extractor.network(items.to(extractor.device)).cpu())
+    return torch.cat(features).float()
 
 
 def _check_fit(items: Tensor, extractor: Extractor) -> None:

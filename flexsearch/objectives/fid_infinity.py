@@ -17,12 +17,12 @@ MIN_IMAGES = 2 * max(BLOCKS)
 
 
 def block_name(name: str, index: int, num: int) -> str:
-    """The measurement `name` on one of `num` blocks of consecutive images; on the only one it keeps its name."""
+    """Name the measurement `name` on one of `num` blocks of consecutive images; on the only one it keeps its name."""
     return name if num == 1 else f"{name}_block_{index + 1}_of_{num}"
 
 
 def at_infinity(distances: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Where the least-squares line through the mean distances of b blocks, against b (1/n is b/N), meets b = 0.
+    """Extrapolate the least-squares line through the mean distances of b blocks, against b (1/n is b/N), to b = 0.
 
     Args:
         distances: by b, arrays of one shape.
@@ -31,7 +31,7 @@ def at_infinity(distances: Mapping[int, np.ndarray]) -> np.ndarray:
 
 
 def curvature(distances: Mapping[int, np.ndarray]) -> np.ndarray:
-    """By how much a parabola in 1/n ends elsewhere at 1/n = 0: the line's error, as far as the next order shows it."""
+    """Estimate the line's error: the difference at 1/n = 0 of a parabola in 1/n."""
     further: np.ndarray = _meets_zero(distances, degree=2) - _meets_zero(distances, degree=1)
     return further
 

@@ -25,7 +25,7 @@ class FeatureStatistics:
 
     @property
     def digest(self) -> str:
-        """Identifies mean and covariance."""
+        """Identify mean and covariance by their sum, trace and size."""
         return short_digest([float(self.mean.sum()), float(np.trace(self.covariance)), self.mean.shape[0]])
 
     def save(self, path: Path) -> None:
@@ -33,7 +33,7 @@ class FeatureStatistics:
 
 
 def feature_statistics(features: Tensor) -> FeatureStatistics:
-    """Statistics of features (N, D), the covariance without bias.
+    """Compute the statistics of features (N, D), the covariance without bias.
 
     Raises:
         UserError: fewer than two images.
@@ -45,6 +45,6 @@ def feature_statistics(features: Tensor) -> FeatureStatistics:
 
 
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
-    """The squared Frechet distance of two Gaussians: 0 for equal ones."""
+    """Compute the squared Frechet distance of two Gaussians: 0 for equal ones."""
     pairs = [{"mu": side.mean, "sigma": side.covariance} for side in (a, b)]
     return float(fid_statistics_to_metric(*pairs, verbose=False)[KEY_METRIC_FID])

@@ -28,7 +28,7 @@ class KernelDistance:
 
 
 def kernel_distance(a: Tensor, b: Tensor, *, subsets: int = SUBSETS, subset_size: int = SUBSET_SIZE) -> KernelDistance:
-    """The distance of features (N, D) and (M, D).
+    """Compute the distance of features (N, D) and (M, D).
 
     Args:
         a: features of one set.

@@ -14,7 +14,7 @@ NEIGHBOURHOOD = 3
 
 
 def precision_recall(generated: Tensor, real: Tensor) -> tuple[float, float]:
-    """Precision and recall in [0, 1] of features (N, D) against (M, D).
+    """Compute precision and recall in [0, 1] of features (N, D) against (M, D).
 
     Raises:
         UserError: a set has no more images than the neighbourhood.

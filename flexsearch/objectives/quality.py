@@ -1,6 +1,6 @@
-"""How good generated images are: every metric on every extractor's features, each extracted once."""
+"""Quality of generated images: every metric on every extractor's features, which are extracted once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,16 @@ from flexsearch.errors import UserError
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.extractors import Extractor
 from flexsearch.objectives.features import extract_features
-from flexsearch.objectives.frechet import feature_statistics, frechet_distance
+from flexsearch.objectives.frechet import FeatureStatistics, feature_statistics, frechet_distance
 from flexsearch.objectives.kernel import kernel_distance
 from flexsearch.objectives.precision_recall import NEIGHBOURHOOD, precision_recall
-from flexsearch.objectives.real_features import RealFeatures
 from flexsearch.objectives.reference import Reference
 from flexsearch.objectives.settings import Metric, quality_name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
-    """An extractor, the real images as it sees them, and what is measured on its features."""
+    """Metrics on the features of an extractor, against a reference."""
 
     extractor: Extractor
     reference: Reference
@@ -28,11 +27,11 @@ class Evaluator:
 
 
 def measure_quality(images: Tensor, *, evaluators: Sequence[Evaluator], batch: int) -> list[Measurement]:
-    """Every judge's metrics of generated images, in the judges' order.
+    """Measure the metrics of generated images, evaluator by evaluator.
 
     Args:
         images: (N, C, H, W) uint8, or videos (N, C, F, H, W).
-        judges: what to measure; the objective first.
+        evaluators: what to measure; the objective first.
         batch: images per forward pass of the extractors.
 
     Raises:
@@ -48,7 +47,7 @@ def measure_quality(images: Tensor, *, evaluators: Sequence[Evaluator], batch: i
 
 
 def measure_features(features: Tensor, *, evaluator: Evaluator) -> list[Measurement]:
-    """One judge's metrics of features (N, D) of its own extractor, in its order.
+    """Measure an evaluator's metrics of features (N, D) of its extractor, in its order.
 
     Raises:
         UserError: too few images, or a reference of another extractor's features.
@@ -59,56 +58,44 @@ def measure_features(features: Tensor, *, evaluator: Evaluator) -> list[Measurem
             f"must hold features of {extractor.name} ({features.shape[1]}), but got {len(reference.statistics.mean)}",
             field="objectives.quality.reference",
         )
-    facts = {"images": len(features), "extractor": extractor.name, "extractor_weights": extractor.digest}
+    facts: dict[str, Any] = {
+        "images": len(features),
+        "extractor": extractor.name,
+        "extractor_weights": extractor.digest,
+    }
     ratios: tuple[float, float] | None = None
     measured = []
     for metric in evaluator.metrics:
+        protocol, spread = {**facts, **reference.features_protocol}, None
         if metric == "frechet":
-            found = _frechet(features, reference, facts, extractor.name)
+            protocol = {**facts, **reference.protocol}
+            value = frechet_distance(_statistics(features), reference.statistics)
         elif metric == "kernel":
-            found = _kernel(features, _real(evaluator), facts, extractor.name)
+            distance = kernel_distance(features, _real(reference))
+            value, spread = distance.value, distance.spread
+            protocol |= {
+                "kernel": "(x . y / D + 1)^3",
+                "subsets": distance.subsets,
+                "subset_size": distance.subset_size,
+                "spread": "standard deviation over the subsets",
+            }
         else:
-            ratios = ratios or precision_recall(
-                features.to(extractor.device), _real(evaluator).features.to(extractor.device)
-            )
+            device = extractor.device
+            ratios = ratios or precision_recall(features.to(device), _real(reference).to(device))
             value = ratios[0] if metric == "precision" else ratios[1]
-            protocol = {**facts, **_real(evaluator).protocol, "neighbourhood": NEIGHBOURHOOD}
-            found = Measurement(name=quality_name(extractor.name, metric), value=value, unit="1", protocol=protocol)
-        measured.append(found)
+            protocol["neighbourhood"] = NEIGHBOURHOOD
+        name = quality_name(extractor.name, metric)
+        measured.append(Measurement(name=name, value=value, unit="1", spread=spread, protocol=protocol))
     return measured
 
 
-def _real(evaluator: Evaluator) -> RealFeatures:
-    assert evaluator.reference.real is not None
-    return evaluator.reference.real
+def _real(reference: Reference) -> Tensor:
+    assert reference.features is not None
+    return reference.features
 
 
-def _frechet(features: Tensor, reference: Reference, facts: Mapping[str, Any], name: str) -> Measurement:
+def _statistics(features: Tensor) -> FeatureStatistics:
     try:
-        statistics = feature_statistics(features)
+        return feature_statistics(features)
     except UserError as error:
         raise error.under("objectives.quality.images") from None
-    return Measurement(
-        name=quality_name(name, "frechet"),
-        value=frechet_distance(statistics, reference.statistics),
-        unit="1",
-        protocol={**facts, **reference.protocol},
-    )
-
-
-def _kernel(features: Tensor, real: RealFeatures, facts: Mapping[str, Any], name: str) -> Measurement:
-    found = kernel_distance(features, real.features)
-    return Measurement(
-        name=quality_name(name, "kernel"),
-        value=found.value,
-        unit="1",
-        spread=found.spread,
-        protocol={
-            **facts,
-            **real.protocol,
-            "kernel": "(x . y / D + 1)^3",
-            "subsets": found.subsets,
-            "subset_size": found.subset_size,
-            "spread": "standard deviation over the subsets",
-        },
-    )

@@ -1,4 +1,4 @@
-"""Real images as references are made of: a folder, an array in a file, or the training data of a run.
+"""Real images: pictures of a folder, an array in a file, or the training data of a run.
 
 C, H, W: channels and pixels of the generated images, to which folders and arrays are brought. Videos have F frames
 between C and H.
@@ -21,19 +21,19 @@ from flexsearch.data.source import DataSource
 from flexsearch.errors import UserError
 from flexsearch.measurement import short_digest
 from flexsearch.objectives.features import Images
+from flexsearch.objectives.reference_file import FIELD
 
-FIELD = "objectives.quality.reference"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 Shape = tuple[int, ...]
 
 
 class RealImages(Images, Protocol):
-    """Images that can be told apart without reading them."""
+    """Images that are identified without reading them."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What names them, on every machine alike, for protocols. JSON values."""
+        """Identifies them, on every machine alike, for protocols. JSON values."""
 
     @property
     def version(self) -> str:
@@ -41,15 +41,7 @@ class RealImages(Images, Protocol):
 
     @property
     def preparation(self) -> str | None:
-        """What was done to the images, for protocols; None if nothing was."""
-
-
-def check_is_image(shape: Shape) -> None:
-    """Raises UserError where samples are not images, and pictures cannot be their reference."""
-    if len(shape) != 3:
-        raise UserError(
-            f"pictures cannot be the reference of videos {shape}; give mu and sigma, or the word data", field=FIELD
-        )
+        """How the images were resized, for protocols; None if they were not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +82,7 @@ class FolderImages:
 
 
 def list_folder(root: Path) -> tuple[Path, ...]:
-    """The pictures in and below a folder, sorted.
+    """List the pictures in and below a folder, sorted.
 
     Raises:
         UserError: fewer than two.

@@ -1,68 +1,97 @@
-"""What generated images are compared with: a file's statistics, or the features of real images, or both."""
+"""References: features and statistics of real images, as one extractor sees them, computed once and kept.
+
+They are kept in `~/.cache/flexsearch/references` (below XDG_CACHE_HOME where that is set), under a hash of what they
+are made of: the images and their version on this machine, the extractor and its weights. Protocols leave the version
+out: machines that share a study have the same reference. A kept file that is damaged is computed again.
+
+N: real images. D: features.
+"""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from flexsearch.errors import UserError
+from flexsearch.files import replacing
+from flexsearch.measurement import short_digest
 from flexsearch.objectives.extractors import Extractor
-from flexsearch.objectives.frechet import FeatureStatistics
+from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.frechet import FeatureStatistics, feature_statistics
 from flexsearch.objectives.precision_recall import NEIGHBOURHOOD
-from flexsearch.objectives.real_features import RealFeatures, real_features
-from flexsearch.objectives.real_images import (
+from flexsearch.objectives.real_images import ArrayImages, FolderImages, RealImages, Shape, TrainingImages, list_folder
+from flexsearch.objectives.reference_file import (
+    DAMAGE,
     FIELD,
-    FolderImages,
-    RealImages,
-    Shape,
-    TrainingImages,
-    check_is_image,
-    list_folder,
+    array_names,
+    load_images,
+    load_statistics,
+    read_statistics,
 )
-from flexsearch.objectives.reference_file import ReferenceFile, open_reference_file
 from flexsearch.objectives.settings import Metric
+from flexsearch.paths import cache_folder
 
 TRAINING_DATA = "data"
+_FORMAT = 1  # of the kept files, in their hash
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """Real images as one extractor sees them.
+    """What generated images are compared with.
 
     Attributes:
-        statistics: of their features.
+        statistics: of the real images' features.
         protocol: identifies what the statistics are of.
-        real: the features, where a metric needs them.
+        features: (N, D) float32, where a metric needs them.
+        features_protocol: identifies what the features are of.
     """
 
     statistics: FeatureStatistics
     protocol: Mapping[str, Any]
-    real: RealFeatures | None = None
+    features: Tensor | None = None
+    features_protocol: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of_statistics(cls, statistics: FeatureStatistics) -> "Reference":
         return cls(statistics=statistics, protocol={"reference": statistics.digest})
 
-    @classmethod
-    def of_images(cls, real: RealFeatures) -> "Reference":
-        return cls(statistics=real.statistics, protocol=real.protocol, real=real)
-
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFolder:
-    """A folder of pictures, listed."""
+class ReferenceSource:
+    """A folder of pictures or a `.npz` file, listed but not read.
 
-    root: Path
-    files: tuple[Path, ...]
+    Attributes:
+        path: of the folder or the file.
+        files: the folder's pictures, as paths below it.
+        statistics: the file's, of features of the objective's extractor; None if it has only images.
+    """
 
-    def images(self, shape: Shape) -> FolderImages:
-        """Its pictures, brought to `shape` (C, H, W)."""
-        check_is_image(shape)
-        return FolderImages(root=self.root, files=self.files, shape=shape)
+    path: Path
+    files: tuple[Path, ...] = ()
+    statistics: FeatureStatistics | None = None
+
+    def images(self, shape: Shape) -> RealImages:
+        """Open the images, brought to `shape` (C, H, W).
+
+        Raises:
+            UserError: samples are videos, or the images are damaged.
+        """
+        if len(shape) != 3:
+            raise UserError(
+                f"pictures cannot be the reference of videos {shape}; give mu and sigma, or the word {TRAINING_DATA}",
+                field=FIELD,
+            )
+        if self.files:
+            return FolderImages(root=self.path, files=self.files, shape=shape)
+        return ArrayImages(array=load_images(self.path), path=self.path, shape=shape)
 
 
-def open_reference(path: Path, *, metrics: Mapping[str, tuple[Metric, ...]]) -> ReferenceFile | ImageFolder:
-    """A folder of images or a `.npz` file, checked for what the metrics need.
+def open_reference(path: Path, *, metrics: Mapping[str, tuple[Metric, ...]]) -> ReferenceSource:
+    """Open a folder of pictures or a `.npz` file, and check that it has what the metrics need.
 
     Args:
         path: where it is.
@@ -72,23 +101,28 @@ def open_reference(path: Path, *, metrics: Mapping[str, tuple[Metric, ...]]) -> 
         UserError: it is missing, damaged, or has not what the metrics need.
     """
     if path.is_dir():
-        return ImageFolder(root=path, files=list_folder(path))
-    file = open_reference_file(path)
-    own = next(iter(metrics))
-    wanting = [
-        f"{metric} on {name}" for name, row in metrics.items() for metric in row if (name, metric) != (own, "frechet")
+        return ReferenceSource(path=path, files=list_folder(path))
+    names, objective = array_names(path), next(iter(metrics))
+    need_images = [
+        f"{metric} on {name}"
+        for name, row in metrics.items()
+        for metric in row
+        if (name, metric) != (objective, "frechet")
     ]
-    if wanting and not file.has_images:
+    if "arr_0" in names and not names & {"mu", "sigma"}:
+        return ReferenceSource(path=path)
+    statistics = load_statistics(path)
+    if need_images and "arr_0" not in names:
         raise UserError(
-            f"has mu and sigma only, but {', '.join(wanting)} must see the real images: give a folder of images, a "
+            f"has mu and sigma only, but {', '.join(need_images)} must see the real images: give a folder of images, a "
             f"file with them as arr_0, or the word {TRAINING_DATA}",
             field=f"{FIELD}: {path}",
         )
-    return file
+    return ReferenceSource(path=path, statistics=statistics)
 
 
 def reference_for(
-    source: ReferenceFile | ImageFolder | TrainingImages,
+    source: ReferenceSource | TrainingImages,
     *,
     extractor: Extractor,
     metrics: tuple[Metric, ...],
@@ -96,7 +130,7 @@ def reference_for(
     batch: int,
     is_objective: bool,
 ) -> Reference:
-    """The reference as `extractor` sees it. A file's own statistics are those of the objective's extractor.
+    """Load the reference as `extractor` sees it. A file's own statistics are those of the objective's extractor.
 
     Args:
         source: the real images.
@@ -110,28 +144,64 @@ def reference_for(
         UserError: an image is damaged, or the statistics are another extractor's.
     """
     statistics = None
-    if isinstance(source, ReferenceFile) and is_objective and source.statistics is not None:
+    if isinstance(source, ReferenceSource) and is_objective and source.statistics is not None:
         statistics = source.statistics
-        _check_fit(statistics, extractor, source.path)
+        if extractor.num_features not in {None, len(statistics.mean)}:
+            raise UserError(
+                f"must hold features of {extractor.name} ({extractor.num_features}), but got {len(statistics.mean)}",
+                field=f"{FIELD}: {source.path}",
+            )
         if metrics == ("frechet",):
             return Reference.of_statistics(statistics)
-    images: RealImages = source if isinstance(source, TrainingImages) else source.images(shape())
-    real = real_features(images, extractor=extractor, batch=batch)
-    if len(real.features) <= NEIGHBOURHOOD and {"precision", "recall"} & set(metrics):
+    images = source if isinstance(source, TrainingImages) else source.images(shape())
+    found = reference_of_images(images, extractor=extractor, batch=batch)
+    num_images = found.features_protocol["reference_images"]
+    if num_images <= NEIGHBOURHOOD and {"precision", "recall"} & set(metrics):
         raise UserError(
-            f"must be at least {NEIGHBOURHOOD + 1} images for precision and recall, but got {len(real.features)}",
+            f"must be at least {NEIGHBOURHOOD + 1} images for precision and recall, but got {num_images}",
             field=FIELD,
             nearest=NEIGHBOURHOOD + 1,
         )
     if statistics is None:
-        return Reference.of_images(real)
-    return Reference(statistics=statistics, protocol=Reference.of_statistics(statistics).protocol, real=real)
+        return found
+    return replace(found, statistics=statistics, protocol=Reference.of_statistics(statistics).protocol)
 
 
-def _check_fit(statistics: FeatureStatistics, extractor: Extractor, path: Path) -> None:
-    found = len(statistics.mean)
-    if extractor.num_features not in {None, found}:
-        raise UserError(
-            f"must hold features of {extractor.name} ({extractor.num_features}), but got {found}",
-            field=f"{FIELD}: {path}",
-        )
+def reference_of_images(images: RealImages, *, extractor: Extractor, batch: int) -> Reference:
+    """Compute features and statistics of real images, or take them from the cache where they are kept and whole.
+
+    Raises:
+        UserError: an image is damaged, or the extractor cannot read such images.
+    """
+    identity = {
+        "format": _FORMAT,
+        "images": dict(images.identity),
+        "preparation": images.preparation,
+        "extractor": extractor.name,
+        "weights": extractor.digest,
+    }
+    digest = short_digest(identity)
+    path = cache_folder("references") / f"{digest}-{images.version}.npz"
+    kept = _kept(path)
+    if kept is None:
+        features = extract_features(images, extractor=extractor, batch=batch)
+        try:
+            kept = features, feature_statistics(features)
+        except UserError as error:
+            raise error.under(FIELD) from None
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, features=features.numpy(), mu=kept[1].mean, sigma=kept[1].covariance)
+    protocol: dict[str, Any] = {"reference": digest, "reference_images": len(kept[0])}
+    if images.preparation is not None:
+        protocol["reference_preparation"] = images.preparation
+    return Reference(statistics=kept[1], protocol=protocol, features=kept[0], features_protocol=protocol)
+
+
+def _kept(path: Path) -> tuple[Tensor, FeatureStatistics] | None:
+    """Read a kept reference; None if it is not there or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            features, statistics = torch.from_numpy(arrays["features"]), read_statistics(arrays)
+    except DAMAGE:
+        return None
+    return (features, statistics) if features.shape[1:] == statistics.mean.shape else None

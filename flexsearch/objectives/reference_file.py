@@ -6,101 +6,72 @@ of Inception's features of a whole data set, and some of its images as `arr_0` (
 
 import zipfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
 from flexsearch.errors import UserError
 from flexsearch.objectives.frechet import FeatureStatistics
-from flexsearch.objectives.real_images import FIELD, ArrayImages, Shape, check_is_image
 
-# What numpy raises for damaged files.
-DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+T = TypeVar("T")
 
+FIELD = "objectives.quality.reference"
 
-@dataclass(frozen=True, kw_only=True)
-class ReferenceFile:
-    """What a file holds; images are read when asked for.
-
-    Attributes:
-        path: the file.
-        statistics: its `mu` and `sigma`; None if it has only images.
-        has_images: whether it has `arr_0`.
-    """
-
-    path: Path
-    statistics: FeatureStatistics | None
-    has_images: bool
-
-    def images(self, shape: Shape) -> ArrayImages:
-        """Its images, brought to `shape` (C, H, W).
-
-        Raises:
-            UserError: it has none, or they are damaged.
-        """
-        assert self.has_images
-        check_is_image(shape)
-        array = read_arrays(self.path, ("arr_0",))["arr_0"]
-        if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8 or len(array) < 2:
-            raise UserError(
-                f"arr_0 must be at least 2 images (N, H, W, 3) of uint8, but got {array.shape} of {array.dtype}",
-                field=f"{FIELD}: {self.path}",
-            )
-        return ArrayImages(array=array, path=self.path, shape=shape)
+DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises for damaged files, and for arrays of another kind."""
 
 
-def read_arrays(path: Path, names: tuple[str, ...]) -> Mapping[str, Any]:
-    """Arrays of a `.npz` file; objects in it are refused.
-
-    Raises:
-        UserError: the file is missing, damaged, or lacks one; names it.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in names}
-    except FileNotFoundError:
-        raise UserError(
-            "does not exist; it holds mu and sigma of the real images, such as ADM's VIRTUAL_imagenet256_labeled.npz",
-            field=f"{FIELD}: {path}",
-        ) from None
-    except DAMAGE as error:
-        raise UserError(f"cannot be read ({error})", field=f"{FIELD}: {path}") from None
+def read_statistics(arrays: Mapping[str, np.ndarray]) -> FeatureStatistics:
+    """Read `mu` (D,) and `sigma` (D, D); raises one of `DAMAGE` where they are not that."""
+    mean, covariance = (np.asarray(arrays[name], dtype=np.float64) for name in ("mu", "sigma"))
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        raise ValueError(f"mu must be (D,) and sigma (D, D), but got {mean.shape} and {covariance.shape}")
+    return FeatureStatistics(mean=mean, covariance=covariance)
 
 
 def load_statistics(path: Path) -> FeatureStatistics:
-    """Reads `mu` and `sigma`, ours or ADM's.
+    """Load the statistics of a file, ours or ADM's.
 
     Raises:
         UserError: the file is missing, damaged, or lacks one of the two; names it.
     """
-    arrays = read_arrays(path, ("mu", "sigma"))
-    try:
-        mean, covariance = (np.asarray(arrays[name], dtype=np.float64) for name in ("mu", "sigma"))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"cannot be read ({error})", field=f"{FIELD}: {path}") from None
-    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-        raise UserError(
-            f"mu must be (D,) and sigma (D, D), but got {mean.shape} and {covariance.shape}", field=f"{FIELD}: {path}"
-        )
-    return FeatureStatistics(mean=mean, covariance=covariance)
+    return _read(path, read_statistics)
 
 
-def open_reference_file(path: Path) -> ReferenceFile:
-    """Reads a file's statistics and looks for images.
+def load_images(path: Path) -> np.ndarray:
+    """Load `arr_0`, (N, H, W, 3) uint8.
 
     Raises:
-        UserError: the file is missing, damaged, or has neither; names it.
+        UserError: it is damaged, or holds something else.
     """
-    names: set[str] = set()
+    images: np.ndarray = _read(path, lambda arrays: arrays["arr_0"])
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or len(images) < 2:
+        raise UserError(
+            f"arr_0 must be at least 2 images (N, H, W, 3) of uint8, but got {images.shape} of {images.dtype}",
+            field=f"{FIELD}: {path}",
+        )
+    return images
+
+
+def array_names(path: Path) -> frozenset[str]:
+    """List the arrays of a file.
+
+    Raises:
+        UserError: the file is missing or damaged; names it.
+    """
+    return _read(path, frozenset)
+
+
+def _read(path: Path, read: Callable[[Mapping[str, np.ndarray]], T]) -> T:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile):
-        pass  # the reading below says it
-    has_images = "arr_0" in names
-    if has_images and not names & {"mu", "sigma"}:
-        return ReferenceFile(path=path, statistics=None, has_images=True)
-    return ReferenceFile(path=path, statistics=load_statistics(path), has_images=has_images)
+        with np.load(path, allow_pickle=False) as arrays:
+            return read(arrays)
+    except FileNotFoundError:
+        reason = (
+            "does not exist; it holds mu and sigma of the real images, such as ADM's VIRTUAL_imagenet256_labeled.npz"
+        )
+    except DAMAGE as error:
+        reason = f"cannot be read ({error})"
+    raise UserError(reason, field=f"{FIELD}: {path}")

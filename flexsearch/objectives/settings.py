@@ -1,4 +1,4 @@
-"""What is measured of a candidate, and how."""
+"""Settings of the objectives: quality and latency."""
 
 from dataclasses import field
 from typing import Annotated, Literal
@@ -12,7 +12,7 @@ from flexsearch.settings import PositiveCount, settings
 Metric = Literal["frechet", "kernel", "precision", "recall"]
 
 PAIRED_DISTANCE = "paired_distance"
-"""Name of the measurement: how far samples are from the dense base's."""
+"""Name of the measurement: the distance of samples to the dense base's, from the same noise."""
 
 _REPORTED: dict[str, Metric] = {
     "fid": "frechet",
@@ -46,8 +46,8 @@ class QualitySettings:
             published weights.
         batch: images per sampling and feature batch.
         paired_distance: also measure the distance of samples to the dense base's at the space's most steps, from the
-            same noise, by the objective's features of up to 2,000 images. It predicts what a schedule comes to after
-            long training (`study/predicted_distance.py`), by which candidates and trials are chosen.
+            same noise, by the objective's features of up to 2,000 images. The study predicts from it the
+            rank of a schedule after long training (`study/predicted_distance.py`).
     """
 
     images: Annotated[int, Ge(2)] = 5000
@@ -67,7 +67,6 @@ class QualitySettings:
                 f"has no objectives.quality.weights to check, but got {self.weights_sha256!r}",
                 field="objectives.quality.weights_sha256",
             )
-
         if self.images < 4 and {"precision", "recall"} & set(self.report):
             raise UserError(
                 f"must be at least 4 for precision and recall, but got {self.images}",
@@ -77,7 +76,7 @@ class QualitySettings:
 
     @property
     def metrics(self) -> dict[str, tuple[Metric, ...]]:
-        """What is measured, by extractor; the objective is the first of the first."""
+        """The metrics by extractor; the objective is the first of the first."""
         found: dict[str, tuple[Metric, ...]] = {self.extractor: (self.distance,)}
         for name in self.report:
             extractor = "dinov2" if name == "fd_dinov2" else self.extractor
@@ -113,7 +112,7 @@ _NAMES = {
 
 
 def quality_name(extractor: str, metric: Metric = "frechet") -> str:
-    """The measurement's name: plain `fid` and `kid` are Inception's alone, `fid_EXTRACTOR` is another's.
+    """Name a measurement: plain `fid` and `kid` are Inception's alone, `fid_EXTRACTOR` is another's.
 
     Precision and recall bear the same name on all features; their protocol says on which.
     """

@@ -1,4 +1,4 @@
-"""A network of videos from a TorchScript file, for the Frechet Video Distance (Unterthiner et al. 2018, 1812.01717).
+"""Features of videos by a TorchScript network, for the Frechet Video Distance (Unterthiner et al. 2018, 1812.01717).
 
 The distance of the literature takes I3D trained on Kinetics-400. Its TorchScript file is StyleGAN-V's (Skorokhodov et
 al. 2022): https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt (see github.com/universome/stylegan-v).
@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch import Tensor, nn
 
 from flexsearch.errors import UserError
+from flexsearch.objectives.weights import FIELD, first_line
 
 VIDEO_SIDE = 224
 WHERE = (
@@ -32,7 +32,7 @@ _OPTIONS = {"rescale": False, "resize": False, "return_features": True}
 
 
 def resized_videos(videos: Tensor, side: int = VIDEO_SIDE) -> Tensor:
-    """Float videos (B, C, F, H, W), the shorter side resampled bilinearly to `side` and the middle cut out."""
+    """Resample the shorter side of float videos (B, C, F, H, W) bilinearly to `side`, and cut out the middle."""
     batch, _, frames, height, width = videos.shape
     scale = side / min(height, width)
     size = (max(side, round(height * scale)), max(side, round(width * scale)))
@@ -43,7 +43,7 @@ def resized_videos(videos: Tensor, side: int = VIDEO_SIDE) -> Tensor:
     return out
 
 
-class VideoFeatures(FeatureExtractorBase):  # type: ignore[misc]
+class VideoFeatures(nn.Module):
     """(B, D) features of uint8 videos (B, 3, F, H, W), by a TorchScript network.
 
     The network is given float32 videos (B, 3, F, 224, 224) in [-1, 1], with `rescale=False, resize=False,
@@ -53,47 +53,27 @@ class VideoFeatures(FeatureExtractorBase):  # type: ignore[misc]
         UserError: the file is no TorchScript network.
     """
 
-    def __init__(self, name: str, path: Path) -> None:
-        super().__init__(name, ["features"])
+    def __init__(self, path: Path) -> None:
+        super().__init__()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch.export is to replace it; I3D is published so
                 self.network = torch.jit.load(str(path), map_location="cpu")
         except (OSError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
-                f"must be a TorchScript network, such as {WHERE}, but cannot be read ({reason})",
-                field=f"objectives.quality.weights: {path}",
+                f"must be a TorchScript network, such as {WHERE}, but cannot be read ({first_line(error)})",
+                field=f"{FIELD}: {path}",
             ) from None
         self.network.eval()
         known = {argument.name for argument in self.network.forward.schema.arguments}
         self.options: dict[str, Any] = _OPTIONS if known.issuperset(_OPTIONS) else {}
 
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return ("features",)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        return torch.zeros(1, 3, 16, VIDEO_SIDE, VIDEO_SIDE, dtype=torch.uint8)
-
-    def forward(self, videos: Tensor) -> tuple[Tensor]:
+    def forward(self, images: Tensor) -> Tensor:
         parts = []
-        for some in videos.split(_VIDEOS_AT_ONCE):
-            found = self.network(resized_videos(some.float() / 127.5 - 1), **self.options)
+        for videos in images.split(_VIDEOS_AT_ONCE):
+            found = self.network(resized_videos(videos.float() / 127.5 - 1), **self.options)
             if not isinstance(found, Tensor) or found.ndim != 2:
                 shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-                raise UserError(
-                    f"must give features (B, D) of videos (B, 3, F, H, W), but gave {shape}",
-                    field="objectives.quality.weights",
-                )
+                raise UserError(f"must give features (B, D) of videos (B, 3, F, H, W), but gave {shape}", field=FIELD)
             parts.append(found.float())
-        return (torch.cat(parts),)
+        return torch.cat(parts)

@@ -36,7 +36,7 @@ class PublishedWeights:
 
 
 def existing(weights: str) -> Path:
-    """The path of a weight file that the user names.
+    """Find a weight file that the user names.
 
     Raises:
         UserError: there is no such file.
@@ -48,7 +48,7 @@ def existing(weights: str) -> Path:
 
 
 def check_sha256(path: Path, expected: str) -> None:
-    """Compares a file's SHA-256 with `expected`, or with its beginning.
+    """Compare a file's SHA-256 with `expected`, or with its beginning.
 
     Raises:
         UserError: they differ; shows both.
@@ -59,7 +59,7 @@ def check_sha256(path: Path, expected: str) -> None:
 
 
 def published(weights: PublishedWeights, *, path: Path | None = None) -> Path:
-    """The weights' file: `path` if the user has one, else torch hub's copy, else fetched. Always checked.
+    """Find published weights: `path` if the user has one, else torch hub's copy, else fetched. Always checked.
 
     Raises:
         UserError: the file is not the published one, or cannot be fetched; says how to supply it.
@@ -85,7 +85,7 @@ def _fetch(weights: PublishedWeights) -> None:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a PyTorch weight file, by name, on the CPU.
+    """Read the tensors of a PyTorch weight file, by name, on the CPU.
 
     Raises:
         UserError: the file is damaged, or holds more than tensors.
@@ -93,11 +93,12 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"cannot be read as tensors ({_first_line(error)})", field=f"{FIELD}: {path}") from None
+        raise UserError(f"cannot be read as tensors ({first_line(error)})", field=f"{FIELD}: {path}") from None
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise UserError(f"must hold tensors by name, but got {type(found).__name__}", field=f"{FIELD}: {path}")
     return found
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Shorten an error to its first line, or its type where it has no text."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,8 +1,8 @@
-"""Whose turn it is on a device: many may work side by side, but who measures time has it to themselves.
+"""Shared and exclusive use of a device: trials train side by side, a latency measurement has the device to itself.
 
-A pair of file locks that the operating system frees when a process dies. Workers hold a shared turn for one piece of
-work (an update, a sampled batch) and give it back; who measures closes the door first, so that workers cannot slip in
-before it, and then waits for those inside.
+Two file locks that the operating system frees when a process dies. A writer takes `.door` before it waits for `.room`,
+so that readers who come later wait behind it. `filelock.ReadWriteLock` does not promise that: in a process with more
+than one thread a waiting writer lets go every 50 ms, and readers pass it.
 """
 
 import fcntl
@@ -12,8 +12,17 @@ from pathlib import Path
 from typing import IO
 
 
+@contextmanager
+def _locked(file: IO[bytes], mode: int) -> Iterator[None]:
+    fcntl.flock(file, mode)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
 class DeviceLock:
-    """Turns on one device of one machine.
+    """A shared and exclusive lock on one device of one machine.
 
     Args:
         path: prefix of the two lock files; processes that share a device share it.
@@ -26,10 +35,9 @@ class DeviceLock:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """A turn beside others. Waits while somebody measures or is about to."""
-        fcntl.flock(self._door, fcntl.LOCK_SH)
-        fcntl.flock(self._room, fcntl.LOCK_SH)
-        fcntl.flock(self._door, fcntl.LOCK_UN)
+        """Hold the device beside others, for an update or a batch. Waits while a measurement runs or waits."""
+        with _locked(self._door, fcntl.LOCK_SH):
+            fcntl.flock(self._room, fcntl.LOCK_SH)
         try:
             yield
         finally:
@@ -37,13 +45,6 @@ class DeviceLock:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """The whole device, for measuring time."""
-        fcntl.flock(self._door, fcntl.LOCK_EX)
-        try:
-            fcntl.flock(self._room, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.flock(self._room, fcntl.LOCK_UN)
-        finally:
-            fcntl.flock(self._door, fcntl.LOCK_UN)
+        """Hold the device alone, for a latency measurement. Waits for those who share it."""
+        with _locked(self._door, fcntl.LOCK_EX), _locked(self._room, fcntl.LOCK_EX):
+            yield

@@ -1,4 +1,4 @@
-"""The judges of a run: each extractor that its settings name, with the real images as that extractor sees them."""
+"""The evaluators of a run: each extractor that its settings name, with the reference as that extractor sees it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -12,8 +12,7 @@ from flexsearch.errors import UserError
 from flexsearch.objectives.extractors import Extractor, create_extractor
 from flexsearch.objectives.quality import Evaluator
 from flexsearch.objectives.real_images import Shape, TrainingImages
-from flexsearch.objectives.reference import TRAINING_DATA, ImageFolder, open_reference, reference_for
-from flexsearch.objectives.reference_file import ReferenceFile
+from flexsearch.objectives.reference import TRAINING_DATA, ReferenceSource, open_reference, reference_for
 from flexsearch.objectives.settings import QualitySettings
 from flexsearch.paths import PREFIX, resolve_path
 from flexsearch.trial.settings import InputSettings
@@ -21,9 +20,8 @@ from flexsearch.trial.settings import InputSettings
 Decode = Callable[[Tensor], Tensor]
 
 
-def open_source(fid: QualitySettings) -> ReferenceFile | ImageFolder | str:
-    """Where the real images are, checked as far as that needs no network and no data; "data" stands for the training
-    data.
+def open_source(fid: QualitySettings) -> ReferenceSource | str:
+    """Open the source of the real images, checked as far as that needs no network; "data" stands for the training data.
 
     Raises:
         UserError: none is named, or the one named cannot serve.
@@ -42,7 +40,7 @@ def open_source(fid: QualitySettings) -> ReferenceFile | ImageFolder | str:
 
 
 def load_extractors(fid: QualitySettings, *, device: torch.device) -> dict[str, Extractor]:
-    """The extractors by name, the objective's first; weights that the user gives are the objective's.
+    """Load the extractors by name, the objective's first; weights that the user gives are the objective's.
 
     Raises:
         UserError: weights cannot be had; says how to get them.
@@ -56,13 +54,13 @@ def load_extractors(fid: QualitySettings, *, device: torch.device) -> dict[str, 
 def load_evaluators(
     settings: InputSettings,
     *,
-    source: ReferenceFile | ImageFolder | str,
+    source: ReferenceSource | str,
     extractors: Mapping[str, Extractor],
     data: DataSource,
     decode: Decode,
     device: torch.device,
 ) -> tuple[Evaluator, ...]:
-    """The judges, the objective's first. Features of real images are computed where they are not kept yet.
+    """Load the evaluators, the objective's first. Features of real images are computed where they are not kept yet.
 
     Raises:
         UserError: an image is damaged, or the reference does not fit its extractor.

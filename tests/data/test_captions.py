@@ -50,8 +50,8 @@ def test_stored_embeddings_are_those_of_the_text_encoder(
 def test_generated_images_take_captions_in_turn(encode: Encode, folder: Path, tmp_path: Path) -> None:
     encode(folder, tmp_path / "out")
     found = LatentFolder(tmp_path / "out")
-    device_lock, direct = found.conditions.of_samples(range(3, 12)), found.condition(torch.arange(3, 12) % 5)
-    assert all(torch.equal(device_lock[name], direct[name]) for name in direct)
+    drawn, direct = found.conditions.of_samples(range(3, 12)), found.condition(torch.arange(3, 12) % 5)
+    assert all(torch.equal(drawn[name], direct[name]) for name in direct)
     assert (found.num_classes, len(found.labels)) == (0, 0)
 
 

@@ -20,14 +20,14 @@ from flexsearch.export.drawable import load_model
 from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import load_recipe
 from flexsearch.export.train import is_finished, train
-from flexsearch.export.training_log import TrainingNews, read_evaluations
+from flexsearch.export.training_log import TrainingRecord, read_evaluations
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.sampling import Sampling
 
 Write = Callable[..., Path]
 
 
-def run(folder: Path, out: Path, *overrides: str, report: Callable[[TrainingNews], None] = lambda _: None) -> None:
+def run(folder: Path, out: Path, *overrides: str, report: Callable[[TrainingRecord], None] = lambda _: None) -> None:
     recipe = load_recipe(folder, overrides)
     assert not is_finished(out, recipe)
     train(recipe, folder=folder, out=out, processes=Processes(), report=report)
@@ -51,19 +51,19 @@ def assert_same(one: Path, other: Path) -> None:
     assert read_evaluations(one) == read_evaluations(other)
 
 
-def dies_after(update: int) -> Callable[[TrainingNews], None]:
-    def report(news: TrainingNews) -> None:
-        if news.update == update:
+def dies_after(update: int) -> Callable[[TrainingRecord], None]:
+    def report(record: TrainingRecord) -> None:
+        if record.update == update:
             raise RuntimeError("the process dies here")
 
     return report
 
 
 def test_the_end_is_an_exported_model_that_can_be_trained_further(recipe_folder: Write, tmp_path: Path) -> None:
-    out, news = tmp_path / "out", list[TrainingNews]()
-    run(recipe_folder(), out, report=news.append)
-    assert [one.update for one in news] == [0, 1, 2, 3, 4, 5, 6]
-    assert [one.update for one in news if one.measured] == [0, 3, 6]
+    out, records = tmp_path / "out", list[TrainingRecord]()
+    run(recipe_folder(), out, report=records.append)
+    assert [one.update for one in records] == [0, 1, 2, 3, 4, 5, 6]
+    assert [one.update for one in records if one.measured] == [0, 3, 6]
     assert list(log(out).index) == list(range(7))
     assert not (out / "checkpoint").exists()
     recipe = load_recipe(out)
@@ -88,7 +88,7 @@ def test_a_run_that_died_ends_as_one_that_did_not(recipe_folder: Write, tmp_path
     with pytest.raises(RuntimeError, match="dies here"):
         run(folder, tmp_path / "died", report=dies_after(update))
     seen: list[int] = []
-    run(folder, tmp_path / "died", report=lambda news: seen.append(news.update))
+    run(folder, tmp_path / "died", report=lambda record: seen.append(record.update))
     assert seen[-1] == 6
     assert min(seen) == (0 if update < 2 else 5 if update == 5 else 3), "from the last checkpoint"
     assert_same(tmp_path / "whole", tmp_path / "died")

@@ -5,30 +5,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch import Tensor, nn
 
 from flexsearch.objectives.extractors import Extractor, weights_digest
 
 CPU = torch.device("cpu")
 
 
-class MeanAndCorners(FeatureExtractorBase):
+class MeanAndCorners(nn.Module):
     """Four features of an image: its mean, and three of its pixels. Counts the images it has seen."""
 
     def __init__(self) -> None:
-        super().__init__("toy", ["features"])
+        super().__init__()
         self.register_buffer("scale", torch.tensor(1 / 255))
         self.num_seen = 0
 
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return ("features",)
-
-    def forward(self, images: Tensor) -> tuple[Tensor]:
+    def forward(self, images: Tensor) -> Tensor:
         self.num_seen += len(images)
         pixels = images.float().flatten(1) * self.scale
-        return (torch.stack((pixels.mean(1), pixels[:, 0], pixels[:, 5], pixels[:, -1]), dim=1),)
+        return torch.stack((pixels.mean(1), pixels[:, 0], pixels[:, 5], pixels[:, -1]), dim=1)
 
 
 @pytest.fixture
@@ -48,7 +43,7 @@ def toy(cache: Path) -> Callable[..., Extractor]:
             name=name,
             network=network,
             device=CPU,
-            digest=weights_digest(network),
+            digest=weights_digest(network.state_dict()),
             channels=channels,
             num_features=4,
         )

@@ -1,4 +1,4 @@
-"""From a configuration to judges, and a whole trial that reports beside its objective."""
+"""From a configuration to evaluators, and a whole trial that reports beside its objective."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_a_folder_is_a_reference_at_the_size_of_the_samples(tiny_config: Config,
     config = configured(tiny_config, reference=str(folder), report=["precision"])
     (evaluator,) = load_inputs(config.trial_settings).evaluators
     assert evaluator.metrics == ("frechet", "precision")
-    assert evaluator.reference.real.features.shape == (6, 128)
+    assert evaluator.reference.features.shape == (6, 128)
     (folder / "3.png").write_text("no picture")
     load_inputs.__globals__["_load"].cache_clear()
     with pytest.raises(UserError, match=r"3\.png: cannot be read as an image"):

@@ -1,19 +1,22 @@
 """Extractors: what they read, whose weights they take, and which files they refuse."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from flexsearch.data.embedded import load_quickstart
 from flexsearch.errors import UserError
 from flexsearch.files import file_sha256
 from flexsearch.objectives import extractors, weights
-from flexsearch.objectives.dinov2 import Dinov2, Dinov2Features
-from flexsearch.objectives.extractors import Extractor, create_extractor
+from flexsearch.objectives.dinov2 import Dinov2Features
+from flexsearch.objectives.extractors import Extractor, create_extractor, weights_digest
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.weights import PublishedWeights, load_tensors, published
 from flexsearch.paths import embedded_path
@@ -33,13 +36,13 @@ def test_larger_images_are_read_as_the_16x16_data_are_made() -> None:
     network = create_extractor("fashion-cnn", device=CPU).network
     image = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
     padded = torch.nn.functional.pad(image, (2, 2, 2, 2))
-    assert torch.equal(network(image)[0], network(padded)[0])
+    assert torch.equal(network(image), network(padded))
 
 
 def test_features_do_not_depend_on_the_batch(toy: Toy) -> None:
     images = torch.randint(0, 256, (23, 3, 4, 4), dtype=torch.uint8)
     whole = extract_features(images, extractor=toy(), batch=100)
-    assert torch.equal(whole, toy().network(images)[0])
+    assert torch.equal(whole, toy().network(images))
     assert torch.equal(whole, extract_features(images, extractor=toy(), batch=5))
 
 
@@ -58,21 +61,76 @@ def test_images_of_another_kind_are_refused(toy: Toy) -> None:
         extract_features(torch.zeros(0, 3, 4, 4, dtype=torch.uint8), extractor=toy())
 
 
-def test_dinov2_reads_images_of_any_size_and_its_weights_have_the_published_names() -> None:
-    network = Dinov2(width=24, depth=2, heads=2)
-    names = set(network.state_dict())
-    assert {"cls_token", "pos_embed", "mask_token", "patch_embed.proj.weight", "blocks.1.attn.qkv.bias"} <= names
-    assert {"blocks.0.ls1.gamma", "blocks.0.mlp.fc2.weight", "blocks.0.norm2.bias", "norm.weight"} <= names
-    extractor = Dinov2Features("dinov2-vit-l-14", network)
-    assert extractor(torch.randint(0, 256, (2, 3, 17, 17), dtype=torch.uint8))[0].shape == (2, 24)
+def authors_dinov2(width: int = 128, *, depth: int = 2, side: int = 37) -> dict[str, Tensor]:
+    """Random weights by the names of the authors' files."""
+    linear = {"attn.qkv": (3 * width, width), "attn.proj": (width, width)}
+    linear |= {"mlp.fc1": (4 * width, width), "mlp.fc2": (width, 4 * width)}
+    shapes: dict[str, tuple[int, ...]] = {"cls_token": (1, 1, width), "mask_token": (1, width)}
+    shapes |= {"pos_embed": (1, 1 + side**2, width), "norm.weight": (width,), "norm.bias": (width,)}
+    shapes |= {"patch_embed.proj.weight": (width, 3, 14, 14), "patch_embed.proj.bias": (width,)}
+    for block in range(depth):
+        vectors = ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "ls1.gamma", "ls2.gamma")
+        shapes |= {f"blocks.{block}.{name}": (width,) for name in vectors}
+        shapes |= {f"blocks.{block}.{name}.weight": shape for name, shape in linear.items()}
+        shapes |= {f"blocks.{block}.{name}.bias": shape[:1] for name, shape in linear.items()}
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.randn(shape, generator=generator) / shape[-1] ** 0.5 for name, shape in shapes.items()}
 
 
-def test_dinov2_keeps_positions_on_the_grid_of_its_training() -> None:
-    network = Dinov2(width=4, depth=0, heads=1)
-    torch.nn.init.normal_(network.pos_embed)
-    assert network._positions((37, 37)) is network.pos_embed
-    assert network._positions((16, 16)).shape == (1, 257, 4)
-    assert torch.equal(network._positions((16, 8))[:, :1], network.pos_embed[:, :1])
+def as_published(weights: dict[str, Tensor], images: Tensor) -> Tensor:
+    """The authors' forward pass of normalised images (B, 3, 224, 224), heads of 64 channels: (B, D) class tokens."""
+
+    def norm(tokens: Tensor, name: str) -> Tensor:
+        return F.layer_norm(tokens, tokens.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], 1e-6)
+
+    def linear(tokens: Tensor, name: str) -> Tensor:
+        return F.linear(tokens, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    patches = F.conv2d(images, weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], stride=14)
+    tokens = torch.cat((weights["cls_token"].expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)), 1)
+    of_class, of_patches = weights["pos_embed"].split((1, 37**2), dim=1)
+    square = of_patches.unflatten(1, (37, 37)).permute(0, 3, 1, 2)
+    square = F.interpolate(square, scale_factor=(16.1 / 37, 16.1 / 37), mode="bicubic")
+    tokens = tokens + torch.cat((of_class, square.flatten(2).transpose(1, 2)), 1)
+    for block in (f"blocks.{number}" for number in range(2)):
+        qkv = linear(norm(tokens, f"{block}.norm1"), f"{block}.attn.qkv").unflatten(-1, (3, -1, 64))
+        mixed = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4)).transpose(1, 2).flatten(2)
+        tokens = tokens + linear(mixed, f"{block}.attn.proj") * weights[f"{block}.ls1.gamma"]
+        inner = F.gelu(linear(norm(tokens, f"{block}.norm2"), f"{block}.mlp.fc1"))
+        tokens = tokens + linear(inner, f"{block}.mlp.fc2") * weights[f"{block}.ls2.gamma"]
+    return norm(tokens, "norm")[:, 0]
+
+
+def test_dinov2_computes_what_its_authors_compute() -> None:
+    weights = authors_dinov2()
+    colour = torch.tensor([10, 90, 200], dtype=torch.uint8).view(1, 3, 1, 1)
+    images = colour.expand(2, 3, 17, 17).clone()
+    images[1] = 255 - images[1]
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    flat = (images[..., :1, :1] / 255 - mean) / std
+    expected = as_published(weights, flat.expand(2, 3, 224, 224))
+    torch.testing.assert_close(Dinov2Features(weights)(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_dinov2_is_known_by_its_authors_weights_and_lacks_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = authors_dinov2()
+    for name, missing in (("whole", ()), ("part", ("norm.bias",))):
+        path = tmp_path / f"{name}.pth"
+        torch.save({key: value for key, value in weights.items() if key not in missing}, path)
+        known = PublishedWeights(url="https://example.invalid/dinov2.pth", sha256=file_sha256(path))
+        monkeypatch.setattr(extractors, "DINOV2_WEIGHTS", known)
+        if missing:
+            with pytest.raises(UserError, match="lacks 1 weights of its architecture"):
+                create_extractor("dinov2", device=CPU, weights=str(path))
+        else:
+            found = create_extractor("dinov2", device=CPU, weights=str(path))
+            assert found.digest == weights_digest({f"model.{key}": value for key, value in weights.items()})
+
+
+def test_dinov2_without_transformers_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match=r'transformers is not installed; pip install "flexsearch\[text\]"'):
+        Dinov2Features(authors_dinov2(depth=0))
 
 
 def test_missing_or_damaged_weights_are_named(tmp_path: Path) -> None:
@@ -157,7 +215,7 @@ def test_inception_takes_the_tensors_of_a_file(tmp_path: Path, monkeypatch: pyte
     known = PublishedWeights(url="https://example.invalid/inception.pth", sha256=file_sha256(path))
     monkeypatch.setattr(extractors, "INCEPTION_WEIGHTS", known)
     found = create_extractor("inception", device=CPU, weights=str(path))
-    assert found.digest == extractors.weights_digest(network)
+    assert found.digest == weights_digest(network.state_dict())
     grey = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
     assert extract_features(grey, extractor=found).shape == (2, found.num_features)
 

@@ -37,7 +37,7 @@ def test_two_gaussians_have_a_closed_form() -> None:
 
 def test_statistics_are_mean_and_unbiased_covariance() -> None:
     images = load_quickstart().images[:300]
-    features = create_extractor("fashion-cnn", device=CPU).network(images)[0].double().numpy()
+    features = create_extractor("fashion-cnn", device=CPU).network(images).double().numpy()
     found = statistics_of(images)
     np.testing.assert_allclose(found.mean, features.mean(0), atol=1e-6)
     np.testing.assert_allclose(found.covariance, np.cov(features, rowvar=False), atol=1e-5)

@@ -12,9 +12,8 @@ from flexsearch.errors import UserError
 from flexsearch.objectives.extractors import Extractor, create_extractor
 from flexsearch.objectives.frechet import FeatureStatistics
 from flexsearch.objectives.quality import Evaluator, measure_quality
-from flexsearch.objectives.real_features import real_features
 from flexsearch.objectives.real_images import TrainingImages
-from flexsearch.objectives.reference import Reference
+from flexsearch.objectives.reference import Reference, reference_of_images
 from flexsearch.objectives.reference_file import load_statistics
 from flexsearch.objectives.settings import ObjectiveSettings, QualitySettings, quality_name
 from flexsearch.paths import embedded_path
@@ -26,7 +25,7 @@ Toy = Callable[..., Extractor]
 def real(num: int, extractor: Extractor) -> Reference:
     """The quickstart's images as they are."""
     images = TrainingImages(data=load_quickstart(), decode=lambda data: data, device=CPU, num=num)
-    return Reference.of_images(real_features(images, extractor=extractor, batch=50))
+    return reference_of_images(images, extractor=extractor, batch=50)
 
 
 def test_all_metrics_of_a_set_and_itself(cache: Path) -> None:
@@ -43,7 +42,7 @@ def test_all_metrics_of_a_set_and_itself(cache: Path) -> None:
         "images": 200,
         "extractor": "fashion-cnn",
         "extractor_weights": extractor.digest,
-        "reference": evaluator.reference.real.digest,
+        "reference": evaluator.reference.features_protocol["reference"],
         "reference_images": 200,
     }
     assert found[0].protocol == facts

@@ -11,14 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
+from flexsearch.data.crop import PREPARATION, centre_crop
 from flexsearch.data.embedded import load_quickstart
 from flexsearch.errors import UserError
 from flexsearch.objectives.extractors import Extractor
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.frechet import FeatureStatistics, feature_statistics
-from flexsearch.objectives.real_images import PREPARATION, Shape, TrainingImages, centre_crop
-from flexsearch.objectives.reference import ImageFolder, Reference, open_reference, reference_for
-from flexsearch.objectives.reference_file import ReferenceFile, load_statistics
+from flexsearch.objectives.real_images import Shape, TrainingImages
+from flexsearch.objectives.reference import Reference, ReferenceSource, open_reference, reference_for
+from flexsearch.objectives.reference_file import load_statistics
 
 CPU = torch.device("cpu")
 SHAPE = (3, 8, 8)
@@ -60,21 +61,19 @@ def test_a_folder_is_read_once(folder: Path, toy: Toy, cache: Path) -> None:
     found = reference_of(folder, first)
     again = reference_of(folder, second, metrics=("frechet", "kernel"))
     assert (first.network.num_seen, second.network.num_seen) == (7, 0)
-    assert found.real is not None
-    assert again.real is not None
-    assert torch.equal(found.real.features, again.real.features)
+    assert torch.equal(found.features, again.features)
     assert (
         found.protocol
         == again.protocol
         == {
-            "reference": found.real.digest,
+            "reference": found.features_protocol["reference"],
             "reference_images": 7,
             "reference_preparation": PREPARATION,
         }
     )
     (kept,) = cache.iterdir()
-    assert kept.name.startswith(found.real.digest)
-    expected = feature_statistics(found.real.features)
+    assert kept.name.startswith(found.features_protocol["reference"])
+    expected = feature_statistics(found.features)
     np.testing.assert_array_equal(again.statistics.covariance, expected.covariance)
 
 
@@ -83,8 +82,8 @@ def test_the_order_is_that_of_the_paths(folder: Path, toy: Toy) -> None:
     assert list(files) == sorted(files)
     assert len(files) == 7
     with Image.open(folder / files[0]) as picture:
-        expected = toy().network(centre_crop(picture, SHAPE)[None])[0]
-    assert torch.equal(reference_of(folder, toy()).real.features[:1], expected)
+        expected = toy().network(centre_crop(picture, SHAPE)[None])
+    assert torch.equal(reference_of(folder, toy()).features[:1], expected)
 
 
 @pytest.mark.parametrize("change", ["a file more", "another time", "another name", "another size", "other weights"])
@@ -106,7 +105,7 @@ def test_what_changes_the_features_is_computed_again(folder: Path, toy: Toy, cha
     source = open_reference(folder, metrics={"toy": ("frechet",)})
     after = reference_for(source, extractor=extractor, metrics=("frechet",), shape=size, batch=3, is_objective=True)
     assert extractor.network.num_seen >= 7
-    assert (after.real.digest == before.real.digest) is (change == "another time")
+    assert (after.features_protocol["reference"] == before.features_protocol["reference"]) is (change == "another time")
 
 
 def test_copies_on_two_machines_are_the_same_reference(folder: Path, toy: Toy, tmp_path: Path) -> None:
@@ -130,7 +129,7 @@ def test_a_damaged_cache_is_computed_again(folder: Path, toy: Toy, cache: Path, 
     extractor = toy()
     after = reference_of(folder, extractor)
     assert extractor.network.num_seen == 7
-    assert torch.equal(after.real.features, before.real.features)
+    assert torch.equal(after.features, before.features)
     assert kept.read_bytes()[:2] == b"PK"
     assert [path.name for path in cache.iterdir()] == [kept.name]
 
@@ -175,7 +174,7 @@ def test_a_file_of_statistics_alone_looks_at_nothing(tmp_path: Path, toy: Toy, c
     source = open_reference(tmp_path / "adm.npz", metrics={"toy": ("frechet",)})
     extractor = toy()
     found = reference_for(source, extractor=extractor, metrics=("frechet",), shape=never, batch=3, is_objective=True)
-    assert found.real is None
+    assert found.features is None
     assert found.protocol == {"reference": found.statistics.digest}
     assert extractor.network.num_seen == 0
     assert not cache.exists()
@@ -187,8 +186,8 @@ def test_adm_files_give_their_statistics_and_their_images(tmp_path: Path, toy: T
     expected = extract_features(torch.from_numpy(pixels).permute(0, 3, 1, 2), extractor=toy())
     own = reference_of(tmp_path / "adm.npz", toy(), metrics=("frechet", "recall"))
     assert own.statistics.mean.tolist() == [0.5] * 4
-    assert torch.equal(own.real.features, expected)
-    assert own.real.protocol == {"reference": own.real.digest, "reference_images": 9}
+    assert torch.equal(own.features, expected)
+    assert own.features_protocol == {"reference": own.features_protocol["reference"], "reference_images": 9}
     other = reference_of(tmp_path / "adm.npz", toy(), is_objective=False)
     np.testing.assert_allclose(other.statistics.mean, expected.double().mean(0).numpy())
 
@@ -271,8 +270,8 @@ def test_training_data_are_evenly_spaced_and_kept(toy: Toy) -> None:
         found = reference_for(
             training_images(20), extractor=extractor, metrics=("kernel",), shape=never, batch=7, is_objective=True
         )
-        assert torch.equal(found.real.features, toy().network(data.images[::500])[0])
-        assert found.protocol == {"reference": found.real.digest, "reference_images": 20}
+        assert torch.equal(found.features, toy().network(data.images[::500]))
+        assert found.protocol == {"reference": found.features_protocol["reference"], "reference_images": 20}
     assert (first.network.num_seen, second.network.num_seen) == (20, 0)
 
 
@@ -281,7 +280,7 @@ def test_other_training_data_are_other_references(toy: Toy) -> None:
     digests = {
         reference_for(
             images, extractor=toy(channels=1), metrics=("frechet",), shape=never, batch=7, is_objective=True
-        ).real.digest
+        ).features_protocol["reference"]
         for images in made
     }
     assert len(digests) == 3
@@ -290,5 +289,8 @@ def test_other_training_data_are_other_references(toy: Toy) -> None:
 
 def test_opened_sources_say_what_they_are(folder: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "adm.npz", mu=np.zeros(4), sigma=np.eye(4))
-    assert isinstance(open_reference(folder, metrics={"toy": ("kernel",)}), ImageFolder)
-    assert isinstance(open_reference(tmp_path / "adm.npz", metrics={"toy": ("frechet",)}), ReferenceFile)
+    pictures: ReferenceSource = open_reference(folder, metrics={"toy": ("kernel",)})
+    assert (len(pictures.files), pictures.statistics) == (7, None)
+    file = open_reference(tmp_path / "adm.npz", metrics={"toy": ("frechet",)})
+    assert file.files == ()
+    assert file.statistics is not None

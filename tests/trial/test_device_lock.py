@@ -1,4 +1,4 @@
-"""Turns on a device: workers side by side, whoever measures alone, and nobody starves or is forgotten."""
+"""The device lock: shared by workers, exclusive for measurements, without starvation, freed by a killed process."""
 
 import subprocess
 import sys
@@ -11,9 +11,9 @@ WORKER = """
 import sys, time
 from pathlib import Path
 from flexsearch.trial.device_lock import DeviceLock
-turn = DeviceLock(Path(sys.argv[1]))
+lock = DeviceLock(Path(sys.argv[1]))
 mode, hold, log = sys.argv[2], float(sys.argv[3]), Path(sys.argv[4])
-with (turn.exclusive() if mode == "alone" else turn.shared()):
+with (lock.exclusive() if mode == "exclusive" else lock.shared()):
     with log.open("a") as lines:
         lines.write(f"{mode} begins {time.time()}\\n")
     time.sleep(hold)
@@ -38,42 +38,48 @@ def events(log: Path) -> list[str]:
     return [" ".join(line.split()[:2]) for line in log.read_text().splitlines()]
 
 
-def test_workers_share_and_a_measurement_waits_for_them(tmp_path: Path) -> None:
+def test_workers_share_and_a_measurement_waits(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    workers = [start(tmp_path / "turn", "shared", 4, log)]
+    workers = [start(tmp_path / "lock", "shared", 4, log)]
     wait_for(log, "shared begins")
-    workers.append(start(tmp_path / "turn", "shared", 0.6, log))
+    workers.append(start(tmp_path / "lock", "shared", 0.6, log))
     wait_for(log, "shared begins", times=2)
-    workers.append(start(tmp_path / "turn", "alone", 0.05, log))
+    workers.append(start(tmp_path / "lock", "exclusive", 0.05, log))
     for worker in workers:
         assert worker.wait(20) == 0
     found = events(log)
-    alone = found.index("alone begins")
-    assert found[alone + 1] == "alone ends"
-    assert found[:alone].count("shared begins") == found[:alone].count("shared ends")
+    begin = found.index("exclusive begins")
+    assert found[begin + 1] == "exclusive ends"
+    assert found[:begin].count("shared begins") == found[:begin].count("shared ends")
 
 
-def test_who_waits_to_measure_closes_the_door(tmp_path: Path) -> None:
-    """A worker that comes later does not slip in before the measurement."""
+def test_later_workers_wait_behind_a_waiting_measurement(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    first = start(tmp_path / "turn", "shared", 1.5, log)
+    first = start(tmp_path / "lock", "shared", 1.5, log)
     wait_for(log, "shared begins")
-    measuring = start(tmp_path / "turn", "alone", 0.1, log)
+    measuring = start(tmp_path / "lock", "exclusive", 0.1, log)
     time.sleep(0.7)
-    late = start(tmp_path / "turn", "shared", 0.0, log)
+    late = start(tmp_path / "lock", "shared", 0.0, log)
     for process in (first, measuring, late):
         assert process.wait(20) == 0
     found = events(log)
-    assert found == ["shared begins", "shared ends", "alone begins", "alone ends", "shared begins", "shared ends"]
+    assert found == [
+        "shared begins",
+        "shared ends",
+        "exclusive begins",
+        "exclusive ends",
+        "shared begins",
+        "shared ends",
+    ]
 
 
 def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    holder = start(tmp_path / "turn", "alone", 60, log)
-    wait_for(log, "alone begins")
+    holder = start(tmp_path / "lock", "exclusive", 60, log)
+    wait_for(log, "exclusive begins")
     holder.kill()
     holder.wait()
-    with DeviceLock(tmp_path / "turn").exclusive():
+    with DeviceLock(tmp_path / "lock").exclusive():
         pass
-    with DeviceLock(tmp_path / "turn").shared(), DeviceLock(tmp_path / "turn").shared():
+    with DeviceLock(tmp_path / "lock").shared(), DeviceLock(tmp_path / "lock").shared():
         pass
