@@ -28,11 +28,11 @@ class Evaluator:
 
 
 def measure_quality(images: Tensor, *, evaluators: Sequence[Evaluator], batch: int) -> list[Measurement]:
-    """Every judge's metrics of generated images, in the judges' order.
+    """Measure every evaluator's metrics of generated images, in the evaluators' order.
 
     Args:
         images: (N, C, H, W) uint8, or videos (N, C, F, H, W).
-        judges: what to measure; the objective first.
+        evaluators: what to measure; the objective first.
         batch: images per forward pass of the extractors.
 
     Raises:
