@@ -1,4 +1,4 @@
-"""Pictures of what a model draws: a plain grid, or rows with captions, the model beside its dense base, seed below seed."""
+"""Pictures of what a model draws: a plain grid, or rows with captions, beside the dense base, seed below seed."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
