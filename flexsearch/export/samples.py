@@ -1,4 +1,4 @@
-"""Pictures of a model's samples: a plain grid, or rows with captions, dense beside sparse, seed below seed."""
+"""Pictures of what a model draws: a plain grid, or rows with captions, beside the dense base, seed below seed."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,7 +70,7 @@ def draw(name: str, out: Path, request: SampleRequest) -> str:
         raise UserError(f"must end in .png or .jpg, but got {out.name!r}", field="--out", nearest="samples.png")
     model = load_model(name)
     conditions = conditions_of(model, prompts=request.prompts, classes=request.classes)
-    drawn_by = {"sparse": model}
+    drawn_by = {"model": model}
     if request.beside_dense:
         drawn_by = {"dense": load_dense(model, name=name), **drawn_by}
     sampling = model.sampling or Sampling(steps=DEFAULT_STEPS)

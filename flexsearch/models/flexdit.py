@@ -71,9 +71,6 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         # Early checkpoints carry arguments that today's classes no longer have: `from_config` leaves them out.
         self.base = base if base is not None else adapter.base_class.from_config(dict(base_config or {}))
         self._parts: Backbone = adapter(self.base, tied=tied)
-        for module in ROLE_MODULES.values():
-            if module.weights is not None:
-                self.add_module(module.collection, nn.ModuleDict())
         self.gradient_checkpointing = False
         self._compile_options: dict[str, Any] | None = None
         self._register_state_dict_hook(_drop_copies)
@@ -178,8 +175,11 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self._note_extras()
 
     def _extras(self, role: str) -> nn.ModuleDict:
-        """The weights that a role brings, by block."""
-        extras: nn.ModuleDict = getattr(self, ROLE_MODULES[role].collection)
+        """The weights that a role brings, by block; a role may have become known after the model was made."""
+        collection = ROLE_MODULES[role].collection
+        if collection not in self._modules:
+            self.add_module(collection, nn.ModuleDict())
+        extras: nn.ModuleDict = getattr(self, collection)
         return extras
 
     def _note_extras(self) -> None:

@@ -89,7 +89,7 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     """Print the page on a terminal."""
     title = f"trial {page['trial']}" + (f" ({page['baseline']})" if page["baseline"] else "")
     console.print(f"[bold]{title}[/]: {page['state']}" + (f", {page['reason']}" if page["reason"] else ""))
-    console.print(f"digest {page['digest']}, {page['schedule']['sampler_steps']} sampler steps", highlight=False)
+    console.print(f"digest {page['digest']}, {len(page['steps'])} sampler steps", highlight=False)
     for line in page["drawn"]:
         console.print(line, highlight=False, soft_wrap=True)
     table = Table(header_style="bold")

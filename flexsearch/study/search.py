@@ -45,15 +45,15 @@ class Search:
     """Which trial is next.
 
     Args:
-        decisions: the Optuna study.
-        store: the evidence.
+        optuna_study: the Optuna study.
+        store: the results.
         space: gives candidates for parameters.
         baselines: evaluated first, in this order.
         settings: how many trials, retries, seed.
         run_dir: where trials leave their files.
         objectives: names of the measurements that are told, in the study's order: quality first.
         keep: share of the trials at a rung that goes on.
-        screen: chooses among unseen candidates; None leaves the choice to the sampler.
+        acquisition: chooses among candidates that were not tried; None leaves the choice to Optuna.
     """
 
     def __init__(

@@ -7,17 +7,12 @@ from pathlib import Path
 import pytest
 
 from flexsearch.cli.app import main
-from flexsearch.models import flexdit, operations, shapes
-from flexsearch.schedule import roles, segments
+from flexsearch.models.architectures import architecture
+from flexsearch.models.roles import role_module
+from flexsearch.schedule import role
+from flexsearch.schedule.families import segment
 
-_REGISTRIES = (
-    segments.FAMILIES,
-    roles.LETTERS,
-    roles.COSTS,
-    operations.FURTHER,
-    flexdit.BACKBONES,
-    shapes.SHAPES,
-)
+_REGISTRIES = (segment._FAMILIES, role._ROLES, role_module._MODULES, architecture._ARCHITECTURES)
 
 
 @pytest.fixture

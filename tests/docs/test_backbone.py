@@ -10,13 +10,14 @@ from fences import ROOT, import_titled, run_page
 from installed import install
 
 from flexsearch.errors import UserError
-from flexsearch.models import flexdit, shapes
+from flexsearch.models.architectures import architecture
 from flexsearch.models.loading import load_base
 from flexsearch.models.settings import BaseSettings
 
 PAGE = ROOT / "docs" / "tutorials" / "backbone.md"
-_, ADAPTER, SUITE = import_titled(PAGE)
-_OF_THE_PAGE = flexdit.BACKBONES.pop("label"), shapes.SHAPES.pop("label")
+MODULES = ("label_transformer", "flexsearch_label", "label_backbone", "test_label")
+*_, SUITE = import_titled(PAGE)
+_OF_THE_PAGE = architecture._ARCHITECTURES.pop("label")
 
 
 @pytest.mark.usefixtures("known")
@@ -24,9 +25,7 @@ class TestLabel(SUITE.TestLabel):  # type: ignore[name-defined,misc]
     @pytest.fixture
     def known(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Other tests do not see the page's backbone."""
-        adapter, shape_of = _OF_THE_PAGE
-        monkeypatch.setitem(flexdit.BACKBONES, "label", adapter)
-        monkeypatch.setitem(shapes.SHAPES, "label", shape_of)
+        monkeypatch.setitem(architecture._ARCHITECTURES, "label", _OF_THE_PAGE)
 
     @pytest.mark.slow
     def test_every_stage_compiles_without_a_graph_break(self, model: Any) -> None:
@@ -40,11 +39,10 @@ def test_the_tutorial(workplace: Path, flexsearch: Callable[[Sequence[str]], Non
     def command(arguments: Sequence[str]) -> None:
         install(workplace)
         sys.modules.pop("flexsearch_label", None)
-        flexdit.BACKBONES.pop("label", None)
-        shapes.SHAPES.pop("label", None)
+        architecture._ARCHITECTURES.pop("label", None)
         flexsearch(arguments)
 
-    for name in ("label_transformer", "flexsearch_label", "test_label"):
+    for name in MODULES:
         sys.modules.pop(name, None)
     names = run_page(PAGE, workplace, flexsearch=command)
     loaded = load_base(BaseSettings(checkpoint="label_base", backbone="label")).model

@@ -3,17 +3,24 @@
 import random
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 
 import pandas as pd
 import pytest
+import torch
 from fences import ROOT, run_page
 from installed import install
 
 from flexsearch.config import load_config
 from flexsearch.errors import UserError
-from flexsearch.schedule import DensitySchedule, RoleCost, register_role, roles, segments
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.loading import load_base
+from flexsearch.models.roles import ROLE_MODULES, register_role_module, role_module
+from flexsearch.models.settings import BaseSettings
+from flexsearch.schedule import Dense, DensitySchedule, register_role, role
+from flexsearch.schedule.families import FAMILIES, segment
+from flexsearch.schedule.role import ROLES
 
 PAGE = ROOT / "docs" / "tutorials" / "density_family.md"
 SMALL = (
@@ -28,14 +35,19 @@ SMALL = (
 Call = Callable[[Sequence[str]], None]
 
 
+def forget() -> None:
+    """A new process: nothing of the family is known."""
+    sys.modules.pop("flexsearch_skip", None)
+    for registry in (segment._FAMILIES, role._ROLES, role_module._MODULES):
+        registry.pop("skip", None)  # type: ignore[attr-defined]
+
+
 def as_installed(flexsearch: Call, folder: Path, *, with_run: bool) -> Call:
     """Commands that find the family through its entry point alone, as a new process does."""
 
     def command(arguments: Sequence[str]) -> None:
         install(folder)
-        sys.modules.pop("flexsearch_skip", None)
-        for registry in (segments.FAMILIES, roles.LETTERS, roles.COSTS):
-            registry.pop("skip", None)
+        forget()
         if arguments[0] != "run":
             flexsearch(arguments)
         elif with_run:
@@ -64,14 +76,34 @@ def test_the_tutorials_search(workplace: Path, flexsearch: Call) -> None:
 
 
 @pytest.mark.usefixtures("registries")
+def test_a_saved_model_finds_its_family(workplace: Path) -> None:
+    """Its entry point brings the computation too, and weights of a role that no model had when the model was made."""
+    run_page(PAGE, workplace, flexsearch=lambda _: None)
+    install(workplace)
+    model = load_base(BaseSettings(checkpoint="embedded:quickstart")).model
+    module = replace(ROLE_MODULES["skip"], weights=lambda shape: torch.nn.Linear(shape.width, 1))
+    register_role_module(module)
+    model.set_schedule(DensitySchedule(segments=(Dense(depth=10), FAMILIES["skip"](depth=2))))  # type: ignore[call-arg]
+    model.save_pretrained(workplace / "saved", safe_serialization=True)
+    forget()
+    with (workplace / "flexsearch_skip.py").open("a") as file:
+        file.write("\nimport torch\n")
+        file.write("_WEIGHTS = lambda shape: torch.nn.Linear(shape.width, 1)\n")
+        file.write('register_role_module(RoleModule(role="skip", compute=compute, weights=_WEIGHTS))\n')
+    again = FlexDiT.from_pretrained(workplace / "saved")
+    assert again.schedule.to_dict() == model.schedule.to_dict()
+    assert torch.equal(again.state_dict()["skip.11.weight"], model.state_dict()["skip.11.weight"])
+
+
+@pytest.mark.usefixtures("registries")
 def test_a_role_needs_a_letter_of_its_own() -> None:
-    cost = RoleCost(macs=Mock(return_value=0), unused_params=Mock(return_value=0))
-    with pytest.raises(UserError, match="letter"):
-        register_role("mine", letter="D", cost=cost)
-    with pytest.raises(UserError, match="paper's"):
-        register_role("dense", letter="D", cost=cost)
-    register_role("mine", letter="m", cost=cost)
-    register_role("mine", letter="m", cost=cost)  # importing a module twice is no error
+    mine = replace(ROLES["dense"], name="mine")
+    with pytest.raises(UserError, match=r"mine.letter: must be one letter that is not in .*'D'"):
+        register_role(mine)
+    with pytest.raises(UserError, match="one letter"):
+        register_role(replace(mine, letter="mi"))
+    register_role(replace(mine, letter="m"))
+    register_role(replace(mine, letter="m"))  # importing a module twice is no error
 
 
 def test_an_unknown_family_is_named() -> None:

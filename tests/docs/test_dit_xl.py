@@ -13,10 +13,12 @@ def test_numbers_of_the_plan() -> None:
     found = plan_of(load_config(ROOT / "search_spaces" / "dit_xl.yaml"))
     space, dense = found["space"], found["dense"]
     assert f"{space['size']:,} choices of {len(space['parameters'])} parameters" in text
-    assert f"dense: {dense['macs'] / 1e9:.2f} G, {dense['params']:,} parameters, {dense['tokens']} tokens" in text
+    image = f"{dense['macs'] / 1e12:.2f} T per image at {dense['steps']} steps"
+    assert f"dense: {image}, {dense['params']:,} parameters, {dense['tokens']} tokens" in text
     low, high = found["macs_ratio_range"]
-    assert f"spans {low:.0%} to {high:.0%} of the dense MACs" in text
-    schedules = {row["digest"]: row for row in found["baselines"]}  # the dense base stands there at several steps
-    assert len({row["macs"] for row in schedules.values()}) == 3
-    for row in schedules.values():
-        assert f"| {row['macs'] / 1e9:.2f} G | {row['macs_ratio']:.1%} |" in text
+    assert f"spans {low:.0%} to {high:.0%} of the dense MACs at the same steps" in text
+    schedules = [row for row in found["baselines"] if row["steps"] == dense["steps"]]
+    assert len({row["macs"] for row in schedules}) == 3
+    for row in schedules:
+        of_a_row = row["macs"] / dense["steps"] / 2 / 1e9  # guidance has two rows
+        assert f"| {row['macs'] / 1e12:.2f} T | {row['macs_ratio']:.1%} | {of_a_row:.2f} G |" in text

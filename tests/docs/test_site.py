@@ -13,7 +13,7 @@ from fences import PAGES, ROOT, run_page
 
 DOCS = ROOT / "docs"
 SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
-PACKAGES = {"schedule", "space", "models", "data", "diffusion", "objectives", "trial", "study", "report", "export"}
+PACKAGES = {file.parent.name for file in (ROOT / "flexsearch").glob("*/__init__.py")} - {"cli"}
 
 _CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")

@@ -74,9 +74,9 @@ def test_dense_beside_sparse_shares_noise_steps_and_condition(
     assert captions[0] == ("dense", "2 steps", "seed 0")
     assert [(lines[0], lines[-1]) for lines in captions] == [
         ("dense", "seed 0"),
-        ("sparse", "seed 0"),
+        ("model", "seed 0"),
         ("dense", "seed 3"),
-        ("sparse", "seed 3"),
+        ("model", "seed 3"),
     ]
     assert captions[1][2].endswith("of MACs")
     assert [row.opens_group for row in drawn["rows"]] == [True, False, True, False]
@@ -97,13 +97,13 @@ def test_columns_hold_one_condition_where_they_can(exported: Path, drawn: dict[s
 def test_a_video_has_a_row_of_frames(drawn: dict[str, Any]) -> None:
     generator = torch.Generator().manual_seed(0)
     video = torch.randint(256, (3, 3, 4, 8, 8), generator=generator, dtype=torch.uint8)
-    found = {(0, "dense"): video, (0, "sparse"): 255 - video}
+    found = {(0, "dense"): video, (0, "model"): 255 - video}
     request = SampleRequest(
         num=3, prompts=("the sea", "a very long caption that does not fit beside a row of frames, or hardly")
     )
-    captions = {"dense": ("dense",), "sparse": ("sparse",)}
+    captions = {"dense": ("dense",), "model": ("model",)}
     picture = samples._captioned(found, captions, request, num_classes=0)
-    assert [row.caption[0] for row in drawn["rows"]] == ["dense", "sparse"] * 3
+    assert [row.caption[0] for row in drawn["rows"]] == ["dense", "model"] * 3
     assert [row.caption[-1] for row in drawn["rows"][::2]] == [
         request.prompts[0],
         request.prompts[1],

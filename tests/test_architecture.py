@@ -1,0 +1,166 @@
+"""The structure of the code: what only one place may know, and imports without a cycle."""
+
+import ast
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from flexsearch.schedule.families.dense import DENSE
+from flexsearch.schedule.role import ROLES
+
+PACKAGE = Path(__file__).parents[1] / "flexsearch"
+FILES = sorted(PACKAGE.rglob("*.py"))
+OF_ROLES = ("schedule/families/", "models/roles/")
+DENSITY = "schedule/role.py"  # "dense" and "sparse" are also the densities of tokens, which it defines
+STAGES = ("schedule/plan.py", "schedule/density.py", "schedule/timetable.py", "models/flexdit.py")
+STEPS = (
+    "schedule/sampling.py",
+    "schedule/clock.py",
+    "space/search_space.py",
+    "cli/",
+    "old_names.py",
+    "diffusion/pipeline.py",
+    "export/recipe.py",
+)
+
+
+def place(file: Path) -> str:
+    return file.relative_to(PACKAGE).as_posix()
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+def nodes(file: Path) -> Iterator[ast.AST]:
+    """Every node of a file but its docstrings and the strings below assignments that serve as such."""
+    prose = {
+        id(statement.value)
+        for statement in ast.walk(tree(file))
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    }
+    return (node for node in ast.walk(tree(file)) if id(node) not in prose)
+
+
+def found(kept_in: tuple[str, ...], is_meant: Callable[[ast.AST], bool]) -> list[str]:
+    """Places outside `kept_in` that hold what is meant."""
+    return [
+        f"{place(file)}:{node.lineno}"
+        for file in FILES
+        if not place(file).startswith(kept_in)
+        for node in nodes(file)
+        if is_meant(node)
+    ]
+
+
+def words(node: ast.AST) -> Iterator[str]:
+    """Names that a node uses, and its strings."""
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.keyword(arg=str(name)):
+            yield name
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            yield name
+
+
+def compared(node: ast.AST) -> Iterator[ast.expr]:
+    """What a comparison compares, members of a literal collection one by one."""
+    match node:
+        case ast.Compare(left=left, comparators=others):
+            sides = [left, *others]
+        case ast.MatchValue(value=value):
+            sides = [value]
+        case _:
+            return
+    for side in sides:
+        yield from side.elts if isinstance(side, ast.Tuple | ast.List | ast.Set) else [side]
+
+
+def test_role_names_stay_with_their_families() -> None:
+    own = set(ROLES) - {DENSE.name}
+    assert own == {"pool", "merge", "sparse", "recover"}
+    assert found((*OF_ROLES, DENSITY), lambda node: isinstance(node, ast.Constant) and node.value in own) == []
+
+
+def test_no_role_is_told_by_being_dense() -> None:
+    """A schedule says whether it is dense."""
+
+    def is_meant(node: ast.AST) -> bool:
+        return any(isinstance(one, ast.Constant) and one.value == DENSE.name for one in compared(node))
+
+    assert found((*OF_ROLES, DENSITY), is_meant) == []
+
+
+def test_stages_are_found_where_a_candidate_is_lowered() -> None:
+    """The model itself finds them for diffusers' pipelines, which know no plan."""
+
+    def is_meant(node: ast.AST) -> bool:
+        return isinstance(node, ast.Call) and "stage_of" in words(node.func)
+
+    assert found(STAGES, is_meant) == []
+
+
+def test_sampler_steps_are_a_key_and_no_attribute_of_everything() -> None:
+    assert found(STEPS, lambda node: any("sampler_steps" in word for word in words(node))) == []
+
+
+def imported(file: Path, modules: set[str]) -> Iterator[str]:
+    """The modules of the package that a file names in imports at its top level."""
+    pending: list[ast.stmt] = list(tree(file).body)
+    while pending:
+        statement = pending.pop()
+        match statement:
+            case ast.Import(names=names):
+                yield from (one.name for one in names if one.name in modules)
+            case ast.ImportFrom(module=str(source), names=names) if source in modules:
+                for one in names:
+                    inner = f"{source}.{one.name}"
+                    yield inner if inner in modules else source
+            case ast.If(test=ast.Name(id="TYPE_CHECKING"), orelse=orelse):
+                pending.extend(orelse)
+            case ast.If() | ast.Try() | ast.With():
+                pending.extend(child for child in ast.iter_child_nodes(statement) if isinstance(child, ast.stmt))
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """Some cycle of a graph, or nothing."""
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(name: str) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        path.append(name)
+        for other in sorted(graph[name]):
+            if circle := visit(other):
+                return circle
+        path.pop()
+        done.add(name)
+        return []
+
+    return next((circle for name in sorted(graph) if (circle := visit(name))), [])
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_imports_have_no_cycle() -> None:
+    modules = {module_of(file): file for file in FILES}
+    graph = {name: set(imported(file, set(modules))) for name, file in modules.items()}
+    assert "flexsearch.schedule.density" in graph["flexsearch.schedule.plan"]
+    assert cycle(graph) == []
+
+
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [({"a": {"b"}, "b": {"c"}, "c": {"b"}}, ["b", "c", "b"]), ({"a": {"b", "c"}, "b": {"c"}, "c": set()}, [])],
+)
+def test_a_cycle_is_found(graph: dict[str, set[str]], expected: list[str]) -> None:
+    assert cycle(graph) == expected
