@@ -1,4 +1,4 @@
-"""What every search is compared with: the dense base, the dense base at fewer sampler steps, the paper's schedules."""
+"""Baselines of every search: the dense base, the dense base at fewer sampler steps, the paper's schedules."""
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
@@ -8,6 +8,7 @@ from flexsearch.schedule.presets import PRESETS, paper_schedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.space.domains import Float
 from flexsearch.space.search_space import SearchSpace
+from flexsearch.study.repeats import evenly
 from flexsearch.study.search import Baseline
 from flexsearch.study.settings import SearchSettings
 
@@ -15,21 +16,18 @@ MOST_STEPS = 6
 
 
 def baseline_steps(space: SearchSpace, settings: SearchSettings) -> list[int]:
-    """Sampler steps of the dense base, most first: the configured ones, or those of the space, at most six."""
+    """Picks sampler steps of the dense base, most first: the configured ones, or those of the space, at most six."""
     steps = list(settings.baseline_steps)
     domain = space.domains.get("sampler_steps")
     if not steps and domain is None:
         steps = [int(space.constants["sampler_steps"] or 1)]
     elif not steps and domain is not None and not isinstance(domain, Float):
         steps = [int(value or 1) for value in domain.values]
-    steps = sorted(set(steps), reverse=True)
-    if len(steps) <= MOST_STEPS:
-        return steps
-    return [steps[round(index * (len(steps) - 1) / (MOST_STEPS - 1))] for index in range(MOST_STEPS)]
+    return evenly(sorted(set(steps), reverse=True), MOST_STEPS)
 
 
 def baselines_of(space: SearchSpace, settings: SearchSettings, shape: TransformerShape) -> list[Baseline]:
-    """The baselines of a search, the dense base first; the paper's schedules run at `paper_steps`, by default the most.
+    """Lists the baselines, the dense base first; the paper's schedules run at `paper_steps`, by default the most.
 
     "FlexDiT paper" is its r in [0.61, 0.86] schedule, scaled to this model; where the paper has others for just this
     model, they follow under their names.
