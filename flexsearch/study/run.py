@@ -1,4 +1,4 @@
-"""Runs a whole search: check, prepare, search, measure the noise. The same call resumes, and returns when all is done."""
+"""Runs a whole search: check, prepare, search, measure the noise. The same call resumes and, when done, returns."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
