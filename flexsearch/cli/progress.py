@@ -16,7 +16,7 @@ from rich.text import Text
 
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
 from flexsearch.study.executor import Choice
-from flexsearch.study.queue import OrderQueue
+from flexsearch.study.repeats import OrderQueue
 from flexsearch.study.run import Console
 from flexsearch.study.search import Search
 from flexsearch.trial.contract import Progress, TrialOrder

@@ -1,4 +1,4 @@
-"""What every search is compared with: the dense base, the dense base at fewer sampler steps, the paper's schedules."""
+"""Baselines of every search: the dense base, the dense base at fewer sampler steps, the paper's schedules."""
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
@@ -6,6 +6,7 @@ from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.presets import PRESETS, paper_schedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.space.search_space import SearchSpace
+from flexsearch.study.repeats import evenly
 from flexsearch.study.search import Baseline
 from flexsearch.study.settings import SearchSettings
 
@@ -13,15 +14,12 @@ MOST_STEPS = 6
 
 
 def baseline_steps(space: SearchSpace, settings: SearchSettings) -> list[int]:
-    """Sampler steps of the dense base, most first: the configured ones, or those of the space, at most six."""
-    steps = sorted(set(settings.baseline_steps or space.steps), reverse=True)
-    if len(steps) <= MOST_STEPS:
-        return steps
-    return [steps[round(index * (len(steps) - 1) / (MOST_STEPS - 1))] for index in range(MOST_STEPS)]
+    """Pick sampler steps of the dense base, most first: the configured ones, or those of the space, at most six."""
+    return evenly(sorted(set(settings.baseline_steps or space.steps), reverse=True), MOST_STEPS)
 
 
 def baselines_of(space: SearchSpace, settings: SearchSettings) -> list[Baseline]:
-    """The baselines of a search, the dense base first; the paper's schedules run at `paper_steps`, by default the most.
+    """List the baselines, the dense base first; the paper's schedules run at `paper_steps`, by default the most.
 
     "FlexDiT paper" is its r in [0.61, 0.86] schedule, scaled to this model; where the paper has others for just this
     model, they follow under their names.

@@ -1,6 +1,6 @@
-"""The orders of a confirmation: finished candidates, each under several fresh seeds, one seed after the other.
+"""Confirmation: finished candidates measured again under several fresh seeds, one seed after the other.
 
-No seed is one that the search has seen: what chose a candidate cannot confirm it. Under one seed all candidates see the
+The search has seen none of the seeds: what chose a candidate cannot confirm it. Under one seed all candidates see the
 same noise and the same conditions.
 """
 
@@ -10,20 +10,20 @@ from pathlib import Path
 
 from flexsearch.study.executor import run_locally
 from flexsearch.study.lock import one_driver
-from flexsearch.study.queue import OrderQueue
+from flexsearch.study.repeats import OrderQueue
 from flexsearch.study.store import Store, TrialRecord
-from flexsearch.trial.contract import TrialOrder, TrialResult
+from flexsearch.trial.contract import TrialOrder
 
 FIRST_SEED = 10_000
 
 
 def fresh_seeds(study_seed: int, num: int, *, first: int = FIRST_SEED) -> list[int]:
-    """Seeds that no trial and no measurement of the noise has used; those that are there stay as `num` grows."""
+    """Gives seeds that no trial and no measurement of the noise has used; the first stay as `num` grows."""
     return [study_seed + first + index for index in range(num)]
 
 
 def confirmation_orders(records: Sequence[TrialRecord], *, seeds: Sequence[int], run_dir: Path) -> list[TrialOrder]:
-    """Every candidate under every seed, all candidates under the first seed first."""
+    """Orders every candidate under every seed, all candidates under the first seed first."""
     return [
         TrialOrder(
             number=record.number,
@@ -39,28 +39,17 @@ def confirmation_orders(records: Sequence[TrialRecord], *, seeds: Sequence[int],
     ]
 
 
-class Confirmations(OrderQueue):
-    """What of a confirmation is still to be measured; results go to the store.
-
-    Args:
-        store: the evidence.
-        records: the candidates.
-        seeds: sampling seeds.
-        images: per candidate and seed.
-        run_dir: where the trials' models lie.
-    """
-
-    def __init__(
-        self, *, store: Store, records: Sequence[TrialRecord], seeds: Sequence[int], images: int, run_dir: Path
-    ) -> None:
-        done = store.confirmations().get(images, {})
-
-        def record(order: TrialOrder, result: TrialResult) -> None:
-            store.record_confirmation(order.number, result, seed=order.seed, images=images)
-
-        orders = confirmation_orders(records, seeds=seeds, run_dir=run_dir)
-        missing = [order for order in orders if order.seed not in done.get(order.number, {})]
-        super().__init__(missing, record=record, farewell="everything is measured again")
+def confirmations(
+    store: Store, records: Sequence[TrialRecord], *, seeds: Sequence[int], images: int, run_dir: Path
+) -> OrderQueue:
+    """Orders every candidate under every seed with so many images, without those that the store has."""
+    done = store.confirmations().get(images, {})
+    orders = confirmation_orders(records, seeds=seeds, run_dir=run_dir)
+    return OrderQueue(
+        [order for order in orders if order.seed not in done.get(order.number, {})],
+        record=lambda order, result: store.record_confirmation(order.number, result, seed=order.seed, images=images),
+        farewell="everything is measured again",
+    )
 
 
 def confirm(
@@ -70,7 +59,7 @@ def confirm(
     seeds: Sequence[int],
     images: int,
     run_dir: Path,
-    begins: Callable[[Confirmations], None],
+    begins: Callable[[OrderQueue], None],
 ) -> None:
     """Measures what is missing, in this process. The same call goes on after an interruption.
 
@@ -80,13 +69,13 @@ def confirm(
         seeds: sampling seeds.
         images: per candidate and seed.
         run_dir: the run directory.
-        begins: called with what is to be done, if there is anything.
+        begins: called with what is missing, if anything is.
 
     Raises:
         UserError: the run is being searched, or something that it needs is gone.
     """
     with one_driver(run_dir, store.engine, store.study):
-        missing = Confirmations(store=store, records=records, seeds=seeds, images=images, run_dir=run_dir)
+        missing = confirmations(store, records, seeds=seeds, images=images, run_dir=run_dir)
         if len(missing):
             from flexsearch.trial.remeasure import remeasure
 

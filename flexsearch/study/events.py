@@ -1,4 +1,4 @@
-"""What a search tells whoever watches it."""
+"""Events of a search, and the list of those who watch it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,3 +34,19 @@ class Ended:
 
 Event = Started | Moved | Ended
 Watcher = Callable[[Event], None]
+
+
+class Watched:
+    """Tells watchers of events."""
+
+    def __init__(self) -> None:
+        self._watchers: list[Watcher] = []
+
+    def watch(self, watcher: Watcher) -> None:
+        """Calls `watcher` with every event from now on."""
+        self._watchers.append(watcher)
+
+    def announce(self, event: Event) -> None:
+        """Calls every watcher."""
+        for watcher in self._watchers:
+            watcher(event)

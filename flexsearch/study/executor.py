@@ -18,12 +18,12 @@ ExecutorName = Literal["auto", "local", "ray"]
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing to start now: running trials may still change that."""
+    """Tells that nothing can start before a running trial ends."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """Nothing will start any more."""
+    """Tells that nothing will start any more."""
 
     reason: str
 
@@ -32,19 +32,19 @@ class TrialSource(Protocol):
     """Hands out trials and takes their results. Lives in the driver process."""
 
     def next(self) -> TrialOrder | Wait | Finished:
-        """The next trial to run; it counts as running until one of the calls below."""
+        """Gives the next trial to run; it counts as running until one of the calls below."""
 
     def progressed(self, number: int, progress: Progress) -> bool:
-        """A running trial reports where it is; at a rung, False ends it, and `finished` takes `progress.so_far`."""
+        """Takes where a running trial is; at a rung, False ends it, and `finished` takes `progress.so_far`."""
 
     def finished(self, number: int, result: TrialResult) -> None:
-        """A trial has a result."""
+        """Takes the result of a trial."""
 
     def crashed(self, number: int, reason: str) -> None:
-        """A trial ended in an error."""
+        """Takes the error of a trial."""
 
     def interrupted(self, number: int) -> None:
-        """A trial lost its worker."""
+        """Takes back a trial that lost its worker."""
 
 
 def run_locally(search: TrialSource, run_trial: RunTrial) -> str:
@@ -81,20 +81,21 @@ class Choice:
 
 
 def num_gpus() -> int:
-    """GPUs of this machine that torch can use."""
+    """Counts the GPUs of this machine that torch can use."""
     import torch
 
     return torch.cuda.device_count()
 
 
 def slots_here(resources: Resources) -> int:
-    """How many trials fit on this machine at once."""
+    """Counts the trials that fit on this machine at once."""
     by_cpu = int((os.cpu_count() or 1) // max(resources.cpu, 1))
     return max(1, min(by_cpu, int(num_gpus() // resources.gpu)) if resources.gpu else by_cpu)
 
 
 def choose_executor(name: ExecutorName, resources: Resources, *, address: str | None = None) -> Choice:
-    """`auto` is Ray where it is installed and helps: two or more trials fit at once, on GPUs or on many CPU cores.
+    """Chooses the executor. `auto` is Ray where it is installed and two or more trials fit at once, on GPUs or on many
+    CPU cores.
 
     On a few CPU cores one trial with all of them is as fast as several with one each, and Ray's start costs a minute
     (experiments/LOG.md, 2026-11-23).

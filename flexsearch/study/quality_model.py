@@ -1,4 +1,4 @@
-"""The quality that a candidate should reach, from the trials so far: a Gaussian process over candidates.
+"""Quality model: a Gaussian process over candidates, fitted to the trials so far.
 
 What is regressed is the logarithm of the quality over that of the dense base at the same sampler steps: most of what
 steps do is known from the baselines. A candidate is described by how much of it plays which role, by its grids, its
@@ -17,7 +17,7 @@ from flexsearch.schedule.role import ROLES
 
 
 def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
-    """Shares of roles, sparse tokens per side near data and near noise, frames, sampler steps, MACs of an image."""
+    """Lists role shares, sparse tokens per side near data and near noise, frames, sampler steps, MACs of an image."""
     roles, timetable = candidate.schedule.roles, candidate.schedule.timetable
     return (
         *(roles.count(role) / len(roles) for role in ROLES),
@@ -30,12 +30,12 @@ def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
 
 
 class QualityModel:
-    """Predicts qualities.
+    """Predicts the qualities of candidates.
 
     Args:
         known: features of candidates that were tried.
-        qualities: what they reached.
-        dense: what the dense base reaches at their sampler steps.
+        qualities: of these candidates.
+        dense: qualities of the dense base at their sampler steps.
     """
 
     def __init__(self, known: Sequence[Sequence[float]], *, qualities: Sequence[float], dense: Sequence[float]) -> None:
@@ -43,7 +43,7 @@ class QualityModel:
         self._targets = np.log(qualities) - np.log(dense)
 
     def predict(self, asked: Sequence[Sequence[float]], *, dense: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-        """(K,) means and (K,) standard deviations of the logarithm of the quality of K candidates."""
+        """Gives (K,) means and (K,) standard deviations of the logarithm of the quality of K candidates."""
         # A second to import, which `flexsearch plan` need not wait for.
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor

@@ -1,4 +1,4 @@
-"""Trials on Ray Tune: it owns resources, workers and machines; what to run and what came of it stays with `Search`.
+"""Runs trials on Ray Tune, which owns resources, workers and machines; `Search` keeps what to run and all results.
 
 The only file that imports ray. Ray's own Optuna searcher and `Tuner.restore` are not used: a resumed search is a fresh
 `Tuner` on the same study. Nothing that Ray stores is read back.
@@ -74,7 +74,7 @@ def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int)
 
 
 def _news(**content: Any) -> dict[str, str]:
-    """What a worker reports: one JSON text, because Ray takes nested dictionaries apart."""
+    """Packs a report of a worker into one JSON text, because Ray takes nested dictionaries apart."""
     return {_NEWS: json.dumps(content)}
 
 
@@ -89,11 +89,11 @@ def _progress(result: dict[str, Any]) -> Progress | None:
 
 
 def _nothing() -> None:
-    """What Tune finds when it restores our searcher: a search is resumed from the study."""
+    """Stands for our searcher when Tune restores it: a search is resumed from the study."""
 
 
 def _searcher(search: TrialSource) -> Any:
-    """A Ray `Searcher` that hands everything to `search`."""
+    """Builds a Ray `Searcher` that hands everything to `search`."""
     from ray.tune.search import Searcher
 
     class StudySearcher(Searcher):  # type: ignore[misc]
@@ -141,13 +141,13 @@ def _searcher(search: TrialSource) -> Any:
                 search.interrupted(number)
 
         def __reduce__(self) -> Any:
-            return _nothing, ()  # Tune stores its searcher beside its other junk
+            return _nothing, ()  # Tune stores its searcher
 
         def __deepcopy__(self, _: Any) -> Any:
             return self
 
         def save(self, checkpoint_path: str) -> None:
-            """Nothing: the study is the only truth."""
+            """Saves nothing: a search is resumed from the study."""
 
         def restore(self, checkpoint_path: str) -> None:
             raise FlexsearchError("a search is resumed by running the same command again")
@@ -156,7 +156,7 @@ def _searcher(search: TrialSource) -> Any:
 
 
 def _scheduler(searcher: Any) -> Any:
-    """A Ray scheduler that stops whom the search does not let go on from a rung."""
+    """Builds a Ray scheduler that stops the trials that the search does not let go on from a rung."""
     from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
     class RungScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -172,7 +172,7 @@ def _scheduler(searcher: Any) -> Any:
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
-    """A running Ray; one that the caller started is left running."""
+    """Starts Ray, or uses one that the caller started and leaves it running."""
     os.environ.update(_QUIET)
     import ray
 
@@ -199,7 +199,7 @@ def run_on_ray(
     """Runs trials until the search is finished; returns why it is.
 
     Args:
-        search: the bookkeeping; stays in this process.
+        search: hands out trials; stays in this process.
         run_trial: an importable function.
         resources: of one trial.
         slots: trials at once on this machine; on a cluster, as many as fit.

@@ -1,4 +1,4 @@
-"""A whole search: check, prepare, search, measure the noise. The same call resumes; when all is done it returns."""
+"""Runs a whole search: check, prepare, search, measure the noise. The same call resumes and, when done, returns."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,13 +11,17 @@ from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.baselines import baselines_of
-from flexsearch.study.events import Watcher
+from flexsearch.study.events import Watched, Watcher
 from flexsearch.study.executor import Choice, ExecutorName, TrialSource, choose_executor, run_locally
 from flexsearch.study.lock import one_driver
-from flexsearch.study.long import LongFineTunes, schedules_to_prolong
-from flexsearch.study.noise import Repetitions, schedules_to_repeat
 from flexsearch.study.optuna_study import OptunaStudy
-from flexsearch.study.queue import OrderQueue
+from flexsearch.study.repeats import (
+    OrderQueue,
+    long_fine_tunes,
+    repetitions,
+    schedules_to_prolong,
+    schedules_to_repeat,
+)
 from flexsearch.study.search import Search
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.study.storage import connect, storage_url
@@ -38,12 +42,12 @@ _FREE_TO_CHANGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """What `run_search` needs to know.
+    """One run: settings, place, executor.
 
     Attributes:
         name: of the study.
-        settings: what decides a trial.
-        search: how the search goes.
+        settings: of trials.
+        search: of the search.
         resources: of one trial.
         config: the whole resolved configuration, kept in the store and compared on resume.
         save: writes the configuration into the run directory.
@@ -66,20 +70,20 @@ class RunPlan:
 
 
 class Console:
-    """What a run tells the terminal; the default says nothing."""
+    """Shows the progress of a run; the default shows nothing."""
 
     def message(self, text: str) -> None:
-        """One line of news."""
+        """Prints one line."""
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        """Progress of a shared file."""
+        """Shows the progress of a shared file."""
 
     def searching(self, search: Search, choice: Choice) -> Watcher | None:
-        """The search begins; gives who watches it."""
+        """Shows that the search begins; gives its watcher."""
         return None
 
     def repeating(self, orders: OrderQueue, what: str) -> Watcher | None:
-        """Further measurements of finished trials begin; gives who watches them."""
+        """Shows that further measurements of finished trials begin; gives their watcher."""
         return None
 
 
@@ -91,7 +95,7 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         console: told what happens.
 
     Returns:
-        The evidence.
+        The results.
 
     Raises:
         UserError: something that the user can mend, before anything is written wherever possible.
@@ -142,7 +146,7 @@ def _load_inputs(settings: TrialSettings) -> None:
 
 
 def _check_budget(settings: TrialSettings) -> None:
-    """On this machine, so not for a cluster, which may have other devices."""
+    """Checks on this machine, so not for a cluster, which may have other devices."""
     from flexsearch.trial.timing import check_budget
 
     check_budget(settings)
@@ -158,7 +162,7 @@ def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
 
 
 def _acquisition(plan: RunPlan) -> Acquisition | None:
-    """Who chooses among unseen candidates, if anybody."""
+    """Builds the choice among unseen candidates; None leaves it to the sampler."""
     if plan.search.pool_size == 1:
         return None
     from flexsearch.trial.profiles import load_profile
@@ -206,7 +210,7 @@ def _search(plan: RunPlan, store: Store) -> Search:
 
 @contextmanager
 def _executor(choice: Choice, plan: RunPlan) -> Iterator[Callable[[TrialSource], str]]:
-    """A function that runs a source to its end; Ray, if it is used, starts with the first and serves all."""
+    """Gives a function that runs a source to its end; Ray, if it is used, starts with the first and serves all."""
     with ExitStack() as stack:
 
         def execute(source: TrialSource) -> str:
@@ -222,13 +226,13 @@ def _executor(choice: Choice, plan: RunPlan) -> Iterator[Callable[[TrialSource],
         yield execute
 
 
-def _watch(source: Search | OrderQueue, watcher: Watcher | None) -> None:
+def _watch(source: Watched, watcher: Watcher | None) -> None:
     if watcher is not None:
         source.watch(watcher)
 
 
-def _repetitions(plan: RunPlan, store: Store) -> Repetitions:
-    """What is still to be measured for the noise, once per study."""
+def _repetitions(plan: RunPlan, store: Store) -> OrderQueue:
+    """Orders what is still to be measured for the noise, once per study."""
     objective = plan.settings.objectives.names[0]
     num, known, records = plan.search.noise_schedules, store.repetitions(objective), store.trials()
     if num < 2:
@@ -238,21 +242,21 @@ def _repetitions(plan: RunPlan, store: Store) -> Repetitions:
     else:
         chosen = schedules_to_repeat(records, objective=objective, num=num)
     seeds = [plan.search.seed + 1 + index for index in range(plan.search.noise_seeds)]
-    return Repetitions(store=store, records=chosen, seeds=seeds, run_dir=plan.run_dir, objective=objective)
+    return repetitions(store, chosen, seeds=seeds, run_dir=plan.run_dir, objective=objective)
 
 
-def _long_fine_tunes(plan: RunPlan, store: Store) -> LongFineTunes:
-    """What is still to be trained for longer, once per study."""
+def _long_fine_tunes(plan: RunPlan, store: Store) -> OrderQueue:
+    """Orders what is still to be trained for longer, once per study."""
     objective, records = plan.settings.objectives.names[0], store.trials()
     updates = plan.settings.trial.updates * plan.search.long_factor
     num = plan.search.long_schedules if updates else 0
     known = [record for record in records if record.rung(updates) is not None]
     chosen = [] if len(known) >= num else schedules_to_prolong(records, objective=objective, num=num)
-    return LongFineTunes(store=store, records=chosen, updates=updates, run_dir=plan.run_dir, objective=objective)
+    return long_fine_tunes(store, chosen, updates=updates, run_dir=plan.run_dir, objective=objective)
 
 
 def _check_unchanged(plan: RunPlan, store: Store) -> None:
-    """What decides results must be what the study was started with.
+    """Checks that every setting that decides results is what the study was started with.
 
     Raises:
         UserError: names the first field that changed.

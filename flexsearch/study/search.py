@@ -1,4 +1,4 @@
-"""The bookkeeping of a search: what runs next, and what became of it. Executors run the trials; they know nothing else.
+"""Bookkeeping of a search: what runs next, and what became of it. Executors run the trials; they know nothing else.
 
 One driver process owns the `Search`; only it writes. Resume is a new `Search` on the same study: it finds the trials
 that were running when the last driver died, tells those that left a result, and starts the others again.
@@ -18,7 +18,7 @@ from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
 from flexsearch.study.early_stopping import goes_on
-from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
+from flexsearch.study.events import Ended, Moved, Started, Watched
 from flexsearch.study.executor import Finished, Wait
 from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy
 from flexsearch.study.predicted_distance import scores
@@ -41,19 +41,19 @@ class Baseline:
     fine_tune: bool
 
 
-class Search:
-    """Which trial is next.
+class Search(Watched):
+    """Decides which trial is next, and records what became of it.
 
     Args:
-        optuna_study: the Optuna study.
-        store: the results.
+        optuna_study: proposes.
+        store: keeps the results.
         space: gives candidates for parameters.
         baselines: evaluated first, in this order.
         settings: how many trials, retries, seed.
         run_dir: where trials leave their files.
         objectives: names of the measurements that are told, in the study's order: quality first.
         keep: share of the trials at a rung that goes on.
-        acquisition: chooses among candidates that were not tried; None leaves the choice to Optuna.
+        acquisition: chooses among unseen candidates; None leaves the choice to the sampler.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Search:
         keep: float = 1.0,
         acquisition: Acquisition | None = None,
     ) -> None:
+        super().__init__()
         self._optuna_study = optuna_study
         self._store = store
         self._space = space
@@ -77,7 +78,6 @@ class Search:
         self._run_dir = run_dir
         self._objectives = tuple(objectives)
         self._acquisition = acquisition
-        self._watchers: list[Watcher] = []
         self._live: dict[int, TrialOrder] = {}
         self._stopped: str | None = None
         self._keep = keep
@@ -87,7 +87,6 @@ class Search:
         self._seen = {record.digest for record in records if record.state not in ("failed", "duplicate")}
         self._missing = deque(name for name in self._baselines if name not in {record.baseline for record in records})
         self._orphans = deque(proposal.number for proposal in optuna_study.running())
-        self._orphan_notes = {proposal.number: proposal for proposal in optuna_study.running()}
         self._duplicates = self._infeasible = self._failures = 0
 
     @property
@@ -104,12 +103,8 @@ class Search:
     def num_wanted(self) -> int:
         return self._settings.trials
 
-    def watch(self, watcher: Watcher) -> None:
-        """Calls `watcher` with every event from now on."""
-        self._watchers.append(watcher)
-
     def next(self) -> TrialOrder | Wait | Finished:
-        """The next trial to run; it counts as running until `finished` or `crashed`."""
+        """Gives the next trial to run; it counts as running until `finished` or `crashed`."""
         while self._orphans:
             order = self._adopt(self._orphans.popleft())
             if order is not None:
@@ -126,8 +121,8 @@ class Search:
         return self._start(order)
 
     def progressed(self, number: int, progress: Progress) -> bool:
-        """A running trial reports where it is; at a rung, False ends it. Baselines always go on."""
-        self._tell_watchers(Moved(number=number, progress=progress))
+        """Takes where a running trial is; at a rung, False ends it. Baselines always go on."""
+        self.announce(Moved(number=number, progress=progress))
         if progress.so_far is None:
             return True
         self._on_the_way[number] = progress.so_far
@@ -155,10 +150,10 @@ class Search:
             self._stopped = (
                 f"{self._infeasible} schedules in a row broke a limit; the fastest took {least:.3g} ms/image"
             )
-        self._tell_watchers(Ended(number=number, state=result.state, result=result, reason=result.reason))
+        self.announce(Ended(number=number, state=result.state, result=result, reason=result.reason))
 
     def crashed(self, number: int, reason: str) -> None:
-        """A trial ended in an error."""
+        """Records that a trial ended in an error."""
         self._forget(number)
         self._failures += 1
         if self._failures >= FAILURES_IN_A_ROW:
@@ -166,10 +161,9 @@ class Search:
         self._fail(number, reason)
 
     def interrupted(self, number: int) -> None:
-        """A trial lost its worker: it is started again, or failed after too many attempts."""
+        """Starts a trial that lost its worker again, or fails it after too many attempts."""
         self._forget(number)
         self._orphans.append(number)
-        self._orphan_notes[number] = self._optuna_study.proposal(number)
 
     def _goes_on(self, number: int, rung: int) -> bool:
         """Compares a trial with all that have reached the rung, those that are running among them."""
@@ -187,30 +181,26 @@ class Search:
         own = next(index for index, record in enumerate(reached) if record.number == number)
         return goes_on(np.array(points), own, keep=self._keep)
 
-    def _tell_watchers(self, event: Event) -> None:
-        for watcher in self._watchers:
-            watcher(event)
-
     def _start(self, order: TrialOrder) -> TrialOrder:
         self._store.start(order.number, order.candidate, baseline=order.baseline)
         self._live[order.number] = order
         self._seen.add(order.candidate.digest)
-        self._tell_watchers(Started(order=order))
+        self.announce(Started(order=order))
         return order
 
     def _forget(self, number: int) -> None:
-        """A trial does not run any more."""
+        """Removes a trial from those that run."""
         self._live.pop(number, None)
         self._on_the_way.pop(number, None)
 
     def _fail(self, number: int, reason: str) -> None:
         self._store.end(number, "failed", reason=reason)
         self._optuna_study.discard(number)
-        self._tell_watchers(Ended(number=number, state="failed", reason=reason))
+        self.announce(Ended(number=number, state="failed", reason=reason))
 
     def _adopt(self, number: int) -> TrialOrder | None:
-        """An interrupted trial: told from its result if it left one, else ordered again."""
-        proposal = self._orphan_notes[number]
+        """Tells the result of an interrupted trial if it left one; else orders it again."""
+        proposal = self._optuna_study.proposal(number)
         if "digest" not in proposal.notes:  # an earlier version noted it last: its driver died while it asked
             self._optuna_study.discard(number)
             return None
@@ -245,7 +235,7 @@ class Search:
         return self._order(proposal.number, candidate, name)
 
     def _propose(self) -> TrialOrder | None:
-        """A candidate that was not evaluated yet: by turns the screen's choice, if there is one, and the sampler's."""
+        """Proposes an unseen candidate: by turns the acquisition's choice, if there is one, and the sampler's."""
         acquisition, records = self._acquisition, self._store.trials()
         proposed = sum(record.baseline is None and record.state in ("complete", "pruned") for record in records)
         asks_sampler = len(self._seen) % SAMPLER_EVERY == 0
@@ -263,7 +253,7 @@ class Search:
         return self._ask(unseen[acquisition.best(built, records)])
 
     def _propose_one(self) -> TrialOrder | None:
-        """The sampler's proposal, or after many duplicates a candidate drawn at random."""
+        """Takes the sampler's proposal, or after many duplicates a candidate drawn at random."""
         while True:
             drawing = self._duplicates >= DUPLICATES_BEFORE_DRAWING
             drawn = self._draw_unseen(1) if drawing else []
@@ -290,7 +280,7 @@ class Search:
         return None
 
     def _draw_unseen(self, num: int) -> list[Mapping[str, Value]]:
-        """Parameters of up to `num` different candidates that were not evaluated, always the same at one point."""
+        """Draws parameters of up to `num` different unseen candidates, always the same at one point of a search."""
         generator = random.Random(f"{self._settings.seed}:{len(self._seen)}")
         found: dict[str, Mapping[str, Value]] = {}
         for _ in range(max(_DRAWS, num)):

@@ -1,4 +1,4 @@
-"""How the search proceeds, and what it may use."""
+"""Settings of the search and of its resources."""
 
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ _POOL = 256
 
 @settings
 class SearchSettings:
-    """The search.
+    """How the search proceeds.
 
     Attributes:
         trials: finished trials to reach, baselines included; infeasible, failed and duplicate ones do not count.
@@ -20,15 +20,15 @@ class SearchSettings:
         startup: trials drawn at random before the sampler learns.
         seed: of the sampler, of training and of sampling noise.
         baseline_steps: sampler steps at which the dense base is evaluated; none takes those of the space.
-        pool: unseen candidates from which, after `startup`, the one is tried that should add most to the front, by
-            predicted latency and quality (`screening.py`); 1 leaves every choice to the sampler. None takes 256 with
-            `tpe`, and 1 with the others, which are there to be compared with. Every fourth trial is the sampler's own.
+        pool: unseen candidates from which, after `startup`, the one with the largest expected hypervolume improvement
+            is tried (`acquisition.py`); 1 leaves every choice to the sampler. None takes 256 with `tpe`, and 1 with
+            the others, which are there to be compared with. Every fourth trial is the sampler's own.
         paper_steps: sampler steps at which the paper's schedules are evaluated; none takes the dense base's most.
-        noise_schedules: schedules whose FID is measured again under other seeds, once per study; 0 measures none.
+        noise_schedules: schedules whose quality is measured again under other seeds, once per study; 0 measures none.
         noise_seeds: further seeds for each of them.
         long_schedules: schedules that are trained for longer at the end, to see whether short trials rank as long ones
-            do; 0 trains none.
-        long_factor: how many times a trial's own updates they get.
+            do; 0 trains none. Rank correlations need ten pairs: five schedules or more.
+        long_factor: how many times a trial's fine-tuning updates they get.
         max_retries: how often a trial that was interrupted is started again.
     """
 
@@ -53,7 +53,7 @@ class SearchSettings:
 
 @settings
 class Resources:
-    """What one trial takes: whole or fractional GPUs, and CPU cores."""
+    """Resources of one trial: whole or fractional GPUs, and CPU cores."""
 
     gpu: Annotated[float, Ge(0)] = 0.0
     cpu: Annotated[float, Gt(0)] = 1.0

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from flexsearch.errors import UserError
-from flexsearch.study.confirm import Confirmations, confirm, fresh_seeds
+from flexsearch.study.confirm import confirm, confirmations, fresh_seeds
 from flexsearch.study.executor import run_locally
 from flexsearch.study.lock import one_driver
+from flexsearch.study.repeats import OrderQueue
 
 
 @pytest.fixture
@@ -30,8 +31,8 @@ def test_it_goes_on_where_it_was_killed(search: Any, run_trial: Any, tmp_path: P
     records, seeds = search.store.trials()[:4], fresh_seeds(0, 2)
     measured: list[tuple[int, int]] = []
 
-    def missing() -> Confirmations:
-        return Confirmations(store=search.store, records=records, seeds=seeds, images=80, run_dir=tmp_path)
+    def missing() -> OrderQueue:
+        return confirmations(search.store, records, seeds=seeds, images=80, run_dir=tmp_path)
 
     def dies(order: Any, report: Any) -> Any:
         if len(measured) == 5:
@@ -57,7 +58,7 @@ def test_it_goes_on_where_it_was_killed(search: Any, run_trial: Any, tmp_path: P
     assert search.store.trials() == before
     costs = {cost.what: cost.seconds for cost in search.store.costs()}
     assert costs["confirm: sample, 80 images"] == 8 * 1.0
-    other = Confirmations(store=search.store, records=records, seeds=seeds, images=160, run_dir=tmp_path)
+    other = confirmations(search.store, records, seeds=seeds, images=160, run_dir=tmp_path)
     assert len(other) == 8
 
 
@@ -69,7 +70,7 @@ def test_a_candidate_that_crashes_keeps_no_other_waiting(search: Any, run_trial:
             raise RuntimeError("of this candidate")
         return run_trial(order, report)
 
-    run_locally(Confirmations(store=search.store, records=records, seeds=seeds, images=80, run_dir=tmp_path), crashes)
+    run_locally(confirmations(search.store, records, seeds=seeds, images=80, run_dir=tmp_path), crashes)
     found = search.store.confirmations()[80]
     assert {number: sorted(rows) for number, rows in found.items()} == {0: seeds, 2: seeds}
 

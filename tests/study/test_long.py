@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flexsearch.study.executor import run_locally
-from flexsearch.study.long import LongFineTunes, schedules_to_prolong
+from flexsearch.study.repeats import OrderQueue, long_fine_tunes, schedules_to_prolong
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
 OBJECTIVE = "fid_fashion_cnn"
@@ -29,8 +29,8 @@ def test_long_fine_tunes_are_rungs_beyond_the_end_and_made_once(
     values = [record.measurements[OBJECTIVE].value for record in chosen]
     assert values == sorted(values)
 
-    def long() -> LongFineTunes:
-        return LongFineTunes(store=search.store, records=chosen, updates=90, run_dir=tmp_path, objective=OBJECTIVE)
+    def long() -> OrderQueue:
+        return long_fine_tunes(search.store, chosen, updates=90, run_dir=tmp_path, objective=OBJECTIVE)
 
     folders: list[Path] = []
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from flexsearch.study.executor import run_locally
-from flexsearch.study.noise import Repetitions, noise_of, schedules_to_repeat
+from flexsearch.study.noise import noise_of
+from flexsearch.study.repeats import OrderQueue, repetitions, schedules_to_repeat
 
 
 def test_a_shift_that_all_schedules_share_is_not_paired_noise() -> None:
@@ -45,10 +46,8 @@ def test_repetitions_are_measured_once(open_search: Callable[..., Any], run_tria
     assert len(chosen) == 3
     assert all(record.num_updates for record in chosen)
 
-    def repetitions() -> Repetitions:
-        return Repetitions(
-            store=search.store, records=chosen, seeds=[1, 2], run_dir=tmp_path, objective="fid_fashion_cnn"
-        )
+    def missing() -> OrderQueue:
+        return repetitions(search.store, chosen, seeds=[1, 2], run_dir=tmp_path, objective="fid_fashion_cnn")
 
     ran: list[tuple[int, int]] = []
 
@@ -57,10 +56,10 @@ def test_repetitions_are_measured_once(open_search: Callable[..., Any], run_tria
         ran.append((order.number, order.seed))
         return run_trial(order, report)
 
-    assert len(repetitions()) == 6
-    assert run_locally(repetitions(), counts) == "the noise is measured"
+    assert len(missing()) == 6
+    assert run_locally(missing(), counts) == "the noise is measured"
     assert sorted(ran) == sorted((record.number, seed) for record in chosen for seed in (1, 2))
-    assert len(repetitions()) == 0
+    assert len(missing()) == 0
     noise = noise_of(search.store.repetitions("fid_fashion_cnn"))
     assert noise is not None
     assert noise.paired == pytest.approx(0, abs=1e-9)

@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 
 from flexsearch.errors import UserError
 from flexsearch.study.events import Moved
-from flexsearch.study.noise import Repetitions
 from flexsearch.study.ray_tune import ray_session, run_on_ray
+from flexsearch.study.repeats import repetitions
 from flexsearch.study.settings import Resources
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
@@ -132,10 +132,8 @@ def test_what_the_user_can_mend_ends_the_search_and_the_noise_follows_in_one_ses
     assert search.num_finished == 6
     assert search.store.trials()[4].state == "complete"
     records = [record for record in search.store.trials() if record.num_updates][:2]
-    repetitions = Repetitions(
-        store=search.store, records=records, seeds=[1, 2], run_dir=tmp_path, objective="fid_fashion_cnn"
-    )
-    assert on_ray(repetitions, run_trial) == "the noise is measured"
+    repeats = repetitions(search.store, records, seeds=[1, 2], run_dir=tmp_path, objective="fid_fashion_cnn")
+    assert on_ray(repeats, run_trial) == "the noise is measured"
     assert {number: set(row) for number, row in search.store.repetitions("fid_fashion_cnn").items()} == {
         record.number: {0, 1, 2} for record in records
     }
