@@ -22,6 +22,9 @@ SETTINGS = {
 MEASUREMENTS = {"drift": "paired_distance"}
 """Names of measurements, old to new."""
 
+MACS_PER_FORWARD = "MACs/forward"
+"""Unit of MACs before 0.2."""
+
 
 class OldName(FutureWarning):
     """Says that a file uses an old key, and names the new one."""
@@ -76,18 +79,15 @@ def protocol_as_of_today(protocol: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in protocol.items() if key != "sampler"}, **spacing}
 
 
-def macs_of_an_image(macs: Mapping[str, Any], *, steps: int, guidance: float) -> dict[str, Any]:
-    """Read a measurement of MACs: before 0.2 it was that of the average forward pass of one row.
+def macs_of_an_image(macs: float, *, steps: int, guidance: float) -> float:
+    """Count the MACs of an image from those of its average forward pass of one row, which was the unit before 0.2.
 
     Args:
-        macs: JSON values of the measurement.
-        steps: sampler steps of what was measured.
-        guidance: scale under which it was; other than 1 every step has two rows.
+        macs: of the average forward pass.
+        steps: sampler steps.
+        guidance: scale; other than 1 every step has two rows.
     """
-    if macs["unit"] != "MACs/forward":
-        return dict(macs)
-    rows = 1 if guidance == 1.0 else 2
-    return {**macs, "value": macs["value"] * steps * rows, "unit": "MACs/image"}
+    return macs * steps * (1 if guidance == 1.0 else 2)
 
 
 def _mapping_at(values: dict[str, Any], path: list[str]) -> dict[str, Any] | None:

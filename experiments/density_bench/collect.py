@@ -34,13 +34,13 @@ from typing import Any
 import pandas as pd
 import torch
 from evaluate import LENGTHS, baselines, open_bench
+from flexsearch.schedule.macs import plan_macs
 from shipped import TABLE
 from trajectory import FIXED_BATCHES, Bench
 
 from flexsearch.diffusion.sampling import sampler_times
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.macs import plan_macs
 from flexsearch.schedule.sampling import Sampling
 
 WARM_START_SECONDS = 2533.0  # of one core, from the receipt of the quickstart's warm start

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 from diffusers import DDIMScheduler
+from flexsearch.schedule.macs import plan_macs
 from models import Subject
 
 from flexsearch.data.conditions import random_condition
 from flexsearch.diffusion.sampling import denoise, on
 from flexsearch.diffusion.sampling_settings import SamplingSettings
-from flexsearch.models.flexdit import FlexDiT
 from flexsearch.latency.measure import Workload, interleaved_seconds
+from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.macs import plan_macs
 
 MATRIX = 8192
 TRAINING_STEPS = 1000

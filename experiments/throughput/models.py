@@ -6,12 +6,12 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import ModelMixin
+from flexsearch.models.shapes import KNOWN_CONFIGS, SHAPES
 
 from flexsearch.models.flexdit import BACKBONES
-from flexsearch.models.shapes import KNOWN_CONFIGS, SHAPES
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.shape import TransformerShape
 from flexsearch.schedule.presets import PRESETS, paper_schedule
+from flexsearch.schedule.shape import TransformerShape
 
 diffusers.utils.logging.set_verbosity_error()
 

@@ -6,7 +6,7 @@ transaction.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from flexsearch.measurement import Measurement
-from flexsearch.old_names import as_it_was_written
+from flexsearch.old_names import MACS_PER_FORWARD, as_it_was_written, macs_of_an_image
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.tables import CONFIRMATION, COST, CURVE, MEASUREMENT, RUN, RUNG, TABLES, TRIAL
 from flexsearch.trial.contract import Rung, TrialResult
@@ -230,10 +230,11 @@ class Store:
             for row in connection.execute(select(RUNG).where(self._own(RUNG)).order_by(RUNG.c.update_)):
                 rung = Rung(updates=row.update_, quality=row.quality, paired_distance=row.paired_distance)
                 rungs.setdefault(row.number, []).append(rung)
+        candidates = {row.number: Candidate.from_dict(json.loads(row.candidate)) for row in rows}
         return [
             TrialRecord(
                 number=row.number,
-                candidate=Candidate.from_dict(json.loads(row.candidate)),
+                candidate=candidates[row.number],
                 baseline=row.baseline,
                 state=row.state,
                 reason=row.reason,
@@ -241,11 +242,20 @@ class Store:
                 started=row.started,
                 ended=row.ended,
                 num_updates=row.num_updates or 0,
-                measurements=measured.get(row.number, {}),
+                measurements=self._as_of_today(measured.get(row.number, {}), candidates[row.number]),
                 rungs=tuple(rungs.get(row.number, ())),
             )
             for row in rows
         ]
+
+    def _as_of_today(self, measured: Mapping[str, Measurement], candidate: Candidate) -> Mapping[str, Measurement]:
+        """Reads MACs that an earlier version counted per forward pass as those of an image."""
+        macs = measured.get("macs")
+        if macs is None or macs.unit != MACS_PER_FORWARD:
+            return measured
+        guidance = ((self.config() or {}).get("sampling") or {}).get("guidance", 1.0)
+        per_image = macs_of_an_image(macs.value, steps=candidate.sampling.steps, guidance=guidance)
+        return {**measured, "macs": replace(macs, value=per_image, unit="MACs/image")}
 
     def curve(self, number: int) -> tuple[tuple[int, float], ...]:
         """Reads the (update, loss) pairs of a trial's fine-tune."""

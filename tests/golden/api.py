@@ -297,6 +297,8 @@ RENAMED = {
     "plan": "stages",
     "operations": "route",
     "kind": "role",
+    "stands": "confirmed",
+    "did not stand": "not confirmed",
 }
 """Keys and names, old to new; values stay."""
 
