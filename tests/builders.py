@@ -63,7 +63,7 @@ def result(
     found = [
         Measurement(name=QUALITY, value=quality, unit="1", protocol={"images": images, "seed": 0}),
         Measurement(name=LATENCY, value=latency, unit="ms/image", spread=spread * latency, protocol={"batch": 8}),
-        Measurement(name="macs", value=latency * 1e6, unit="MACs/forward"),
+        Measurement(name="macs", value=latency * 1e6, unit="MACs/image"),
     ]
     if paired_distance is not None:
         found.append(Measurement(name="paired_distance", value=paired_distance, unit="1"))

@@ -18,6 +18,10 @@ from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.timetable import Timetable, equal_edges
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each of the workers, and for what they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:

@@ -1,5 +1,6 @@
 """A search space: named parameters with domains, and a map from any choice of them to a valid candidate."""
 
+import difflib
 import itertools
 import math
 import random
@@ -12,6 +13,7 @@ from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import Segment
+from flexsearch.schedule.fields import declared
 from flexsearch.schedule.plan import Plan, Target, lower
 from flexsearch.schedule.presets import PAPER_STAGES
 from flexsearch.schedule.sampling import Sampling
@@ -158,6 +160,11 @@ def parse_space(entries: Any, *, target: Target, field: str = "space") -> Search
     """
     if not isinstance(entries, Mapping):
         raise UserError(f"must be a mapping, but got {entries!r}", field=field)
+    known = (*_PARTS, *(one.key for one in declared(Sampling)))
+    for key in entries:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            raise UserError("is not a known field", field=f"{field}.{key}", nearest=close[0] if close else None)
     segments = parse_segments(entries.get("segments"), field=f"{field}.segments")
     timetable = _parse_timetable(entries.get("timetable"), grid=target.shape.grid, field=f"{field}.timetable")
     if timetable is None and any(segment.kind.needs_grid for segment in segments):

@@ -86,7 +86,7 @@ def test_show_and_front(flexsearch: Call, run_dir: Path, tmp_path: Path) -> None
         one["name"] for one in found["measurements"]
     }
     protocol = next(one for one in found["measurements"] if one["name"] == "latency_ms")["protocol"]
-    assert {"device", "batch", "repeats", "dtype", "sampler", "guidance", "torch", "compile"} <= set(protocol)
+    assert {"device", "batch", "repeats", "dtype", "spacing", "guidance", "torch", "compile"} <= set(protocol)
     unknown = flexsearch("show", run_dir, 99)
     assert (unknown.code, "has no trial 99" in unknown.err) == (2, True)
     shown = flexsearch("front", run_dir, "--csv", tmp_path / "x" / "f.csv", "--plot", tmp_path / "x" / "f.svg")
@@ -180,8 +180,9 @@ def test_the_dashboard_serves_the_run(flexsearch: Call, start_program: Call, run
                 break
             time.sleep(0.5)
         assert study["artifacts"] is not None
-        names = sorted(artifact["filename"] for artifact in trial["artifacts"])
-        assert names == ["preview.png", "samples.png", "schedule.png"]
+        assert [artifact["filename"] for artifact in trial["artifacts"]] == ["samples.png"]
+        shown = {artifact["filename"] for artifact in study["artifacts"]}
+        assert {"trial-3-preview.png", "trial-3-schedule.png"} <= shown
         picture = re.search(r"!\[schedule.png\]\((\S+)\)", trial["note"]["body"])
         assert picture is not None, trial["note"]["body"]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{picture[1]}", timeout=10) as answer:
@@ -223,7 +224,8 @@ def test_a_killed_run_goes_on(
     assert flexsearch("run", run_space, "--run-dir", killed, "--executor", "local").code == 0
     assert numbers_and_digests(killed) == numbers_and_digests(run_dir)
     whole, resumed = (pd.read_csv(folder / "front.csv") for folder in (run_dir, killed))
-    assert list(whole["fid_fashion_cnn"]) == list(resumed["fid_fashion_cnn"])
+    # Features are float32, and another process may sum in another order.
+    assert list(whole["fid_fashion_cnn"]) == pytest.approx(list(resumed["fid_fashion_cnn"]), rel=2**-20)
 
 
 def test_pretrain_makes_a_base_that_a_search_takes(
@@ -241,23 +243,15 @@ def test_pretrain_makes_a_base_that_a_search_takes(
     assert flexsearch("run", space, "--run-dir", tmp_path / "r", "--executor", "local").code == 0
 
 
-def test_noise_and_rankings_are_shown(flexsearch: Call, run_dir: Path) -> None:
+def test_noise_is_shown_and_rankings_of_one_pair_are_not(flexsearch: Call, run_dir: Path) -> None:
     told = flexsearch("front", run_dir).out
     assert "Noise of fid_fashion_cnn:" in told
-    assert "Ranking at equal sampler steps: Kendall's tau" in told
+    assert "Kendall" not in told
     found = front(flexsearch, run_dir)
     assert found["noise"]["num_schedules"] == 2
     assert found["noise"]["num_seeds"] == 2
-    keys = ("by", "earlier", "later_by", "later")
-    rankings = [tuple(one[key] for key in keys) for one in found["rank_correlations"]]
-    assert rankings == [
-        ("fid_fashion_cnn", 1, "fid_fashion_cnn", 2),
-        ("predicted_distance", 1, "predicted_distance", 2),
-        ("fid_fashion_cnn", 2, "fid_fashion_cnn", 6),
-        ("predicted_distance", 2, "fid_fashion_cnn", 6),
-    ]
-    assert all(-1 <= one["tau"] <= 1 for one in found["rank_correlations"])
-    assert [one["num_pairs"] for one in found["rank_correlations"][2:]] == [1, 1]
+    assert found["rank_correlations"] == []
+    assert any(what.startswith("long: ") for what in found["cost_s"]), "two schedules were trained for longer"
     assert found["cost_s"]["long: fine-tune"] > 0
     paper = next(row["trial"] for row in found["baselines"] if row["baseline"] == "FlexDiT paper")
     assert "after 1 own updates" in flexsearch("show", run_dir, paper).out

@@ -43,7 +43,7 @@ def recipe(tiny_config: Callable[..., dict[str, Any]], sparse_schedule: DensityS
         ("training.log=paper", "training.log: must be 'none', 'tensorboard' or 'wandb', but got 'paper'"),
         ("training.gradient_accumulation=3", "training.batch: must be a multiple of 1 processes x 3 parts, but got 4"),
         ("candidate.sampler_step=9", "candidate.sampler_step: is not a known field; nearest legal: sampler_steps"),
-        ("candidate.sampling.steps=2.5", "candidate.sampling.steps: must be a whole number, but got 2.5"),
+        ("candidate.sampler_steps=2.5", "candidate.sampler_steps: must be a whole number, but got 2.5"),
         ("candidate.segments.0.family=pool", "candidate.segments[0].family: must be one of"),
         ("candidate.segments.0.depth=2", "candidate.segments: must add up to 8 blocks, but got 9"),
         ("candidate.timetable.grids=[9, 3]", "candidate.timetable.grids[0]: "),

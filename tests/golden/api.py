@@ -306,8 +306,9 @@ RENAMED = {
 def as_of_today(stored: Any, *, steps: int | None = None) -> Any:
     """The same facts as they are printed today: renamed keys, MACs of an image in place of those of its average forward
     pass (no guidance was used), protocols without the scheduler's class and with the spacing that it stood for."""
-    if isinstance(stored, list):
-        return [as_of_today(one, steps=steps) for one in stored]
+    if isinstance(stored, list):  # fewer than ten pairs make no rank correlation
+        kept = [one for one in stored if not isinstance(one, dict) or one.get("num_pairs", 10) >= 10]
+        return [as_of_today(one, steps=steps) for one in kept]
     if isinstance(stored, str):
         return RENAMED.get(stored, stored)
     if not isinstance(stored, dict):

@@ -64,7 +64,7 @@ def measured(
     found = [
         Measurement(name=QUALITY, value=quality, unit="1", protocol=protocol),
         Measurement(name=LATENCY, value=latency, unit="ms/image", spread=latency / 200, protocol={"batch": 8}),
-        Measurement(name="macs", value=latency * 1e6, unit="MACs/forward"),
+        Measurement(name="macs", value=latency * 1e6, unit="MACs/image"),
     ]
     if paired_distance is not None:
         found.append(Measurement(name=PAIRED_DISTANCE, value=paired_distance, unit="1"))
@@ -96,7 +96,7 @@ def trial_record(
     sampling: Sampling = Sampling(steps=5),
     baseline: str | None = None,
     rungs: Sequence[Rung] = (),
-    curve: tuple[tuple[int, float], ...] = ((1, 0.5), (60, 0.4)),
+    num_updates: int = 60,
 ) -> TrialRecord:
     """A complete trial outside of any store; all of its blocks are dense."""
     return TrialRecord(
@@ -109,7 +109,7 @@ def trial_record(
         started="",
         ended=None,
         measurements=measured(quality, latency).measurements,
-        curve=curve,
+        num_updates=num_updates,
         rungs=tuple(rungs),
     )
 

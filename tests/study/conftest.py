@@ -36,7 +36,7 @@ def formula(order: TrialOrder, report: Report = lambda _: True) -> TrialResult:
         for name, value, unit in (
             (OBJECTIVES[0], quality, "1"),
             (OBJECTIVES[1], latency, "ms/image"),
-            ("macs", 1000 * dense, "MACs/forward"),
+            ("macs", 1000 * dense, "MACs/image"),
         )
     }
     return TrialResult(
