@@ -1,5 +1,6 @@
 """Small models that run in milliseconds, and a run directory whose trials take a second."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
