@@ -26,7 +26,7 @@ import pandas as pd
 from figures import plot_over_seeds, tidy, write
 from shipped import HERE, reader
 
-from flexsearch.config import RunConfig, load_config
+from flexsearch.config import load_config
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.optuna_study import OptunaStudy
@@ -133,14 +133,14 @@ class Evaluator:
         return (self.volume(digests) - self.of_baselines) / (self.oracle - self.of_baselines)
 
 
-def run(policy: Policy, table: pd.DataFrame, evaluator: Evaluator, config: RunConfig, *, seed: int) -> pd.DataFrame:
+def run(policy: Policy, table: pd.DataFrame, evaluator: Evaluator, *, seed: int) -> pd.DataFrame:
     """One search: evaluations spent and share of the oracle's hypervolume after every trial."""
     seeds = sorted(table["seed"].unique())
     settings = SearchSettings(
         trials=policy.trials, algorithm=policy.algorithm, startup=policy.startup, pool=policy.pool, seed=seed
     )
     store = Store(in_memory(), study=policy.name, seed=seed)
-    space = config.search_space
+    space = load_config(HERE / "space.yaml").search_space
     answers = Replay(
         table, objectives=OBJECTIVES, updates=UPDATES, rungs=policy.rungs, seed=int(seeds[seed % len(seeds)])
     )
@@ -260,7 +260,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     table = pd.read_parquet(arguments.table)
     table = table[(table["start"] == "warm") & table["updates"].isin([0, 40, UPDATES])]
-    config, evaluator = load_config(HERE / "space.yaml"), Evaluator(table)
+    evaluator = Evaluator(table)
     chosen = [policy for policy in policies() if any(part in policy.name for part in arguments.policies or [""])]
     if arguments.trials is not None:
         chosen = [replace(policy, trials=arguments.trials) for policy in chosen]
@@ -272,9 +272,7 @@ if __name__ == "__main__":
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for policy in chosen:
             begun = time.monotonic()
-            searches = [
-                pool.submit(run, policy, table, evaluator, config, seed=seed) for seed in range(arguments.seeds)
-            ]
+            searches = [pool.submit(run, policy, table, evaluator, seed=seed) for seed in range(arguments.seeds)]
             curves += [search.result() for search in searches]
             print(f"{policy.name}: {time.monotonic() - begun:.0f} s", flush=True)
             everything = pd.concat(curves).sort_values(
