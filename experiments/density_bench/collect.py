@@ -18,7 +18,7 @@ sampler steps), start, seed and own updates. Columns, beside those that name the
 | `drift` | `feature_distance` as a trial reports it: the root, over that of unrelated samples of the dense base |
 | `loss`, `distance_to_dense` | on fixed batches: training loss, mean squared distance to the dense base's output |
 | `latency_ms`, `latency_spread` | per image, as a trial measures it |
-| `macs` | of one forward pass, averaged over the sampler's steps |
+| `macs` | of one forward pass of one row, averaged over the sampler's steps |
 | `seconds_training` | core seconds of the fine-tune up to here |
 | `seconds_judging`, `seconds_loss` | core seconds of the samples and their distance; of loss and distance |
 
@@ -34,11 +34,9 @@ from typing import Any
 import pandas as pd
 import torch
 from evaluate import LENGTHS, baselines, open_bench
-from flexsearch.schedule.macs import plan_macs
 from shipped import TABLE
 from trajectory import FIXED_BATCHES, Bench
 
-from flexsearch.diffusion.sampling import sampler_times
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.sampling import Sampling
@@ -61,14 +59,13 @@ def rows(context: Bench) -> Iterator[dict[str, Any]]:
     """The rows of every trajectory, without their latencies."""
     dense, paper = baselines(context.config)
     names = {dense.digest: "dense", paper.digest: "FlexDiT paper"}
-    space, scheduler = context.config.search_space, context.inputs.base.scheduler
+    space = context.config.search_space
     for path in sorted(context.folder.glob("*-*/schedule.json")):
         schedule = DensitySchedule.from_dict(json.loads(path.read_text()))
         for file in sorted(path.parent.glob("[0-9]*.json"), key=lambda file: int(file.stem)):
             found = json.loads(file.read_text())
             for steps, quality in found["samples"].items():
                 candidate = Candidate(schedule=schedule, sampling=Sampling(steps=int(steps)))
-                times = sampler_times(scheduler, int(steps))
                 yield {
                     "digest": candidate.digest,
                     "schedule_digest": schedule.digest,
@@ -83,7 +80,7 @@ def rows(context: Bench) -> Iterator[dict[str, Any]]:
                     "fid_fashion_cnn": quality["fid"],
                     **{name: quality.get(name) for name in DISTANCES},
                     **{name: found[name] for name in LOSSES},
-                    "macs": plan_macs(space.plan(schedule), context.config.shape, times),
+                    "macs": space.plan(candidate).macs / (int(steps) * space.target.rows),
                     "seconds_start": WARM_START_SECONDS,
                     "seconds_training": found["training_seconds"],
                     "seconds_judging": quality["seconds"],
@@ -123,6 +120,7 @@ if __name__ == "__main__":
         "space": dict(config.space),
         "trial": vars(config.trial),
         "sampler": type(context.inputs.base.scheduler).__name__,
+        "spacing": config.sampling.spacing,
         "guidance": config.sampling.guidance,
         "extractor": config.objectives.quality.extractor,
         "fixed_batches": FIXED_BATCHES,

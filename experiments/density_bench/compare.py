@@ -26,7 +26,7 @@ import pandas as pd
 from figures import plot_over_seeds, tidy, write
 from shipped import HERE, reader
 
-from flexsearch.config import RunConfig, load_config
+from flexsearch.config import load_config
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.optuna_study import OptunaStudy
@@ -41,21 +41,21 @@ QUALITY, LATENCY = OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 UPDATES = 160
 GOAL = 0.95
 MARKS = (10, 20, 40, 80)
-SCREENED = SearchSettings().pool_size
+POOL = SearchSettings().pool_size
 STOPPING = " + early stopping"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A way to search. `rungs` are own updates; `startup` is NSGA-II's population; `screen` as in `search.pool`;
-    `profiled` screens by the table's own latencies, as an exact profile would, and not by MACs."""
+    """A way to search. `rungs` are own updates; `startup` is NSGA-II's population; `pool` as in
+    `search.pool`; `profiled` chooses by the table's own latencies, as an exact profile would, and not by MACs."""
 
     name: str
-    sampler: AlgorithmName
+    algorithm: AlgorithmName
     startup: int = 10
     rungs: tuple[int, ...] = ()
     keep: float = 1.0
-    acquisition: int = 1
+    pool: int = 1
     profiled: bool = False
     trials: int = 130
 
@@ -63,25 +63,25 @@ class Policy:
 def policies() -> list[Policy]:
     stopping: dict[str, Any] = {"rungs": (0,), "keep": 0.5}
     plain = [
-        Policy(name="random", sampler="random"),
-        Policy(name="QMC", sampler="qmc"),
-        Policy(name="TPE", sampler="tpe"),
-        Policy(name="TPE + screening", sampler="tpe", acquisition=SCREENED, trials=60),
-        Policy(name="GP", sampler="gp", trials=40),
-        *(Policy(name=f"NSGA-II, population {size}", sampler="nsga2", startup=size) for size in (8, 16, 24)),
+        Policy(name="random", algorithm="random"),
+        Policy(name="QMC", algorithm="qmc"),
+        Policy(name="TPE", algorithm="tpe"),
+        Policy(name="TPE + screening", algorithm="tpe", pool=POOL, trials=60),
+        Policy(name="GP", algorithm="gp", trials=40),
+        *(Policy(name=f"NSGA-II, population {size}", algorithm="nsga2", startup=size) for size in (8, 16, 24)),
     ]
     stopped = [
         Policy(
             name=policy.name + STOPPING,
-            sampler=policy.sampler,
+            algorithm=policy.algorithm,
             startup=policy.startup,
-            acquisition=policy.acquisition,
+            pool=policy.pool,
             trials=policy.trials,
             **stopping,
         )
         for policy in plain
     ]
-    profiled = Policy(name="TPE + screening, profiled", sampler="tpe", acquisition=SCREENED, profiled=True, trials=60)
+    profiled = Policy(name="TPE + screening, profiled", algorithm="tpe", pool=POOL, profiled=True, trials=60)
     return [*plain, profiled, *stopped]
 
 
@@ -133,14 +133,14 @@ class Evaluator:
         return (self.volume(digests) - self.of_baselines) / (self.oracle - self.of_baselines)
 
 
-def run(policy: Policy, table: pd.DataFrame, evaluator: Evaluator, config: RunConfig, *, seed: int) -> pd.DataFrame:
+def run(policy: Policy, table: pd.DataFrame, evaluator: Evaluator, *, seed: int) -> pd.DataFrame:
     """One search: evaluations spent and share of the oracle's hypervolume after every trial."""
     seeds = sorted(table["seed"].unique())
     settings = SearchSettings(
-        trials=policy.trials, sampler=policy.sampler, startup=policy.startup, acquisition=policy.acquisition, seed=seed
+        trials=policy.trials, algorithm=policy.algorithm, startup=policy.startup, pool=policy.pool, seed=seed
     )
     store = Store(in_memory(), study=policy.name, seed=seed)
-    space = config.search_space
+    space = load_config(HERE / "space.yaml").search_space
     answers = Replay(
         table, objectives=OBJECTIVES, updates=UPDATES, rungs=policy.rungs, seed=int(seeds[seed % len(seeds)])
     )
@@ -148,7 +148,7 @@ def run(policy: Policy, table: pd.DataFrame, evaluator: Evaluator, config: RunCo
     known = table.drop_duplicates("digest").set_index("digest")
     latencies, macs = known[LATENCY].to_dict(), known["macs"].to_dict()
     acquisition = Acquisition(
-        num=policy.acquisition,
+        num=policy.pool,
         work=lambda one: macs[one.digest] * one.sampling.steps,
         predict_ms=lambda one: latencies[one.digest] if policy.profiled else None,
         objectives=OBJECTIVES,
@@ -165,7 +165,7 @@ def run(policy: Policy, table: pd.DataFrame, evaluator: Evaluator, config: RunCo
             run_dir=Path(folder),
             objectives=OBJECTIVES,
             keep=policy.keep,
-            acquisition=acquisition if policy.acquisition > 1 else None,
+            acquisition=acquisition if policy.pool > 1 else None,
         )
         run_replay(search, recorder)
     spent, found, rows = 0.0, [], []
@@ -260,7 +260,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     table = pd.read_parquet(arguments.table)
     table = table[(table["start"] == "warm") & table["updates"].isin([0, 40, UPDATES])]
-    config, evaluator = load_config(HERE / "space.yaml"), Evaluator(table)
+    evaluator = Evaluator(table)
     chosen = [policy for policy in policies() if any(part in policy.name for part in arguments.policies or [""])]
     if arguments.trials is not None:
         chosen = [replace(policy, trials=arguments.trials) for policy in chosen]
@@ -272,9 +272,7 @@ if __name__ == "__main__":
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for policy in chosen:
             begun = time.monotonic()
-            searches = [
-                pool.submit(run, policy, table, evaluator, config, seed=seed) for seed in range(arguments.seeds)
-            ]
+            searches = [pool.submit(run, policy, table, evaluator, seed=seed) for seed in range(arguments.seeds)]
             curves += [search.result() for search in searches]
             print(f"{policy.name}: {time.monotonic() - begun:.0f} s", flush=True)
             everything = pd.concat(curves).sort_values(

@@ -80,7 +80,7 @@ def _in_table(context: Bench, schedule: DensitySchedule, *, seed: int, milestone
         (rows["schedule_digest"] == schedule.digest) & (rows["start"] == context.folder.name) & (rows["seed"] == seed)
     ]
     judged = set(zip(mine["updates"], mine["sampler_steps"], strict=True))
-    return all((one.update, steps) in judged for one in milestones for steps in one.sampling.steps)
+    return all((one.update, steps) in judged for one in milestones for steps in one.sampler_steps)
 
 
 def _extend(context: Bench, schedule: DensitySchedule, *, seed: int, milestones: tuple[Milestone, ...]) -> None:

@@ -3,7 +3,7 @@
     uv run python experiments/density_bench/outlook.py
 
 Candidates are the benchmark's schedules that were trained to the end, at every number of sampler steps. A search sees
-of them what a trial measures (distance after 40 updates, drift, latency) and chooses by the very `Screen` that
+of them what a trial measures (distance after 40 updates, drift, latency) and chooses by the very `Acquisition` that
 `flexsearch run` uses, every fourth at random in place of a sampler. Then it names a front, by distance or by outlook.
 What it has found is judged by the distances of that front that converged under another seed: the hypervolume in
 logarithm of distance and latency, over that of the best front there is. One half of the searches see trials of the

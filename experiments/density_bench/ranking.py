@@ -75,7 +75,7 @@ def share(rows: pd.DataFrame) -> float:
 
 def last_points(table: pd.DataFrame, longest: int, dense: pd.Series) -> Iterator[Signal]:
     """Signals that look at one point of the curve."""
-    table = table.assign(predicted_distance=table["sampler_steps"].map(dense) * (1.0 + table["drift"]))
+    table = table.assign(outlook=table["sampler_steps"].map(dense) * (1.0 + table["drift"]))
     for updates, rows in table[table["updates"] < longest].groupby("updates"):
         training = pivot(rows, "seconds_training") + share(rows)
         judging, losses = pivot(rows, "seconds_judging"), pivot(rows, "seconds_loss")

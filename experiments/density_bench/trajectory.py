@@ -28,13 +28,14 @@ from torch import Tensor
 from flexsearch.config import RunConfig
 from flexsearch.data.images import to_uint8
 from flexsearch.diffusion.batches import BatchStream
-from flexsearch.diffusion.sampling import generate
+from flexsearch.diffusion.sampling import generate, plan_of
 from flexsearch.diffusion.training import Training
 from flexsearch.files import replacing, write_atomically
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.frechet import feature_statistics, frechet_distance
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.shared_files import SharedFiles
 from flexsearch.trial.teacher import live_teacher, stored_teacher, write_teacher_outputs
@@ -76,12 +77,15 @@ class Bench:
         path = SharedFiles.of(self.folder, self.start.trial_settings).warm_start
         return load_warm_start(path, base=self.inputs.base, space=self.start.search_space)
 
-    @property
-    def edges(self) -> tuple[float, ...]:
-        return self.config.search_space.time_edges
-
     def stream(self, seed: int) -> BatchStream:
-        return BatchStream(data=self.inputs.data, batch=self.config.trial.batch, seed=seed, edges=self.edges)
+        space = self.config.search_space
+        return BatchStream(
+            data=self.inputs.data,
+            batch=self.config.trial.batch,
+            seed=seed,
+            edges=space.time_edges,
+            shift=space.target.shift,
+        )
 
     def teacher(self, seed: int) -> Any:
         """The dense base on the stream of `seed`; its outputs are computed once."""
@@ -104,10 +108,10 @@ class Bench:
         drawn = generate(
             model.eval(),
             self.inputs.base.scheduler,
+            plan_of(model, self.inputs.base.scheduler, Sampling(steps=steps), self.config.sampling),
             conditions=self.inputs.data.conditions,
             num_images=num,
             batch=fid.batch,
-            sampler_steps=steps,
             seed=seed,
             settings=self.config.sampling,
         )
@@ -168,17 +172,17 @@ def losses(context: Bench, model: FlexDiT) -> dict[str, float]:
     process, teach = context.inputs.process, live_teacher(context.inputs.base.model)
     model.eval()
     loss = distance = 0.0
-    lesson_seconds = 0.0
+    teacher_seconds = 0.0
     for index in range(FIXED_BATCHES):
         batch = context.stream(FIXED_SEED).at(index)
         noisy, model_time = process.noisy(batch.clean, batch.noise, batch.time), process.model_time(batch.time)
         output = model(noisy, model_time, **batch.condition).sample
         loss += float(process.loss(output, clean=batch.clean, noise=batch.noise, time=batch.time).mean())
         asked = time.process_time()
-        output = teach(index, batch, noisy, model_time)
-        lesson_seconds += time.process_time() - asked
-        distance += float((output - output).square().mean())
-    seconds = time.process_time() - begun - lesson_seconds
+        taught = teach(index, batch, noisy, model_time)
+        teacher_seconds += time.process_time() - asked
+        distance += float((output - taught).square().mean())
+    seconds = time.process_time() - begun - teacher_seconds
     return {
         "loss": loss / FIXED_BATCHES,
         "distance_to_dense": distance / FIXED_BATCHES,
@@ -220,7 +224,7 @@ def extend(context: Bench, schedule: DensitySchedule, *, seed: int, milestones: 
         write_atomically(folder / "schedule.json", json.dumps(schedule.to_dict()))
         model = (context.inputs.base.model if schedule.is_dense else context.model).clone()
         model.set_schedule(schedule)
-        model.drop_unused_merges()
+        model.drop_unused_weights()
         training = Training(
             model,
             process=context.inputs.process,

@@ -17,7 +17,7 @@ from flexsearch.config import RunConfig, load_config
 from flexsearch.data.conditions import ClassConditions
 from flexsearch.data.fashion_mnist import NUM_CLASSES
 from flexsearch.data.images import to_uint8
-from flexsearch.diffusion.sampling import generate
+from flexsearch.diffusion.sampling import generate, plan_of
 from flexsearch.diffusion.training import Step
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.objectives.extractors import create_extractor
@@ -25,6 +25,7 @@ from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.frechet import feature_statistics, frechet_distance
 from flexsearch.objectives.reference_file import load_statistics
 from flexsearch.paths import embedded_path
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.pretrain import pretrain
 
 HERE = Path(__file__).parent
@@ -43,10 +44,10 @@ def distances(model: FlexDiT, scheduler: object, config: RunConfig) -> list[floa
         drawn = generate(
             model,
             scheduler,
+            plan_of(model, scheduler, Sampling(steps=steps), config.sampling),
             conditions=ClassConditions(num_classes=NUM_CLASSES),
             num_images=config.objectives.quality.images,
             batch=50,
-            sampler_steps=steps,
             seed=0,
             settings=config.sampling,
         )

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from flexsearch.cli.results import front_of_run, open_run
-from flexsearch.report.claims import largest_gain
 from flexsearch.report.front import Front
+from flexsearch.report.gain import largest_gain
 from flexsearch.study.store import Store
 
 SPACE = "search_spaces/quickstart.yaml"
@@ -65,7 +65,7 @@ def searched(seed: int, variant: str, runs: Path) -> tuple[dict[str, Any], Front
     subprocess.run([*command, *overrides], check=True)
     run = open_run(run_dir)
     front = front_of_run(run)
-    best = largest_gain(front)
+    best = largest_gain(front.as_searched)
     return {
         "seed": seed,
         "variant": variant,
@@ -77,9 +77,9 @@ def searched(seed: int, variant: str, runs: Path) -> tuple[dict[str, Any], Front
         "dense_fid": front.values(front.baselines[0])[0],
         "dense_latency_ms": front.values(front.baselines[0])[1],
         "noise_paired": None if front.noise is None else front.noise.paired,
-        "largest_gain": None if best is None else best.gain,
+        "largest_gain": None if best is None else best.quality,
         "its_speedup": None if best is None else best.speedup,
-        "its_schedule": None if best is None else str(best.record.candidate),
+        "its_schedule": None if best is None else str(best.point.record.candidate),
     }, front
 
 

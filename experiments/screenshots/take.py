@@ -21,7 +21,7 @@ from typing import Any
 from PIL import Image
 
 from flexsearch.cli.results import front_of_run, open_run
-from flexsearch.report.headline import headline
+from flexsearch.report.gain import headline
 
 OUT = Path(__file__).resolve().parents[2] / "docs" / "images"
 _FLAGS = (
@@ -48,8 +48,9 @@ def take(run: Path, browser: str, out: Path, place: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     name = f"runs/{run.resolve().name}"
     shutil.copytree(run, place / name)
-    best = headline(front_of_run(open_run(place / name))).known
-    number = 0 if best is None else best.record.number
+    front = front_of_run(open_run(place / name))
+    _, best = headline(front.best_known, quality=front.objectives[0].name)
+    number = 0 if best is None else best.point.record.number
 
     def flexsearch(*words: str) -> list[str]:
         return [sys.executable, "-m", "flexsearch", *words]

@@ -8,15 +8,17 @@ from typing import Any
 
 import torch
 from diffusers import DDIMScheduler
-from flexsearch.schedule.macs import plan_macs
 from models import Subject
 
 from flexsearch.data.conditions import random_condition
-from flexsearch.diffusion.sampling import denoise, on
+from flexsearch.diffusion.sampling import denoise, on, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.latency.measure import Workload, interleaved_seconds
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.plan import Graph, stage_graphs
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.shape import TransformerShape
 
 MATRIX = 8192
 TRAINING_STEPS = 1000
@@ -94,7 +96,7 @@ def variants(
         compiled=compiled,
         workloads=(_inference(lambda: of_base(noisy, timestep=middle, **diffusers_condition)),),
         weights=(1.0,),
-        gmacs=_gmacs(FlexDiT.from_base(base, backbone=subject.backbone)),
+        gmacs=_gmacs(dense, shape),
     )
     for name, schedule in {"dense": dense, **subject.schedules}.items():
         model = FlexDiT.from_base(base, backbone=subject.backbone, schedule=schedule).eval()
@@ -102,18 +104,19 @@ def variants(
             model.fuse()
         if compiled != "none":
             model.compile_stages(**_options(compiled))
-        edges = schedule.timetable.edges
+        stages = list(pairwise(schedule.timetable.edges))
+        graphs = stage_graphs(schedule, shape.grid, num_blocks=shape.num_blocks, rows=rows // batch)
         workloads = tuple(
-            _inference(_call(model, noisy, timestep((low + high) / 2), condition, stage))
-            for stage, (low, high) in enumerate(pairwise(edges))
+            _inference(_call(model, noisy, timestep((low + high) / 2), condition, graph))
+            for graph, (low, high) in zip(graphs, stages, strict=True)
         )
         yield Variant(
             implementation="flexsearch",
             schedule=name,
             compiled=compiled,
             workloads=workloads,
-            weights=tuple(high - low for low, high in pairwise(edges)),
-            gmacs=_gmacs(model),
+            weights=tuple(high - low for low, high in stages),
+            gmacs=_gmacs(schedule, shape),
             model=model,
         )
 
@@ -125,14 +128,16 @@ def _options(compiled: str) -> dict[str, Any]:
     return {"backend": "eager"} if compiled == "eager-backend" else {"mode": compiled}
 
 
-def _gmacs(model: FlexDiT) -> float:
-    return plan_macs(model.plan(), model.shape) / 1e9
+def _gmacs(schedule: DensitySchedule, shape: TransformerShape) -> float:
+    """Of one forward pass of one row, averaged over diffusion time."""
+    stages = zip(stage_graphs(schedule, shape.grid), pairwise(schedule.timetable.edges), strict=True)
+    return sum((high - low) * graph.macs(shape) for graph, (low, high) in stages) / 1e9
 
 
 def _call(
-    model: FlexDiT, noisy: torch.Tensor, timestep: torch.Tensor, condition: dict[str, torch.Tensor], stage: int
+    model: FlexDiT, noisy: torch.Tensor, timestep: torch.Tensor, condition: dict[str, torch.Tensor], graph: Graph
 ) -> Callable[[], object]:
-    return lambda: model(noisy, timestep, stage=stage, **condition)
+    return lambda: model(noisy, timestep, graph=graph, **condition)
 
 
 def _inference(call: Callable[[], object]) -> Workload:
@@ -218,15 +223,16 @@ def _loop_overhead(
     noise = torch.randn(batch, *shape.sample_size, generator=generator).to(device)
     conditions = [on(device, random_condition(shape, batch=batch, generator=generator)) for _ in range(2)]
     settings = SamplingSettings(guidance=subject.guidance, guidance_channels=3)
+    plan = plan_of(variant.model, scheduler, Sampling(steps=steps), settings)
 
     def loop() -> object:
         return denoise(
             variant.model,
             scheduler,
+            plan,
             noise=noise,
             condition=conditions[0],
             none=conditions[1],
-            sampler_steps=steps,
             settings=settings,
         )
 

@@ -1,14 +1,15 @@
 """The models of the FlexDiT paper with random weights, at their own sizes or small ones of the same architecture."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import diffusers
 import torch
 from diffusers import ModelMixin
-from flexsearch.models.shapes import KNOWN_CONFIGS, SHAPES
 
-from flexsearch.models.flexdit import BACKBONES
+from flexsearch.models.architectures import ARCHITECTURES
+from flexsearch.models.backbones import backbone_named
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.presets import PRESETS, paper_schedule
 from flexsearch.schedule.shape import TransformerShape
@@ -29,14 +30,14 @@ class Subject:
     """
 
     backbone: str
-    config: dict[str, Any]
+    config: Mapping[str, Any]
     batch: int
     presets: tuple[str, ...]
     guidance: float = 1.5
 
     @property
     def shape(self) -> TransformerShape:
-        return SHAPES[self.backbone](self.config)
+        return ARCHITECTURES[self.backbone].shape_of(self.config)
 
     @property
     def schedules(self) -> dict[str, DensitySchedule]:
@@ -49,7 +50,7 @@ class Subject:
         """diffusers' own model, random weights. diffusers starts adaLN at random, so nothing is zero."""
         torch.manual_seed(0)
         with torch.device(device):
-            model: ModelMixin = BACKBONES[self.backbone].base_class(**self.config)
+            model: ModelMixin = backbone_named(self.backbone, field="backbone").base_class(**self.config)
         if self.backbone == "dit":  # in the public checkpoints all embedders are equal
             first = model.transformer_blocks[0].norm1.emb.state_dict()
             for block in model.transformer_blocks[1:]:
@@ -58,7 +59,7 @@ class Subject:
 
 
 _DIT_B = {
-    **KNOWN_CONFIGS["facebook/DiT-XL-2-256"],
+    **ARCHITECTURES["dit"].known["facebook/DiT-XL-2-256"],
     "num_attention_heads": 12,
     "attention_head_dim": 64,
     "num_layers": 12,
@@ -68,26 +69,26 @@ SUBJECTS = {
     "dit_b_256": Subject(backbone="dit", config=_DIT_B, batch=128, presets=("flexdit_b_256_r61_86",)),
     "dit_xl_256": Subject(
         backbone="dit",
-        config=KNOWN_CONFIGS["facebook/DiT-XL-2-256"],
+        config=ARCHITECTURES["dit"].known["facebook/DiT-XL-2-256"],
         batch=64,
         presets=("flexdit_xl_256_r44", "flexdit_xl_256_r61_86"),
     ),
     "dit_xl_512": Subject(
         backbone="dit",
-        config=KNOWN_CONFIGS["facebook/DiT-XL-2-512"],
+        config=ARCHITECTURES["dit"].known["facebook/DiT-XL-2-512"],
         batch=16,
         presets=("flexdit_xl_512_r61_86", "flexdit_xl_512_r90_96"),
     ),
     "pixart_256": Subject(
         backbone="pixart",
-        config=KNOWN_CONFIGS["PixArt-alpha/PixArt-XL-2-256x256"],
+        config=ARCHITECTURES["pixart"].known["PixArt-alpha/PixArt-XL-2-256x256"],
         batch=64,
         presets=("flexdit_pixart_256",),
         guidance=4.5,
     ),
     "latte_512": Subject(
         backbone="latte",
-        config=KNOWN_CONFIGS["maxin-cn/Latte-1"],
+        config=ARCHITECTURES["latte"].known["maxin-cn/Latte-1"],
         batch=1,
         presets=("flexdit_latte_r90_96",),
         guidance=7.5,
