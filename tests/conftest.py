@@ -22,6 +22,7 @@ from flexsearch.schedule.timetable import Timetable, equal_edges
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each of the workers, and for what they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers have this environment already
 
 
 @pytest.fixture(autouse=True)

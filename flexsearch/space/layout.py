@@ -10,7 +10,7 @@ from typing import Any
 from flexsearch.errors import UserError
 from flexsearch.schedule.families import Segment, family_named
 from flexsearch.settings import PositiveCount
-from flexsearch.space.domains import REST, Value
+from flexsearch.space.domains import Rest, Value
 from flexsearch.space.searched import Searched, parse_searched
 
 _REPEAT = ("repeat", PositiveCount, 1)
@@ -35,7 +35,9 @@ def parse_segments(entries: Any, *, field: str) -> tuple[Searched, ...]:
         name = family.family if number == 1 else f"{family.family}_{number}"
         own = {key: value for key, value in entry.items() if key != "family"}
         spaces.append(parse_searched(family, own, name=name, field=path, rest=family.rest, beside=(_REPEAT,)))
-    rests = [f"{space.name}.{key}" for space in spaces for key, value in space.fields.items() if value is REST]
+    rests = [
+        f"{space.name}.{key}" for space in spaces for key, value in space.fields.items() if isinstance(value, Rest)
+    ]
     if len(rests) > 1:
         raise UserError(f"at most one depth may be rest, but got {rests}", field=field)
     return tuple(spaces)
@@ -51,7 +53,7 @@ def build_segments(
     """
     resolved = [(space.kind, space.resolve(parameters)) for space in spaces]
     left = num_blocks - sum(len(one.roles) for family, fields in resolved for one in _repeated(family, fields, rest=0))
-    has_rest = any(value is REST for _, fields in resolved for value in fields.values())
+    has_rest = any(isinstance(value, Rest) for _, fields in resolved for value in fields.values())
     if left < 0 or (left > 0 and not has_rest):
         total, chosen = num_blocks - left, {name: parameters[name] for name in sorted(parameters) if "." in name}
         rule = "at most" if has_rest else "exactly"
@@ -67,4 +69,6 @@ def _repeated(family: type[Segment], fields: Mapping[str, Any], *, rest: int) ->
     share, extra = divmod(rest, repeat)
     for index in range(repeat):
         own = {key: value for key, value in fields.items() if key != "repeat"}
-        yield family(**{key: share + (index < extra) if value is REST else value for key, value in own.items()})
+        yield family(
+            **{key: share + (index < extra) if isinstance(value, Rest) else value for key, value in own.items()}
+        )

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from flexsearch.errors import UserError
 from flexsearch.schedule.fields import REQUIRED, check_value, declared
 from flexsearch.settings_file import checked
-from flexsearch.space.domains import REST, Choice, Domain, Float, Int, Rest, Value, parse_domain
+from flexsearch.space.domains import Choice, Domain, Float, Int, Rest, Value, parse_domain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def _checker(annotation: Any, key: str, rest: str | None) -> Any:
 
     def check(parsed: Value | Domain | Rest) -> Value | Domain | Rest:
         try:
-            if parsed is REST:
+            if isinstance(parsed, Rest):
                 if key != rest:
                     raise UserError(f"only {rest} may be rest" if rest else "may not be rest")
             elif isinstance(parsed, Float):

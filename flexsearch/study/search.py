@@ -85,8 +85,10 @@ class Search(Watched):
         records = store.trials()
         self._counted = {record.number for record in records if record.state in ("complete", "pruned")}
         self._seen = {record.digest for record in records if record.state not in ("failed", "duplicate")}
-        self._missing = deque(name for name in self._baselines if name not in {record.baseline for record in records})
-        self._orphans = deque(proposal.number for proposal in optuna_study.running())
+        running = optuna_study.running()  # a driver may have died between Optuna's record of a baseline and ours
+        begun = {record.baseline for record in records} | {proposal.notes.get("baseline") for proposal in running}
+        self._missing = deque(name for name in self._baselines if name not in begun)
+        self._orphans = deque(proposal.number for proposal in running)
         self._duplicates = self._infeasible = self._failures = 0
 
     @property

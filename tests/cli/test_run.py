@@ -254,7 +254,7 @@ def test_noise_is_shown_and_rankings_of_one_pair_are_not(flexsearch: Call, run_d
     assert any(what.startswith("long: ") for what in found["cost_s"]), "two schedules were trained for longer"
     assert found["cost_s"]["long: fine-tune"] > 0
     paper = next(row["trial"] for row in found["baselines"] if row["baseline"] == "FlexDiT paper")
-    assert "after 1 own updates" in flexsearch("show", run_dir, paper).out
+    assert "after 1 fine-tuning updates" in flexsearch("show", run_dir, paper).out
 
 
 @pytest.mark.postgres

@@ -1,5 +1,6 @@
 """Search spaces: every choice is a valid schedule, and what cannot be is refused with the field's path."""
 
+import pickle
 import random
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
@@ -208,3 +209,10 @@ def test_a_space_with_a_continuous_field_is_sampled(monkeypatch: pytest.MonkeyPa
     assert min(gains) >= 0.5
     assert max(gains) <= 1.5
     assert len(space.candidates(up_to=20)) == 3  # the gain is no amount: schedules that do the same are one
+
+
+def test_a_space_survives_a_process_boundary() -> None:
+    space = pickle.loads(pickle.dumps(parsed()))
+    assert [space.build(choice).digest for choice in space.choices()] == [
+        parsed().build(choice).digest for choice in parsed().choices()
+    ]

@@ -280,3 +280,23 @@ def test_a_driver_killed_between_record_and_tell_counts_the_trial_once(
         "trials: fine-tune": 24.0,
         "trials: sample": 12.0,
     }
+
+
+def test_a_baseline_whose_driver_died_before_its_record_is_run_once(
+    open_search: Open, run_trial: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole = open_search(run_dir=tmp_path / "whole", trials=7)
+    run_locally(whole, run_trial)
+    killed = open_search(run_dir=tmp_path / "killed", trials=7)
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(killed.store, "start", dies)
+    with pytest.raises(Killed):
+        run_locally(killed, run_trial)
+    resumed = open_search(run_dir=tmp_path / "killed", trials=7)
+    run_locally(resumed, run_trial)
+    assert table(resumed) == table(whole)
