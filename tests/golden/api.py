@@ -1,5 +1,7 @@
 """Every call of flexsearch that the golden tests make, in one place.
 
+The values were made by `tests/golden/make.py` of commit 04e6cd8, with the code of 0.1.0, which it needs.
+
 When an interface changes, this file follows it; the stored values never do. Names of weights are those of 0.1.0, in
 which the values were made: a later name is translated here. Letters: B batch, C channels, F frames, H x W data.
 """
