@@ -38,7 +38,7 @@ def export_trial(run: Run, number: int, out: Path) -> Iterator[str]:
 
 
 def recipe_of(run: Run, record: TrialRecord) -> Recipe:
-    """How to train a trial's schedule from its averaged weights, by the paper's settings, judged as the search did."""
+    """Say how to train a trial's schedule from its averaged weights: the paper's settings, measured as in the search."""
     settings = run.settings
     return Recipe(
         base=settings.base,

@@ -1,4 +1,4 @@
-"""Trials answered from a table: a search policy is judged in seconds, on evaluations that were really made.
+"""Answer trials from a table: a search policy is compared in seconds, on evaluations that were really made.
 
 The table is a data frame with one row per candidate, seed and fine-tune length, as a tabular benchmark stores them
 (`experiments/density_bench`): NAS-Bench-101 (arXiv 1902.09635) did this for architectures, HW-NAS-Bench (arXiv
@@ -27,7 +27,7 @@ class Replay:
         table: the rows.
         objectives: names of the measurements, quality first; columns of the table.
         updates: length of a trial's fine-tune.
-        rungs: own updates at which a trial is compared with others; rows of the table.
+        rungs: fine-tuning updates at which a trial is compared with others; rows of the table.
         seed: of the table's fine-tunes; the search's own seed decides only what is proposed.
 
     Raises:
@@ -82,7 +82,7 @@ class Replay:
                 measurements=found,
                 rungs=tuple(rungs),
                 seconds=seconds,
-                reason=f"others were better after {updates} own updates",
+                reason=f"others were better after {updates} fine-tuning updates",
             )
             if not report(Progress(phase="rung", so_far=so_far)):
                 return so_far

@@ -1,4 +1,4 @@
-"""What every trial in a process works with, loaded once per process."""
+"""Load what every trial in a process works with, once per process."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,7 +37,7 @@ class TrialContext:
         )
 
     def teacher(self, seed: int, updates: int) -> Teacher:
-        """The dense base on the first `updates` batches of that stream: from the stored lessons where they suffice."""
+        """The dense base on the first `updates` batches of that stream: from the stored outputs where they suffice."""
         path = self.shared.teacher_outputs(self.settings, seed=seed)
         suffice = path.exists() and updates <= self.settings.trial.updates
         return stored_teacher(path) if suffice else live_teacher(self.inputs.base.model)

@@ -73,10 +73,10 @@ class TrialOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """How good a trial was after some of its own updates, or after more than its own.
+    """How good a trial was after some of its fine-tuning updates, or after more than all of them.
 
     Attributes:
-        updates: own updates.
+        updates: fine-tuning updates.
         quality: the first objective, by the images of a rung; the smaller the better.
         paired_distance: as a trial measures it at its end (`trial/paired_distance.py`); None where it was not measured.
     """

@@ -1,4 +1,4 @@
-"""Images of a trial's model: what is judged, in a trial and whenever it is measured again."""
+"""Draw images of a trial's model, to be measured in the trial and whenever it is measured again."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Where a trial is judged on its way, so that what falls behind need not be trained to the end. Needs no torch."""
+"""Configure early stopping: where trials are compared on their way, so that the worse need not be trained to the end. Needs no torch."""
 
 from typing import Annotated
 
@@ -10,10 +10,10 @@ from flexsearch.settings import settings
 
 @settings
 class EarlyStopping:
-    """Multi-objective successive halving over own updates.
+    """Multi-objective successive halving over fine-tuning updates.
 
     Attributes:
-        rungs: shares of a trial's own updates after which its outlook, or its quality, is compared. 0 is before the
+        rungs: shares of a trial's updates after which its predicted distance, or its quality, is compared. 0 is before the
             first one: after a warm start that ranks schedules as well as a quarter of a short trial does
             (experiments/density_bench), and without one it means nothing.
         keep: share of the trials at a rung that goes on; what no other trial at the rung dominates always does.

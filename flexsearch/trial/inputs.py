@@ -1,4 +1,4 @@
-"""What the user supplies: base, data, extractor, reference. Loading it all is the check that a run can start."""
+"""Load what the user supplies (base, data, extractor, reference), which checks that a run can start."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     """Loaded inputs, on `device`. The base is all-dense and never changed; `decode` turns its data into images; the
-    first judge measures the objective."""
+    first evaluator measures the objective."""
 
     base: Base
     data: DataSource

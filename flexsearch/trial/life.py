@@ -81,7 +81,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
                 curve += _train(training, updates, context, report)
             with clock.phase("rung"):
                 rungs.append(_rung(training, order, context, report))
-            here = replace(so_far(), state="pruned", reason=f"others were better after {updates} own updates")
+            here = replace(so_far(), state="pruned", reason=f"others were better after {updates} fine-tuning updates")
             if not report(Progress(phase="rung", so_far=here)):
                 state, reason = here.state, here.reason
                 break
@@ -125,7 +125,7 @@ def _training(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Train
 
 
 def _rungs(order: TrialOrder, context: TrialContext) -> tuple[int, ...]:
-    """The own updates at which the trial is compared with others."""
+    """Give the updates at which the trial is compared with others."""
     early = context.settings.early_stopping
     return () if early is None or order.kind != "trial" else early.updates(context.settings.trial.updates)
 
@@ -142,7 +142,7 @@ def _train(training: Training, until: int, context: TrialContext, report: Report
 
 
 def _rung(training: Training, order: TrialOrder, context: TrialContext, report: Report) -> Rung:
-    """The objective and the drift, on a rung's images."""
+    """Measure the objective and the paired distance, on a rung's images."""
     assert context.settings.early_stopping is not None
     model: FlexDiT = training.averaged  # type: ignore[assignment]  # of the model's own class
     num = context.settings.early_stopping.images or context.settings.objectives.quality.images
@@ -162,7 +162,7 @@ def _has_paired_distance(order: TrialOrder, context: TrialContext) -> bool:
 
 
 def _draw(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, *, num: int) -> Tensor:
-    """The trial's samples; those that they drift from are there as well afterwards."""
+    """Draw the trial's samples; the reference of their paired distance is there as well afterwards."""
     images = draw_all(model, context.space.plan(order.candidate), order, context, report, num=num)
     if _has_paired_distance(order, context) and not is_reference(order, context):
         ensure_reference(order, context, report)
@@ -170,7 +170,7 @@ def _draw(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Repo
 
 
 def _quality(images: Tensor, order: TrialOrder, context: TrialContext) -> list[Measurement]:
-    """The objective, then what is reported beside it, then the drift."""
+    """Measure the objective, then what is reported beside it, then the paired distance."""
     (first, *others), batch = context.inputs.evaluators, context.settings.objectives.quality.batch
     with context.device_lock.shared():
         features = extract_features(images, extractor=first.extractor, batch=batch)

@@ -1,4 +1,4 @@
-"""How far a trial's samples drift from the dense base's at the most sampler steps: same noise, image by image.
+"""Measure the paired distance of a trial's samples to the dense base's at the most steps: same noise, image by image.
 
 After a short fine-tune the distance to real images says how fast a schedule adapts; how close its samples stay to the
 dense base's ranks schedules better by what a long fine-tune makes of them (`experiments/density_bench/ranking.py`). The
@@ -26,7 +26,7 @@ MOST_IMAGES = 2000
 
 
 def is_reference(order: TrialOrder, context: TrialContext) -> bool:
-    """Whether the order's samples are those that others drift from."""
+    """Say whether the order's samples are those that others are compared with."""
     return order.candidate.digest == _reference(context).digest
 
 
@@ -57,7 +57,7 @@ def keep_reference(features: Tensor, order: TrialOrder, context: TrialContext) -
 
 
 def measure_paired_distance(features: Tensor, order: TrialOrder, context: TrialContext) -> Measurement:
-    """The drift of features (N, D) from the dense base's, which are there already."""
+    """Measure the paired distance of features (N, D) to the dense base's, which are there already."""
     extractor, reference = context.inputs.evaluators[0].extractor, load_file(_path(order, context))["features"]
     return Measurement(
         name=PAIRED_DISTANCE,

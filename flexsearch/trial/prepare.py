@@ -1,4 +1,4 @@
-"""What is made once per study, before the first trial: the warm start and the teacher's lessons. Their time counts."""
+"""Make what all trials of a study share, before the first one: warm start and teacher outputs. Their time counts."""
 
 import json
 import shutil

@@ -27,7 +27,7 @@ _FILE = "trial.json"
 
 @settings
 class InputSettings:
-    """What is trained and judged, on what, and how it is measured.
+    """Say what is trained and measured, on what, and how.
 
     Attributes:
         base: the dense base.

@@ -1,4 +1,4 @@
-"""Files that all trials of a study share: warm start, teacher's lessons, features of the dense base, reference latency.
+"""Files that all trials of a study share: warm start, teacher outputs, features of the dense base, reference latency.
 
 Each carries a digest of what it depends on, so a changed configuration never meets an old file.
 """
@@ -18,7 +18,7 @@ _FINGERPRINT_BYTES = 1 << 20
 
 
 def base_fingerprint(settings: TrialSettings) -> dict[str, Any]:
-    """Identifies the base's weights: name and revision, and size and first mebibyte of files on this machine."""
+    """Identify the base's weights: name and revision, and size and first mebibyte of files on this machine."""
     where = settings.base.checkpoint
     folder = resolve_path(where, inside="base" if where.startswith(PREFIX) else "") / "transformer"
     if not folder.is_dir():
@@ -32,7 +32,7 @@ def base_fingerprint(settings: TrialSettings) -> dict[str, Any]:
 
 
 def warm_start_digest(settings: TrialSettings) -> str:
-    """Identifies a warm start: base, data, the space's schedules, optimisation. Nothing of sampling."""
+    """Identify a warm start: base, data, the space's schedules, optimisation. Nothing of sampling."""
     space = {key: settings.space[key] for key in ("segments", "timetable") if key in settings.space}
     warm_start = None if settings.warm_start is None else asdict(settings.warm_start)
     return short_digest(
@@ -54,7 +54,7 @@ def _shift(settings: TrialSettings) -> dict[str, float]:
 
 
 def teacher_outputs_digest(settings: TrialSettings, *, seed: int) -> str:
-    """Identifies the teacher's lessons: base and training stream."""
+    """Identify the teacher outputs: base and training stream."""
     return short_digest(
         {
             "base": base_fingerprint(settings),

@@ -236,7 +236,7 @@ def test_a_trial_is_judged_at_its_rungs_and_ends_where_it_is_told_to(start: Call
     assert [update for update, _ in stopped.curve] == [1, 2]
     assert "fid_fashion_cnn" not in stopped.measurements
     assert "latency_ms" in stopped.measurements
-    assert stopped.reason == "others were better after 2 own updates"
+    assert stopped.reason == "others were better after 2 fine-tuning updates"
     assert seen[0].rungs == stopped.rungs[:1]
     assert seen[1].rungs == stopped.rungs
     assert TrialResult.from_dict(json.loads(json.dumps(stopped.to_dict()))) == stopped
