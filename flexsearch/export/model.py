@@ -38,7 +38,7 @@ def export_trial(run: Run, number: int, out: Path) -> Iterator[str]:
 
 
 def recipe_of(run: Run, record: TrialRecord) -> Recipe:
-    """Say how to train a trial's schedule from its averaged weights: the paper's settings, measured as in the search."""
+    """Write the recipe of a trial: training from its averaged weights as in the paper, measured as in the search."""
     settings = run.settings
     return Recipe(
         base=settings.base,
