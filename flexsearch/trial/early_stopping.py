@@ -1,4 +1,4 @@
-"""Configure early stopping: where trials are compared on their way, so that the worse need not be trained to the end. Needs no torch."""
+"""Configure early stopping: trials are compared on their way, so that the worse are not trained to the end."""
 
 from typing import Annotated
 
