@@ -5,6 +5,7 @@ work, norms, softmax, means and pooling count nothing. This equals half of what 
 Letters: n and m tokens, C width, S text tokens.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -84,7 +85,8 @@ def _key_macs(key: tuple[str, TokenGrid, TokenGrid, tuple[tuple[str, int], ...]]
 
 def route_macs(route: Route, shape: TransformerShape) -> int:
     """One model call on one row: the operations of the route, and the model's ends."""
-    return ends_macs(shape) + sum(_key_macs(operation.key, shape) for operation in route)
+    nums = Counter(operation.key for operation in route)
+    return ends_macs(shape) + sum(num * _key_macs(key, shape) for key, num in nums.items())
 
 
 def ends_macs(shape: TransformerShape) -> int:

@@ -9,7 +9,7 @@ from flexsearch.errors import UserError
 from flexsearch.measurement import short_digest
 from flexsearch.schedule.families import Segment, family_named
 from flexsearch.schedule.families.dense import DENSE, Dense
-from flexsearch.schedule.role import ROLES, Amounts, Operation, Route
+from flexsearch.schedule.role import ROLES, Amounts, HashedOnce, Operation, Route
 from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.timetable import Timetable
 
@@ -37,6 +37,13 @@ class DensitySchedule:
             joined = self.timetable.joined() if self.has_sparse_tokens else Timetable()
             object.__setattr__(self, "timetable", joined)
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.segments, self.timetable))
+
+    def __hash__(self) -> int:
+        return self._hash  # asked for at every lowering
+
     @classmethod
     def all_dense(cls, num_blocks: int) -> "DensitySchedule":
         """Give the schedule that changes nothing."""
@@ -51,6 +58,8 @@ class DensitySchedule:
     def amounts(self) -> tuple[tuple[Amounts, ...], ...]:
         """Per stage, how much of each block is computed."""
         num = self.timetable.num_stages
+        if all(type(segment).amounts is Segment.amounts for segment in self.segments):
+            return (((),) * self.num_blocks,) * num
         return tuple(
             tuple(one for segment in self.segments for one in segment.amounts(stage, num)) for stage in range(num)
         )
@@ -145,9 +154,15 @@ def _routes(schedule: DensitySchedule, grid: TokenGrid) -> tuple[Route, ...]:
             sparse = grid.pooled(side, schedule.timetable.frames)
         except UserError as error:
             raise error.under(f"timetable.grids[{stage}]") from None
-        operations = []
-        for block, (role, amount) in enumerate(zip(schedule.roles, amounts, strict=True)):
-            queries, keys = ROLES[role].tokens(grid, sparse)
-            operations.append(Operation(role=role, block=block, queries=queries, keys=keys, amounts=amount))
-        routes.append(tuple(operations))
+        routes.append(_route(schedule.roles, amounts, grid, sparse))
     return tuple(routes)
+
+
+@lru_cache(maxsize=1 << 14)
+def _route(roles: tuple[str, ...], amounts: tuple[Amounts, ...], dense: TokenGrid, sparse: TokenGrid) -> Route:
+    """The operations of one stage, which schedules with other timetables share."""
+    operations = []
+    for block, (role, amount) in enumerate(zip(roles, amounts, strict=True)):
+        queries, keys = ROLES[role].tokens(dense, sparse)
+        operations.append(Operation(role=role, block=block, queries=queries, keys=keys, amounts=amount))
+    return HashedOnce(operations)

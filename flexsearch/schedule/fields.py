@@ -63,25 +63,31 @@ def check_value(value: Any, annotation: Any, *, field: str | None = None) -> Non
     Raises:
         UserError: names the field, the rule, the value and the nearest legal one.
     """
-    if type(None) in get_args(annotation) and not _is_annotated(annotation):  # an optional value
-        if value is None:
-            return
-        (annotation,) = (one for one in get_args(annotation) if one is not type(None))
-    kind, bounds = (
-        (get_args(annotation)[0], get_args(annotation)[1:]) if _is_annotated(annotation) else (annotation, ())
-    )
+    kind, bounds, is_optional = _rule(annotation)
+    if value is None and is_optional:
+        return
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise UserError(f"must be one of {list(get_args(kind))}, but got {value!r}", field=field)
-        return
-    rules = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
-    if kind not in rules:
-        return
-    accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
-    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise UserError(f"must be {rules[kind]}, but got {value!r}", field=field)
-    if isinstance(value, int | float):
-        _check_bounds(value, bounds, field=field)
+    elif kind in _RULES:
+        accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
+        if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+            raise UserError(f"must be {_RULES[kind]}, but got {value!r}", field=field)
+        if isinstance(value, int | float):
+            _check_bounds(value, bounds, field=field)
+
+
+_RULES: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
+
+
+@cache
+def _rule(annotation: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """(type, bounds, whether it may be None)."""
+    is_optional = not _is_annotated(annotation) and type(None) in get_args(annotation)
+    if is_optional:
+        (annotation,) = (one for one in get_args(annotation) if one is not type(None))
+    kind, *bounds = get_args(annotation) if _is_annotated(annotation) else (annotation,)
+    return kind, tuple(bounds), is_optional
 
 
 def _check_bounds(value: float, bounds: tuple[Any, ...], *, field: str | None) -> None:

@@ -6,6 +6,7 @@ one that makes them dense again, the dense tokens wait. Families declare their r
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
@@ -53,6 +54,17 @@ Route = tuple[Operation, ...]
 
 def _no_params(_: TransformerShape) -> int:
     return 0
+
+
+class HashedOnce(tuple[Operation, ...]):
+    """A route that computes its hash once: schedules share routes, and plans look their graphs up by them."""
+
+    @cached_property
+    def _hash(self) -> int:
+        return super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, kw_only=True)

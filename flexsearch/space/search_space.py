@@ -69,11 +69,22 @@ class SearchSpace:
 
     def build(self, parameters: Parameters) -> Candidate:
         """Give the candidate of one choice of parameters."""
-        schedule = DensitySchedule(
-            segments=build_segments(self.segments, parameters, num_blocks=self.num_blocks),
-            timetable=self._timetable(parameters),
-        )
-        return Candidate(schedule=schedule, sampling=Sampling(**self.sampling.resolve(parameters)))
+        key = tuple(parameters[name] for name in self._of_schedules)
+        if key not in self._schedules:
+            segments = build_segments(self.segments, parameters, num_blocks=self.num_blocks)
+            self._schedules[key] = DensitySchedule(segments=segments, timetable=self._timetable(parameters))
+        return Candidate(schedule=self._schedules[key], sampling=Sampling(**self.sampling.resolve(parameters)))
+
+    @cached_property
+    def _schedules(self) -> dict[tuple[Value, ...], DensitySchedule]:
+        """Schedules by their parameters: candidates that differ in sampling share them."""
+        return {}
+
+    @cached_property
+    def _of_schedules(self) -> tuple[str, ...]:
+        """Parameters that schedules depend on."""
+        parts = [*self.segments, *([] if self.timetable is None else [self.timetable])]
+        return tuple(name for part in parts for name, _ in part.domains)
 
     def _timetable(self, parameters: Parameters) -> Timetable:
         if self.timetable is None:
