@@ -25,7 +25,7 @@ from flexsearch.report.palette import DENSE, DENSE_ON_DARK, FRONT, FRONT_ON_DARK
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import schedule_svg
 from flexsearch.report.table import confirmed_lines, confirmed_rows, summary_lines
-from flexsearch.schedule.role import ROLES
+from flexsearch.schedule.role import ROLES, legend
 
 _SMALL_COST = 0.005  # of the whole
 _LIBRARIES = ("torch", "diffusers", "optuna", "torch-fidelity")
@@ -75,6 +75,7 @@ def render(run: Run, front: Front) -> str:
         again=[row.printed for row in confirmed_rows(front)],
         confirmed_lines=confirmed_lines(front),
         galleries=list(galleries(run, front, found)),
+        legend=", ".join(legend()),
         roles={role: dict(zip(("fill", "text"), role_colours(role), strict=True)) for role in ROLES},
         schedules=list(_schedules(run, front)),
         is_wide=run.settings.shape.num_blocks > 16,

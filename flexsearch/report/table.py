@@ -9,10 +9,11 @@ from rich.table import Table
 from flexsearch.report.front import Front
 from flexsearch.report.gain import largest_gain, sentence
 from flexsearch.report.row import Row
+from flexsearch.schedule.role import legend
 
 _LEGEND = (
-    "P pool, M merge, s sparse, R recover, D dense; @ sparse grids from data to noise. Speed-up: over the dense base "
-    "at the same steps. Gain: over the dense base at fewer steps and equal latency (fastest: none of these is as fast)."
+    "{roles}; @ sparse grids from data to noise. Speed-up: over the dense base at the same steps. "
+    "Gain: over the dense base at fewer steps and equal latency (fastest: none of these is as fast)."
 )
 
 _PREDICTED_DISTANCE = (
@@ -110,7 +111,7 @@ def summary_lines(front: Front) -> list[str]:
     counts = ", ".join(f"{num} {state}" for state, num in front.counts.items() if num)
     lines = [f"Trials: {counts or 'none'}. Hypervolume {front.hypervolume:.4g}."]
     if front.points:
-        lines.insert(0, _LEGEND)
+        lines.insert(0, _LEGEND.format(roles=", ".join(legend())))
     if front.left_out:
         trials = "trial" if front.left_out == 1 else "trials"
         lines.append(f"Left out: {front.left_out} complete {trials} under another protocol than most.")
