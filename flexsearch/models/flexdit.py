@@ -23,7 +23,7 @@ from flexsearch.errors import UserError
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.backbones.modulation import Modulation, Text
 from flexsearch.models.backbones.protocol import Backbone
-from flexsearch.models.roles import ROLE_MODULES
+from flexsearch.models.roles import ROLE_MODULES, Call
 from flexsearch.models.tokens import Tokens
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.plan import Graph, stage_graphs
@@ -283,7 +283,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         module = ROLE_MODULES[operation.role]
         weights = None if module.weights is None else self._extras(operation.role)[str(operation.block)]
         blocks = self._parts.blocks[operation.block]
-        return module.compute(blocks, Tokens(dense, sparse), modulations, text, operation, weights)
+        return module.compute(Tokens(dense, sparse), Call(blocks, modulations, text, operation, weights))
 
     def _graph_at(self, timestep: Tensor, grid: TokenGrid) -> Graph:
         """The graph of the stage that holds all timesteps; one on an edge, but for rounding, belongs to both sides."""

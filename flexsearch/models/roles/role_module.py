@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -13,16 +13,26 @@ from flexsearch.models.tokens import Tokens
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TransformerShape
 
-Compute = Callable[
-    [tuple[TransformerBlock, ...], Tokens, tuple[Modulation, ...], Text | None, Operation, Any],
-    Tokens,
-]
-"""From (blocks, tokens, modulations, text, operation, weights) to tokens.
 
-`blocks` are the transformer blocks that are one block of the schedule: one, or for video a spatial and a temporal one;
-`modulations` has one of each. `text` is the caption, where the base reads text. `weights` is the module that the role
-brings, or None.
-"""
+class Call(NamedTuple):
+    """One block of a schedule in one model call, as its role computes it.
+
+    Attributes:
+        blocks: the transformer blocks that it is made of: one, or for video a spatial and a temporal one.
+        modulations: one per transformer block.
+        text: the caption, where the base reads text.
+        operation: what the block does.
+        weights: the module that the role brings, or None.
+    """
+
+    blocks: tuple[TransformerBlock, ...]
+    modulations: tuple[Modulation, ...]
+    text: Text | None
+    operation: Operation
+    weights: Any = None
+
+
+Compute = Callable[[Tokens, Call], Tokens]
 
 
 @dataclass(frozen=True, kw_only=True)

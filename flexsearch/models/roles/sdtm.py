@@ -3,18 +3,13 @@
 Letters: B batch, N dense tokens, M sparse tokens, C width.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from flexsearch.models.backbones.block import TransformerBlock
-from flexsearch.models.backbones.modulation import Modulation, Text
-from flexsearch.models.roles.dense import run_block, run_others
-from flexsearch.models.roles.role_module import RoleModule, register_role_module
+from flexsearch.models.roles.dense import run_blocks, run_others
+from flexsearch.models.roles.role_module import Call, RoleModule, register_role_module
 from flexsearch.models.tokens import Tokens, downsample, upsample
 from flexsearch.schedule.families.sdtm import MERGE, RECOVER, SPARSE
-from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 
 
@@ -41,66 +36,36 @@ class Merge(nn.Module):
         return merged
 
 
-def _attend(
-    block: TransformerBlock,
-    tokens: Tensor,
-    others: Tensor,
-    modulation: Modulation,
-    text: Text | None,
-    operation: Operation,
-) -> Tensor:
+def _attend(tokens: Tensor, others: Tensor, call: Call) -> Tensor:
     """Tokens on the operation's `queries` attend to `others` on its `keys`; one adaLN modulates both."""
+    block, modulation = call.blocks[0], call.modulations[0]
     mixed = block.attend(
         block.normed(tokens, modulation),
         block.normed(others, modulation),
-        query_grid=operation.queries,
-        key_grid=operation.keys,
+        query_grid=call.operation.queries,
+        key_grid=call.operation.keys,
     )
-    return block.finish(modulation.gate_mixer * mixed + tokens, modulation, text)
+    return run_others(block.finish(modulation.gate_mixer * mixed + tokens, modulation, call.text), call)
 
 
-def _merge(
-    blocks: tuple[TransformerBlock, ...],
-    tokens: Tokens,
-    modulations: tuple[Modulation, ...],
-    text: Text | None,
-    operation: Operation,
-    _: Any,
-) -> Tokens:
+def _merge(tokens: Tokens, call: Call) -> Tokens:
     """Sparse token generation: averaged tokens, or those of the merge before, attend to the dense ones."""
     dense, sparse = tokens
-    sparse = downsample(dense, operation.keys, operation.queries) if sparse is None else sparse
-    moved = _attend(blocks[0], sparse, dense, modulations[0], text, operation)
-    return Tokens(dense, run_others(blocks, moved, modulations, operation))
+    sparse = downsample(dense, call.operation.keys, call.operation.queries) if sparse is None else sparse
+    return Tokens(dense, _attend(sparse, dense, call))
 
 
-def _sparse(
-    blocks: tuple[TransformerBlock, ...],
-    tokens: Tokens,
-    modulations: tuple[Modulation, ...],
-    text: Text | None,
-    operation: Operation,
-    _: Any,
-) -> Tokens:
+def _sparse(tokens: Tokens, call: Call) -> Tokens:
     """The base's block on the sparse tokens; the dense ones wait."""
     assert tokens.sparse is not None, "it follows a merge"
-    moved = run_block(blocks[0], tokens.sparse, modulations[0], text, operation)
-    return Tokens(tokens.dense, run_others(blocks, moved, modulations, operation))
+    return Tokens(tokens.dense, run_blocks(tokens.sparse, call))
 
 
-def _recover(
-    blocks: tuple[TransformerBlock, ...],
-    tokens: Tokens,
-    modulations: tuple[Modulation, ...],
-    text: Text | None,
-    operation: Operation,
-    weights: Merge,
-) -> Tokens:
+def _recover(tokens: Tokens, call: Call) -> Tokens:
     """Dense token recovery: merged dense tokens attend to the sparse ones."""
     assert tokens.sparse is not None, "it follows a merge"
-    merged = weights(tokens.sparse, tokens.dense, sparse_grid=operation.keys, grid=operation.queries)
-    moved = _attend(blocks[0], merged, tokens.sparse, modulations[0], text, operation)
-    return Tokens(run_others(blocks, moved, modulations, operation))
+    grids = {"sparse_grid": call.operation.keys, "grid": call.operation.queries}
+    return Tokens(_attend(call.weights(tokens.sparse, tokens.dense, **grids), tokens.sparse, call))
 
 
 def _weights(shape: TransformerShape) -> Merge:
