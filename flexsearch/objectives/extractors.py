@@ -110,8 +110,9 @@ class _OnlyLayer(nn.Module):
         self.extractor = extractor
 
     def forward(self, images: Tensor) -> Tensor:
+        features: Tensor
         (features,) = self.extractor(images)
-        return features  # type: ignore[no-any-return]
+        return features
 
 
 def _inception(path: Path | None) -> Loaded:

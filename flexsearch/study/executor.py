@@ -4,6 +4,7 @@ import importlib.util
 import os
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 from flexsearch.errors import UserError
@@ -60,7 +61,7 @@ def run_locally(search: TrialSource, run_trial: RunTrial) -> str:
         assert not isinstance(order, Wait), "in one process nothing runs between two trials"
         number = order.number
         try:
-            result = run_trial(order, lambda progress, number=number: search.progressed(number, progress))  # type: ignore[misc]
+            result = run_trial(order, partial(search.progressed, number))
         except (UserError, KeyboardInterrupt):
             raise
         except Exception as error:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.fields import check_fields
@@ -47,7 +47,8 @@ class Segment(ABC):
 
         By default one layout, all of this family, for a family of one field `depth`.
         """
-        return [(cls(depth=num_blocks),)]  # type: ignore[call-arg]  # the field of the subclass
+        fields: dict[str, Any] = {"depth": num_blocks}
+        return [(cls(**fields),)]
 
 
 _FAMILIES: dict[str, type[Segment]] = {}
