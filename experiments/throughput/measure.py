@@ -16,9 +16,10 @@ from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.latency.measure import Workload, interleaved_seconds
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.plan import Graph, stage_graphs
+from flexsearch.schedule.plan import stage_graphs
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TransformerShape
+from flexsearch.schedule.step import Graph
 
 MATRIX = 8192
 TRAINING_STEPS = 1000

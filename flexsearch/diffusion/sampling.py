@@ -14,12 +14,13 @@ from torch import Tensor
 
 from flexsearch.data.conditions import Condition, Conditions
 from flexsearch.diffusion.sampling_settings import SamplingSettings
-from flexsearch.diffusion.solvers import Solver, clock_of
+from flexsearch.diffusion.solvers import clock_of, solver_of
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.plan import Graph, Plan, Target, lower
+from flexsearch.schedule.plan import Plan, Target, lower
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.step import Step
 from flexsearch.seeds import item_seed
 
 
@@ -51,21 +52,72 @@ def initial_noise(indices: Sequence[int], *, shape: Sequence[int], seed: int) ->
     return torch.stack(rows)
 
 
-def _guided(
-    model: FlexDiT, sample: Tensor, timestep: Tensor, condition: Condition, graph: Graph, settings: SamplingSettings
-) -> Tensor:
-    """The model's output, (B, out_channels, ...), guided away from the output without a condition.
+class _Run:
+    """What a sampling loop carries from step to step: what full steps left, their outputs, and guidance's difference.
 
-    With guidance, `condition` has 2B rows: the second half is "no condition".
+    Args:
+        model: draws.
+        settings: guidance.
+        condition: B rows.
+        none: B rows of "no condition", for guidance.
     """
-    if not settings.is_guided:
-        output: Tensor = model(sample, timestep, graph=graph, **condition).sample
-        return output
-    both = model(torch.cat([sample, sample]), torch.cat([timestep, timestep]), graph=graph, **condition).sample
-    given, free = both.chunk(2)
-    channels = settings.guidance_channels or sample.shape[1]
-    guided = free[:, :channels] + settings.guidance * (given[:, :channels] - free[:, :channels])
-    return torch.cat([guided, given[:, channels:]], dim=1)
+
+    def __init__(self, model: FlexDiT, settings: SamplingSettings, condition: Condition, none: Condition) -> None:
+        self._model, self._settings = model, settings
+        self._conditions = {1: condition}
+        if settings.is_guided:
+            self._conditions[2] = {name: torch.cat([value, none[name]]) for name, value in condition.items()}
+        self._left: list[tuple[Tensor, ...]] = []
+        self._outputs: list[Tensor] = []
+        self._difference: Tensor | None = None
+
+    def output(self, sample: Tensor, timestep: Tensor, step: Step) -> Tensor:
+        """Give the guided output of a step, (B, out_channels, ...), from a model call or from earlier ones."""
+        if step.graph.reuses == "output":
+            return _extrapolated(self._outputs, step.theta)
+        rows, num = step.graph.rows, len(sample)
+        reused: tuple[Tensor, ...] = ()
+        if step.graph.reuses is not None:
+            own = [tuple(one[: rows * num] for one in left) for left in self._left]  # rows with a condition come first
+            reused = tuple(_extrapolated(parts, step.theta) for parts in zip(*own, strict=True))
+        found = self._model(
+            torch.cat([sample] * rows) if rows > 1 else sample,
+            timestep.expand(rows * num),
+            graph=step.graph,
+            reused=reused,
+            **self._conditions[rows],
+        )
+        guided = self._guided(found.sample, step, channels=sample.shape[1])
+        if step.graph.leaves is not None:
+            self._left = [*self._left[-1:], found.left]
+        if step.graph.reuses is None:
+            self._outputs = [*self._outputs[-1:], guided]
+        return guided
+
+    def _guided(self, output: Tensor, step: Step, *, channels: int) -> Tensor:
+        """Guide away from the output without a condition. Channels of a learned variance are left as they are."""
+        scale = self._settings.guidance
+        channels = self._settings.guidance_channels or channels
+        if step.graph.rows == 2:
+            given, free = output.chunk(2)
+            self._difference = given[:, :channels] - free[:, :channels]
+            if not step.is_guided:
+                return given
+            guided = free[:, :channels] + scale * self._difference
+        elif self._settings.is_guided and step.is_guided:
+            assert self._difference is not None, "the first guided step has two rows"
+            given = output
+            guided = given[:, :channels] + (scale - 1) * self._difference
+        else:
+            return output
+        return torch.cat([guided, given[:, channels:]], dim=1)
+
+
+def _extrapolated(values: Sequence[Tensor], theta: float) -> Tensor:
+    """Follow the line through the last two values; theta 0 gives the last."""
+    if theta == 0:
+        return values[-1]
+    return values[-1] + theta * (values[-1] - values[-2])
 
 
 @torch.inference_mode()
@@ -100,17 +152,15 @@ def denoise(
     Returns:
         float32 data in model units, shaped like `noise`.
     """
-    solver = Solver(scheduler, plan, seed=seed, device=noise.device)
-    if settings.is_guided:
-        condition = {name: torch.cat([value, none[name]]) for name, value in condition.items()}
+    solver = solver_of(scheduler, plan, seed=seed, device=noise.device)
+    run = _Run(model, settings, condition, none)
     channels, sample = noise.shape[1], noise
     dtype = next(model.parameters(), noise).dtype
     precision = torch.autocast(noise.device.type, torch.bfloat16) if settings.dtype == "bf16" else nullcontext()
     for index, step in enumerate(progress(plan.steps)):
         scaled, timestep = solver.scaled(sample, index), solver.timestep(index)
         with precision:
-            row = timestep.expand(len(scaled))
-            output = _guided(model, scaled.to(dtype), row, condition, step.graph, settings).float()
+            output = run.output(scaled.to(dtype), timestep, step).float()
         if output.shape[1] > channels and not solver.reads_variance:
             output = output[:, :channels]
         sample = solver.step(output, index, sample)

@@ -1,14 +1,21 @@
-"""The solver of a plan: diffusers' scheduler, given the plan's own times, its signatures met in one place."""
+"""The solver of a plan: its mutable state over the steps. What a scheduler takes and returns is met here alone.
+
+`flexsearch.schedule.solver` names the solvers. Adams-Bashforth and Heun integrate dx/ds = f: for flow matching x is the
+sample, s its sigma and f the velocity; for noise prediction x is the sample over alpha, s is sigma over alpha and f the
+noise, as in DDIM's equation (14) (arXiv 2010.02502).
+"""
 
 import inspect
-from typing import Any
+from typing import Any, Protocol
 
+import diffusers
 import torch
 from torch import Tensor
 
 from flexsearch.errors import FlexsearchError
 from flexsearch.schedule.clock import Clock, Spacing
 from flexsearch.schedule.plan import Plan
+from flexsearch.schedule.solver import clock_under
 from flexsearch.schedule.timetable import CLOCK_ERROR
 
 
@@ -21,11 +28,30 @@ def clock_of(scheduler: Any, *, spacing: Spacing = "pipeline") -> Clock:
     return Clock.of({**scheduler.config, "_class_name": type(scheduler).__name__}, spacing=spacing)
 
 
-class Solver:
-    """One run of a scheduler over a plan: the mutable state of a sampling loop.
+class Solver(Protocol):
+    """One run over the steps of a plan.
+
+    Attributes:
+        reads_variance: whether it uses a learned variance.
+    """
+
+    reads_variance: bool
+
+    def scaled(self, sample: Tensor, index: int) -> Tensor:
+        """Give the sample as the model reads it at step `index`."""
+
+    def timestep(self, index: int) -> Tensor:
+        """Give the timestep that the model reads at step `index`, a scalar on the samples' device."""
+
+    def step(self, output: Tensor, index: int, sample: Tensor) -> Tensor:
+        """Take step `index` from `sample` by the model's output."""
+
+
+def solver_of(scheduler: Any, plan: Plan, *, seed: int, device: torch.device) -> Solver:
+    """Begin a run of a plan's solver.
 
     Args:
-        scheduler: a diffusers scheduler; only its configuration is used.
+        scheduler: the base's diffusers scheduler; only its configuration is used.
         plan: whose times are visited.
         seed: of the noise that a stochastic scheduler adds.
         device: of the samples.
@@ -33,11 +59,23 @@ class Solver:
     Raises:
         FlexsearchError: the scheduler would visit other times than the plan says.
     """
+    match plan.candidate.sampling.solver:
+        case "ab2":
+            return AdamsBashforth(scheduler, plan, device=device)
+        case "heun":
+            return Heun(scheduler, plan, device=device)
+        case _:
+            return DiffusersSolver(scheduler, plan, seed=seed, device=device)
+
+
+class DiffusersSolver:
+    """A scheduler of diffusers, given the plan's own times; arguments as `solver_of`."""
 
     def __init__(self, scheduler: Any, plan: Plan, *, seed: int, device: torch.device) -> None:
-        clock, num = plan.target.clock, len(plan.steps)
-        self._scheduler = type(scheduler).from_config(scheduler.config)
-        mu = clock.mu(plan.target.shape.grid.num_tokens)
+        sampling, num_tokens = plan.candidate.sampling, plan.target.shape.grid.num_tokens
+        clock, num = clock_under(sampling.solver, plan.target.clock, num_tokens=num_tokens), sampling.steps
+        self._scheduler = _new_scheduler(scheduler, clock, is_base=sampling.solver == "base")
+        mu = clock.mu(num_tokens)
         options: dict[str, Any] = {"sigmas": clock.sigmas(num)} if clock.takes_sigmas else {"num_inference_steps": num}
         self._scheduler.set_timesteps(**options, **({} if mu is None else {"mu": mu}))
         if hasattr(self._scheduler, "set_begin_index"):
@@ -45,30 +83,124 @@ class Solver:
         self._timesteps = self._scheduler.timesteps
         visited = [float(timestep) / clock.num_train_timesteps for timestep in self._timesteps]
         planned = [step.time for step in plan.steps]
-        if len(visited) != num or max(abs(a - b) for a, b in zip(visited, planned, strict=True)) > CLOCK_ERROR:
-            raise FlexsearchError(f"{type(scheduler).__name__} visits {visited}, but the plan says {planned}")
+        if len(visited) != len(planned) or max(abs(a - b) for a, b in zip(visited, planned, strict=True)) > CLOCK_ERROR:
+            raise FlexsearchError(f"{type(self._scheduler).__name__} visits {visited}, but the plan says {planned}")
         self._on_device = self._timesteps.to(device, non_blocking=True)
         takes = inspect.signature(self._scheduler.step).parameters
         self._extra = {"generator": torch.Generator(device).manual_seed(seed)} if "generator" in takes else {}
-
-    @property
-    def reads_variance(self) -> bool:
-        """Whether the scheduler uses a learned variance."""
-        return getattr(self._scheduler.config, "variance_type", None) in ("learned", "learned_range")
+        variance = getattr(self._scheduler.config, "variance_type", None)
+        self.reads_variance = variance in ("learned", "learned_range")
 
     def scaled(self, sample: Tensor, index: int) -> Tensor:
-        """Give the sample as the model reads it at step `index`."""
+        """Give the sample as the model reads it."""
         if not hasattr(self._scheduler, "scale_model_input"):
             return sample
         scaled: Tensor = self._scheduler.scale_model_input(sample, self._timesteps[index])
         return scaled
 
     def timestep(self, index: int) -> Tensor:
-        """Give the timestep that the model reads at step `index`, a scalar on the samples' device."""
+        """Give the scheduler's timestep."""
         timestep: Tensor = self._on_device[index]
         return timestep
 
     def step(self, output: Tensor, index: int, sample: Tensor) -> Tensor:
-        """Take step `index` from `sample` by the model's output."""
+        """Take the scheduler's step."""
         taken: Tensor = self._scheduler.step(output, self._timesteps[index], sample, **self._extra).prev_sample
         return taken
+
+
+def _new_scheduler(scheduler: Any, clock: Clock, *, is_base: bool) -> Any:
+    """The base's scheduler afresh, or diffusers' class of the clock, of second order, with the base's noise."""
+    if is_base:
+        return type(scheduler).from_config(scheduler.config)
+    kind = getattr(diffusers, clock.scheduler)
+    own: dict[str, Any] = {"solver_order": 2}
+    if clock.scheduler == "DPMSolverMultistepScheduler":
+        own |= {"algorithm_type": "dpmsolver++", "variance_type": None}
+    if clock.is_flow:
+        total = clock.num_train_timesteps
+        flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": clock.shift}
+        return kind(num_train_timesteps=total, **flow, **own)
+    return kind.from_config(scheduler.config, **own)
+
+
+class _Ode:
+    """What Adams-Bashforth and Heun share: x, s and f of every step, as numbers that the host knows beforehand."""
+
+    reads_variance = False
+
+    def __init__(self, scheduler: Any, plan: Plan, *, device: torch.device) -> None:
+        clock = plan.target.clock
+        timesteps = [step.time * clock.num_train_timesteps for step in plan.steps]
+        self._prediction = "flow" if clock.is_flow else str(scheduler.config.get("prediction_type", "epsilon"))
+        if clock.is_flow:
+            self._alphas = [1.0] * (len(timesteps) + 1)
+            self._s = [*(step.time for step in plan.steps), 0.0]
+        else:
+            timesteps = [round(timestep) for timestep in timesteps]
+            last = float(getattr(scheduler, "final_alpha_cumprod", 1.0))
+            products = [*(float(scheduler.alphas_cumprod[timestep]) for timestep in timesteps), last]
+            self._alphas = [product**0.5 for product in products]
+            self._s = [((1 - product) / product) ** 0.5 for product in products]
+        self._timesteps = torch.tensor(timesteps).to(device, non_blocking=True)
+
+    def scaled(self, sample: Tensor, index: int) -> Tensor:
+        """Give the sample as it is."""
+        return sample
+
+    def timestep(self, index: int) -> Tensor:
+        """Give the base's timestep."""
+        return self._timesteps[index]
+
+    def _f(self, output: Tensor, index: int, sample: Tensor) -> Tensor:
+        alpha, sigma = self._alphas[index], self._s[index] * self._alphas[index]
+        match self._prediction:
+            case "v_prediction":
+                return alpha * output + sigma * sample
+            case "sample":
+                return (sample - alpha * output) / sigma
+            case _:
+                return output
+
+    def _moved(self, sample: Tensor, f: Tensor, index: int, *, to: int) -> Tensor:
+        """Follow f from the s of one step to that of another."""
+        x = sample / self._alphas[index] + (self._s[to] - self._s[index]) * f
+        return x * self._alphas[to]
+
+
+class AdamsBashforth(_Ode):
+    """Second order with variable steps, from one model call each; the first step is Euler's.
+
+    `x' = x + h ((1 + h / 2 g) f - h / 2 g f_before)`, with h this step in s and g the one before.
+    """
+
+    def __init__(self, scheduler: Any, plan: Plan, *, device: torch.device) -> None:
+        super().__init__(scheduler, plan, device=device)
+        self._before: Tensor | None = None
+
+    def step(self, output: Tensor, index: int, sample: Tensor) -> Tensor:
+        """Take a step."""
+        f = self._f(output, index, sample)
+        slope = f
+        if self._before is not None:
+            ratio = (self._s[index + 1] - self._s[index]) / (2 * (self._s[index] - self._s[index - 1]))
+            slope = (1 + ratio) * f - ratio * self._before
+        self._before = f
+        return self._moved(sample, slope, index, to=index + 1)
+
+
+class Heun(_Ode):
+    """Second order by two model calls, at both ends of a step; the last step, to the data, is Euler's."""
+
+    def __init__(self, scheduler: Any, plan: Plan, *, device: torch.device) -> None:
+        super().__init__(scheduler, plan, device=device)
+        self._begun: tuple[Tensor, Tensor] | None = None
+
+    def step(self, output: Tensor, index: int, sample: Tensor) -> Tensor:
+        """Go to the end of a step, or, there already, take it again by the mean of both ends."""
+        f = self._f(output, index, sample)
+        if self._begun is None:
+            self._begun = (sample, f)
+            return self._moved(sample, f, index, to=index + 1)
+        (start, first), self._begun = self._begun, None
+        return self._moved(start, (first + f) / 2, index - 1, to=index)

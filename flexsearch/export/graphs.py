@@ -24,7 +24,7 @@ from flexsearch import __version__
 from flexsearch.data.conditions import Condition, random_condition
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.schedule.plan import Graph
+from flexsearch.schedule.step import Graph
 
 GRAPHS = "graphs.json"
 ONNX_FOLDER, PROGRAMS_FOLDER = "onnx", "torch_export"

@@ -11,9 +11,10 @@ from dataclasses import replace
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import Segment
-from flexsearch.schedule.plan import Graph, Plan, Target, lower, stage_graphs
+from flexsearch.schedule.plan import Plan, Target, lower, stage_graphs
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.step import Graph
 from flexsearch.schedule.timetable import Timetable
 
 DESIGN_STEPS = 4
@@ -36,7 +37,7 @@ def repeated(graph: Graph, num: int, target: Target) -> Plan:
     Its candidate is the dense base's, whose times it visits.
     """
     dense = dense_plan(target, Sampling(steps=num))
-    return replace(dense, steps=tuple(replace(step, graph=graph) for step in dense.steps))
+    return replace(dense, steps=tuple(step._replace(graph=graph) for step in dense.steps))
 
 
 def designed_plans(

@@ -16,9 +16,10 @@ from pydantic import TypeAdapter
 from flexsearch.errors import UserError
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import FAMILIES
-from flexsearch.schedule.plan import Graph, Plan, stage_graphs
+from flexsearch.schedule.plan import Plan, stage_graphs
 from flexsearch.schedule.role import Amounts, OperationKey
 from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.step import Graph
 from flexsearch.schedule.timetable import Timetable
 
 PLATEAU_WITHIN = 0.05

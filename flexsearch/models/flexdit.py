@@ -7,6 +7,7 @@ latent pixels.
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
 from os import PathLike
@@ -21,18 +22,34 @@ from torch import Tensor, nn
 
 from flexsearch.errors import UserError
 from flexsearch.models.backbones import backbone_named
-from flexsearch.models.backbones.modulation import Modulation, Text
+from flexsearch.models.backbones.modulation import Conditioning, Modulation, Text
 from flexsearch.models.backbones.protocol import Backbone
 from flexsearch.models.roles import ROLE_MODULES, Call
+from flexsearch.models.roles.role_module import Keeping, Module, Taking, computed
 from flexsearch.models.tokens import Tokens
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.plan import Graph, stage_graphs
+from flexsearch.schedule.gain import Gain
+from flexsearch.schedule.plan import stage_graphs
 from flexsearch.schedule.role import Operation, Route
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
+from flexsearch.schedule.step import Graph
 from flexsearch.schedule.timetable import CLOCK_ERROR
 
 _ISOLATED = {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
 """Graphs share code; older torch counts their compilations together and stops at `recompile_limit`."""
+
+
+@dataclass
+class FlexDiTOutput(Transformer2DModelOutput):  # type: ignore[misc]
+    """The output of a model call.
+
+    Attributes:
+        sample: (B, out_channels, H, W), or (B, out_channels, F, H, W) of a video.
+        left: what later calls may reuse: one residual (B, N, C), or the outputs of a span's modules in their order;
+            empty where the graph leaves nothing.
+    """
+
+    left: tuple[Tensor, ...] = ()
 
 
 class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -148,7 +165,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         (route, *_) = schedule.routes(self.shape.grid, num_blocks=self.shape.num_blocks)
         self._schedule = schedule
         self._graphs: dict[TokenGrid, tuple[Graph, ...]] = {}
-        self._compiled: dict[tuple[TokenGrid, Graph], Callable[..., Tensor]] = {}
+        self._compiled: dict[tuple[TokenGrid, Graph], Callable[..., tuple[Tensor, tuple[Tensor, ...]]]] = {}
         self.add_weights((operation.role, operation.block) for operation in route)
         self.register_to_config(schedule=schedule.to_dict())
 
@@ -220,32 +237,41 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         *,
         return_dict: bool = True,
         graph: Graph | None = None,
+        reused: tuple[Tensor, ...] = (),
         **condition: Any,
-    ) -> Transformer2DModelOutput | tuple[Tensor]:
-        """Run one forward pass, with the base's keyword arguments.
+    ) -> "FlexDiTOutput | tuple[Tensor, ...]":
+        """Run one forward pass, with the base's keyword arguments. Nothing of it stays in the model.
 
         Args:
             hidden_states: (B, in_channels, H, W) noisy data; (B, in_channels, F, H, W) of a video.
             timestep: (B,) diffusion time as the base reads it.
-            return_dict: give a `Transformer2DModelOutput`, else a tuple.
+            return_dict: give a `FlexDiTOutput`, else a tuple.
             graph: what to compute, of a plan's step; None finds the stage of the model's own schedule from `timestep`,
                 which waits for the device.
+            reused: what takes the place of the graph's span, as an earlier call left it: one residual (B, N, C), or
+                the outputs of the span's modules in their order.
             condition: what the base is conditioned on: `class_labels` (B,) of a DiT; `encoder_hidden_states` (B, S, D)
                 and `encoder_attention_mask` (B, S) of the others; `resolution` (B, 2) and `aspect_ratio` (B, 1), also
                 inside `added_cond_kwargs`, of PixArt-alpha at 1024 px.
+
+        Returns:
+            The output, and what the graph leaves for later calls.
 
         Raises:
             UserError: an argument that the base does not read, or a batch that mixes timesteps of several stages.
         """
         grid = self.grid_of(hidden_states)
         graph = self._graph_at(timestep, grid) if graph is None else graph
-        run: Callable[..., Tensor] = partial(self._run_route, grid=grid, route=graph.route)
+        run: Callable[..., tuple[Tensor, tuple[Tensor, ...]]] = partial(self._run_graph, grid=grid, graph=graph)
         if self._compile_options is not None:
-            if (grid, graph) not in self._compiled:
-                self._compiled[grid, graph] = torch.compile(run, **self._compile_options)
-            run = self._compiled[grid, graph]
-        output = run(hidden_states, timestep, self._read(condition))
-        return Transformer2DModelOutput(sample=output) if return_dict else (output,)
+            key = (grid, replace(graph, order=0))  # what is reused is extrapolated outside
+            if key not in self._compiled:
+                self._compiled[key] = torch.compile(run, **self._compile_options)
+            run = self._compiled[key]
+        output, left = run(hidden_states, timestep, reused, self._read(condition))
+        if not return_dict:
+            return (output, *left)
+        return FlexDiTOutput(sample=output, left=left)
 
     def _read(self, condition: Mapping[str, Any]) -> dict[str, Tensor]:
         """The arguments that condition the base, without those that diffusers' pipelines leave at their defaults."""
@@ -258,19 +284,51 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise UserError(f"a {self.config['backbone']} base reads {list(self._parts.reads)}", field=unknown[0])
         return given
 
-    def _run_route(
-        self, hidden_states: Tensor, timestep: Tensor, condition: Mapping[str, Tensor], *, grid: TokenGrid, route: Route
-    ) -> Tensor:
-        """The whole pass: what is compiled."""
+    def _run_graph(
+        self,
+        hidden_states: Tensor,
+        timestep: Tensor,
+        reused: tuple[Tensor, ...],
+        condition: Mapping[str, Tensor],
+        *,
+        grid: TokenGrid,
+        graph: Graph,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The whole pass, and what it leaves: what is compiled."""
         tokens = Tokens(self._parts.embed(hidden_states))  # (B, N, C)
-        conditioning = self._parts.conditioning(timestep, condition, tokens.dense.dtype)
+        blocks = [operation.block for operation in graph.route]
+        conditioning = self._parts.conditioning(timestep, condition, tokens.dense.dtype, blocks)
+        below, inside, above = graph.parts
+        tokens = self._run_all(below, tokens, conditioning, graph.gain)
+        entered = tokens.dense
+        left: tuple[Tensor, ...] = ()
+        if graph.reuses == "residual":
+            tokens = Tokens(entered + reused[0])
+        elif graph.reuses == "modules":
+            tokens = self._run_all(inside, tokens, conditioning, graph.gain, Taking(reused))
+        elif graph.leaves == "modules":
+            keeping = Keeping()
+            tokens = self._run_all(inside, tokens, conditioning, graph.gain, keeping)
+            left = tuple(keeping.outputs)
+        else:
+            tokens = self._run_all(inside, tokens, conditioning, graph.gain)
+            left = (tokens.dense - entered,) if graph.leaves == "residual" else ()
+        tokens = self._run_all(above, tokens, conditioning, graph.gain)
+        return self._parts.head(tokens.dense, conditioning, grid), left
+
+    def _run_all(
+        self, route: Route, tokens: Tokens, conditioning: Conditioning, gain: Gain, module: Module = computed
+    ) -> Tokens:
         for operation in route:
-            arguments = (operation, *tokens, conditioning.modulations[operation.block], conditioning.text)
+            if gain.stream != 1 and operation.block == gain.at:
+                tokens = tokens.scaled(gain.stream)
+            modulations = conditioning.modulations[operation.block]
+            arguments = (operation, *tokens, modulations, conditioning.text, gain.skip, module)
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 tokens = Tokens(*self._gradient_checkpointing_func(self._run, *arguments))
             else:
                 tokens = self._run(*arguments)
-        return self._parts.head(tokens.dense, conditioning, grid)
+        return tokens
 
     def _run(
         self,
@@ -279,11 +337,21 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         sparse: Tensor | None,
         modulations: tuple[Modulation, ...],
         text: Text | None,
+        skip: float,
+        module: Module,
     ) -> Tokens:
-        module = ROLE_MODULES[operation.role]
-        weights = None if module.weights is None else self._extras(operation.role)[str(operation.block)]
-        blocks = self._parts.blocks[operation.block]
-        return module.compute(Tokens(dense, sparse), Call(blocks, modulations, text, operation, weights))
+        role = ROLE_MODULES[operation.role]
+        weights = None if role.weights is None else self._extras(operation.role)[str(operation.block)]
+        call = Call(
+            blocks=self._parts.blocks[operation.block],
+            modulations=modulations,
+            text=text,
+            operation=operation,
+            weights=weights,
+            skip=skip,
+            module=module,
+        )
+        return role.compute(Tokens(dense, sparse), call)
 
     def _graph_at(self, timestep: Tensor, grid: TokenGrid) -> Graph:
         """The graph of the stage that holds all timesteps; one on an edge, but for rounding, belongs to both sides."""

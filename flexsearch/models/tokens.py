@@ -17,6 +17,10 @@ class Tokens(NamedTuple):
     dense: Tensor
     sparse: Tensor | None = None
 
+    def scaled(self, factor: float) -> "Tokens":
+        """Multiply all tokens by a factor."""
+        return Tokens(self.dense * factor, None if self.sparse is None else self.sparse * factor)
+
 
 def downsample(tokens: Tensor, grid: TokenGrid, sparse_grid: TokenGrid) -> Tensor:
     """(B, N, C) -> (B, M, C): adaptive average pooling in space (M's sides need not divide N's), then the mean of the

@@ -47,7 +47,7 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
             for route, times in zip(schedule.routes(shape.grid), pairwise(schedule.timetable.edges), strict=True)
         ],
         "steps": [
-            {"time": step.time, "stage": step.stage, "rows": step.graph.rows, "passes": step.passes}
+            {"time": step.time, "stage": step.stage, "rows": step.graph.rows, "kind": step.letter}
             for step in plan.steps
         ],
         "measurements": [found.to_dict() for found in record.measurements.values()],

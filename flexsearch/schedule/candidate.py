@@ -19,7 +19,8 @@ class Candidate:
     @property
     def digest(self) -> str:
         """Identify what the candidate does."""
-        return short_digest({"schedule": self.schedule.digest, **self.sampling.to_dict()})
+        sampling = self.sampling.spelled(num_blocks=self.schedule.num_blocks)
+        return short_digest({"schedule": self.schedule.digest, **sampling})
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values; `from_dict` is the inverse."""

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from flexsearch.errors import UserError
 
 SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
-"""diffusers' classes that flexsearch samples with."""
+"""diffusers' classes that a base may come with."""
+_MULTISTEP = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler")
 
 Spacing = Literal["pipeline", "scheduler"]
 """Of flow matching's sigmas: "pipeline" is `linspace(1, 1 / n, n)`, which diffusers' pipelines pass; "scheduler" is
@@ -46,6 +47,7 @@ class Clock:
         shift_type: "exponential" has shift e^mu, "linear" has shift mu.
         shift_terminal: the last sigma, to which the others are stretched; None leaves them.
         is_flow: sigmas of flow matching, also under a scheduler that was made for noise prediction.
+        is_stochastic: its steps add noise.
     """
 
     scheduler: str = "FlowMatchEulerDiscreteScheduler"
@@ -59,6 +61,7 @@ class Clock:
     shift_type: str = "exponential"
     shift_terminal: float | None = None
     is_flow: bool = True
+    is_stochastic: bool = False
 
     @classmethod
     def of(cls, config: Mapping[str, Any], *, spacing: Spacing = "pipeline") -> "Clock":
@@ -100,6 +103,7 @@ class Clock:
             shift_type=config.get("time_shift_type", "exponential"),
             shift_terminal=config.get("shift_terminal") or None,
             is_flow=is_euler or bool(config.get("use_flow_sigmas")),
+            is_stochastic=name == "DDPMScheduler" or "sde" in str(config.get("algorithm_type")),
         )
 
     @property
@@ -110,6 +114,8 @@ class Clock:
     @property
     def takes_sigmas(self) -> bool:
         """Whether the scheduler is given sigmas, rather than a number of steps alone."""
+        if self.scheduler == "UniPCMultistepScheduler":
+            return self.is_flow
         return self.scheduler == "FlowMatchEulerDiscreteScheduler" and self.spacing == "pipeline"
 
     def mu(self, num_tokens: int) -> float | None:
@@ -143,7 +149,11 @@ class Clock:
         """
         if not self.is_flow:
             return tuple(timestep / self.num_train_timesteps for timestep in self._timesteps(steps))
-        if self.scheduler == "DPMSolverMultistepScheduler":
+        if self.scheduler == "UniPCMultistepScheduler":
+            moved = [shifted_time(sigma, self.shift) for sigma in self.sigmas(steps)]
+            whole = [int(min(sigma, 1 - 1e-6) * self.num_train_timesteps) for sigma in moved]
+            return tuple(timestep / self.num_train_timesteps for timestep in whole)
+        if self.scheduler in _MULTISTEP:
             last = 1 / self.num_train_timesteps
             alphas = [last, *(1 + step * ((last - 1) / steps) for step in range(steps - 1, 0, -1))]
             sigmas = [1 - alpha for alpha in alphas]
@@ -167,7 +177,7 @@ class Clock:
         total = self.num_train_timesteps
         if steps > total:
             raise UserError(f"must be at most {total}, but got {steps}", field="sampler_steps", nearest=total)
-        inner = self.scheduler == "DPMSolverMultistepScheduler"  # one point more, of which the last is left out
+        inner = self.scheduler in _MULTISTEP  # one point more, of which the last is left out
         points = steps + 1 if inner else steps
         match self.timestep_spacing:
             case "linspace":

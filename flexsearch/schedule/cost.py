@@ -89,6 +89,14 @@ def route_macs(route: Route, shape: TransformerShape) -> int:
     return ends_macs(shape) + sum(num * _key_macs(key, shape) for key, num in nums.items())
 
 
+def reused_macs(operation: Operation, shape: TransformerShape) -> int:
+    """One operation on one row whose attention and MLP outputs are taken from an earlier call: its gates, and what the
+    role computes beside them.
+    """
+    beside = ROLES[operation.role].macs_beside_modules(operation, shape)
+    return shape.blocks_per_operation * modulation_macs(shape) + beside
+
+
 def ends_macs(shape: TransformerShape) -> int:
     """Everything outside the blocks: patch embedding, embedding of the conditions, final modulation and projection."""
     n, c, area = shape.grid.num_tokens, shape.width, shape.patch_size**2

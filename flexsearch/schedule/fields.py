@@ -5,7 +5,7 @@ Types are `int`, `float`, `bool`, `str`, `Literal[...]`, with bounds of annotate
 
 import math
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -75,6 +75,13 @@ def check_value(value: Any, annotation: Any, *, field: str | None = None) -> Non
             raise UserError(f"must be {_RULES[kind]}, but got {value!r}", field=field)
         if isinstance(value, int | float):
             _check_bounds(value, bounds, field=field)
+    elif is_part(kind) and not isinstance(value, kind):
+        raise UserError(f"must be a mapping, but got {value!r}", field=field)
+
+
+def is_part(annotation: Any) -> bool:
+    """Whether a field is a mapping with declared fields of its own."""
+    return isinstance(annotation, type) and is_dataclass(annotation)
 
 
 _RULES: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}

@@ -1,16 +1,20 @@
 """The plan: one step per sampler step. Everything else reads it: sampling, MACs, latency, pictures, exported graphs."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Literal
 
+from flexsearch.schedule.cache import NO_CACHE
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.clock import Clock
-from flexsearch.schedule.cost import model_params, route_macs
+from flexsearch.schedule.cost import model_params
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.role import Route
+from flexsearch.schedule.gain import NO_GAIN, Gain
+from flexsearch.schedule.guidance import ALL_ROWS
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
+from flexsearch.schedule.solver import SolverName, times_under
+from flexsearch.schedule.step import Graph, Step
 from flexsearch.schedule.timetable import Timetable
 
 
@@ -40,76 +44,13 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Graph:
-    """One static computation: what is compiled, exported and timed. Steps that compute the same share it.
-
-    Attributes:
-        stage: of diffusion time, from 0 near the data.
-        route: the operations that are computed, bottom to top.
-        rows: per image; 2 with guidance.
-        reuses: what takes the place of blocks that are not computed: "residual" of an earlier step, or "output", which
-            calls no model; None where nothing is reused.
-        order: of the extrapolation of what is reused; 0 takes it as it was.
-        leaves: whether the residual is kept for a later step.
-    """
-
-    stage: int
-    route: Route
-    rows: int = 1
-    reuses: Literal["residual", "output"] | None = None
-    order: int = 0
-    leaves: bool = False
-
-    @cached_property
-    def _hash(self) -> int:
-        return hash((self.stage, self.route, self.rows, self.reuses, self.order, self.leaves))
-
-    def __hash__(self) -> int:
-        return self._hash  # of many operations, and asked for at every call of a compiled model
-
-    def macs(self, shape: TransformerShape) -> int:
-        """Multiply-accumulates of one call for one image, all its rows."""
-        return _macs(self, shape)
-
-
-@lru_cache(maxsize=1 << 14)
-def _macs(graph: Graph, shape: TransformerShape) -> int:
-    return 0 if graph.reuses == "output" else graph.rows * route_macs(graph.route, shape)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """One sampler step.
-
-    Attributes:
-        time: diffusion time at which the model is called, 0 data to 1 noise.
-        graph: what is computed.
-        passes: model calls of the step; a solver of second order that is no multistep method has 2.
-    """
-
-    time: float
-    graph: Graph
-    passes: int = 1
-
-    @property
-    def stage(self) -> int:
-        """Stage of diffusion time, from 0 near the data."""
-        return self.graph.stage
-
-    @property
-    def route(self) -> Route:
-        """The operations that are computed, bottom to top."""
-        return self.graph.route
-
-
-@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a candidate computes for one image.
 
     Attributes:
         candidate: what it was lowered from.
         target: what it was lowered for.
-        steps: from noise to data.
+        steps: one per call of the solver's step, from noise to data.
     """
 
     candidate: Candidate
@@ -119,15 +60,11 @@ class Plan:
     @cached_property
     def counts(self) -> Counter[Graph]:
         """How often each graph runs for one image. The one loop over steps that costs are taken from."""
-        passes: dict[int, int] = {}  # by identity: steps share their graphs, and comparing routes takes longer
-        graphs: dict[int, Graph] = {}
-        for step in self.steps:
-            key = id(step.graph)
-            graphs[key] = step.graph
-            passes[key] = passes.get(key, 0) + step.passes
+        times = Counter(id(step.graph) for step in self.steps)  # by identity: comparing routes takes longer
+        graphs = {id(step.graph): step.graph for step in self.steps}
         found: Counter[Graph] = Counter()
-        for key, graph in graphs.items():
-            found[graph] += passes[key]
+        for key, num in times.items():
+            found[graphs[key]] += num
         return found
 
     @property
@@ -150,14 +87,32 @@ def lower(candidate: Candidate, target: Target) -> Plan:
     """Lower a candidate to steps: the only function that knows at which time a step runs, and so in which stage.
 
     Raises:
-        UserError: the schedule does not fit the model, or there are more steps than the scheduler has timesteps.
+        UserError: the schedule does not fit the model, there are more steps than the scheduler has timesteps, or the
+            solver is not for it.
     """
-    graphs = stage_graphs(candidate.schedule, target.shape.grid, num_blocks=target.shape.num_blocks, rows=target.rows)
-    staged = _staged_times(
-        target.clock, candidate.sampling.steps, target.shape.grid.num_tokens, candidate.schedule.timetable
-    )
-    steps = tuple(Step(time=time, graph=graphs[stage]) for time, stage in staged)
-    return Plan(candidate=candidate, target=target, steps=steps)
+    schedule, sampling = candidate.schedule, candidate.sampling
+    steps = _full_steps(schedule, sampling.solver, sampling.steps, target)
+    if sampling.guidance != ALL_ROWS and target.is_guided:
+        steps = sampling.guidance.applied(steps, sampling.cache.of(len(steps)))
+    if sampling.cache != NO_CACHE:
+        steps = sampling.cache.applied(steps)
+    if sampling.gain != NO_GAIN:
+        steps = [step._replace(graph=_with_gain(step.graph, sampling.gain)) for step in steps]
+    return Plan(candidate=candidate, target=target, steps=tuple(steps))
+
+
+@lru_cache(maxsize=1 << 14)
+def _full_steps(schedule: DensitySchedule, solver: SolverName, steps: int, target: Target) -> Sequence[Step]:
+    """The steps that compute all blocks on all rows."""
+    shape = target.shape
+    graphs = stage_graphs(schedule, shape.grid, num_blocks=shape.num_blocks, rows=target.rows)
+    staged = _staged_times(target.clock, solver, steps, shape.grid.num_tokens, schedule.timetable)
+    return tuple(Step(time, graphs[stage]) for time, stage in staged)
+
+
+@lru_cache(maxsize=1 << 14)
+def _with_gain(graph: Graph, gain: Gain) -> Graph:
+    return graph if graph.reuses == "output" else replace(graph, gain=gain)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -180,7 +135,9 @@ def stage_graphs(
 
 
 @lru_cache(maxsize=1 << 12)
-def _staged_times(clock: Clock, steps: int, num_tokens: int, timetable: Timetable) -> tuple[tuple[float, int], ...]:
-    """(time, stage) of every sampler step."""
-    times = clock.times(steps, num_tokens=num_tokens)
+def _staged_times(
+    clock: Clock, solver: SolverName, steps: int, num_tokens: int, timetable: Timetable
+) -> tuple[tuple[float, int], ...]:
+    """(time, stage) of every call of the solver's step."""
+    times = times_under(solver, clock, steps, num_tokens=num_tokens)
     return tuple((time, timetable.stage_of(time)) for time in times)

@@ -56,6 +56,10 @@ def _no_params(_: TransformerShape) -> int:
     return 0
 
 
+def _no_macs(_: Operation, __: TransformerShape) -> int:
+    return 0
+
+
 class HashedOnce(tuple[Operation, ...]):
     """A route that computes its hash once: schedules share routes, and plans look their graphs up by them."""
 
@@ -77,6 +81,7 @@ class Role:
         colour: of the block in pictures, "#rrggbb".
         macs: multiply-accumulates of an operation, by the rule of `flexsearch.schedule.cost`.
         params: parameters that the role adds to those of the base's block; negative where it leaves some unused.
+        macs_beside_modules: the part of `macs` that is neither attention, MLP nor modulation.
         asks: density of the tokens that attend and leave the block.
         reads: density of the tokens that are attended to.
     """
@@ -86,6 +91,7 @@ class Role:
     colour: str
     macs: Callable[[Operation, TransformerShape], int]
     params: Callable[[TransformerShape], int] = _no_params
+    macs_beside_modules: Callable[[Operation, TransformerShape], int] = _no_macs
     asks: Density = "dense"
     reads: Density = "dense"
 

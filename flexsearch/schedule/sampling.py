@@ -1,13 +1,19 @@
 """How a candidate samples: everything beside the schedule that decides what is computed for one image.
 
-An axis of sampling is a field here; `flexsearch.schedule.plan.lower` says what it does to the steps of a plan.
+An axis of sampling is a field here: a value, or a dataclass in its own file, which says what it does to the steps of a
+plan.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
+from flexsearch.errors import UserError
+from flexsearch.schedule.cache import NO_CACHE, Cache
 from flexsearch.schedule.fields import REQUIRED, check_fields, declared
+from flexsearch.schedule.gain import NO_GAIN, Gain
+from flexsearch.schedule.guidance import ALL_ROWS, GuidanceRows
+from flexsearch.schedule.solver import SolverName
 from flexsearch.settings import PositiveCount
 
 
@@ -17,18 +23,35 @@ class Sampling:
 
     Attributes:
         steps: sampler steps.
+        solver: takes them.
+        cache: what is reused over steps.
+        guidance: which steps compute both rows of guidance.
+        gain: factors on tokens.
     """
 
     steps: PositiveCount = field(metadata={"key": "sampler_steps"})
+    solver: SolverName = "base"
+    cache: Cache = NO_CACHE
+    guidance: GuidanceRows = ALL_ROWS
+    gain: Gain = NO_GAIN
 
     def __post_init__(self) -> None:
         check_fields(self)
 
+    @property
+    def num_calls(self) -> int:
+        """Steps of the solver, each with a diffusion time: Heun's method has two per sampler step, but for the last."""
+        return 2 * self.steps - 1 if self.solver == "heun" else self.steps
+
+    def spelled(self, *, num_blocks: int) -> dict[str, Any]:
+        """Say what sampling does to a model, as JSON values: what does the same is spelled alike, defaults left out."""
+        cache = self.cache.spelled(self.num_calls, num_blocks=num_blocks)
+        rest = {key: value for key, value in self.to_dict().items() if key != "cache"}
+        return {**rest, **({"cache": cache} if cache else {})}
+
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values, defaults left out, so that a candidate of an older version keeps its digest."""
-        return {
-            one.key: getattr(self, one.name) for one in declared(Sampling) if getattr(self, one.name) != one.default
-        }
+        return _changed(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Sampling":
@@ -39,7 +62,49 @@ class Sampling:
             KeyError: the steps are missing.
         """
         wanted = [one for one in declared(cls) if one.key in values or one.default is REQUIRED]
-        return cls(**{one.name: values[one.key] for one in wanted})
+        return cls(**{one.name: _read(one.default, values[one.key], one.key) for one in wanted})
 
     def __str__(self) -> str:
-        return f"x{self.steps}"
+        pattern = self.cache.of(self.num_calls)
+        parts = [f"x{self.steps}"]
+        if self.solver != "base":
+            parts.append(self.solver)
+        if set(pattern) != {"F"}:
+            parts.append(pattern)
+        if "p" in pattern:
+            ends = f"+{self.cache.last}" if self.cache.last else ""
+            parts.append(f"{self.cache.first}{ends}{' modules' if self.cache.reuse == 'modules' else ''}")
+        if set(pattern) != {"F"} and self.cache.order == 0:
+            parts.append("o0")
+        if self.guidance != ALL_ROWS:
+            every = f" every {self.guidance.every}" if self.guidance.every > 1 else ""
+            parts.append(f"guided {self.guidance.start:g}-{self.guidance.end:g}{every}")
+        if self.gain.stream != 1:
+            parts.append(f"gain {self.gain.stream:g}@{self.gain.at}")
+        if self.gain.skip != 1:
+            parts.append(f"skip {self.gain.skip:g}")
+        return " ".join(parts)
+
+
+def _changed(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are not at their defaults, by key."""
+    found = {}
+    for one in declared(type(value)):
+        own = getattr(value, one.name)
+        if own != one.default:
+            found[one.key] = _changed(own) if is_dataclass(own) else own
+    return found
+
+
+def _read(default: Any, value: Any, key: str) -> Any:
+    """A field's value from JSON: axes with several fields are mappings."""
+    if not is_dataclass(default) or not isinstance(value, Mapping):
+        return value
+    names = {one.key: one.name for one in declared(type(default))}
+    unknown = sorted(set(value) - set(names))
+    if unknown:
+        raise UserError(f"must be one of {list(names)}, but got {unknown[0]!r}", field=key)
+    try:
+        return type(default)(**{names[one]: item for one, item in value.items()})  # type: ignore[misc]
+    except UserError as error:
+        raise error.under(key) from None

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from flexsearch.errors import UserError
+from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import Segment
@@ -18,6 +19,7 @@ from flexsearch.schedule.plan import Plan, Target, lower
 from flexsearch.schedule.presets import PAPER_STAGES
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.solver import clock_under, is_deterministic
 from flexsearch.schedule.timetable import LinearTimetable, Timetable, equal_edges
 from flexsearch.space.domains import Domain, Float, Value
 from flexsearch.space.layout import build_segments, parse_segments
@@ -73,7 +75,18 @@ class SearchSpace:
         if key not in self._schedules:
             segments = build_segments(self.segments, parameters, num_blocks=self.num_blocks)
             self._schedules[key] = DensitySchedule(segments=segments, timetable=self._timetable(parameters))
-        return Candidate(schedule=self._schedules[key], sampling=Sampling(**self.sampling.resolve(parameters)))
+        return Candidate(schedule=self._schedules[key], sampling=self._sampling(parameters))
+
+    def _sampling(self, parameters: Parameters) -> Sampling:
+        key = tuple(parameters[name] for name, _ in self.sampling.domains)
+        if key not in self._samplings:
+            self._samplings[key] = self.sampling.build(parameters)
+        return self._samplings[key]
+
+    @cached_property
+    def _samplings(self) -> dict[tuple[Value, ...], Sampling]:
+        """Samplings by their parameters."""
+        return {}
 
     @cached_property
     def _schedules(self) -> dict[tuple[Value, ...], DensitySchedule]:
@@ -184,6 +197,7 @@ def parse_space(entries: Any, *, target: Target, field: str = "space") -> Search
     sampling = parse_searched(Sampling, {"sampler_steps": _DEFAULT_STEPS, **chosen}, name="", field=field)
     space = SearchSpace(target=target, segments=segments, timetable=timetable, sampling=sampling)
     _check_layouts(space, field=f"{field}.segments")
+    _check_sampling(space, field=field)
     return space
 
 
@@ -217,6 +231,49 @@ def _check_layouts(space: SearchSpace, *, field: str) -> None:
             pass
     except UserError as error:
         raise error.under(field) from None
+
+
+def _check_sampling(space: SearchSpace, *, field: str) -> None:
+    """Check that every choice of sampling can be built, and that each has an effect on this base."""
+    sampling, target = space.sampling, space.target
+    for part in sampling.parts:
+        for row in _combinations(part, field=f"{field}.{part.name}"):
+            try:
+                part.build(row)
+            except UserError as error:
+                raise error.under(f"{field}.{part.name}") from None
+    chosen = {part.name for part in sampling.parts}
+    solvers, steps = sampling.values_of("solver") or ("base",), space.steps
+    try:
+        for solver in solvers:
+            clock_under(solver, target.clock, num_tokens=space.grid.num_tokens)
+        if "cache" in chosen and not all(is_deterministic(solver, target.clock) for solver in solvers):
+            raise UserError(
+                f"must take steps without noise, which reuse needs, but {target.clock.scheduler} adds it",
+                field="solver",
+                nearest="dpmsolver++",
+            )
+        if "guidance" in chosen and not target.is_guided:
+            raise UserError("has no effect: sampling.guidance is 1, so there is one row", field="guidance")
+        for part in (one for one in sampling.parts if one.name == "cache"):
+            for pattern in part.values_of("pattern"):
+                for num in (Sampling(steps=step, solver=solver).num_calls for step in steps for solver in solvers):
+                    Cache(pattern=pattern).of(num)
+        for part in (one for one in sampling.parts if one.name == "gain"):
+            for block in part.values_of("at"):
+                if block >= space.num_blocks:
+                    last = space.num_blocks - 1
+                    raise UserError(f"must be at most {last}, but got {block}", field="gain.at", nearest=last)
+    except UserError as error:
+        raise error.under(field) from None
+
+
+def _combinations(part: Searched, *, field: str) -> Iterator[dict[str, Value]]:
+    columns = {name: _corners(domain) for name, domain in part.domains}
+    num = math.prod(map(len, columns.values()))
+    if num > _CHECK_ALL_UP_TO:
+        raise UserError(f"at most {_CHECK_ALL_UP_TO} combinations can be checked, but got {num}", field=field)
+    return (dict(zip(columns, row, strict=True)) for row in itertools.product(*columns.values()))
 
 
 def _corners(domain: Domain) -> tuple[Value, ...]:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from flexsearch.errors import UserError
-from flexsearch.schedule.fields import REQUIRED, check_value, declared
+from flexsearch.schedule.fields import REQUIRED, check_value, declared, is_part
 from flexsearch.settings_file import checked
 from flexsearch.space.domains import Choice, Domain, Float, Int, Rest, Value, parse_domain
 
@@ -25,12 +25,12 @@ class Searched:
     Attributes:
         kind: the dataclass that it builds.
         name: prefix of its parameters, e.g. "sdtm"; "" for none.
-        fields: by key in YAML.
+        fields: by key in YAML; mappings inside it are searched alike.
     """
 
     kind: type[Any]
     name: str
-    fields: Mapping[str, Value | Domain | Rest]
+    fields: Mapping[str, "Value | Domain | Rest | Searched"]
 
     @property
     def domains(self) -> Iterator[tuple[str, Domain]]:
@@ -38,21 +38,34 @@ class Searched:
         for key, value in self.fields.items():
             if isinstance(value, Int | Float | Choice):
                 yield self._parameter(key), value
+            elif isinstance(value, Searched):
+                yield from value.domains
+
+    @property
+    def parts(self) -> "Iterator[Searched]":
+        """The mappings inside it."""
+        return (value for value in self.fields.values() if isinstance(value, Searched))
 
     def resolve(self, parameters: Mapping[str, Value]) -> dict[str, Any]:
         """Replace domains by the chosen values; keys become the dataclass's field names."""
         names = {one.key: one.name for one in declared(self.kind)}
-        return {
-            names.get(key, key): parameters[self._parameter(key)] if isinstance(value, Int | Float | Choice) else value
-            for key, value in self.fields.items()
-        }
+        return {names.get(key, key): self._resolved(key, value, parameters) for key, value in self.fields.items()}
+
+    def build(self, parameters: Mapping[str, Value]) -> Any:
+        """Build the dataclass of one choice of parameters."""
+        return self.kind(**self.resolve(parameters))
+
+    def _resolved(self, key: str, value: "Value | Domain | Rest | Searched", parameters: Mapping[str, Value]) -> Any:
+        if isinstance(value, Searched):
+            return value.build(parameters)
+        return parameters[self._parameter(key)] if isinstance(value, Int | Float | Choice) else value
 
     def values_of(self, key: str) -> tuple[Any, ...]:
         """Every value that a field can take; none of a continuous or absent one."""
         value = self.fields.get(key)
         if isinstance(value, Int | Float | Choice):
             return value.values or ()
-        return () if value is None else (value,)
+        return () if value is None or isinstance(value, Searched) else (value,)
 
     def _parameter(self, key: str) -> str:
         return f"{self.name}.{key}" if self.name else key
@@ -80,17 +93,26 @@ def parse_searched(
     Raises:
         UserError: a field is unknown, missing, out of range, or not a constant or domain; names it.
     """
+    parts = {one.key: one for one in declared(kind) if is_part(one.annotation)}
+    inside: dict[str, Searched] = {}
+    for key in [key for key in parts if key in entries]:
+        part, path = entries[key], f"{field}.{key}"
+        if not isinstance(part, Mapping):
+            raise UserError(f"must be a mapping, but got {part!r}", field=path)
+        prefix = f"{name}.{key}" if name else key
+        inside[key] = parse_searched(parts[key].annotation, part, name=prefix, field=path)
+    own = {key: value for key, value in entries.items() if key not in inside}
     try:
-        found = checked(_model(kind, rest, beside), entries)
+        found = checked(_model(kind, rest, beside), own)
     except UserError as error:
         raise error.under(field) from None
-    return Searched(kind=kind, name=name, fields=dict(found))
+    return Searched(kind=kind, name=name, fields={**dict(found), **inside})
 
 
 @cache
 def _model(kind: Any, rest: str | None, beside: tuple[tuple[str, Any, Any], ...]) -> type[BaseModel]:
     """The mapping that `kind` reads, for pydantic."""
-    own = tuple((one.key, one.annotation, one.default) for one in declared(kind))
+    own = tuple((one.key, one.annotation, one.default) for one in declared(kind) if not is_part(one.annotation))
     fields: dict[str, Any] = {}
     for key, annotation, default in (*beside, *own):
         kept = Field() if default is REQUIRED else Field(default=default)

@@ -24,7 +24,7 @@ from torch import Tensor
 from flexsearch.data.conditions import ClassConditions
 from flexsearch.diffusion.sampling import denoise
 from flexsearch.diffusion.sampling_settings import SamplingSettings
-from flexsearch.diffusion.solvers import Solver, clock_of
+from flexsearch.diffusion.solvers import Solver, clock_of, solver_of
 from flexsearch.errors import FlexsearchError
 from flexsearch.schedule import Candidate, DensitySchedule, Plan, Sampling, Target, lower
 from flexsearch.schedule.presets import dit_shape
@@ -79,7 +79,7 @@ def test_noise_prediction_steps_as_dit_pipeline(scheduler: Any, num: int, tiny_b
     steps = recorded_steps(pipeline.scheduler)
     pipeline([1], num_inference_steps=num, guidance_scale=1.0, output_type="np")
     assert len(steps) == num
-    replayed(Solver(scheduler, plan_at(scheduler, num), seed=0, device=torch.device("cpu")), steps)
+    replayed(solver_of(scheduler, plan_at(scheduler, num), seed=0, device=torch.device("cpu")), steps)
 
 
 @pytest.mark.parametrize("options", [{}, {"shift": 3.0}, {"use_dynamic_shifting": True}], ids=str)
@@ -103,13 +103,13 @@ def test_flow_matching_steps_as_flux_pipeline(options: dict, num: int) -> None:
     embeds = {"prompt_embeds": torch.randn(1, 5, 32), "pooled_prompt_embeds": torch.randn(1, 32)}
     pipeline(**embeds, height=128, width=128, num_inference_steps=num, output_type="latent")  # 8 x 8 tokens
     assert len(steps) == num
-    replayed(Solver(scheduler, plan_at(scheduler, num), seed=0, device=torch.device("cpu")), steps)
+    replayed(solver_of(scheduler, plan_at(scheduler, num), seed=0, device=torch.device("cpu")), steps)
 
 
 def test_a_scheduler_that_visits_other_times_than_planned_is_a_fault() -> None:
     plan, device = plan_at(FlowMatchEulerDiscreteScheduler(), 4), torch.device("cpu")
     with pytest.raises(FlexsearchError, match="visits"):
-        Solver(FlowMatchEulerDiscreteScheduler(shift=3.0), plan, seed=0, device=device)
+        solver_of(FlowMatchEulerDiscreteScheduler(shift=3.0), plan, seed=0, device=device)
 
 
 MEAN, SD = 0.4, 0.3
@@ -122,7 +122,9 @@ class IdealForGaussian(torch.nn.Module):
         super().__init__()
         self.scheduler, self.is_flow = scheduler, clock_of(scheduler).is_flow
 
-    def forward(self, noisy: Tensor, timestep: Tensor, *, graph: Any, class_labels: Tensor) -> SimpleNamespace:
+    def forward(
+        self, noisy: Tensor, timestep: Tensor, *, graph: Any, reused: Any, class_labels: Tensor
+    ) -> SimpleNamespace:
         if self.is_flow:
             noise_scale = float(timestep[0]) / self.scheduler.config.num_train_timesteps
             data_scale = 1 - noise_scale
@@ -131,7 +133,7 @@ class IdealForGaussian(torch.nn.Module):
             data_scale, noise_scale = math.sqrt(abar), math.sqrt(1 - abar)
         centred = (noisy - data_scale * MEAN) / (data_scale**2 * SD**2 + noise_scale**2)
         clean, noise = MEAN + data_scale * SD**2 * centred, noise_scale * centred
-        return SimpleNamespace(sample=noise - clean if self.is_flow else noise)
+        return SimpleNamespace(sample=noise - clean if self.is_flow else noise, left=())
 
 
 def arrived_at(scheduler: Any, steps: int, noise: Tensor, **options: Any) -> Tensor:

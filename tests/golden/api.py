@@ -35,10 +35,11 @@ from flexsearch.models.backbones import backbone_named
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.plan import Plan, Step, Target, lower, stage_graphs
+from flexsearch.schedule.plan import Plan, Target, lower, stage_graphs
 from flexsearch.schedule.presets import PRESETS, dit_shape, paper_schedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TransformerShape
+from flexsearch.schedule.step import Step
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.baselines import baselines_of
 from flexsearch.trial.shared_files import warm_start_digest

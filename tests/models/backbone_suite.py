@@ -24,9 +24,10 @@ from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.pooling import POOL, Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
-from flexsearch.schedule.plan import Graph, stage_graphs
+from flexsearch.schedule.plan import stage_graphs
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
+from flexsearch.schedule.step import Graph
 from flexsearch.schedule.timetable import Timetable, equal_edges
 
 NUM_BLOCKS = 6

@@ -64,7 +64,7 @@ def test_every_role_equals_the_formulas(tiny_model: FlexDiT, side: int, merge: i
         noisy, time, labels = inputs(1).values()
         parts, blocks = tiny_model._parts, tiny_model.base.transformer_blocks
         embedded = parts.embed(noisy)
-        read = parts.conditioning(time, {"class_labels": labels}, embedded.dtype)
+        read = parts.conditioning(time, {"class_labels": labels}, embedded.dtype, range(6))
         conditioning = [block.norm1.emb(time, labels, hidden_dtype=embedded.dtype)[0] for block in blocks]
         y = reference.run_block(blocks[0], list(embedded[0]), list(embedded[0]), conditioning[0], uniform=True)
         sparse = reference.average_pool(y, 8, 8, side)

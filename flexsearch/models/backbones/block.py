@@ -3,7 +3,8 @@
 Letters: B batch, n and m tokens, C width, F frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -57,12 +58,28 @@ class TransformerBlock:
             return mixed
         return mixed.repeat_interleave(grid.height * grid.width, dim=1)
 
-    def finish(self, tokens: Tensor, modulation: Modulation, text: Text | None) -> Tensor:
-        """(B, n, C) the rest of the block: attention to the text, the gated MLP."""
+    def finish(
+        self,
+        tokens: Tensor,
+        modulation: Modulation,
+        text: Text | None,
+        module: Callable[[Callable[[], Tensor]], Tensor],
+    ) -> Tensor:
+        """(B, n, C) the rest of the block: attention to the text, the gated MLP.
+
+        Args:
+            tokens: (B, n, C) after the mixer.
+            modulation: of this block.
+            text: the caption, where the block reads one.
+            module: gives the output of each of the two from what computes it.
+        """
         if self.block.attn2 is not None and text is not None:
-            tokens = attention(self.block.attn2, tokens, text.tokens, text.bias) + tokens
-        normed = self.norm_mlp(tokens) * (1 + modulation.scale_mlp) + modulation.shift_mlp
-        output: Tensor = modulation.gate_mlp * self.block.ff(normed) + tokens
+            tokens = module(partial(attention, self.block.attn2, tokens, text.tokens, text.bias)) + tokens
+        output: Tensor = modulation.gate_mlp * module(partial(self._mlp, tokens, modulation)) + tokens
+        return output
+
+    def _mlp(self, tokens: Tensor, modulation: Modulation) -> Tensor:
+        output: Tensor = self.block.ff(self.norm_mlp(tokens) * (1 + modulation.scale_mlp) + modulation.shift_mlp)
         return output
 
 

@@ -1,8 +1,9 @@
 """Adapter of diffusers' `DiTTransformer2DModel` (Peebles & Xie 2023, arXiv 2212.09748)."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, ClassVar
 
 import torch
@@ -52,19 +53,42 @@ class DiTBackbone:
         tokens: Tensor = self.base.pos_embed(sample)
         return tokens
 
-    def conditioning(self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Conditioning:
+    def conditioning(
+        self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype, blocks: Sequence[int]
+    ) -> Conditioning:
         if "class_labels" not in condition:
             raise UserError("is missing: this base reads class labels", field="class_labels")
-        norms = [block.norm1 for block in self.base.transformer_blocks]
-        embedders = [norms[0].emb] if self.tied else [norm.emb for norm in norms]
-        embeddings = [emb(timestep, condition["class_labels"], hidden_dtype=dtype) for emb in embedders]
+        first, norms = self.base.transformer_blocks[0], [self.base.transformer_blocks[one].norm1 for one in blocks]
+        embedding = first.norm1.emb(timestep, condition["class_labels"], hidden_dtype=dtype)  # (B, C), for the head
         if self._fused_modulation is not None:
-            rows = F.linear(F.silu(embeddings[0]), *self._fused_modulation).chunk(len(norms), dim=1)
+            rows = self._fused_rows(F.silu(embedding), blocks)
         else:
-            each = embeddings * len(norms) if self.tied else embeddings
-            rows = tuple(norm.linear(norm.silu(row)) for norm, row in zip(norms, each, strict=True))  # (B, 6C) each
-        modulations = [(Modulation(*(vector[:, None] for vector in row.chunk(6, dim=1))),) for row in rows]
-        return Conditioning(embedding=embeddings[0], modulations=modulations)
+            rows = [
+                norm.linear(
+                    norm.silu(
+                        embedding
+                        if self.tied or norm is first.norm1
+                        else norm.emb(timestep, condition["class_labels"], hidden_dtype=dtype)
+                    )
+                )
+                for norm in norms
+            ]  # (B, 6C) each
+        modulations = {
+            block: (Modulation(*(vector[:, None] for vector in row.chunk(6, dim=1))),)
+            for block, row in zip(blocks, rows, strict=True)
+        }
+        return Conditioning(embedding=embedding, modulations=modulations)
+
+    def _fused_rows(self, embedding: Tensor, blocks: Sequence[int]) -> list[Tensor]:
+        """(B, 6C) for each of `blocks`; of the fused matrix, only their rows are read."""
+        assert self._fused_modulation is not None
+        weight, bias = self._fused_modulation
+        size = weight.shape[0] // len(self.base.transformer_blocks)
+        rows: list[Tensor] = []
+        for run in _runs(blocks):
+            part = slice(run[0] * size, (run[-1] + 1) * size)
+            rows += F.linear(embedding, weight[part], bias[part]).chunk(len(run), dim=1)
+        return rows
 
     def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
         base = self.base
@@ -78,6 +102,12 @@ class DiTBackbone:
             linears = [block.norm1.linear for block in self.base.transformer_blocks]
             weight = torch.cat([linear.weight.detach() for linear in linears])  # (blocks * 6C, C)
             self._fused_modulation = (weight, torch.cat([linear.bias.detach() for linear in linears]))
+
+
+def _runs(blocks: Sequence[int]) -> Iterator[list[int]]:
+    """Split rising numbers where one is left out."""
+    for _, run in groupby(enumerate(blocks), key=lambda item: item[1] - item[0]):
+        yield [block for _, block in run]
 
 
 def tie_embedders(base: DiTTransformer2DModel, *, known: bool | None = None) -> bool:

@@ -89,13 +89,15 @@ class LatteBackbone:
         tokens: Tensor = embedded.unflatten(0, (-1, frames)).flatten(1, 2)
         return tokens
 
-    def conditioning(self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Conditioning:
+    def conditioning(
+        self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype, blocks: Sequence[int]
+    ) -> Conditioning:
         shared, embedding = self.base.adaln_single(timestep, None, batch_size=timestep.shape[0], hidden_dtype=dtype)
-        spatial = modulations_of(shared, list(self.base.transformer_blocks))
-        temporal = modulations_of(shared, list(self.base.temporal_transformer_blocks))
+        spatial = modulations_of(shared, [self.base.transformer_blocks[block] for block in blocks])
+        temporal = modulations_of(shared, [self.base.temporal_transformer_blocks[block] for block in blocks])
         return Conditioning(
             embedding=embedding,
-            modulations=list(zip(spatial, temporal, strict=True)),
+            modulations=dict(zip(blocks, zip(spatial, temporal, strict=True), strict=True)),
             text=text_of(self.base.caption_projection, condition, dtype=dtype),
         )
 

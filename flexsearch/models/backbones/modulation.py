@@ -1,6 +1,6 @@
 """What a forward pass is conditioned on, as the blocks read it. Letters: B batch, C width, S text tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -29,10 +29,10 @@ class Conditioning(NamedTuple):
 
     Attributes:
         embedding: (B, C) embedded timestep, and class where the base reads classes.
-        modulations: for every block of the plan, one `Modulation` per transformer block in it.
+        modulations: by block of the plan, one `Modulation` per transformer block in it.
         text: the caption, where the base reads text.
     """
 
     embedding: Tensor
-    modulations: Sequence[tuple[Modulation, ...]]
+    modulations: Mapping[int, tuple[Modulation, ...]]
     text: Text | None = None

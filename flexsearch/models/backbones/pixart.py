@@ -40,15 +40,17 @@ class PixArtBackbone:
         tokens: Tensor = self.base.pos_embed(sample)
         return tokens
 
-    def conditioning(self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Conditioning:
+    def conditioning(
+        self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype, blocks: Sequence[int]
+    ) -> Conditioning:
         sizes = {name: condition.get(name) for name in ("resolution", "aspect_ratio")}
         if self.shape.reads_size and None in sizes.values():
             raise UserError("is missing: this base reads sizes", field="added_cond_kwargs.resolution, aspect_ratio")
         shared, embedding = self.base.adaln_single(timestep, sizes, batch_size=timestep.shape[0], hidden_dtype=dtype)
-        modulations = modulations_of(shared, list(self.base.transformer_blocks))
+        modulations = modulations_of(shared, [self.base.transformer_blocks[block] for block in blocks])
         return Conditioning(
             embedding=embedding,
-            modulations=[(modulation,) for modulation in modulations],
+            modulations={block: (one,) for block, one in zip(blocks, modulations, strict=True)},
             text=text_of(self.base.caption_projection, condition, dtype=dtype),
         )
 

@@ -41,8 +41,10 @@ class Backbone(Protocol):
     def embed(self, sample: Tensor) -> Tensor:
         """(B, N, C) dense tokens, frame after frame, position embedding added."""
 
-    def conditioning(self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Conditioning:
-        """What the blocks read; `condition` holds arguments out of `reads`."""
+    def conditioning(
+        self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype, blocks: Sequence[int]
+    ) -> Conditioning:
+        """What `blocks` of the plan, rising, read; `condition` holds arguments out of `reads`."""
 
     def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
         """The output of the model, (B, out_channels, H, W) or (B, out_channels, F, H, W)."""

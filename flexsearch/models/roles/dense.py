@@ -7,29 +7,29 @@ from flexsearch.models.backbones.modulation import Modulation, Text
 from flexsearch.models.roles.role_module import Call, RoleModule, register_role_module
 from flexsearch.models.tokens import Tokens
 from flexsearch.schedule.families.dense import DENSE
-from flexsearch.schedule.role import Operation
 
 
 def run_blocks(tokens: Tensor, call: Call) -> Tensor:
     """(B, n, C) what the base's blocks make of the tokens that leave the operation, however many they are."""
-    moved = _run(call.blocks[0], tokens, call.modulations[0], call.text, call.operation)
+    moved = _run(call.blocks[0], tokens, call.modulations[0], call.text, call)
     return run_others(moved, call)
 
 
 def run_others(tokens: Tensor, call: Call) -> Tensor:
     """(B, n, C) what the blocks after the first, which plays the role, make of the tokens that it leaves."""
     for block, modulation in zip(call.blocks[1:], call.modulations[1:], strict=True):
-        tokens = _run(block, tokens, modulation, None, call.operation)
+        tokens = _run(block, tokens, modulation, None, call)
     return tokens
 
 
-def _run(
-    block: TransformerBlock, tokens: Tensor, modulation: Modulation, text: Text | None, operation: Operation
-) -> Tensor:
-    tokens, grid = block.enter(tokens, operation), operation.queries
-    normed = block.normed(tokens, modulation)
-    mixed = block.attend(normed, normed, query_grid=grid, key_grid=grid)
-    return block.finish(modulation.gate_mixer * mixed + tokens, modulation, text)
+def _run(block: TransformerBlock, tokens: Tensor, modulation: Modulation, text: Text | None, call: Call) -> Tensor:
+    tokens, grid = block.enter(tokens, call.operation), call.operation.queries
+
+    def attend() -> Tensor:
+        normed = block.normed(tokens, modulation)
+        return block.attend(normed, normed, query_grid=grid, key_grid=grid)
+
+    return block.finish(modulation.gate_mixer * call.module(attend) + tokens, modulation, text, call.module)
 
 
 def _compute(tokens: Tokens, call: Call) -> Tokens:

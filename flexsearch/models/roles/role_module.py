@@ -1,17 +1,45 @@
 """What a block computes in a role: the registry that `FlexDiT` looks into."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from flexsearch.models.backbones.block import TransformerBlock
 from flexsearch.models.backbones.modulation import Modulation, Text
 from flexsearch.models.tokens import Tokens
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TransformerShape
+
+Module = Callable[[Callable[[], Tensor]], Tensor]
+
+
+def computed(module: Callable[[], Tensor]) -> Tensor:
+    """Compute a module's output."""
+    return module()
+
+
+class Keeping:
+    """Compute modules' outputs and keep them, in the order of the blocks."""
+
+    def __init__(self) -> None:
+        self.outputs: list[Tensor] = []
+
+    def __call__(self, module: Callable[[], Tensor]) -> Tensor:
+        self.outputs.append(module())
+        return self.outputs[-1]
+
+
+class Taking:
+    """Take modules' outputs of an earlier call, in the order of the blocks, and compute none."""
+
+    def __init__(self, outputs: Sequence[Tensor]) -> None:
+        self._outputs = list(outputs)
+
+    def __call__(self, _: Callable[[], Tensor]) -> Tensor:
+        return self._outputs.pop(0)
 
 
 class Call(NamedTuple):
@@ -23,6 +51,8 @@ class Call(NamedTuple):
         text: the caption, where the base reads text.
         operation: what the block does.
         weights: the module that the role brings, or None.
+        skip: factor on dense tokens that waited, where sparse tokens are merged into them.
+        module: gives the output of a module (attention, text attention, MLP), before its gate, from what computes it.
     """
 
     blocks: tuple[TransformerBlock, ...]
@@ -30,6 +60,8 @@ class Call(NamedTuple):
     text: Text | None
     operation: Operation
     weights: Any = None
+    skip: float = 1.0
+    module: Module = computed
 
 
 Compute = Callable[[Tokens, Call], Tokens]

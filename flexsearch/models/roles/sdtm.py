@@ -30,22 +30,30 @@ class Merge(nn.Module):
             self.sparse.bias.zero_()
             self.dense.bias.zero_()
 
-    def forward(self, sparse: Tensor, dense: Tensor, *, sparse_grid: TokenGrid, grid: TokenGrid) -> Tensor:
-        """(B, M, C) sparse and (B, N, C) dense tokens to (B, N, C) merged ones."""
-        merged: Tensor = upsample(self.sparse(sparse), sparse_grid, grid) + self.dense(dense)  # (B, N, C)
+    def forward(
+        self, sparse: Tensor, dense: Tensor, *, sparse_grid: TokenGrid, grid: TokenGrid, skip: float = 1.0
+    ) -> Tensor:
+        """(B, M, C) sparse and (B, N, C) dense tokens, times `skip`, to (B, N, C) merged ones."""
+        kept = self.dense(dense)
+        kept = kept if skip == 1 else skip * kept
+        merged: Tensor = upsample(self.sparse(sparse), sparse_grid, grid) + kept  # (B, N, C)
         return merged
 
 
 def _attend(tokens: Tensor, others: Tensor, call: Call) -> Tensor:
     """Tokens on the operation's `queries` attend to `others` on its `keys`; one adaLN modulates both."""
     block, modulation = call.blocks[0], call.modulations[0]
-    mixed = block.attend(
-        block.normed(tokens, modulation),
-        block.normed(others, modulation),
-        query_grid=call.operation.queries,
-        key_grid=call.operation.keys,
-    )
-    return run_others(block.finish(modulation.gate_mixer * mixed + tokens, modulation, call.text), call)
+
+    def attend() -> Tensor:
+        return block.attend(
+            block.normed(tokens, modulation),
+            block.normed(others, modulation),
+            query_grid=call.operation.queries,
+            key_grid=call.operation.keys,
+        )
+
+    attended = modulation.gate_mixer * call.module(attend) + tokens
+    return run_others(block.finish(attended, modulation, call.text, call.module), call)
 
 
 def _merge(tokens: Tokens, call: Call) -> Tokens:
@@ -62,10 +70,11 @@ def _sparse(tokens: Tokens, call: Call) -> Tokens:
 
 
 def _recover(tokens: Tokens, call: Call) -> Tokens:
-    """Dense token recovery: merged dense tokens attend to the sparse ones."""
+    """Dense token recovery: merged dense tokens attend to the sparse ones. A skip of 1 multiplies nothing."""
     assert tokens.sparse is not None, "it follows a merge"
-    grids = {"sparse_grid": call.operation.keys, "grid": call.operation.queries}
-    return Tokens(_attend(call.weights(tokens.sparse, tokens.dense, **grids), tokens.sparse, call))
+    keys, queries = call.operation.keys, call.operation.queries
+    merged = call.weights(tokens.sparse, tokens.dense, sparse_grid=keys, grid=queries, skip=call.skip)
+    return Tokens(_attend(merged, tokens.sparse, call))
 
 
 def _weights(shape: TransformerShape) -> Merge:

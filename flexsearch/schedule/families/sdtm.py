@@ -13,8 +13,11 @@ from flexsearch.settings import Count, PositiveCount
 
 def _recover_macs(operation: Operation, shape: TransformerShape) -> int:
     """The block, W1 on the sparse tokens (before upsampling) and W2 on the dense ones."""
-    merged = operation.keys.num_tokens + operation.queries.num_tokens
-    return block_macs(operation, shape) + merged * shape.width**2
+    return block_macs(operation, shape) + _merging_macs(operation, shape)
+
+
+def _merging_macs(operation: Operation, shape: TransformerShape) -> int:
+    return (operation.keys.num_tokens + operation.queries.num_tokens) * shape.width**2
 
 
 def _recover_params(shape: TransformerShape) -> int:
@@ -34,7 +37,15 @@ SPARSE = register_role(
     )
 )
 RECOVER = register_role(
-    Role(name="recover", letter="R", colour="#2b9a94", macs=_recover_macs, params=_recover_params, reads="sparse")
+    Role(
+        name="recover",
+        letter="R",
+        colour="#2b9a94",
+        macs=_recover_macs,
+        params=_recover_params,
+        macs_beside_modules=_merging_macs,
+        reads="sparse",
+    )
 )
 
 

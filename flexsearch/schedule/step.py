@@ -1,0 +1,104 @@
+"""One step of a plan, and the graph that it computes."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal, NamedTuple
+
+from flexsearch.schedule.cost import reused_macs, route_macs
+from flexsearch.schedule.gain import NO_GAIN, Gain
+from flexsearch.schedule.role import Route
+from flexsearch.schedule.shape import TransformerShape
+
+Reused = Literal["residual", "modules", "output"]
+"""What of an earlier call takes the place of blocks that are not computed: the sum that the blocks of a span add to
+their tokens, the outputs of their modules (attention, MLP), whose gates are computed anew, or the whole output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """One static computation: what is compiled, exported and timed. Steps that compute the same share it.
+
+    Attributes:
+        stage: of diffusion time, from 0 near the data.
+        route: the operations whose blocks are computed, bottom to top.
+        rows: per image; 2 with guidance.
+        span: blocks from the first to before the second, whose residual or modules are reused or left; None where
+            nothing is.
+        reuses: what takes the place of the span's blocks; None where all blocks are computed.
+        order: of the extrapolation of what is reused; 0 takes it as it was.
+        leaves: what is kept for a later step; None where nothing is.
+        gain: factors on the tokens; the default changes nothing.
+    """
+
+    stage: int
+    route: Route
+    rows: int = 1
+    span: tuple[int, int] | None = None
+    reuses: Reused | None = None
+    order: int = 0
+    leaves: Reused | None = None
+    gain: Gain = NO_GAIN
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.stage, self.route, self.rows, self.span, self.reuses, self.order, self.leaves, self.gain))
+
+    def __hash__(self) -> int:
+        return self._hash  # of many operations, and asked for at every call of a compiled model
+
+    @property
+    def parts(self) -> tuple[Route, Route, Route]:
+        """The operations below the span, inside it and above it; without a span all are above."""
+        low, high = self.span or (0, 0)
+        below = tuple(operation for operation in self.route if operation.block < low)
+        inside = tuple(operation for operation in self.route if low <= operation.block < high)
+        return below, inside, tuple(operation for operation in self.route if operation.block >= max(low, high))
+
+    def is_reused(self, block: int) -> bool:
+        """Whether a block's modules are taken from an earlier call."""
+        return self.reuses == "modules" and self.span is not None and self.span[0] <= block < self.span[1]
+
+    def macs(self, shape: TransformerShape) -> int:
+        """Multiply-accumulates of one call for one image, all its rows."""
+        return _macs(self, shape)
+
+
+@lru_cache(maxsize=1 << 14)
+def _macs(graph: Graph, shape: TransformerShape) -> int:
+    if graph.reuses == "output":
+        return 0
+    computed = tuple(operation for operation in graph.route if not graph.is_reused(operation.block))
+    reused = sum(reused_macs(operation, shape) for operation in graph.route if graph.is_reused(operation.block))
+    return graph.rows * (route_macs(computed, shape) + reused)
+
+
+class Step(NamedTuple):
+    """One call of the solver's step. Heun's method has two of them for each sampler step but the last.
+
+    Attributes:
+        time: diffusion time at which the model is called, 0 data to 1 noise.
+        graph: what is computed.
+        theta: what is reused is `last + theta * (last - the one before)`; 0 takes the last as it was.
+        is_guided: whether the difference of guidance's two rows moves the output: that of this call, or with one row
+            the last that was computed. Without meaning where the target is not guided.
+    """
+
+    time: float
+    graph: Graph
+    theta: float = 0.0
+    is_guided: bool = True
+
+    @property
+    def stage(self) -> int:
+        """Stage of diffusion time, from 0 near the data."""
+        return self.graph.stage
+
+    @property
+    def route(self) -> Route:
+        """The operations whose blocks are computed, bottom to top."""
+        return self.graph.route
+
+    @property
+    def letter(self) -> str:
+        """F a full step, p one that reuses a residual or modules, n one that calls no model."""
+        return {None: "F", "output": "n"}.get(self.graph.reuses, "p")
