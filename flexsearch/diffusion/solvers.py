@@ -9,6 +9,7 @@ import inspect
 from typing import Any, Protocol
 
 import diffusers
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,7 +77,9 @@ class DiffusersSolver:
         clock, num = clock_under(sampling.solver, plan.target.clock, num_tokens=num_tokens), sampling.steps
         self._scheduler = _new_scheduler(scheduler, clock, is_base=sampling.solver == "base")
         mu = clock.mu(num_tokens)
-        options: dict[str, Any] = {"sigmas": clock.sigmas(num)} if clock.takes_sigmas else {"num_inference_steps": num}
+        options: dict[str, Any] = (
+            {"sigmas": np.array(clock.sigmas(num))} if clock.takes_sigmas else {"num_inference_steps": num}
+        )
         self._scheduler.set_timesteps(**options, **({} if mu is None else {"mu": mu}))
         if hasattr(self._scheduler, "set_begin_index"):
             self._scheduler.set_begin_index(0)

@@ -6,7 +6,7 @@ Letters: n and m tokens, C width, S text tokens.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from flexsearch.schedule.role import ROLES, Operation, Route
@@ -83,25 +83,34 @@ def _key_macs(key: tuple[str, TokenGrid, TokenGrid, tuple[tuple[str, int], ...]]
     return ROLES[role].macs(operation, shape)
 
 
-def route_macs(route: Route, shape: TransformerShape) -> int:
-    """One model call on one row: the operations of the route, and the model's ends."""
-    nums = Counter(operation.key for operation in route)
-    return ends_macs(shape) + sum(num * _key_macs(key, shape) for key, num in nums.items())
+def route_macs(route: Route, shape: TransformerShape, reused: Collection[int] = ()) -> int:
+    """One model call on one row: the operations of the route, and the model's ends.
 
-
-def reused_macs(operation: Operation, shape: TransformerShape) -> int:
-    """One operation on one row whose attention and MLP outputs are taken from an earlier call: its gates, and what the
-    role computes beside them.
+    Args:
+        route: what is computed.
+        shape: sizes of the model.
+        reused: blocks of the route whose attention and MLP outputs are taken from an earlier call.
     """
+    nums = Counter(operation.key for operation in route if operation.block not in reused)
+    macs = ends_macs(route, shape) + sum(num * _key_macs(key, shape) for key, num in nums.items())
+    return macs + sum(_reused_macs(operation, shape) for operation in route if operation.block in reused)
+
+
+def _reused_macs(operation: Operation, shape: TransformerShape) -> int:
+    """The gates of an operation, and what its role computes beside attention and MLP."""
     beside = ROLES[operation.role].macs_beside_modules(operation, shape)
     return shape.blocks_per_operation * modulation_macs(shape) + beside
 
 
-def ends_macs(shape: TransformerShape) -> int:
-    """Everything outside the blocks: patch embedding, embedding of the conditions, final modulation and projection."""
+def ends_macs(route: Route, shape: TransformerShape) -> int:
+    """Everything outside the blocks: patch embedding, embedding of the conditions, final modulation and projection.
+
+    Where every block has an embedder of its own, those of the route's blocks are computed, and the first for the head.
+    """
+    num_embedders = 1 if shape.num_embedders == 1 else len({0, *(operation.block for operation in route)})
     n, c, area = shape.grid.num_tokens, shape.width, shape.patch_size**2
     macs = n * c * area * (shape.in_channels + shape.out_channels)
-    macs += shape.num_embedders * (TIME_FREQUENCIES * c + c * c)
+    macs += num_embedders * (TIME_FREQUENCIES * c + c * c)
     macs += shape.text_tokens * (shape.text_channels * c + c * c)
     macs += 6 * c * c if shape.shares_modulation else 2 * c * c
     if shape.reads_size:  # height, width and aspect ratio, a third of the width each

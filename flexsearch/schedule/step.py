@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
-from flexsearch.schedule.cost import reused_macs, route_macs
+from flexsearch.schedule.cost import route_macs
 from flexsearch.schedule.gain import NO_GAIN, Gain
 from flexsearch.schedule.role import Route
 from flexsearch.schedule.shape import TransformerShape
@@ -54,9 +54,10 @@ class Graph:
         inside = tuple(operation for operation in self.route if low <= operation.block < high)
         return below, inside, tuple(operation for operation in self.route if operation.block >= max(low, high))
 
-    def is_reused(self, block: int) -> bool:
-        """Whether a block's modules are taken from an earlier call."""
-        return self.reuses == "modules" and self.span is not None and self.span[0] <= block < self.span[1]
+    @property
+    def reused_blocks(self) -> range:
+        """Blocks of the route whose modules' outputs are taken from an earlier call."""
+        return range(*self.span) if self.reuses == "modules" and self.span is not None else range(0)
 
     def macs(self, shape: TransformerShape) -> int:
         """Multiply-accumulates of one call for one image, all its rows."""
@@ -65,11 +66,7 @@ class Graph:
 
 @lru_cache(maxsize=1 << 14)
 def _macs(graph: Graph, shape: TransformerShape) -> int:
-    if graph.reuses == "output":
-        return 0
-    computed = tuple(operation for operation in graph.route if not graph.is_reused(operation.block))
-    reused = sum(reused_macs(operation, shape) for operation in graph.route if graph.is_reused(operation.block))
-    return graph.rows * (route_macs(computed, shape) + reused)
+    return 0 if graph.reuses == "output" else graph.rows * route_macs(graph.route, shape, graph.reused_blocks)
 
 
 class Step(NamedTuple):

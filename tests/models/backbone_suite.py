@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,22 +20,29 @@ from flexsearch.models.architectures import architecture_named, known_config
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.tokens import downsample, upsample
+from flexsearch.schedule.cache import Cache
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.cost import model_params
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.pooling import POOL, Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
-from flexsearch.schedule.plan import stage_graphs
+from flexsearch.schedule.gain import Gain
+from flexsearch.schedule.guidance import GuidanceRows
+from flexsearch.schedule.plan import Target, lower, stage_graphs
 from flexsearch.schedule.role import Operation
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
-from flexsearch.schedule.step import Graph
+from flexsearch.schedule.step import Graph, Step
 from flexsearch.schedule.timetable import Timetable, equal_edges
 
 NUM_BLOCKS = 6
 SEGMENTS = (Pooling(depth=1), Sdtm(sparse=1, dense=1), Dense(depth=1))
 TWO_MERGES = (Pooling(depth=1), Sdtm(merge=2, sparse=1, dense=0), Dense(depth=1))
 SPARSE = DensitySchedule(segments=SEGMENTS, timetable=Timetable(edges=equal_edges(2), grids=(5, 3)))
-
+SPAN = Cache(pattern="FFpFnp", first=1)
+ENDS = Cache(pattern="FpFpnF", first=2, last=1, order=0)
+MODULES = Cache(pattern="FFppFp", first=1, reuse="modules")
 
 EARLY = {
     "attention_type": "default",
@@ -149,6 +157,78 @@ class BackboneSuite:
                 with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
                     model(**self.inputs(batch=1), graph=graph)
                 assert counter.get_total_flops() == 2 * graph.macs(model.shape)
+
+    @pytest.mark.parametrize("cache", [SPAN, ENDS, MODULES], ids=["span", "ends", "modules"])
+    def test_macs_of_every_step_equal_torchs_flop_counter(self, model: FlexDiT, cache: Cache) -> None:
+        """Full steps that leave something, partial steps, null steps; one and two rows."""
+        for schedule in self.schedules:
+            model.set_schedule(schedule)
+            for step, left in self.walked(model, cache):
+                rows = step.graph.rows
+                inputs = self.inputs(batch=rows, time=1000 * step.time)
+                with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+                    if step.letter != "n":
+                        found = model(**inputs, graph=step.graph, reused=left if step.letter == "p" else ())
+                        left[:] = found.left or left
+                assert counter.get_total_flops() == 2 * step.graph.macs(model.shape), (str(schedule), step.letter)
+
+    def walked(self, model: FlexDiT, cache: Cache) -> Iterator[tuple[Step, list[Tensor]]]:
+        """The steps of a plan, each with what the last full step left."""
+        left: list[Tensor] = []
+        sampling = Sampling(steps=6, cache=cache, guidance=GuidanceRows(every=2))
+        target = Target(shape=model.shape, is_guided=True)
+        for step in lower(Candidate(schedule=model.schedule, sampling=sampling), target).steps:
+            yield step, left
+
+    @pytest.mark.parametrize("cache", [SPAN, ENDS, MODULES], ids=["span", "ends", "modules"])
+    def test_what_is_reused_at_once_changes_nothing(self, model: FlexDiT, cache: Cache) -> None:
+        """At the same data and time, a partial call equals the full one that it takes its blocks from."""
+        for schedule in self.schedules:
+            model.set_schedule(schedule)
+            (full, *_), (partial, *_) = self.graphs_of(model, cache, "F"), self.graphs_of(model, cache, "p")
+            inputs = self.inputs(time=1000.0)
+            with torch.inference_mode():
+                expected = model(**inputs).sample
+                found = model(**inputs, graph=full)
+                assert torch.equal(found.sample, expected), "what is left changes no output"
+                again = model(**inputs, graph=partial, reused=found.left)
+            assert again.left == ()
+            torch.testing.assert_close(again.sample, expected, rtol=1e-4, atol=1e-4)
+
+    def graphs_of(self, model: FlexDiT, cache: Cache, letter: str) -> list[Graph]:
+        """The graphs of the steps of a kind, in the noisiest stage."""
+        sampling = Sampling(steps=6, cache=cache)
+        steps = lower(Candidate(schedule=model.schedule, sampling=sampling), Target(shape=model.shape)).steps
+        return [step.graph for step in steps if step.letter == letter and step.stage == steps[0].stage]
+
+    @pytest.mark.parametrize("cache", [SPAN, MODULES], ids=["span", "modules"])
+    def test_reuse_compiles_without_a_graph_break(self, model: FlexDiT, cache: Cache) -> None:
+        (full, *_), (partial, *_) = self.graphs_of(model, cache, "F"), self.graphs_of(model, cache, "p")
+        model.fuse()
+        inputs = self.inputs(time=1000.0)
+        with torch.inference_mode():
+            left = model(**inputs, graph=full).left
+            expected = model(**inputs, graph=partial, reused=left).sample
+            model.compile_stages(backend="eager")
+            compiled = model(**inputs, graph=full).left
+            for one, two in zip(compiled, left, strict=True):
+                torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+            found = model(**inputs, graph=partial, reused=left).sample
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+    def test_a_gain_scales_the_stream_and_the_skip(self, model: FlexDiT) -> None:
+        """A stream gain before the first block is the embedding scaled; a factor of 1 changes no bit."""
+        inputs, plain = self.inputs(), model.graphs()[1]
+        with torch.inference_mode():
+            expected = model(**inputs, graph=plain).sample
+            for gain in (Gain(stream=0.8, at=1), Gain(stream=0.8, at=2), Gain(skip=0.8)):
+                assert not torch.allclose(model(**inputs, graph=replace(plain, gain=gain)).sample, expected)
+            assert torch.equal(model(**inputs, graph=replace(plain, gain=Gain(at=3))).sample, expected)
+            scaled = model(**inputs, graph=replace(plain, gain=Gain(stream=0.8))).sample
+            embed = model._parts.embed
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(model._parts, "embed", lambda sample: 0.8 * embed(sample))
+                assert torch.equal(model(**inputs, graph=plain).sample, scaled)
 
     def test_parameters_are_counted(self, base: Any) -> None:
         model = FlexDiT.from_base(base, backbone=self.backbone, schedule=SPARSE)
