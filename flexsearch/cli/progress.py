@@ -92,7 +92,7 @@ class SearchProgress(Console):
     def _ended(self, event: Ended) -> None:
         order, _ = self._running.pop(event.number, (None, None))
         name = "" if order is None else f" {order.baseline or order.candidate}"
-        repetition = "" if order is None else _repetition(order)
+        repetition = f" seed {order.seed}" if order is not None and order.kind == "repeat" else ""
         found = event.result.measurements if event.result is not None else {}
         shown = ", ".join(f"{name} {found[name].value:.4g}" for name in self._objectives if name in found)
         if not repetition and event.state == "complete" and all(name in found for name in self._objectives):
@@ -133,16 +133,6 @@ class SearchProgress(Console):
             return f"{elapsed:.0f} s so far"
         left = (self._search.num_wanted - self._search.num_finished) * elapsed / done
         return f"about {left:.0f} s left"
-
-
-def _repetition(order: TrialOrder) -> str:
-    match order.kind:
-        case "trial":
-            return ""
-        case "repeat":
-            return f" seed {order.seed}"
-        case "long":
-            return f" {order.updates} updates"
 
 
 def _share(progress: Progress) -> str:

@@ -15,13 +15,7 @@ from flexsearch.study.events import Watched, Watcher
 from flexsearch.study.executor import Choice, ExecutorName, TrialSource, choose_executor, run_locally
 from flexsearch.study.lock import one_driver
 from flexsearch.study.optuna_study import OptunaStudy
-from flexsearch.study.repeats import (
-    OrderQueue,
-    long_fine_tunes,
-    repetitions,
-    schedules_to_prolong,
-    schedules_to_repeat,
-)
+from flexsearch.study.repeats import OrderQueue, repetitions, schedules_to_repeat
 from flexsearch.study.search import Search
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.study.storage import connect, storage_url
@@ -34,8 +28,6 @@ _FREE_TO_CHANGE = (
     "search.max_retries",
     "search.noise_schedules",
     "search.noise_seeds",
-    "search.long_schedules",
-    "search.long_factor",
     "resources",
 )
 
@@ -83,7 +75,7 @@ class Console:
         return None
 
     def repeating(self, orders: OrderQueue, what: str) -> Watcher | None:
-        """Shows that further measurements of finished trials begin; gives their watcher."""
+        """Show that further measurements of finished trials begin; give their watcher."""
         return None
 
 
@@ -124,13 +116,10 @@ def run_search(plan: RunPlan, console: Console) -> Store:
             if search.num_finished < plan.search.trials or search.has_unfinished:
                 _watch(search, console.searching(search, choice))
                 console.message(execute(search))
-            for what, orders in (
-                ("measuring the noise", _repetitions(plan, store)),
-                ("measuring longer fine-tunes", _long_fine_tunes(plan, store)),
-            ):
-                if len(orders):
-                    _watch(orders, console.repeating(orders, what))
-                    console.message(execute(orders))
+            orders = _repetitions(plan, store)
+            if len(orders):
+                _watch(orders, console.repeating(orders, "measuring the noise"))
+                console.message(execute(orders))
     return store
 
 
@@ -243,16 +232,6 @@ def _repetitions(plan: RunPlan, store: Store) -> OrderQueue:
         chosen = schedules_to_repeat(records, objective=objective, num=num)
     seeds = [plan.search.seed + 1 + index for index in range(plan.search.noise_seeds)]
     return repetitions(store, chosen, seeds=seeds, run_dir=plan.run_dir, objective=objective)
-
-
-def _long_fine_tunes(plan: RunPlan, store: Store) -> OrderQueue:
-    """Orders what is still to be trained for longer, once per study."""
-    objective, records = plan.settings.objectives.names[0], store.trials()
-    updates = plan.settings.trial.updates * plan.search.long_factor
-    num = plan.search.long_schedules if updates else 0
-    known = [record for record in records if record.rung(updates) is not None]
-    chosen = [] if len(known) >= num else schedules_to_prolong(records, objective=objective, num=num)
-    return long_fine_tunes(store, chosen, updates=updates, run_dir=plan.run_dir, objective=objective)
 
 
 def _check_unchanged(plan: RunPlan, store: Store) -> None:

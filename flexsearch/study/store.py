@@ -46,7 +46,7 @@ class TrialRecord:
     Attributes:
         num_updates: fine-tuning updates; their losses are in `Store.curve`.
         measurements: of the study's seed, by name.
-        rungs: measured on the way, or after more updates than the trial's own; by updates.
+        rungs: measured on the way, by updates.
     """
 
     number: int
@@ -171,14 +171,6 @@ class Store:
                 self._replace(connection, CURVE, {"number": number}, curve)
                 self._replace(connection, RUNG, {"number": number}, map(_rung_row, result.rungs))
                 self._end(connection, number, result.state, result.reason)
-
-    def record_long(self, number: int, updates: int, result: TrialResult, *, objective: str) -> None:
-        """Records the quality after a longer fine-tune of a finished trial, as a rung, and its cost."""
-        rung = Rung(updates=updates, quality=result.measurements[objective].value)
-        with self.engine.begin() as connection:
-            self._replace(connection, RUNG, {"number": number, "update_": updates}, [_rung_row(rung)])
-            for row in _cost_rows("long: {}", result):
-                self._replace(connection, COST, {"number": number, "seed": self.seed, "what": row["what"]}, [row])
 
     def record_confirmation(self, number: int, result: TrialResult, *, seed: int, images: int) -> None:
         """Records the repeated measurements of a finished trial; the same images replace themselves, cost included."""

@@ -9,7 +9,7 @@ from flexsearch.measurement import Measurement
 from flexsearch.old_names import MEASUREMENTS
 from flexsearch.schedule.candidate import Candidate
 
-Kind = Literal["trial", "repeat", "long"]
+Kind = Literal["trial", "repeat"]
 Phase = Literal["prepare", "latency", "fine-tune", "rung", "sample", "score"]
 State = Literal["complete", "pruned", "infeasible", "failed"]
 
@@ -25,9 +25,7 @@ class TrialOrder:
         seed: of training stream and sampling noise; equal for all trials of a study, so that they are paired.
         baseline: its name, if this trial is a baseline; baselines are never gated.
         fine_tune: whether the trial fine-tunes; the dense base is evaluated as it is.
-        kind: a "trial"; or the quality alone of one that has ended: a "repeat" under another seed, or "long" after more
-            updates.
-        updates: fine-tuning updates; None takes those of the settings.
+        kind: a "trial"; or a "repeat": the quality alone of one that has ended, under another seed.
     """
 
     number: int
@@ -37,19 +35,12 @@ class TrialOrder:
     baseline: str | None = None
     fine_tune: bool = True
     kind: Kind = "trial"
-    updates: int | None = None
 
     @property
     def trial_dir(self) -> Path:
-        """Where the trial leaves its files; a repeat or a long fine-tune has a folder below its trial's."""
+        """Where the trial leaves its files; a repeat has a folder below its trial's."""
         folder = self.run_dir / "trials" / str(self.number)
-        match self.kind:
-            case "trial":
-                return folder
-            case "repeat":
-                return folder / f"seed-{self.seed}"
-            case "long":
-                return folder / f"updates-{self.updates}"
+        return folder if self.kind == "trial" else folder / f"seed-{self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; `from_dict` is the inverse."""
@@ -61,7 +52,6 @@ class TrialOrder:
             "baseline": self.baseline,
             "fine_tune": self.fine_tune,
             "kind": self.kind,
-            "updates": self.updates,
         }
 
     @classmethod
@@ -73,7 +63,7 @@ class TrialOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """How good a trial was after some of its fine-tuning updates, or after more than all of them.
+    """How good a trial was after some of its fine-tuning updates.
 
     Attributes:
         updates: fine-tuning updates.

@@ -113,14 +113,12 @@ def _macs(plan: Plan) -> Measurement:
 
 def _training(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Training:
     settings = context.settings.trial
-    if order.updates is not None:
-        settings = replace(settings, updates=order.updates)
     return Training(
         model,
         process=context.inputs.process,
         stream=context.stream(order.seed),
         optimisation=settings,
-        teacher=context.teacher(order.seed, settings.updates) if settings.distillation else None,
+        teacher=context.teacher(order.seed) if settings.distillation else None,
     )
 
 
