@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine, StaticPool, create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
@@ -21,11 +21,6 @@ def engine_options(url: str) -> dict[str, object]:
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
     return {"pool_pre_ping": True}
-
-
-def in_memory() -> Engine:
-    """A database that ends with its process."""
-    return create_engine("sqlite://", poolclass=StaticPool)
 
 
 def connect(url: str) -> Engine:
