@@ -110,13 +110,10 @@ class SearchProgress(Console):
             for number, (order, progress) in sorted(self._running.items())
         ]
         if self._search is not None:
-            lines.append(Text(f"{self._count()}, {self._time_left()}", style="bold"))
+            count = f"{self._search.num_finished} of {self._search.num_wanted} trials"
+            lines.append(Text(f"{count}, {self._time_left()}", style="bold"))
             lines.append(Text(self._best(), overflow="ellipsis", no_wrap=True))
         return Group(*lines)
-
-    def _count(self) -> str:
-        assert self._search is not None
-        return f"{self._search.num_finished} of {self._search.num_wanted} trials"
 
     def _best(self) -> str:
         if not self._values:

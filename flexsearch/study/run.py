@@ -99,11 +99,17 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         if plan.storage is not None:
             connect(plan.storage).dispose()
         console.message("loading base, data and extractor")
-        _load_inputs(plan.settings)
+        from flexsearch.trial.inputs import load_inputs
+
+        load_inputs(plan.settings)
+        # Not for a cluster, which may have other devices than this machine.
         if plan.settings.objectives.latency.max_ms is not None and plan.ray_address is None:
+            from flexsearch.trial.timing import check_budget
+
             console.message("timing the schedules that should be fastest")
-            _check_budget(plan.settings)
-    engine = connect(storage_url(_made(plan.run_dir), plan.storage))
+            check_budget(plan.settings)
+    plan.run_dir.mkdir(parents=True, exist_ok=True)
+    engine = connect(storage_url(plan.run_dir, plan.storage))
     with one_driver(plan.run_dir, engine, plan.name):
         store = Store(engine, study=plan.name, seed=plan.search.seed)
         _check_unchanged(plan, store)
@@ -121,24 +127,6 @@ def run_search(plan: RunPlan, console: Console) -> Store:
                 _watch(orders, console.repeating(orders, "measuring the noise"))
                 console.message(execute(orders))
     return store
-
-
-def _made(run_dir: Path) -> Path:
-    run_dir.mkdir(parents=True, exist_ok=True)
-    return run_dir
-
-
-def _load_inputs(settings: TrialSettings) -> None:
-    from flexsearch.trial.inputs import load_inputs
-
-    load_inputs(settings)
-
-
-def _check_budget(settings: TrialSettings) -> None:
-    """Checks on this machine, so not for a cluster, which may have other devices."""
-    from flexsearch.trial.timing import check_budget
-
-    check_budget(settings)
 
 
 def _prepare(plan: RunPlan, store: Store, console: Console) -> None:

@@ -44,15 +44,7 @@ class TrialOrder:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; `from_dict` is the inverse."""
-        return {
-            "number": self.number,
-            "candidate": self.candidate.to_dict(),
-            "run_dir": str(self.run_dir),
-            "seed": self.seed,
-            "baseline": self.baseline,
-            "fine_tune": self.fine_tune,
-            "kind": self.kind,
-        }
+        return {**vars(self), "candidate": self.candidate.to_dict(), "run_dir": str(self.run_dir)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialOrder":

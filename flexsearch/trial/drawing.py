@@ -22,7 +22,7 @@ def draw(
         model: draws.
         plan: what it computes, which may be another candidate's than the order's.
         order: whose seed it is: one seed gives every model the same noise and conditions, image by image.
-        bench: of the run.
+        context: of the run.
         report: called after every batch.
         num: of images.
     """

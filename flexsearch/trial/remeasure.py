@@ -28,7 +28,7 @@ def remeasure(order: TrialOrder, report: Report, *, images: int) -> TrialResult:
     """Measures the objectives of one candidate under one seed.
 
     Args:
-        order: which trial, under which sampling seed; `fine_tuned` is False for the dense base.
+        order: which trial, under which sampling seed; `fine_tune` is False for the dense base.
         report: called as it goes on.
         images: to draw.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flexsearch.measurement import short_digest
-from flexsearch.paths import PREFIX, resolve_path
+from flexsearch.paths import checkpoint_folder
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.settings import TrialSettings
 
@@ -19,10 +19,9 @@ _FINGERPRINT_BYTES = 1 << 20
 
 def base_fingerprint(settings: TrialSettings) -> dict[str, Any]:
     """Identify the base's weights: name and revision, and size and first mebibyte of files on this machine."""
-    where = settings.base.checkpoint
-    folder = resolve_path(where, inside="base" if where.startswith(PREFIX) else "") / "transformer"
+    folder = checkpoint_folder(settings.base.checkpoint) / "transformer"
     if not folder.is_dir():
-        return {"checkpoint": where, "revision": settings.base.revision}
+        return {"checkpoint": settings.base.checkpoint, "revision": settings.base.revision}
     files = {}
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as weights:
