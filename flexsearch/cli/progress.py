@@ -23,7 +23,7 @@ from flexsearch.trial.contract import Progress, TrialOrder
 
 
 class SearchProgress(Console):
-    """Shows what a search does: a block that is redrawn on a terminal, elsewhere one line per finished trial. Writes
+    """Show what a search does: a block that is redrawn on a terminal, elsewhere one line per finished trial. Write
     the lines to `run.log`.
 
     Args:
@@ -46,7 +46,7 @@ class SearchProgress(Console):
 
     @contextmanager
     def log_to(self, run_dir: Path) -> Iterator[None]:
-        """Draws while the block lasts; `RUN/run.log` is opened with the first news after the run directory is made."""
+        """Draw while the block lasts; `RUN/run.log` is opened with the first news after the run directory is made."""
         self._log_path = run_dir / "run.log"
         if self._terminal.is_terminal:
             self._live = Live(console=self._terminal, refresh_per_second=4, transient=True, get_renderable=self._draw)

@@ -18,7 +18,7 @@ CARD = "README.md"
 
 
 def write_card(recipe: Recipe, *, made: str, measured: Mapping[str, Iterable[Measurement]]) -> str:
-    """The card's text.
+    """Write the card's text.
 
     Args:
         recipe: of the model.
@@ -82,7 +82,7 @@ Written by flexsearch {__version__}.
 
 
 def _use(base: BaseSettings) -> str:
-    """The lines that draw images, in a pipeline of diffusers or in ours."""
+    """Write the lines that draw images, in a pipeline of diffusers or in ours."""
     kind, shape = architecture_named(base.backbone, field="base.backbone").pipeline, base_shape(base)
     if kind is None and shape.num_classes:
         vae = (

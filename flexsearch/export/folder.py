@@ -48,7 +48,7 @@ def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, car
 
 
 def move_pieces(source: Path, target: Path) -> None:
-    """Moves a written model into a folder that has other files too, piece by piece, and over what a process left that
+    """Move a written model into a folder that has other files too, piece by piece, and over what a process left that
     died while it did that."""
     for piece in _PIECES:
         if (target / piece).is_dir() and (source / piece).exists():
@@ -58,7 +58,7 @@ def move_pieces(source: Path, target: Path) -> None:
 
 
 def _verify(model: FlexDiT, folder: Path, recipe: Recipe) -> None:
-    """The model read back has the recipe's schedule and gives the same output to the bit, in every stage."""
+    """Check that the model read back has the recipe's schedule and gives the same output to the bit, in every stage."""
     rebuilt = FlexDiT.from_pretrained(folder).to(model.device).eval()
     if rebuilt.schedule.digest != recipe.chosen.schedule.digest:
         raise FlexsearchError(f"the exported schedule is {rebuilt.schedule}, not {recipe.chosen.schedule}")

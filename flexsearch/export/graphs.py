@@ -68,14 +68,14 @@ class OneGraph(nn.Module):
 
 
 def require_onnx() -> None:
-    """Raises UserError where a library that `export_onnx` needs is not installed."""
+    """Raise UserError where a library that `export_onnx` needs is not installed."""
     for library in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(library) is None:
             raise UserError(f'{library} is not installed; pip install "flexsearch[onnx]"', field="--onnx")
 
 
 def write_graphs(out: Path, *, onnx: bool, programs: bool) -> Iterator[str]:
-    """Adds graphs to an exported folder, as `onnx/` and `torch_export/`, saying what it did.
+    """Add graphs to an exported folder, as `onnx/` and `torch_export/`, saying what it did.
 
     Raises:
         UserError: a library is not installed, or the folder has such graphs.
@@ -92,7 +92,7 @@ def write_graphs(out: Path, *, onnx: bool, programs: bool) -> Iterator[str]:
 
 
 def export_onnx(model: FlexDiT, folder: Path) -> dict[str, Any]:
-    """Writes `stage0.onnx`, ... and `graphs.json`, each graph run by onnxruntime and compared with the model.
+    """Write `stage0.onnx`, ... and `graphs.json`, each graph run by onnxruntime and compared with the model.
 
     Args:
         model: in eval mode, on the CPU, in fp32.
@@ -134,7 +134,7 @@ def export_onnx(model: FlexDiT, folder: Path) -> dict[str, Any]:
 
 
 def export_programs(model: FlexDiT, folder: Path) -> dict[str, Any]:
-    """Writes `stage0.pt2`, ... and `graphs.json`, each program loaded back and compared with the model.
+    """Write `stage0.pt2`, ... and `graphs.json`, each program loaded back and compared with the model.
 
     Run one with `torch.export.load("stage0.pt2").module()(hidden_states, timestep, class_labels=...)`.
 
@@ -215,7 +215,7 @@ def _traced(one: OneGraph, inputs: Inputs) -> torch.export.ExportedProgram:
 
 
 def _compare(one: OneGraph, exported: Callable[..., Tensor], *, time: float) -> float:
-    """The largest difference between a graph and the model, over batches that it was not traced with as well."""
+    """Find the largest difference between a graph and the model, over batches that it was not traced with as well."""
     worst = 0.0
     for batch in _CHECKED:
         noisy, timestep, condition = _inputs(one.model, batch, time=time)

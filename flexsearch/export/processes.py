@@ -73,11 +73,11 @@ class Processes:
         return int(self.accelerator.num_processes)
 
     def __str__(self) -> str:
-        """Such as "2 processes on cpu"."""
+        """Say such as "2 processes on cpu"."""
         return f"{self.num} process{'es' if self.num > 1 else ''} on {self.accelerator.device.type}"
 
     def share(self, num_parts: int) -> Share:
-        """This process's share of every batch, in `num_parts` parts."""
+        """Give this process's share of every batch, in `num_parts` parts."""
         return Share(
             rank=self.accelerator.process_index,
             num_processes=self.num,
@@ -90,27 +90,27 @@ class Processes:
         return summed
 
     def first_then_others(self, make: Callable[[], T]) -> T:
-        """What `make` gives in every process: in the first one before the others, which find what it has cached."""
+        """Give what `make` gives: in the first process before the others, which find what it has cached."""
         with self.accelerator.main_process_first():
             return make()
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all are here."""
         self.accelerator.wait_for_everyone()
 
     def gathered(self, here: list[T]) -> list[T]:
-        """The items of every process, in the processes' order."""
+        """Gather the items of every process, in the processes' order."""
         found: list[T] = accelerate.utils.gather_object(here) if self.num > 1 else here
         return found
 
     def start_log(self, name: str, config: Mapping[str, float | str]) -> None:
-        """Opens the log elsewhere, if there is one."""
+        """Open the log elsewhere, if there is one."""
         self.accelerator.init_trackers(name, config=dict(config))
 
     def log(self, values: Mapping[str, float], update: int) -> None:
-        """Sends values to it."""
+        """Send values to it."""
         self.accelerator.log(dict(values), step=update)
 
     def end(self) -> None:
-        """Closes logs and the connection to the others."""
+        """Close logs and the connection to the others."""
         self.accelerator.end_training()

@@ -39,7 +39,7 @@ _LOCK = "training.lock"
 
 
 def is_finished(out: Path, recipe: Recipe) -> bool:
-    """Whether OUT holds the trained model of this recipe.
+    """Tell whether OUT holds the trained model of this recipe.
 
     Raises:
         UserError: OUT is something else, or another recipe's; names the first field that differs.
@@ -62,7 +62,7 @@ def is_finished(out: Path, recipe: Recipe) -> bool:
 def train(
     recipe: Recipe, *, folder: Path, out: Path, processes: Processes, report: Callable[[TrainingRecord], None]
 ) -> None:
-    """Trains a recipe into `out`, from its checkpoint if there is one. Every process calls this; the first one writes.
+    """Train a recipe into `out`, from its checkpoint if there is one. Every process calls this; the first one writes.
 
     Args:
         recipe: what to train and how.
@@ -136,7 +136,7 @@ def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes
 
 
 def _start(recipe: Recipe, folder: Path, inputs: Inputs) -> FlexDiT:
-    """The model at its first update: the weights that the recipe names, under its schedule."""
+    """Make the model at its first update: the weights that the recipe names, under its schedule."""
     model: FlexDiT
     if recipe.start == BASE:
         model = inputs.base.model.clone()
@@ -163,7 +163,7 @@ def _averaged(training: Training) -> FlexDiT:
 def _measured(
     training: Training, recipe: Recipe, inputs: Inputs, processes: Processes, *, at: int
 ) -> list[Measurement]:
-    """The averaged weights' quality, where one is due after `at` updates."""
+    """Measure the averaged weights' quality, where one is due after `at` updates."""
     every, last = recipe.training.evaluate_every, recipe.training.updates
     if every is None or (at % every and at != last):
         return []
@@ -171,7 +171,7 @@ def _measured(
 
 
 def _finish(model: FlexDiT, recipe: Recipe, inputs: Inputs, out: Path, evaluations: Evaluations) -> None:
-    """The exported model: written and verified beside, then moved to its place piece by piece; then the run is over."""
+    """Export the model: written and verified beside, then moved to its place piece by piece; then the run is over."""
     updates = recipe.training.updates
     trained = replace(recipe, start=TRANSFORMER, trained=recipe.trained + updates)
     measured = {

@@ -32,7 +32,7 @@ class Base:
 
 
 def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> Base:
-    """Loads weights and scheduler.
+    """Load weights and scheduler.
 
     Raises:
         UserError: the checkpoint cannot be found, reached or read, or does not fit its architecture.

@@ -58,7 +58,7 @@ def confirm(
     run_dir: Path,
     begins: Callable[[OrderQueue], None],
 ) -> None:
-    """Measures what is missing, in this process. The same call goes on after an interruption.
+    """Measure what is missing, in this process. The same call goes on after an interruption.
 
     Args:
         store: of the run; gets the results.

@@ -1,4 +1,4 @@
-"""Runs trials on Ray Tune, which owns resources, workers and machines; `Search` keeps what to run and all results.
+"""Run trials on Ray Tune, which owns resources, workers and machines; `Search` keeps what to run and all results.
 
 The only file that imports ray. Ray's own Optuna searcher and `Tuner.restore` are not used: a resumed search is a fresh
 `Tuner` on the same study. Nothing that Ray stores is read back.
@@ -37,7 +37,7 @@ _NEWS = "news"
 
 @contextmanager
 def _fence(order: TrialOrder) -> Iterator[None]:
-    """Waits until no other worker, perhaps one that outlived its driver, writes to the trial's folder."""
+    """Wait until no other worker, perhaps one that outlived its driver, writes to the trial's folder."""
     order.trial_dir.mkdir(parents=True, exist_ok=True)
     with (order.trial_dir / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -45,7 +45,7 @@ def _fence(order: TrialOrder) -> Iterator[None]:
 
 
 def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int) -> None:
-    """Runs in a worker. Every end is reported as data; only the worker's death is an error to Ray."""
+    """Run in a worker. Every end is reported as data; only the worker's death is an error to Ray."""
     import torch
     from ray import tune
 
@@ -74,7 +74,7 @@ def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int)
 
 
 def _news(**content: Any) -> dict[str, str]:
-    """Packs a report of a worker into one JSON text, because Ray takes nested dictionaries apart."""
+    """Pack a report of a worker into one JSON text, because Ray takes nested dictionaries apart."""
     return {_NEWS: json.dumps(content)}
 
 
@@ -89,11 +89,11 @@ def _progress(result: dict[str, Any]) -> Progress | None:
 
 
 def _nothing() -> None:
-    """Stands for our searcher when Tune restores it: a search is resumed from the study."""
+    """Stand for our searcher when Tune restores it: a search is resumed from the study."""
 
 
 def _searcher(search: TrialSource) -> Any:
-    """Builds a Ray `Searcher` that hands everything to `search`."""
+    """Build a Ray `Searcher` that hands everything to `search`."""
     from ray.tune.search import Searcher
 
     class StudySearcher(Searcher):  # type: ignore[misc]
@@ -119,7 +119,7 @@ def _searcher(search: TrialSource) -> Any:
                 search.progressed(self.numbers[trial_id], progress)
 
         def goes_on(self, trial_id: str, result: dict[str, Any]) -> bool:
-            """Asked by the scheduler, which Tune hears before it tells us of the result."""
+            """Answer the scheduler, which Tune hears before it tells us of the result."""
             progress = _progress(result)
             if progress is None or progress.so_far is None:
                 return True
@@ -147,7 +147,7 @@ def _searcher(search: TrialSource) -> Any:
             return self
 
         def save(self, checkpoint_path: str) -> None:
-            """Saves nothing: a search is resumed from the study."""
+            """Save nothing: a search is resumed from the study."""
 
         def restore(self, checkpoint_path: str) -> None:
             raise FlexsearchError("a search is resumed by running the same command again")
@@ -156,7 +156,7 @@ def _searcher(search: TrialSource) -> Any:
 
 
 def _scheduler(searcher: Any) -> Any:
-    """Builds a Ray scheduler that stops the trials that the search does not let go on from a rung."""
+    """Build a Ray scheduler that stops the trials that the search does not let go on from a rung."""
     from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
     class RungScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -172,7 +172,7 @@ def _scheduler(searcher: Any) -> Any:
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
-    """Starts Ray, or uses one that the caller started and leaves it running."""
+    """Start Ray, or use one that the caller started and leave it running."""
     os.environ.update(_QUIET)
     import ray
 
@@ -196,7 +196,7 @@ def ray_session(address: str | None) -> Iterator[None]:
 def run_on_ray(
     search: TrialSource, run_trial: RunTrial, *, resources: Resources, slots: int, address: str | None = None
 ) -> str:
-    """Runs trials until the search is finished; returns why it is.
+    """Run trials until the search is finished; return why it is.
 
     Args:
         search: hands out trials; stays in this process.

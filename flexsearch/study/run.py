@@ -1,4 +1,4 @@
-"""Runs a whole search: check, prepare, search, measure the noise. The same call resumes and, when done, returns."""
+"""Run a whole search: check, prepare, search, measure the noise. The same call resumes and, when done, returns."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -62,16 +62,16 @@ class RunPlan:
 
 
 class Console:
-    """Shows the progress of a run; the default shows nothing."""
+    """Show the progress of a run; the default shows nothing."""
 
     def message(self, text: str) -> None:
-        """Prints one line."""
+        """Print one line."""
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        """Shows the progress of a shared file."""
+        """Show the progress of a shared file."""
 
     def searching(self, search: Search, choice: Choice) -> Watcher | None:
-        """Shows that the search begins; gives its watcher."""
+        """Show that the search begins; give its watcher."""
         return None
 
     def repeating(self, orders: OrderQueue, what: str) -> Watcher | None:
@@ -80,7 +80,7 @@ class Console:
 
 
 def run_search(plan: RunPlan, console: Console) -> Store:
-    """Searches to the end.
+    """Search to the end.
 
     Args:
         plan: what to do.
@@ -139,7 +139,7 @@ def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
 
 
 def _acquisition(plan: RunPlan) -> Acquisition | None:
-    """Builds the choice among unseen candidates; None leaves it to the sampler."""
+    """Build the choice among unseen candidates; None leaves it to the sampler."""
     if plan.search.pool_size == 1:
         return None
     from flexsearch.trial.profiles import load_profile
@@ -187,7 +187,7 @@ def _search(plan: RunPlan, store: Store) -> Search:
 
 @contextmanager
 def _executor(choice: Choice, plan: RunPlan) -> Iterator[Callable[[TrialSource], str]]:
-    """Gives a function that runs a source to its end; Ray, if it is used, starts with the first and serves all."""
+    """Give a function that runs a source to its end; Ray, if it is used, starts with the first and serves all."""
     with ExitStack() as stack:
 
         def execute(source: TrialSource) -> str:
@@ -209,7 +209,7 @@ def _watch(source: Watched, watcher: Watcher | None) -> None:
 
 
 def _repetitions(plan: RunPlan, store: Store) -> OrderQueue:
-    """Orders what is still to be measured for the noise, once per study."""
+    """Order what is still to be measured for the noise, once per study."""
     objective = plan.settings.objectives.names[0]
     num, known, records = plan.search.noise_schedules, store.repetitions(objective), store.trials()
     if num < 2:
@@ -223,7 +223,7 @@ def _repetitions(plan: RunPlan, store: Store) -> OrderQueue:
 
 
 def _check_unchanged(plan: RunPlan, store: Store) -> None:
-    """Checks that every setting that decides results is what the study was started with.
+    """Check that every setting that decides results is what the study was started with.
 
     Raises:
         UserError: names the first field that changed.

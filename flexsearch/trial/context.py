@@ -27,7 +27,7 @@ class TrialContext:
     device_lock: DeviceLock
 
     def stream(self, seed: int) -> BatchStream:
-        """The training batches of every trial with `seed`."""
+        """Give the training batches of every trial with `seed`."""
         return BatchStream(
             data=self.inputs.data,
             batch=self.settings.trial.batch,
@@ -37,14 +37,14 @@ class TrialContext:
         )
 
     def teacher(self, seed: int) -> Teacher:
-        """The dense base on that stream: from its stored outputs if there are any for `seed`."""
+        """Give the dense base on that stream: from its stored outputs if there are any for `seed`."""
         path = self.shared.teacher_outputs(self.settings, seed=seed)
         return stored_teacher(path) if path.exists() else live_teacher(self.inputs.base.model)
 
 
 @lru_cache(maxsize=1)
 def trial_context(run_dir: Path) -> TrialContext:
-    """Loads what the trials of `run_dir` need; `prepare` has made its shared files."""
+    """Load what the trials of `run_dir` need; `prepare` has made its shared files."""
     settings = load_settings(run_dir)
     inputs, space = load_inputs(settings), settings.search_space
     shared = SharedFiles.of(run_dir, settings)

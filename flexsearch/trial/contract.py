@@ -43,12 +43,12 @@ class TrialOrder:
         return folder if self.kind == "trial" else folder / f"seed-{self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; `from_dict` is the inverse."""
+        """Give JSON values; `from_dict` is the inverse."""
         return {**vars(self), "candidate": self.candidate.to_dict(), "run_dir": str(self.run_dir)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialOrder":
-        """Builds an order from JSON values."""
+        """Build an order from JSON values."""
         candidate, run_dir = Candidate.from_dict(values["candidate"]), Path(values["run_dir"])
         return cls(**{**values, "candidate": candidate, "run_dir": run_dir})
 
@@ -97,14 +97,14 @@ class TrialResult:
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; `from_dict` is the inverse."""
+        """Give JSON values; `from_dict` is the inverse."""
         values = asdict(self)
         values["measurements"] = {name: found.to_dict() for name, found in self.measurements.items()}
         return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialResult":
-        """Builds a result from JSON values."""
+        """Build a result from JSON values."""
         measured = [Measurement.from_dict(found) for found in values["measurements"].values()]
         measurements = {found.name: found for found in measured}
         curve = tuple((int(update), float(loss)) for update, loss in values["curve"])
@@ -126,12 +126,12 @@ class Progress:
     so_far: TrialResult | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; `from_dict` is the inverse."""
+        """Give JSON values; `from_dict` is the inverse."""
         return {**asdict(self), "so_far": None if self.so_far is None else self.so_far.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Progress":
-        """Builds a progress from JSON values."""
+        """Build a progress from JSON values."""
         so_far = values["so_far"]
         return cls(**{**values, "so_far": None if so_far is None else TrialResult.from_dict(so_far)})
 

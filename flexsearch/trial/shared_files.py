@@ -47,7 +47,7 @@ def warm_start_digest(settings: TrialSettings) -> str:
 
 
 def _shift(settings: TrialSettings) -> dict[str, float]:
-    """The clock's shift, by which training draws its times; left out where there is none."""
+    """Give the clock's shift, by which training draws its times; left out where there is none."""
     shift = settings.search_space.target.shift
     return {} if shift == 1.0 else {"shift": shift}
 
@@ -80,7 +80,7 @@ class SharedFiles:
         return cls(folder=folder, warm_start=folder / f"warm_start-{warm_start_digest(settings)}.safetensors")
 
     def teacher_outputs(self, settings: TrialSettings, *, seed: int) -> Path:
-        """The teacher's outputs on the training stream of `seed`."""
+        """Give the file of the teacher's outputs on the training stream of `seed`."""
         return self.folder / f"lessons-{teacher_outputs_digest(settings, seed=seed)}.safetensors"
 
     def dense_features(self, settings: TrialSettings, *, sampling: Sampling, seed: int) -> Path:
@@ -98,7 +98,7 @@ class SharedFiles:
         return self.folder / f"dense_features-{digest}.safetensors"
 
     def reference_latency(self, protocol: dict[str, Any]) -> Path:
-        """The dense base's latency under `protocol`."""
+        """Give the file of the dense base's latency under `protocol`."""
         return self.folder / f"reference_latency-{short_digest(protocol)}.json"
 
     @property
