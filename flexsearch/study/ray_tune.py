@@ -4,7 +4,6 @@ The only file that imports ray. Ray's own Optuna searcher and `Tuner.restore` ar
 `Tuner` on the same study. Nothing that Ray stores is read back.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.files import write_atomically
@@ -35,15 +36,6 @@ _REPORT_EVERY_S = 1.0
 _NEWS = "news"
 
 
-@contextmanager
-def _fence(order: TrialOrder) -> Iterator[None]:
-    """Wait until no other worker, perhaps one that outlived its driver, writes to the trial's folder."""
-    order.trial_dir.mkdir(parents=True, exist_ok=True)
-    with (order.trial_dir / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int) -> None:
     """Run in a worker. Every end is reported as data; only the worker's death is an error to Ray."""
     import torch
@@ -61,7 +53,8 @@ def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int)
         return True  # whoever is stopped at a rung never returns from its report
 
     try:
-        with _fence(order):
+        order.trial_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(order.trial_dir / "lock"):  # of another worker, perhaps one that outlived its driver
             result = run_trial(order, report)
     except UserError as error:
         tune.report(_news(user_error=[error.message, error.field]))

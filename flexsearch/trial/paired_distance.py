@@ -5,9 +5,9 @@ dense base's ranks schedules better by what a long fine-tune makes of them (`exp
 noise is common to both, so few images are enough.
 """
 
-import fcntl
 from pathlib import Path
 
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -38,8 +38,7 @@ def ensure_reference(order: TrialOrder, context: TrialContext, report: Report) -
     path = _path(order, context)
     if path.exists():
         return
-    with path.with_suffix(".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(path.with_suffix(".lock")):
         if not path.exists():
             base, batch = context.inputs.base.model, context.settings.objectives.quality.batch
             images = draw_all(
