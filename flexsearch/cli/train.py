@@ -50,7 +50,7 @@ def train(
         )
     with _progress(found.training.updates, visible=processes.is_first) as report:
         training.train(found, folder=folder, out=out, processes=processes, report=report)
-    processes.end()
+    processes.accelerator.end_training()
     if processes.is_first:
         print(f"{out}: trained, rebuilt and compared; {_quality(out)}", file=sys.stderr)
         print(f"draw from it: flexsearch sample {out} --out samples.png", file=sys.stderr)

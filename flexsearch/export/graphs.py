@@ -136,17 +136,8 @@ def export_onnx(model: FlexDiT, folder: Path) -> dict[str, Any]:
 def export_programs(model: FlexDiT, folder: Path) -> dict[str, Any]:
     """Write `stage0.pt2`, ... and `graphs.json`, each program loaded back and compared with the model.
 
-    Run one with `torch.export.load("stage0.pt2").module()(hidden_states, timestep, class_labels=...)`.
-
-    Args:
-        model: in eval mode, on the CPU, in fp32.
-        folder: to make.
-
-    Returns:
-        What `graphs.json` holds.
-
-    Raises:
-        UserError: `folder` exists.
+    Run one with `torch.export.load("stage0.pt2").module()(hidden_states, timestep, class_labels=...)`. Arguments,
+    result and errors are those of `export_onnx`, which needs further libraries.
     """
 
     def write(one: OneGraph, inputs: Inputs, path: Path) -> None:

@@ -88,7 +88,8 @@ def _train(
     recipe: Recipe, folder: Path, out: Path, processes: Processes, report: Callable[[TrainingRecord], None]
 ) -> None:
     keep_freed_memory()
-    inputs = processes.first_then_others(lambda: load_inputs(recipe))
+    with processes.accelerator.main_process_first():  # the others find what it has cached
+        inputs = load_inputs(recipe)
     training = _training(recipe, folder, inputs, processes)
     num_done = resume(training, out / CHECKPOINT)
     if processes.is_first:
@@ -110,7 +111,7 @@ def _train(
     train_on(training, out / CHECKPOINT, save_every=recipe.training.save_every, report=after)
     if processes.is_first:
         _finish(_averaged(training), recipe, inputs, out, training_log.evaluations)
-    processes.wait()
+    processes.accelerator.wait_for_everyone()
 
 
 def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes) -> Training:

@@ -62,10 +62,8 @@ def confirm(
 
     Args:
         store: of the run; gets the results.
-        records: the candidates.
-        seeds: sampling seeds.
+        records: the candidates, measured under each of the sampling seeds.
         images: per candidate and seed.
-        run_dir: the run directory.
         begins: called with what is missing, if anything is.
 
     Raises:

@@ -34,19 +34,13 @@ _FREE_TO_CHANGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """One run: settings, place, executor.
+    """One run: what is searched and how, where it is kept, and what runs its trials.
 
     Attributes:
-        name: of the study.
-        settings: of trials.
-        search: of the search.
-        resources: of one trial.
         config: the whole resolved configuration, kept in the store and compared on resume.
         save: writes the configuration into the run directory.
-        run_dir: the run directory.
-        executor: "auto", "local" or "ray".
         storage: SQLAlchemy URL, or None for `RUN/study.db`.
-        ray_address: of a running cluster.
+        ray_address: of a running cluster; None starts one.
     """
 
     name: str

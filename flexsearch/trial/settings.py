@@ -27,14 +27,7 @@ _FILE = "trial.json"
 
 @settings
 class InputSettings:
-    """Say what is trained and measured, on what, and how.
-
-    Attributes:
-        base: the dense base.
-        data: what is trained on.
-        objectives: what is measured.
-        sampling: how images are drawn.
-    """
+    """The dense base, what it is trained on, what is measured of it, and how images are drawn."""
 
     base: BaseSettings
     data: DataSettings
