@@ -45,18 +45,18 @@ class RunConfig(TrialSettings):
         return TrialSettings(**{spec.name: getattr(self, spec.name) for spec in fields(TrialSettings)})
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values, defaults included."""
+        """Give JSON values, defaults included."""
         values: dict[str, Any] = TypeAdapter(RunConfig).dump_python(self, mode="json")
         return values
 
     def save(self, run_dir: Path) -> None:
-        """Writes the resolved configuration and what the workers read."""
+        """Write the resolved configuration and what the workers read."""
         write_atomically(run_dir / _FILE, yaml.safe_dump(self.to_dict(), sort_keys=False))
         self.trial_settings.save(run_dir)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Reads a YAML file, applies `key=value` overrides, and checks everything.
+    """Read a YAML file, apply `key=value` overrides, and check everything.
 
     Raises:
         UserError: the file or a field is wrong; names it, the rule and the value.
@@ -84,7 +84,7 @@ def resumed(config: RunConfig, run_dir: Path) -> RunConfig:
 
 
 def parse_config(values: Mapping[str, Any]) -> RunConfig:
-    """Checks a configuration, its search space included."""
+    """Check a configuration, its search space included."""
     config = checked(RunConfig, values)
     _ = config.search_space  # raises where a combination of choices could not be built
     return config

@@ -1,4 +1,4 @@
-"""Keeps freed memory in the process, where the C library is glibc.
+"""Keep freed memory in the process, where the C library is glibc.
 
 By default glibc returns large blocks to the kernel at once, and every training step then pays for fresh pages: on two
 cores a step of the quickstart's base was 1.3 times slower (experiments/LOG.md, 2026-11-23). Numbers do not change.
@@ -12,7 +12,7 @@ _ONE_GIB = 1 << 30
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc to keep freed blocks of up to 1 GiB; returns whether it did."""
+    """Tell glibc to keep freed blocks of up to 1 GiB; return whether it did."""
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt

@@ -40,13 +40,7 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; `from_dict` is the inverse."""
-        return {
-            "name": self.name,
-            "value": self.value,
-            "unit": self.unit,
-            "spread": self.spread,
-            "protocol": dict(self.protocol),
-        }
+        return {**vars(self), "protocol": dict(self.protocol)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Measurement":

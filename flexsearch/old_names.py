@@ -19,6 +19,9 @@ SETTINGS = {
 }
 """Dotted keys of a configuration, old to new; a key comes before the mapping that holds it."""
 
+GONE = ("search.long_schedules", "search.long_factor")
+"""Dotted keys of a configuration that mean nothing any more; they are left out."""
+
 MEASUREMENTS = {"drift": "paired_distance"}
 """Names of measurements, old to new."""
 
@@ -27,11 +30,11 @@ MACS_PER_FORWARD = "MACs/forward"
 
 
 class OldName(FutureWarning):
-    """Says that a file uses an old key, and names the new one."""
+    """Say that a file uses an old key, and name the new one if there is one."""
 
 
 def with_new_names(values: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Any]:
-    """Copy a configuration with today's keys; warn once for every old one.
+    """Copy a configuration with today's keys, without those that are gone; warn once for every old one.
 
     Args:
         values: a configuration, as YAML or JSON gives it.
@@ -58,6 +61,14 @@ def with_new_names(values: Mapping[str, Any], *, quiet: bool = False) -> dict[st
             target[last] = value
         if not quiet:
             warnings.warn(f"{old} is called {new} now", OldName, stacklevel=2)
+    for old in GONE:
+        *parents, last = old.split(".")
+        place = _mapping_at(renamed, parents)
+        if place is None or last not in place:
+            continue
+        del place[last]
+        if not quiet:
+            warnings.warn(f"{old} does nothing any more, and may be deleted", OldName, stacklevel=2)
     return renamed
 
 

@@ -124,7 +124,7 @@ def tiny_config(base_folder: Path) -> Callable[..., dict[str, Any]]:
                 "latency": {"batch": 8, "repeats": 3, "threads": 1},
             },
             "trial": {"updates": 2, "batch": 4, "learning_rate": 1e-3, "ema_decay": 0.5},
-            "search": {"trials": 6, "algorithm": "random", "noise_schedules": 0, "long_schedules": 0},
+            "search": {"trials": 6, "algorithm": "random", "noise_schedules": 0},
         }
         return _merged(values, changes)
 

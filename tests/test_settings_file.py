@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from flexsearch.errors import UserError
+from flexsearch.old_names import OldName, as_it_was_written
 from flexsearch.settings_file import read_values
 
 TEXT = "trial: {batch: 4}\nsegments: [{depth: 1}, {depth: 2}]\n"
@@ -75,3 +76,11 @@ def test_a_file_that_holds_no_settings_is_refused_by_name(file: Path, content: b
         read_values(file)
     assert str(caught.value).startswith(f"{file}: {message}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_that_is_gone_is_left_out_with_a_note(file: Path) -> None:
+    file.write_text("search: {trials: 3, long_schedules: 0, long_factor: 2}")
+    with pytest.warns(OldName, match=r"search\.long_(schedules|factor) does nothing any more") as notes:
+        assert read_values(file) == {"search": {"trials": 3}}
+    assert len(notes) == 2
+    assert as_it_was_written({"search": {"long_factor": 3}}) == {"search": {}}

@@ -2,7 +2,7 @@
 
     uv run python experiments/density_bench/compare.py --seeds 20
 
-A policy is run on the table by the very `Search` that `flexsearch run` uses, through the `replay` executor. Its cost is
+A policy is run on the table by the very `Search` that `flexsearch run` uses, with `replay.py` for trials. Its cost is
 counted in full fine-tunes: core seconds spent on training and judging over the mean of a trial that is trained to the
 end, baselines included, so that early stopping counts. What it has found is judged by the mean over the table's seeds
 (not by the values that it selected on), as a share of the hypervolume that the oracle, who knows the whole table, gets
@@ -24,16 +24,17 @@ import moocore
 import numpy as np
 import pandas as pd
 from figures import plot_over_seeds, tidy, write
+from replay import Replay
 from shipped import HERE, reader
+from sqlalchemy import StaticPool, create_engine
 
 from flexsearch.config import load_config
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import Acquisition
+from flexsearch.study.executor import run_locally
 from flexsearch.study.optuna_study import OptunaStudy
-from flexsearch.study.replay import Replay, run_replay
 from flexsearch.study.search import Baseline, Search
 from flexsearch.study.settings import AlgorithmName, SearchSettings
-from flexsearch.study.storage import in_memory
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
@@ -43,6 +44,7 @@ GOAL = 0.95
 MARKS = (10, 20, 40, 80)
 POOL = SearchSettings().pool_size
 STOPPING = " + early stopping"
+IN_MEMORY = "sqlite://"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +141,7 @@ def run(policy: Policy, table: pd.DataFrame, evaluator: Evaluator, *, seed: int)
     settings = SearchSettings(
         trials=policy.trials, algorithm=policy.algorithm, startup=policy.startup, pool=policy.pool, seed=seed
     )
-    store = Store(in_memory(), study=policy.name, seed=seed)
+    store = Store(create_engine(IN_MEMORY, poolclass=StaticPool), study=policy.name, seed=seed)
     space = load_config(HERE / "space.yaml").search_space
     answers = Replay(
         table, objectives=OBJECTIVES, updates=UPDATES, rungs=policy.rungs, seed=int(seeds[seed % len(seeds)])
@@ -167,7 +169,7 @@ def run(policy: Policy, table: pd.DataFrame, evaluator: Evaluator, *, seed: int)
             keep=policy.keep,
             acquisition=acquisition if policy.pool > 1 else None,
         )
-        run_replay(search, recorder)
+        run_locally(search, recorder)
     spent, found, rows = 0.0, [], []
     for order, result in recorder.results:  # baselines first
         spent += sum(result.seconds.values()) / evaluator.full_seconds

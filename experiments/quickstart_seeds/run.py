@@ -33,13 +33,12 @@ VARIANTS: dict[str, list[str]] = {
         "trial.updates=60",
         "search.trials=24",
         "search.noise_schedules=3",
-        "search.long_schedules=0",
     ],
 }
 
 
 def seconds_of(store: Store) -> float:
-    """Device seconds of trials, noise and long fine-tunes; what all trials share is not counted."""
+    """Device seconds of trials and noise; what all trials share is not counted."""
     return sum(cost.seconds for cost in store.costs() if ":" in cost.what)
 
 

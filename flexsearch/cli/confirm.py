@@ -1,17 +1,13 @@
 """`flexsearch confirm`: measures the front again, with more images, under seeds that the search has not seen."""
 
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flexsearch.cli.front import print_confirmation, write_front
 from flexsearch.cli.options import AsJson, RunDir, print_json
 from flexsearch.errors import UserError
-
-if TYPE_CHECKING:  # `--help` waits for none of them
-    from flexsearch.report.front import Front
 
 MORE_IMAGES = 4
 MIN_SEEDS = 2
@@ -31,30 +27,6 @@ def confirm(
 ) -> None:
     """Measure the front again on fresh seeds. Prints a confidence interval for each point and whether it is still on
     the front. The same command goes on where it was interrupted."""
-    from rich.console import Console
-
-    front = confirm_front(run_dir, top=top, images=images, seeds=seeds)
-    if as_json:
-        print_json(front.to_dict())
-    else:
-        print_confirmation(front, Console())
-
-
-def confirm_front(run_dir: Path, *, top: int | None, images: int | None, seeds: int) -> "Front":
-    """Measure the front and what is near it again, and rewrite `front.csv` and `front.png`.
-
-    Args:
-        run_dir: the run directory.
-        top: at most this many searched trials, beside the baselines.
-        images: per candidate and seed; None is `MORE_IMAGES` times the run's.
-        seeds: number of sampling seeds.
-
-    Returns:
-        The front with its confirmation.
-
-    Raises:
-        UserError: the run has nothing to confirm, a number is too small, or a model is gone.
-    """
     from rich.console import Console
 
     from flexsearch.cli.progress import SearchProgress
@@ -87,4 +59,7 @@ def confirm_front(run_dir: Path, *, top: int | None, images: int | None, seeds: 
         raise UserError(f"no candidate could be measured; why is in {run_dir / 'run.log'}", field=str(run_dir))
     front = replace(front_of_run(run), confirmation=found)
     write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
-    return front
+    if as_json:
+        print_json(front.to_dict())
+    else:
+        print_confirmation(front, Console())

@@ -9,7 +9,6 @@ from flexsearch.cli.options import Overrides, Space
 from flexsearch.errors import UserError
 
 if TYPE_CHECKING:  # `--help` waits for none of them
-    from flexsearch.config import RunConfig
     from flexsearch.diffusion.training import Step
     from flexsearch.models.flexdit import FlexDiT
 
@@ -21,23 +20,14 @@ command = typer.Typer()
 @command.command(epilog="Example: flexsearch pretrain search_spaces/fashion_mnist.yaml")
 def pretrain(space: Space, overrides: Overrides = None) -> None:
     """Train a dense base from scratch into the folder base.checkpoint. The same command resumes."""
-    from flexsearch.config import load_config
-
-    pretrain_base(load_config(space, overrides or ()))
-
-
-def pretrain_base(config: "RunConfig") -> None:
-    """Train `base.config` on `data` as `pretrain` says, into the folder `base.checkpoint`.
-
-    Raises:
-        UserError: nothing says how to train, or there is a base already.
-    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from flexsearch.config import load_config
     from flexsearch.paths import PREFIX
     from flexsearch.trial import pretrain as training
     from flexsearch.trial.device import trial_device
 
+    config = load_config(space, overrides or ())
     if config.pretrain is None:
         raise UserError("is missing: how to train the base, e.g. {updates: 10000}", field="pretrain")
     out = Path(config.base.checkpoint).expanduser()

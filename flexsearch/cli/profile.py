@@ -9,7 +9,6 @@ from flexsearch.cli.options import AsJson, Overrides, Space, print_json
 from flexsearch.errors import UserError
 
 if TYPE_CHECKING:  # `--help` waits for none of them
-    from flexsearch.config import RunConfig
     from flexsearch.latency.profile import LatencyProfile
 
 _LEGEND = "ms per image and forward pass. A step is what a sampler step takes beside its blocks."
@@ -25,25 +24,11 @@ def profile(
     as_json: AsJson = False,
 ) -> None:
     """Time every operation of a space on this device, once; from then on `plan` and `run` predict latency."""
-    from flexsearch.config import load_config
-
-    found = profile_space(load_config(space, overrides or ()), rounds=rounds)
-    if as_json:
-        print_json(found)
-    else:
-        print_profile(found)
-
-
-def profile_space(config: "RunConfig", *, rounds: int) -> dict[str, Any]:
-    """Make the profile of a space on this device, in place of an older one; the contract of `profile --json`.
-
-    Raises:
-        UserError: `rounds` is below 1, or the base is not on this machine and its sizes are not known.
-    """
     if rounds < 1:
         raise UserError(f"must be at least 1, but got {rounds}", field="--rounds", nearest=1)
     from rich.console import Console
 
+    from flexsearch.config import load_config
     from flexsearch.study.baselines import baselines_of
     from flexsearch.trial.profiles import make_profile, save_profile
 
@@ -52,16 +37,16 @@ def profile_space(config: "RunConfig", *, rounds: int) -> dict[str, Any]:
     def report(what: str, done: int, total: int) -> None:
         terminal.print(f"{what}: round {done} of {total}", highlight=False)
 
+    config = load_config(space, overrides or ())
     settings = config.trial_settings
     baselines = baselines_of(config.search_space, config.search)
     made = make_profile(settings, others=[one.candidate for one in baselines], rounds=rounds, report=report)
     path = save_profile(made, settings)
-    return {
-        "name": config.name,
-        **made.to_dict(),
-        "plateaus": _plateaus(made),
-        "file": str(path),
-    }
+    found = {"name": config.name, **made.to_dict(), "plateaus": _plateaus(made), "file": str(path)}
+    if as_json:
+        print_json(found)
+    else:
+        print_profile(found)
 
 
 def print_profile(found: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from flexsearch.trial.contract import Progress, TrialOrder
 
 
 class SearchProgress(Console):
-    """Shows what a search does: a block that is redrawn on a terminal, elsewhere one line per finished trial. Writes
+    """Show what a search does: a block that is redrawn on a terminal, elsewhere one line per finished trial. Write
     the lines to `run.log`.
 
     Args:
@@ -46,7 +46,7 @@ class SearchProgress(Console):
 
     @contextmanager
     def log_to(self, run_dir: Path) -> Iterator[None]:
-        """Draws while the block lasts; `RUN/run.log` is opened with the first news after the run directory is made."""
+        """Draw while the block lasts; `RUN/run.log` is opened with the first news after the run directory is made."""
         self._log_path = run_dir / "run.log"
         if self._terminal.is_terminal:
             self._live = Live(console=self._terminal, refresh_per_second=4, transient=True, get_renderable=self._draw)
@@ -92,7 +92,7 @@ class SearchProgress(Console):
     def _ended(self, event: Ended) -> None:
         order, _ = self._running.pop(event.number, (None, None))
         name = "" if order is None else f" {order.baseline or order.candidate}"
-        repetition = "" if order is None else _repetition(order)
+        repetition = f" seed {order.seed}" if order is not None and order.kind == "repeat" else ""
         found = event.result.measurements if event.result is not None else {}
         shown = ", ".join(f"{name} {found[name].value:.4g}" for name in self._objectives if name in found)
         if not repetition and event.state == "complete" and all(name in found for name in self._objectives):
@@ -110,13 +110,10 @@ class SearchProgress(Console):
             for number, (order, progress) in sorted(self._running.items())
         ]
         if self._search is not None:
-            lines.append(Text(f"{self._count()}, {self._time_left()}", style="bold"))
+            count = f"{self._search.num_finished} of {self._search.num_wanted} trials"
+            lines.append(Text(f"{count}, {self._time_left()}", style="bold"))
             lines.append(Text(self._best(), overflow="ellipsis", no_wrap=True))
         return Group(*lines)
-
-    def _count(self) -> str:
-        assert self._search is not None
-        return f"{self._search.num_finished} of {self._search.num_wanted} trials"
 
     def _best(self) -> str:
         if not self._values:
@@ -133,16 +130,6 @@ class SearchProgress(Console):
             return f"{elapsed:.0f} s so far"
         left = (self._search.num_wanted - self._search.num_finished) * elapsed / done
         return f"about {left:.0f} s left"
-
-
-def _repetition(order: TrialOrder) -> str:
-    match order.kind:
-        case "trial":
-            return ""
-        case "repeat":
-            return f" seed {order.seed}"
-        case "long":
-            return f" {order.updates} updates"
 
 
 def _share(progress: Progress) -> str:

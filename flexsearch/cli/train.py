@@ -1,7 +1,7 @@
 """`flexsearch train`: trains an exported recipe for long, with progress on the first process."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,22 +26,17 @@ def train(
     ] = None,
 ) -> None:
     """Train an exported model for long. The same command resumes; accelerate launch -m flexsearch train: many GPUs."""
-    given = [] if updates is None else [f"training.updates={updates}"]
-    train_recipe(recipe, out=out, overrides=[*(overrides or ()), *given])
-
-
-def train_recipe(path: Path, *, out: Path | None, overrides: Sequence[str]) -> None:
-    """Train as `flexsearch.export.train` does, and print progress on stderr."""
     from flexsearch.export import train as training
     from flexsearch.export.processes import Processes
     from flexsearch.export.recipe import RECIPE, load_recipe
 
-    recipe = load_recipe(path, overrides)
-    folder = path if path.is_dir() else path.parent
+    given = [] if updates is None else [f"training.updates={updates}"]
+    found = load_recipe(recipe, [*(overrides or ()), *given])
+    folder = recipe if recipe.is_dir() else recipe.parent
     here = folder.resolve()
     out = here.with_name(f"{here.name}-trained") if out is None else out
-    processes = Processes(log=recipe.training.log, out=out)
-    if training.is_finished(out, recipe):
+    processes = Processes(log=found.training.log, out=out)
+    if training.is_finished(out, found):
         if processes.is_first:
             print(
                 f"{out} is finished: {_quality(out)}. Train it further: flexsearch train {out / RECIPE}",
@@ -50,12 +45,12 @@ def train_recipe(path: Path, *, out: Path | None, overrides: Sequence[str]) -> N
         return
     if processes.is_first:
         print(
-            f"{recipe.chosen}: {recipe.training.updates} updates of batch {recipe.training.batch}, {processes}",
+            f"{found.chosen}: {found.training.updates} updates of batch {found.training.batch}, {processes}",
             file=sys.stderr,
         )
-    with _progress(recipe.training.updates, visible=processes.is_first) as report:
-        training.train(recipe, folder=folder, out=out, processes=processes, report=report)
-    processes.end()
+    with _progress(found.training.updates, visible=processes.is_first) as report:
+        training.train(found, folder=folder, out=out, processes=processes, report=report)
+    processes.accelerator.end_training()
     if processes.is_first:
         print(f"{out}: trained, rebuilt and compared; {_quality(out)}", file=sys.stderr)
         print(f"draw from it: flexsearch sample {out} --out samples.png", file=sys.stderr)

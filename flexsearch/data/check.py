@@ -1,4 +1,4 @@
-"""Checks that training data fit a base, before anything runs."""
+"""Check that training data fit a base, before anything runs."""
 
 import torch
 

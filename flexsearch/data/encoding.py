@@ -96,10 +96,7 @@ def encode_folder(
     Shards whose checksum is that of the index are kept; all others are written anew.
 
     Args:
-        folder: what to encode.
         out: where to; made if need be.
-        settings: how.
-        encoders: with what.
         source: names for people, kept in the index and never compared.
         report: told of progress.
 

@@ -43,7 +43,7 @@ class ImageFolder:
         return len(self.names)
 
     def digest(self) -> str:
-        """Identifies items, order, classes and captions; not the pixels."""
+        """Identify items, order, classes and captions; not the pixels."""
         contents = (list(self.files), list(self.labels), list(self.class_names), list(self.captions))
         return short_digest(contents)
 

@@ -27,14 +27,7 @@ _FORMAT, _VERSION = "flexsearch latents", 1
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """A file of the folder.
-
-    Attributes:
-        file: its name.
-        items: images or videos in it.
-        num_bytes: its size.
-        sha256: of its contents.
-    """
+    """A file of the folder, by its name, with its size and checksum, and how many images or videos are in it."""
 
     file: str
     items: int

@@ -11,14 +11,14 @@ from flexsearch.export.recipe import Recipe
 from flexsearch.measurement import Measurement
 from flexsearch.models.architectures import architecture_named
 from flexsearch.models.settings import BaseSettings, base_shape
-from flexsearch.paths import PREFIX
+from flexsearch.paths import is_path
 from flexsearch.report.trial_page import draw_schedule, measurement_table
 
 CARD = "README.md"
 
 
 def write_card(recipe: Recipe, *, made: str, measured: Mapping[str, Iterable[Measurement]]) -> str:
-    """The card's text.
+    """Write the card's text.
 
     Args:
         recipe: of the model.
@@ -29,7 +29,9 @@ def write_card(recipe: Recipe, *, made: str, measured: Mapping[str, Iterable[Mea
     found_by = recipe.found_by or {}
     source = f"\n\nFound by a search: {_listed(found_by)}." if found_by else ""
     drawn = "\n".join(draw_schedule(chosen.schedule, base_shape(base).grid))
-    tables = "\n\n".join(f"### {_heading(when)}\n\n{measurement_table(found)}" for when, found in measured.items())
+    tables = "\n\n".join(
+        f"### {when[:1].upper()}{when[1:]}\n\n{measurement_table(found)}" for when, found in measured.items()
+    )
     return f"""---
 {yaml.safe_dump(_front_matter(base), sort_keys=False).strip()}
 ---
@@ -80,7 +82,7 @@ Written by flexsearch {__version__}.
 
 
 def _use(base: BaseSettings) -> str:
-    """The lines that draw images, in a pipeline of diffusers or in ours."""
+    """Write the lines that draw images, in a pipeline of diffusers or in ours."""
     kind, shape = architecture_named(base.backbone, field="base.backbone").pipeline, base_shape(base)
     if kind is None and shape.num_classes:
         vae = (
@@ -112,7 +114,7 @@ def _front_matter(base: BaseSettings) -> dict[str, Any]:
         if licence
         else {"license": "other", "license_name": "see-base", "license_link": base.checkpoint}
     )
-    if not base.checkpoint.startswith((PREFIX, ".", "/", "~")):
+    if not is_path(base.checkpoint):
         values["base_model"] = base.checkpoint
     return {
         **values,
@@ -130,10 +132,6 @@ def _licence_sentence(base: BaseSettings) -> str:
             "could read: see there before you use or publish them."
         )
     return f"The weights are derived from those of `{base.checkpoint}` and are under its licence, `{licence}`."
-
-
-def _heading(when: str) -> str:
-    return when[:1].upper() + when[1:]
 
 
 def _listed(values: Mapping[str, Any]) -> str:

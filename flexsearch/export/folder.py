@@ -7,7 +7,6 @@ place, read back, and compared with the model in memory before any of it gets it
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from flexsearch.diffusion.pipeline import write_pipeline
 from flexsearch.errors import FlexsearchError
 from flexsearch.export.card import CARD
 from flexsearch.export.recipe import RECIPE, Recipe
+from flexsearch.files import folder_beside
 from flexsearch.models.flexdit import FlexDiT
 
 CANDIDATE = "candidate.json"
@@ -30,14 +30,12 @@ _PIECES = (TRANSFORMER, "scheduler", "model_index.json", RECIPE, CARD, CANDIDATE
 
 @contextmanager
 def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, card: str) -> Iterator[Path]:
-    """A verified folder beside the path `beside`; the block moves it, or its pieces, to their place.
+    """Write a verified folder beside the path `beside`; the block moves it, or its pieces, to their place.
 
     Raises:
         FlexsearchError: what was written does not give the same model back.
     """
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{beside.name}.", dir=beside.parent))
-    try:
+    with folder_beside(beside) as temporary:
         model.save_pretrained(temporary / TRANSFORMER, safe_serialization=True)
         scheduler.save_pretrained(temporary / "scheduler")
         (temporary / RECIPE).write_text(recipe.to_yaml())
@@ -47,12 +45,10 @@ def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, car
         _verify(model, temporary / TRANSFORMER, recipe)
         temporary.chmod(0o755)
         yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def move_pieces(source: Path, target: Path) -> None:
-    """Moves a written model into a folder that has other files too, piece by piece, and over what a process left that
+    """Move a written model into a folder that has other files too, piece by piece, and over what a process left that
     died while it did that."""
     for piece in _PIECES:
         if (target / piece).is_dir() and (source / piece).exists():
@@ -62,7 +58,7 @@ def move_pieces(source: Path, target: Path) -> None:
 
 
 def _verify(model: FlexDiT, folder: Path, recipe: Recipe) -> None:
-    """The model read back has the recipe's schedule and gives the same output to the bit, in every stage."""
+    """Check that the model read back has the recipe's schedule and gives the same output to the bit, in every stage."""
     rebuilt = FlexDiT.from_pretrained(folder).to(model.device).eval()
     if rebuilt.schedule.digest != recipe.chosen.schedule.digest:
         raise FlexsearchError(f"the exported schedule is {rebuilt.schedule}, not {recipe.chosen.schedule}")

@@ -7,11 +7,9 @@ timestep falls. `graphs.json` says which graph covers which timesteps, and what 
 import importlib
 import importlib.util
 import json
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +21,7 @@ from torch import Tensor, nn
 from flexsearch import __version__
 from flexsearch.data.conditions import Condition, random_condition
 from flexsearch.errors import FlexsearchError, UserError
+from flexsearch.files import folder_beside
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.step import Graph
 
@@ -69,14 +68,14 @@ class OneGraph(nn.Module):
 
 
 def require_onnx() -> None:
-    """Raises UserError where a library that `export_onnx` needs is not installed."""
+    """Raise UserError where a library that `export_onnx` needs is not installed."""
     for library in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(library) is None:
             raise UserError(f'{library} is not installed; pip install "flexsearch[onnx]"', field="--onnx")
 
 
 def write_graphs(out: Path, *, onnx: bool, programs: bool) -> Iterator[str]:
-    """Adds graphs to an exported folder, as `onnx/` and `torch_export/`, saying what it did.
+    """Add graphs to an exported folder, as `onnx/` and `torch_export/`, saying what it did.
 
     Raises:
         UserError: a library is not installed, or the folder has such graphs.
@@ -93,7 +92,7 @@ def write_graphs(out: Path, *, onnx: bool, programs: bool) -> Iterator[str]:
 
 
 def export_onnx(model: FlexDiT, folder: Path) -> dict[str, Any]:
-    """Writes `stage0.onnx`, ... and `graphs.json`, each graph run by onnxruntime and compared with the model.
+    """Write `stage0.onnx`, ... and `graphs.json`, each graph run by onnxruntime and compared with the model.
 
     Args:
         model: in eval mode, on the CPU, in fp32.
@@ -135,19 +134,10 @@ def export_onnx(model: FlexDiT, folder: Path) -> dict[str, Any]:
 
 
 def export_programs(model: FlexDiT, folder: Path) -> dict[str, Any]:
-    """Writes `stage0.pt2`, ... and `graphs.json`, each program loaded back and compared with the model.
+    """Write `stage0.pt2`, ... and `graphs.json`, each program loaded back and compared with the model.
 
-    Run one with `torch.export.load("stage0.pt2").module()(hidden_states, timestep, class_labels=...)`.
-
-    Args:
-        model: in eval mode, on the CPU, in fp32.
-        folder: to make.
-
-    Returns:
-        What `graphs.json` holds.
-
-    Raises:
-        UserError: `folder` exists.
+    Run one with `torch.export.load("stage0.pt2").module()(hidden_states, timestep, class_labels=...)`. Arguments,
+    result and errors are those of `export_onnx`, which needs further libraries.
     """
 
     def write(one: OneGraph, inputs: Inputs, path: Path) -> None:
@@ -168,8 +158,10 @@ def _export(
     write: Callable[[OneGraph, Inputs, Path], None],
     read: Callable[[Path], Callable[..., Tensor]],
 ) -> dict[str, Any]:
+    if folder.exists():
+        raise UserError("exists already", field=str(folder))
     edges, graphs = model.schedule.timetable.edges, []
-    with _made_whole(folder) as temporary, torch.no_grad(), warnings.catch_warnings():
+    with folder_beside(folder) as temporary, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # exporters tell of their own deprecations
         for graph, (start, end) in zip(model.graphs(), pairwise(edges), strict=True):
             one, path = OneGraph(model, graph).eval(), temporary / f"stage{graph.stage}.{ending}"
@@ -184,10 +176,17 @@ def _export(
             "schedule_digest": model.schedule.digest,
             "covers": "from_timestep <= timestep < to_timestep; the last graph its end as well",
             "inputs": _described(_inputs(model, _EXAMPLE, time=0.0)),
-            "outputs": {"sample": {"dtype": "float32", "shape": ["batch", *_output_shape(model)]}},
+            "outputs": {
+                "sample": {
+                    "dtype": "float32",
+                    "shape": ["batch", model.shape.out_channels, *model.shape.sample_size[1:]],
+                }
+            },
             "graphs": graphs,
         }
         (temporary / GRAPHS).write_text(json.dumps(index, indent=2) + "\n")
+        temporary.chmod(0o755)
+        temporary.rename(folder)
     return index
 
 
@@ -207,7 +206,7 @@ def _traced(one: OneGraph, inputs: Inputs) -> torch.export.ExportedProgram:
 
 
 def _compare(one: OneGraph, exported: Callable[..., Tensor], *, time: float) -> float:
-    """The largest difference between a graph and the model, over batches that it was not traced with as well."""
+    """Find the largest difference between a graph and the model, over batches that it was not traced with as well."""
     worst = 0.0
     for batch in _CHECKED:
         noisy, timestep, condition = _inputs(one.model, batch, time=time)
@@ -226,22 +225,3 @@ def _described(inputs: Inputs) -> dict[str, Any]:
         name: {"dtype": str(value.dtype).removeprefix("torch."), "shape": ["batch", *value.shape[1:]]}
         for name, value in given.items()
     }
-
-
-def _output_shape(model: FlexDiT) -> tuple[int, ...]:
-    return (model.shape.out_channels, *model.shape.sample_size[1:])
-
-
-@contextmanager
-def _made_whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its name when the block ends without an error."""
-    if folder.exists():
-        raise UserError("exists already", field=str(folder))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

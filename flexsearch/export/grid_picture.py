@@ -33,7 +33,7 @@ class Row:
 
 
 def grid_picture(rows: Sequence[Row], *, columns: Sequence[str] = ()) -> Image.Image:
-    """Draws rows of images of equal size; `columns` are captions above them. Captions are wrapped to their room."""
+    """Draw rows of images of equal size; `columns` are captions above them. Captions are wrapped to their room."""
     height, width = rows[0].images.shape[-2:]
     factor = max(1, ceil(SMALLEST_SIDE_PX / min(height, width)))
     high, wide = height * factor, width * factor
@@ -64,7 +64,7 @@ def grid_picture(rows: Sequence[Row], *, columns: Sequence[str] = ()) -> Image.I
 
 
 def _tops(rows: Sequence[Row], *, top: int, step: int) -> list[int]:
-    """Where each row begins, in pixels."""
+    """Compute where each row begins, in pixels."""
     tops: list[int] = []
     for number, row in enumerate(rows):
         gap = _GROUP_GAP_PX if number and row.opens_group else 0
@@ -73,7 +73,7 @@ def _tops(rows: Sequence[Row], *, top: int, step: int) -> list[int]:
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int) -> list[str]:
-    """Lines of words that fit the width; what is more than a few lines ends in an ellipsis."""
+    """Wrap into lines of words that fit the width; what is more than a few lines ends in an ellipsis."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -94,6 +94,6 @@ def _shortened(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, wi
 
 
 def _as_image(image: Tensor) -> Image.Image:
-    """(C, H, W) uint8 as a colour image."""
+    """Make (C, H, W) uint8 a colour image."""
     colour = image.expand(3, -1, -1) if len(image) == 1 else image
     return Image.fromarray(colour.permute(1, 2, 0).to(torch.uint8).cpu().numpy())

@@ -13,7 +13,7 @@ _CARD = "README.md"
 
 
 def base_licence(base: BaseSettings) -> str | None:
-    """The licence's identifier on the Hugging Face hub; None where the base declares none that is known here.
+    """Find the licence's identifier on the Hugging Face hub; None where the base declares none that is known here.
 
     Taken from the model card in the base's folder or in the hub's cache, else from what its publishers wrote there.
     """
@@ -27,7 +27,7 @@ def base_licence(base: BaseSettings) -> str | None:
 
 
 def _declared(card: Path) -> str | None:
-    """`license` in the front matter of a model card."""
+    """Read `license` in the front matter of a model card."""
     text = card.read_text(errors="replace")
     if not text.startswith("---\n"):
         return None

@@ -16,7 +16,7 @@ from flexsearch.trial.life import CHECKPOINT
 
 
 def export_trial(run: Run, number: int, out: Path) -> Iterator[str]:
-    """Writes the model of a trial to `out`, saying what it did.
+    """Write the model of a trial to `out`, saying what it did.
 
     Raises:
         UserError: the trial has no model, or `out` exists.

@@ -6,7 +6,6 @@ weights an update uses depends on its stage, and sums of parts are then the same
 
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +32,9 @@ class Processes:
     Args:
         log: "none", "tensorboard" or "wandb".
         out: folder of the run; logs go below it.
+
+    Attributes:
+        accelerator: accelerate's own, for what needs nothing of ours: to wait, and to log.
 
     Raises:
         UserError: `log` names a library that is not installed, or accelerate was told to start what it does not.
@@ -73,11 +75,11 @@ class Processes:
         return int(self.accelerator.num_processes)
 
     def __str__(self) -> str:
-        """Such as "2 processes on cpu"."""
+        """Say such as "2 processes on cpu"."""
         return f"{self.num} process{'es' if self.num > 1 else ''} on {self.accelerator.device.type}"
 
     def share(self, num_parts: int) -> Share:
-        """This process's share of every batch, in `num_parts` parts."""
+        """Give this process's share of every batch, in `num_parts` parts."""
         return Share(
             rank=self.accelerator.process_index,
             num_processes=self.num,
@@ -89,28 +91,7 @@ class Processes:
         summed: Tensor = self.accelerator.reduce(values.to(self.accelerator.device), reduction="sum")
         return summed
 
-    def first_then_others(self, make: Callable[[], T]) -> T:
-        """What `make` gives in every process: in the first one before the others, which find what it has cached."""
-        with self.accelerator.main_process_first():
-            return make()
-
-    def wait(self) -> None:
-        """Until all are here."""
-        self.accelerator.wait_for_everyone()
-
     def gathered(self, here: list[T]) -> list[T]:
-        """The items of every process, in the processes' order."""
+        """Gather the items of every process, in the processes' order."""
         found: list[T] = accelerate.utils.gather_object(here) if self.num > 1 else here
         return found
-
-    def start_log(self, name: str, config: Mapping[str, float | str]) -> None:
-        """Opens the log elsewhere, if there is one."""
-        self.accelerator.init_trackers(name, config=dict(config))
-
-    def log(self, values: Mapping[str, float], update: int) -> None:
-        """Sends values to it."""
-        self.accelerator.log(dict(values), step=update)
-
-    def end(self) -> None:
-        """Closes logs and the connection to the others."""
-        self.accelerator.end_training()

@@ -117,7 +117,7 @@ class Recipe(InputSettings):
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe, applies `key=value` overrides, and checks everything.
+    """Read a recipe, apply `key=value` overrides, and check everything.
 
     Args:
         path: the file, or the exported folder that holds it.
@@ -133,7 +133,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def first_difference(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> str | None:
-    """The dotted name of the first field in which two recipes would train differently; None where none does."""
+    """Give the dotted name of the first field in which two recipes would train differently; None where none does."""
     for key in [*one, *(key for key in other if key not in one)]:
         name, here, there = prefix + str(key), one.get(key), other.get(key)
         if isinstance(here, Mapping) and isinstance(there, Mapping):

@@ -39,7 +39,7 @@ _LOCK = "training.lock"
 
 
 def is_finished(out: Path, recipe: Recipe) -> bool:
-    """Whether OUT holds the trained model of this recipe.
+    """Tell whether OUT holds the trained model of this recipe.
 
     Raises:
         UserError: OUT is something else, or another recipe's; names the first field that differs.
@@ -62,7 +62,7 @@ def is_finished(out: Path, recipe: Recipe) -> bool:
 def train(
     recipe: Recipe, *, folder: Path, out: Path, processes: Processes, report: Callable[[TrainingRecord], None]
 ) -> None:
-    """Trains a recipe into `out`, from its checkpoint if there is one. Every process calls this; the first one writes.
+    """Train a recipe into `out`, from its checkpoint if there is one. Every process calls this; the first one writes.
 
     Args:
         recipe: what to train and how.
@@ -88,7 +88,8 @@ def _train(
     recipe: Recipe, folder: Path, out: Path, processes: Processes, report: Callable[[TrainingRecord], None]
 ) -> None:
     keep_freed_memory()
-    inputs = processes.first_then_others(lambda: load_inputs(recipe))
+    with processes.accelerator.main_process_first():  # the others find what it has cached
+        inputs = load_inputs(recipe)
     training = _training(recipe, folder, inputs, processes)
     num_done = resume(training, out / CHECKPOINT)
     if processes.is_first:
@@ -110,7 +111,7 @@ def _train(
     train_on(training, out / CHECKPOINT, save_every=recipe.training.save_every, report=after)
     if processes.is_first:
         _finish(_averaged(training), recipe, inputs, out, training_log.evaluations)
-    processes.wait()
+    processes.accelerator.wait_for_everyone()
 
 
 def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes) -> Training:
@@ -136,7 +137,7 @@ def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes
 
 
 def _start(recipe: Recipe, folder: Path, inputs: Inputs) -> FlexDiT:
-    """The model at its first update: the weights that the recipe names, under its schedule."""
+    """Make the model at its first update: the weights that the recipe names, under its schedule."""
     model: FlexDiT
     if recipe.start == BASE:
         model = inputs.base.model.clone()
@@ -163,7 +164,7 @@ def _averaged(training: Training) -> FlexDiT:
 def _measured(
     training: Training, recipe: Recipe, inputs: Inputs, processes: Processes, *, at: int
 ) -> list[Measurement]:
-    """The averaged weights' quality, where one is due after `at` updates."""
+    """Measure the averaged weights' quality, where one is due after `at` updates."""
     every, last = recipe.training.evaluate_every, recipe.training.updates
     if every is None or (at % every and at != last):
         return []
@@ -171,7 +172,7 @@ def _measured(
 
 
 def _finish(model: FlexDiT, recipe: Recipe, inputs: Inputs, out: Path, evaluations: Evaluations) -> None:
-    """The exported model: written and verified beside, then moved to its place piece by piece; then the run is over."""
+    """Export the model: written and verified beside, then moved to its place piece by piece; then the run is over."""
     updates = recipe.training.updates
     trained = replace(recipe, start=TRANSFORMER, trained=recipe.trained + updates)
     measured = {

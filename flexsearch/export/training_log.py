@@ -74,7 +74,8 @@ class TrainingLog:
             kept = [row for row in read_log(out) if resumed_at and int(row["update"]) <= resumed_at]
             lines = [self.columns, *([row[name] for name in self.columns] for row in kept)]
             write_atomically(out / TRAINING_LOG, "".join(",".join(line) + "\n" for line in lines))
-            processes.start_log(out.resolve().name, {"schedule": str(recipe.chosen), "base": recipe.base.checkpoint})
+            about = {"schedule": str(recipe.chosen), "base": recipe.base.checkpoint}
+            processes.accelerator.init_trackers(out.resolve().name, config=about)
 
     def add(self, step: Step, measured: Sequence[Measurement], *, learning_rate: float, seconds: float) -> None:
         """Log one update, which took `seconds`, and the metrics after it. Update 0 is the start, without training."""
@@ -93,7 +94,7 @@ class TrainingLog:
         row: Mapping[str, float] = {"update": step.update, **values}
         with (self.out / TRAINING_LOG).open("a") as file:
             file.write(",".join(str(row.get(name, "")) for name in self.columns) + "\n")
-        self.processes.log(values, step.update)
+        self.processes.accelerator.log(values, step=step.update)
         self.report(
             TrainingRecord(
                 update=step.update,

@@ -16,7 +16,7 @@ from flexsearch.errors import UserError
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.settings import BaseSettings
-from flexsearch.paths import PREFIX, resolve_path
+from flexsearch.paths import checkpoint_folder, is_path, resolve_path
 from flexsearch.schedule.clock import Clock
 
 hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -32,13 +32,13 @@ class Base:
 
 
 def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> Base:
-    """Loads weights and scheduler.
+    """Load weights and scheduler.
 
     Raises:
         UserError: the checkpoint cannot be found, reached or read, or does not fit its architecture.
     """
     where = settings.checkpoint
-    local = resolve_path(where, inside="base" if where.startswith(PREFIX) else "")
+    local = checkpoint_folder(where)
     source = str(local) if local.is_dir() else where
     if not local.is_dir() and where.startswith((".", "/", "~")):
         raise UserError(
@@ -74,7 +74,7 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
 def is_here(settings: BaseSettings) -> bool:
     """Whether the base can be loaded without the network: a folder, or in the hub's cache."""
     where = settings.checkpoint
-    if where.startswith((PREFIX, ".", "/", "~")) or resolve_path(where).is_dir():
+    if is_path(where) or resolve_path(where).is_dir():
         return True
     return isinstance(try_to_load_from_cache(where, "transformer/config.json", revision=settings.revision), str)
 

@@ -8,7 +8,7 @@ from typing import Any
 from flexsearch.errors import UserError
 from flexsearch.models.architectures import ARCHITECTURES, architecture_named, known_checkpoints, known_config
 from flexsearch.models.architectures.dit import DIT
-from flexsearch.paths import PREFIX, resolve_path
+from flexsearch.paths import checkpoint_folder, is_path
 from flexsearch.schedule.clock import Clock, Spacing
 from flexsearch.schedule.shape import TransformerShape
 from flexsearch.settings import settings
@@ -49,18 +49,25 @@ def backbone_of(checkpoint: str) -> str:
 
 def _config_of(checkpoint: str) -> dict[str, Any] | None:
     """The configuration of a checkpoint's transformer that is on this machine as a folder."""
-    inside = "base" if checkpoint.startswith(PREFIX) else ""
-    path = resolve_path(checkpoint, inside=inside) / "transformer" / "config.json"
+    path = checkpoint_folder(checkpoint) / "transformer" / "config.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 
 def base_shape(settings: BaseSettings) -> TransformerShape:
-    """Give the base's sizes: from `config`, from its folder, or from the table of public checkpoints.
+    """Give the base's sizes.
 
     Raises:
-        UserError: none of the three knows them.
+        UserError: its configuration is not known.
     """
-    architecture = architecture_named(settings.backbone, field="base.backbone")
+    return architecture_named(settings.backbone, field="base.backbone").shape_of(base_config(settings))
+
+
+def base_config(settings: BaseSettings) -> Mapping[str, Any]:
+    """Give the base's configuration: `config`, that of its folder, or that of a published checkpoint.
+
+    Raises:
+        UserError: none of the three is there.
+    """
     config = settings.config or _config_of(settings.checkpoint) or known_config(settings.checkpoint)
     if config is None:
         raise UserError(
@@ -68,7 +75,7 @@ def base_shape(settings: BaseSettings) -> TransformerShape:
             "download it, or give its diffusers configuration as base.config",
             field="base.checkpoint",
         )
-    return architecture.shape_of(config)
+    return config
 
 
 def base_clock(settings: BaseSettings, *, spacing: Spacing = "pipeline") -> Clock:
@@ -78,8 +85,7 @@ def base_clock(settings: BaseSettings, *, spacing: Spacing = "pipeline") -> Cloc
     Raises:
         UserError: the scheduler is one that flexsearch does not sample with.
     """
-    inside = "base" if settings.checkpoint.startswith(PREFIX) else ""
-    path = resolve_path(settings.checkpoint, inside=inside) / "scheduler" / "scheduler_config.json"
+    path = checkpoint_folder(settings.checkpoint) / "scheduler" / "scheduler_config.json"
     cached = None if path.exists() or settings.config is not None else _in_hub_cache(settings)
     if path.exists() or cached is not None:
         return Clock.of(json.loads((cached or path).read_text()), spacing=spacing)
@@ -91,7 +97,7 @@ def base_clock(settings: BaseSettings, *, spacing: Spacing = "pipeline") -> Cloc
 
 def _in_hub_cache(settings: BaseSettings) -> Path | None:
     """The scheduler's configuration of a model on the hub, where an earlier download left it."""
-    if settings.checkpoint.startswith((PREFIX, ".", "/", "~")):
+    if is_path(settings.checkpoint):
         return None
     from huggingface_hub import try_to_load_from_cache  # a quarter second, which other bases need not wait for
 

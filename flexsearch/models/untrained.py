@@ -5,31 +5,28 @@ from typing import Any
 import diffusers
 import torch
 
-from flexsearch.errors import UserError
-from flexsearch.models.architectures import architecture_named, known_checkpoints, known_config
+from flexsearch.models.architectures import architecture_named
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import Base, is_here, load_base
-from flexsearch.models.settings import BaseSettings
-from flexsearch.paths import PREFIX, resolve_path
+from flexsearch.models.settings import BaseSettings, base_config
+from flexsearch.paths import checkpoint_folder, is_path
 from flexsearch.schedule.clock import Clock
 
 
 def base_or_untrained(settings: BaseSettings, *, device: torch.device) -> tuple[Base, bool]:
-    """The base if its weights are on this machine, else `untrained_base`; and whether it is the base.
+    """Give the base if its weights are on this machine, else `untrained_base`; and whether it is the base.
 
     Raises:
         UserError: the base does not fit its architecture, or is not here and its configuration is not known.
     """
     where = settings.checkpoint
-    folder = resolve_path(where, inside="base" if where.startswith(PREFIX) else "")
-    is_path = where.startswith((PREFIX, ".", "/", "~"))
-    if folder.is_dir() or (not is_path and is_here(settings)):
+    if checkpoint_folder(where).is_dir() or (not is_path(where) and is_here(settings)):
         return load_base(settings, device=device), True
     return untrained_base(settings, device=device), False
 
 
 def untrained_base(settings: BaseSettings, *, device: torch.device) -> Base:
-    """The architecture with random weights.
+    """Make the architecture with random weights.
 
     One embedder serves all blocks, as in every base that is published or made by `flexsearch pretrain`. The scheduler
     is flow matching's for a base that is given by its configuration, else of the class that its publishers use.
@@ -37,15 +34,8 @@ def untrained_base(settings: BaseSettings, *, device: torch.device) -> Base:
     Raises:
         UserError: the configuration is not known.
     """
-    config = settings.config if settings.config is not None else known_config(settings.checkpoint)
-    if config is None:
-        raise UserError(
-            f"{settings.checkpoint} is not on this machine and not one of {known_checkpoints()}; download it, or "
-            "give its diffusers configuration as base.config",
-            field="base.checkpoint",
-        )
     with torch.device(device):
-        model = FlexDiT(backbone=settings.backbone, base_config=dict(config), tied=True)
+        model = FlexDiT(backbone=settings.backbone, base_config=dict(base_config(settings)), tied=True)
     published = architecture_named(settings.backbone, field="base.backbone").scheduler
     scheduler: Any = getattr(diffusers, published if settings.config is None else Clock().scheduler)()
     return Base(model=model.to(device).eval(), scheduler=scheduler)

@@ -60,8 +60,6 @@ class TrialComparison:
     """Two trials of a run.
 
     Attributes:
-        a: the first.
-        b: the second.
         drawn: both schedules as text.
         measured: what both have.
         confirmed: quality and latency of both as measured again; empty unless both were.

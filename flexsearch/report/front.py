@@ -17,7 +17,6 @@ from flexsearch.report.confirmation import Confirmation, confirmation_of
 from flexsearch.report.gain import gain_of
 from flexsearch.report.points import NORMAL_QUARTILE, FrontPoint, Points
 from flexsearch.report.protocol import one_protocol
-from flexsearch.report.rank_correlation import RankCorrelation, rank_correlations
 from flexsearch.report.row import Row
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.noise import Noise, noise_of
@@ -53,7 +52,6 @@ class Front:
         costs: device seconds.
         predicted_distances: after long training, of complete trials, by number; empty where no paired distance was
             measured.
-        rank_correlations: how trials rank early and late; empty where nothing can be compared.
         confirmation: the second measurement of the front; None before there is one.
     """
 
@@ -65,7 +63,6 @@ class Front:
     noise: Noise | None
     costs: tuple[Cost, ...]
     predicted_distances: Mapping[int, float] = field(default_factory=dict)
-    rank_correlations: tuple[RankCorrelation, ...] = ()
     confirmation: Confirmation | None = None
 
     def values(self, record: TrialRecord) -> tuple[float, ...]:
@@ -210,7 +207,6 @@ class Front:
             "predicted_front": rows(self.predicted_front),
             "baselines": rows(self.baselines),
             "noise": None if self.noise is None else vars(self.noise),
-            "rank_correlations": [vars(one) for one in self.rank_correlations],
             "cost_s": {cost.what: cost.seconds for cost in self.costs},
             "confirmation": None
             if self.confirmation is None
@@ -235,7 +231,6 @@ def front_of(store: Store, objective_names: Sequence[str]) -> Front:
         noise=noise_of(store.repetitions(quality)),
         costs=tuple(store.costs()),
         predicted_distances=predicted_distances(complete, quality=quality),
-        rank_correlations=tuple(rank_correlations(records, objective=quality)),
         confirmation=confirmation_of(store.confirmations(), objective_names),
     )
 

@@ -71,8 +71,8 @@ class PairedNoise:
         """Standard deviation that all candidates share in one repetition, in units of the scale."""
         return float(np.sqrt(max(0.0, self.common_ms - self.paired_ms) / self.num_candidates))
 
-    def half_widths(self, confidence: float = CONFIDENCE) -> np.ndarray:
-        """(K,) half of the confidence interval of each mean."""
+    def half_widths(self) -> np.ndarray:
+        """(K,) half of the 95 % confidence interval of each mean."""
         num, repetitions = self.num_candidates, self.num_repetitions
         parts = np.array([self.common_ms / num, (1 - 1 / num) * self.paired_ms])
         freedoms = np.array([repetitions - 1.0, max(1.0, (repetitions - 1.0) * (num - 1.0))])
@@ -80,7 +80,7 @@ class PairedNoise:
         if variance == 0:
             return np.zeros(num)
         freedom = variance**2 / (parts**2 / freedoms).sum()
-        quantile = stats.t.ppf((1 + confidence) / 2, freedom)
+        quantile = stats.t.ppf((1 + CONFIDENCE) / 2, freedom)
         return self.scale * float(quantile * np.sqrt(variance / repetitions))
 
     def draws(self, num: int, generator: np.random.Generator) -> np.ndarray:

@@ -131,13 +131,6 @@ def summary_lines(front: Front) -> list[str]:
             f"Spread of {latency.name}: {front.latency_spread:.1%} of it (half of the range of the middle half of the "
             "repetitions, median over trials)."
         )
-    if front.rank_correlations:
-        taus = ", ".join(
-            f"{one.tau:.2f} between {one.by} after {one.earlier} and {one.later_by} after {one.later} updates "
-            f"({one.num_pairs} pairs)"
-            for one in front.rank_correlations
-        )
-        lines.append(f"Ranking at equal sampler steps: Kendall's tau {taus}.")
     if front.costs:
         total = sum(cost.seconds for cost in front.costs)
         shared = sum(cost.seconds for cost in front.costs if ":" not in cost.what)

@@ -13,7 +13,7 @@ from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.shape import TokenGrid
 
-_BARS = " ▁▂▃▄▅▆▇█"
+_BARS, _WIDTH = " ▁▂▃▄▅▆▇█", 60
 
 
 def trial_page(run: Run, number: int) -> dict[str, Any]:
@@ -110,9 +110,9 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
         console.print(path, highlight=False, soft_wrap=True)
 
 
-def sparkline(values: list[float], width: int = 60) -> str:
-    """Draw values as a row of bars, averaged down to at most `width`."""
-    size = max(1, -(-len(values) // width))
+def sparkline(values: list[float]) -> str:
+    """Draw values as a row of bars, averaged down to at most `_WIDTH`."""
+    size = max(1, -(-len(values) // _WIDTH))
     means = [
         sum(values[start : start + size]) / len(values[start : start + size]) for start in range(0, len(values), size)
     ]

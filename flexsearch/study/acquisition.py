@@ -1,4 +1,4 @@
-"""Chooses the candidate of a pool with the largest expected hypervolume improvement.
+"""Choose the candidate of a pool with the largest expected hypervolume improvement.
 
 Its latency is predicted by a profile of the device, or else by its MACs, scaled to what was measured in this study; its
 score by a Gaussian process over the trials so far. The score is the predicted distance (`predicted_distance.py`), or
@@ -25,7 +25,7 @@ SAMPLER_EVERY = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Acquisition:
-    """Chooses among candidates.
+    """Choose among candidates.
 
     Attributes:
         num: candidates from which one is chosen.
@@ -42,7 +42,7 @@ class Acquisition:
     max_ms: float | None = None
 
     def is_ready(self, records: Sequence[TrialRecord]) -> bool:
-        """Tells whether there is enough to learn from: a dense baseline, and some trained schedules with positive
+        """Tell whether there is enough to learn from: a dense baseline, and some trained schedules with positive
         scores."""
         complete = [record for record in records if record.state == "complete"]
         is_enough = len(_trained(complete)) >= LEAST_TRIALS and bool(dense_baselines(complete))
@@ -50,7 +50,7 @@ class Acquisition:
         return is_enough and least > 0  # an unbiased distance may be negative
 
     def best(self, candidates: Sequence[Candidate], records: Sequence[TrialRecord]) -> int:
-        """Gives the index of the candidate with the largest expected improvement.
+        """Give the index of the candidate with the largest expected improvement.
 
         Args:
             candidates: none of which was tried.
@@ -89,7 +89,7 @@ class Acquisition:
         return features(candidate, work=self.work(candidate))
 
     def _stopped(self, records: Sequence[TrialRecord], score: Mapping[int, float]) -> list[tuple[Candidate, float]]:
-        """Estimates the scores that trials stopped at a rung would have reached: the score there, times the median
+        """Estimate the scores that trials stopped at a rung would have reached: the score there, times the median
         ratio of final score to score there of the trials that went on."""
         stopped = [
             (record, record.rungs[-1].updates) for record in records if record.state == "pruned" and record.rungs
@@ -104,7 +104,7 @@ class Acquisition:
         return found
 
     def _latencies(self, candidates: Sequence[Candidate], trained: Sequence[TrialRecord]) -> list[float]:
-        """Predicts ms per image: predictions times the median ratio of measurement and prediction so far."""
+        """Predict ms per image: predictions times the median ratio of measurement and prediction so far."""
         measured = [(record.candidate, self._latency(record)) for record in trained]
         by_work = statistics.median(ms / self.work(candidate) for candidate, ms in measured)
         by_profile = [ms / predicted for one, ms in measured if (predicted := self.predict_ms(one)) is not None]

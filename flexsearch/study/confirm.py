@@ -17,14 +17,18 @@ from flexsearch.trial.contract import TrialOrder
 FIRST_SEED = 10_000
 
 
-def fresh_seeds(study_seed: int, num: int, *, first: int = FIRST_SEED) -> list[int]:
-    """Gives seeds that no trial and no measurement of the noise has used; the first stay as `num` grows."""
-    return [study_seed + first + index for index in range(num)]
+def fresh_seeds(study_seed: int, num: int) -> list[int]:
+    """Give seeds that no trial and no measurement of the noise has used; the first stay as `num` grows."""
+    return [study_seed + FIRST_SEED + index for index in range(num)]
 
 
-def confirmation_orders(records: Sequence[TrialRecord], *, seeds: Sequence[int], run_dir: Path) -> list[TrialOrder]:
-    """Orders every candidate under every seed, all candidates under the first seed first."""
-    return [
+def confirmations(
+    store: Store, records: Sequence[TrialRecord], *, seeds: Sequence[int], images: int, run_dir: Path
+) -> OrderQueue:
+    """Order every candidate under every seed with so many images, without those that the store has; all candidates
+    under the first seed first."""
+    done = store.confirmations().get(images, {})
+    orders = [
         TrialOrder(
             number=record.number,
             candidate=record.candidate,
@@ -36,17 +40,10 @@ def confirmation_orders(records: Sequence[TrialRecord], *, seeds: Sequence[int],
         )
         for seed in seeds
         for record in records
+        if seed not in done.get(record.number, {})
     ]
-
-
-def confirmations(
-    store: Store, records: Sequence[TrialRecord], *, seeds: Sequence[int], images: int, run_dir: Path
-) -> OrderQueue:
-    """Orders every candidate under every seed with so many images, without those that the store has."""
-    done = store.confirmations().get(images, {})
-    orders = confirmation_orders(records, seeds=seeds, run_dir=run_dir)
     return OrderQueue(
-        [order for order in orders if order.seed not in done.get(order.number, {})],
+        orders,
         record=lambda order, result: store.record_confirmation(order.number, result, seed=order.seed, images=images),
         farewell="everything is measured again",
     )
@@ -61,14 +58,12 @@ def confirm(
     run_dir: Path,
     begins: Callable[[OrderQueue], None],
 ) -> None:
-    """Measures what is missing, in this process. The same call goes on after an interruption.
+    """Measure what is missing, in this process. The same call goes on after an interruption.
 
     Args:
         store: of the run; gets the results.
-        records: the candidates.
-        seeds: sampling seeds.
+        records: the candidates, measured under each of the sampling seeds.
         images: per candidate and seed.
-        run_dir: the run directory.
         begins: called with what is missing, if anything is.
 
     Raises:

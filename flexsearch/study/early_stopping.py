@@ -1,4 +1,4 @@
-"""Stops trials at rungs: asynchronous successive halving with several objectives.
+"""Stop trials at rungs: asynchronous successive halving with several objectives.
 
 Trials at one rung are ranked by non-dominated sorting, and inside one front by an epsilon net, which takes the point
 farthest from those taken before. A trial goes on if it is among the best `keep` of those that have reached the rung so
@@ -16,7 +16,7 @@ from flexsearch.study.pareto import dominance_ranks, is_non_dominated
 
 
 def epsilon_net(points: np.ndarray) -> list[int]:
-    """Orders points (N, M) so that every beginning covers them: first the best in the first objective, then always the
+    """Order points (N, M) so that every beginning covers them: first the best in the first objective, then always the
     point whose distance to those taken is largest. Objectives are scaled to [0, 1]."""
     span = np.ptp(points, axis=0)
     scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1.0)
@@ -30,7 +30,7 @@ def epsilon_net(points: np.ndarray) -> list[int]:
 
 
 def ranked(points: np.ndarray) -> list[int]:
-    """Ranks points (N, M) and gives their indices, best first; all objectives are minimised."""
+    """Rank points (N, M) and give their indices, best first; all objectives are minimised."""
     ranks = dominance_ranks(points)
     order: list[int] = []
     for rank in np.unique(ranks):
@@ -40,7 +40,7 @@ def ranked(points: np.ndarray) -> list[int]:
 
 
 def goes_on(points: np.ndarray, own: int, *, keep: float) -> bool:
-    """Tells whether a trial goes on from a rung.
+    """Tell whether a trial goes on from a rung.
 
     Args:
         points: (N, M) objectives of all that have reached the rung, it among them; all are minimised.

@@ -37,16 +37,16 @@ Watcher = Callable[[Event], None]
 
 
 class Watched:
-    """Tells watchers of events."""
+    """Tell watchers of events."""
 
     def __init__(self) -> None:
         self._watchers: list[Watcher] = []
 
     def watch(self, watcher: Watcher) -> None:
-        """Calls `watcher` with every event from now on."""
+        """Call `watcher` with every event from now on."""
         self._watchers.append(watcher)
 
     def announce(self, event: Event) -> None:
-        """Calls every watcher."""
+        """Call every watcher."""
         for watcher in self._watchers:
             watcher(event)

@@ -19,37 +19,37 @@ ExecutorName = Literal["auto", "local", "ray"]
 
 @dataclass(frozen=True)
 class Wait:
-    """Tells that nothing can start before a running trial ends."""
+    """Tell that nothing can start before a running trial ends."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """Tells that nothing will start any more."""
+    """Tell that nothing will start any more."""
 
     reason: str
 
 
 class TrialSource(Protocol):
-    """Hands out trials and takes their results. Lives in the driver process."""
+    """Hand out trials and take their results. Lives in the driver process."""
 
     def next(self) -> TrialOrder | Wait | Finished:
-        """Gives the next trial to run; it counts as running until one of the calls below."""
+        """Give the next trial to run; it counts as running until one of the calls below."""
 
     def progressed(self, number: int, progress: Progress) -> bool:
-        """Takes where a running trial is; at a rung, False ends it, and `finished` takes `progress.so_far`."""
+        """Take where a running trial is; at a rung, False ends it, and `finished` takes `progress.so_far`."""
 
     def finished(self, number: int, result: TrialResult) -> None:
-        """Takes the result of a trial."""
+        """Take the result of a trial."""
 
     def crashed(self, number: int, reason: str) -> None:
-        """Takes the error of a trial."""
+        """Take the error of a trial."""
 
     def interrupted(self, number: int) -> None:
-        """Takes back a trial that lost its worker."""
+        """Take back a trial that lost its worker."""
 
 
 def run_locally(search: TrialSource, run_trial: RunTrial) -> str:
-    """Runs trials one after the other, in this process, until the source is finished; returns why it is.
+    """Run trials one after the other, in this process, until the source is finished; return why it is.
 
     An error in a trial fails that trial and is written to its `error.log`. What the user can mend, and an interrupt,
     end the search; the trial then counts as running and is adopted on resume.
@@ -82,20 +82,20 @@ class Choice:
 
 
 def num_gpus() -> int:
-    """Counts the GPUs of this machine that torch can use."""
+    """Count the GPUs of this machine that torch can use."""
     import torch
 
     return torch.cuda.device_count()
 
 
 def slots_here(resources: Resources) -> int:
-    """Counts the trials that fit on this machine at once."""
+    """Count the trials that fit on this machine at once."""
     by_cpu = int((os.cpu_count() or 1) // max(resources.cpu, 1))
     return max(1, min(by_cpu, int(num_gpus() // resources.gpu)) if resources.gpu else by_cpu)
 
 
 def choose_executor(name: ExecutorName, resources: Resources, *, address: str | None = None) -> Choice:
-    """Chooses the executor. `auto` is Ray where it is installed and two or more trials fit at once, on GPUs or on many
+    """Choose the executor. `auto` is Ray where it is installed and two or more trials fit at once, on GPUs or on many
     CPU cores.
 
     On a few CPU cores one trial with all of them is as fast as several with one each, and Ray's start costs a minute

@@ -13,7 +13,7 @@ from flexsearch.process_lock import one_process
 
 @contextmanager
 def one_driver(run_dir: Path, engine: Engine, study_name: str) -> Iterator[None]:
-    """Holds the study as its only driver.
+    """Hold the study as its only driver.
 
     Raises:
         UserError: another process holds it; names the process where it is on this machine.

@@ -28,7 +28,7 @@ class Noise:
 
 
 def noise_of(values: Mapping[int, Mapping[int, float]]) -> Noise | None:
-    """Estimates the noise of values by schedule and seed; None unless two schedules share two seeds."""
+    """Estimate the noise of values by schedule and seed; None unless two schedules share two seeds."""
     seeds = sorted(set.intersection(*(set(row) for row in values.values()))) if values else []
     if len(values) < 2 or len(seeds) < 2:
         return None

@@ -63,7 +63,7 @@ def _sampler(settings: SearchSettings, *, seed: int) -> BaseSampler:
 
 
 class OptunaStudy:
-    """Asks for trials and tells their results.
+    """Ask for trials and tell their results.
 
     Every proposal is a function of the study's seed, the trial's number and the trials so far, and a trial is stored in
     one transaction: a search that resumes proposes what an uninterrupted one would.
@@ -108,7 +108,7 @@ class OptunaStudy:
         *,
         fixed: Mapping[str, Value] | None = None,
     ) -> Proposal:
-        """Adds a running trial: parameters from the sampler, or `fixed` ones, and the `notes` of them."""
+        """Add a running trial: parameters from the sampler, or `fixed` ones, and the `notes` of them."""
         asked = self._asked(fixed)
         trial = create_trial(
             state=TrialState.RUNNING,
@@ -120,7 +120,7 @@ class OptunaStudy:
         return self._add(trial)
 
     def _asked(self, fixed: Mapping[str, Value] | None) -> FrozenTrial:
-        """Asks the sampler in a study of its own, which holds the proposed trials without the baselines: these lie
+        """Ask the sampler in a study of its own, which holds the proposed trials without the baselines: these lie
         outside the space."""
         trials = self.study.get_trials(deepcopy=False)
         proposed = [trial for trial in trials if "baseline" not in trial.user_attrs]
@@ -139,7 +139,7 @@ class OptunaStudy:
         return own.get_trials(deepcopy=False)[number]
 
     def add_baseline(self, name: str, notes: Mapping[str, Any]) -> Proposal:
-        """Adds a running trial without parameters, which samplers do not see."""
+        """Add a running trial without parameters, which samplers do not see."""
         return self._add(create_trial(state=TrialState.RUNNING, user_attrs={**notes, "baseline": name}))
 
     def _add(self, trial: FrozenTrial) -> Proposal:
@@ -148,7 +148,7 @@ class OptunaStudy:
         return Proposal(number=number, parameters=trial.params, notes=trial.user_attrs)
 
     def tell(self, number: int, values: Sequence[float] | None, constraints: Mapping[str, float]) -> None:
-        """Ends a trial: COMPLETE with `values`, PRUNED without. A trial that has ended already stays as it is."""
+        """End a trial: COMPLETE with `values`, PRUNED without. A trial that has ended already stays as it is."""
         known = self._frozen(number)
         if known.state.is_finished():
             return
@@ -162,20 +162,20 @@ class OptunaStudy:
             self.study.tell(number, list(values), state=TrialState.COMPLETE)
 
     def discard(self, number: int) -> None:
-        """Ends a trial as failed: samplers do not learn from it."""
+        """End a trial as failed: samplers do not learn from it."""
         if not self._frozen(number).state.is_finished():
             self.study.tell(number, state=TrialState.FAIL)
 
     def proposal(self, number: int) -> Proposal:
-        """Reads a trial."""
+        """Read a trial."""
         return _proposal(self._frozen(number))
 
     def running(self) -> list[Proposal]:
-        """Reads the trials that have not ended: after a crash, those of the driver that died."""
+        """Read the trials that have not ended: after a crash, those of the driver that died."""
         return [_proposal(trial) for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
 
     def trial(self, number: int) -> optuna.Trial:
-        """Gives Optuna's own object of a trial."""
+        """Give Optuna's own object of a trial."""
         return optuna.Trial(self.study, self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number))
 
     def _frozen(self, number: int) -> FrozenTrial:
@@ -187,12 +187,12 @@ class OptunaStudy:
 
     @staticmethod
     def artifacts(folder: Path) -> FileSystemArtifactStore:
-        """Opens the store of images in `folder`."""
+        """Open the store of images in `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         return FileSystemArtifactStore(str(folder))
 
     def attach_image(self, number: int, image: Path, *, folder: Path) -> None:
-        """Makes `image` an artifact of a running trial, stored in `folder`, once."""
+        """Make `image` an artifact of a running trial, stored in `folder`, once."""
         trial = self._frozen(number)
         known = get_all_artifact_meta(trial, storage=self.storage)
         if not trial.state.is_finished() and image.name not in [meta.filename for meta in known]:
@@ -201,13 +201,13 @@ class OptunaStudy:
             )
 
     def picture_url(self, name: str, *, folder: Path) -> str | None:
-        """Gives the path at which the dashboard serves a picture of the study; None if its file is not there."""
+        """Give the path at which the dashboard serves a picture of the study; None if its file is not there."""
         artifact = self.study.user_attrs.get(_PICTURES, {}).get(name)
         is_there = artifact is not None and (folder / artifact).exists()
         return f"/artifacts/{self._study_id}/{artifact}" if is_there else None
 
     def publish_picture(self, name: str, content: bytes, *, folder: Path) -> None:
-        """Makes a PNG an artifact of the study, since none can be added to a trial that has ended. A name that is known
+        """Make a PNG an artifact of the study, since none can be added to a trial that has ended. A name that is known
         gets its file again: what was deleted from the dashboard's list does not come back there."""
         known, store = self.study.user_attrs.get(_PICTURES, {}), self.artifacts(folder)
         if name in known:

@@ -12,7 +12,7 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(6)
 
 
 def is_non_dominated(values: np.ndarray, *, keep_equal: bool = False) -> np.ndarray:
-    """Marks the points that no other point dominates: none is at least as good in all objectives and better in one.
+    """Mark the points that no other point dominates: none is at least as good in all objectives and better in one.
 
     Args:
         values: (N, M) objectives.
@@ -27,24 +27,24 @@ def is_non_dominated(values: np.ndarray, *, keep_equal: bool = False) -> np.ndar
 
 
 def non_dominated(items: Iterable[T], key: Callable[[T], Sequence[float]], *, keep_equal: bool = False) -> list[T]:
-    """Keeps the items whose objectives `key(item)` no other item dominates, in their order."""
+    """Keep the items whose objectives `key(item)` no other item dominates, in their order."""
     items = list(items)
     good = is_non_dominated(np.array([key(item) for item in items], dtype=float), keep_equal=keep_equal)
     return [item for item, is_good in zip(items, good, strict=True) if is_good]
 
 
 def dominance_ranks(values: np.ndarray) -> np.ndarray:
-    """Gives (N,) ranks of points (N, M): 0 is not dominated, 1 is not once those of rank 0 are gone, and so on."""
+    """Give (N,) ranks of points (N, M): 0 is not dominated, 1 is not once those of rank 0 are gone, and so on."""
     return np.asarray(moocore.pareto_rank(values))
 
 
 def reference_point(baselines: np.ndarray) -> np.ndarray:
-    """Gives (M,) 1.1 times the worst of the baselines (N, M) in each objective."""
+    """Give (M,) 1.1 times the worst of the baselines (N, M) in each objective."""
     return baselines.max(axis=0) * _MARGIN if len(baselines) else np.array([])
 
 
 def hypervolume(points: np.ndarray, *, reference: np.ndarray) -> float:
-    """Measures the area that points (N, M) dominate, up to the reference point (M,)."""
+    """Measure the area that points (N, M) dominate, up to the reference point (M,)."""
     return float(moocore.hypervolume(points, ref=reference)) if len(points) else 0.0
 
 
@@ -56,7 +56,7 @@ def expected_gain(
     latency: Sequence[float],
     reference: np.ndarray,
 ) -> np.ndarray:
-    """Gives (K,) expected hypervolume improvements of K points with known latencies and log-normal qualities.
+    """Give (K,) expected hypervolume improvements of K points with known latencies and log-normal qualities.
 
     Source: Emmerich, Giannakoglou & Naujoks 2006. With one objective known, the expectation is an integral over the
     other, taken here by Gauss-Hermite quadrature at six nodes.

@@ -17,7 +17,7 @@ from flexsearch.study.store import TrialRecord
 
 
 def dense_baselines(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Picks the complete trials of the dense base."""
+    """Pick the complete trials of the dense base."""
     complete = [record for record in records if record.state == "complete"]
     return [record for record in complete if record.baseline is not None and record.candidate.schedule.is_dense]
 
@@ -40,7 +40,7 @@ class DenseQuality:
         self._curves = {key: np.log(sorted(curve.items())) for key, curve in curves.items()}  # rows: steps, quality
 
     def at(self, sampling: Sampling) -> float:
-        """Gives the quality at a sampling; beyond the fewest and the most steps of its curve it stays as it is there.
+        """Give the quality at a sampling; beyond the fewest and the most steps of its curve it stays as it is there.
 
         A sampling whose curve was not measured gets the best of the others.
         """
@@ -56,7 +56,7 @@ def _without_steps(sampling: Sampling) -> Sampling:
 def predicted_distances(
     records: Sequence[TrialRecord], *, quality: str, updates: int | None = None
 ) -> dict[int, float]:
-    """Gives the predicted distance of trials, by number; the smaller the better.
+    """Give the predicted distance of trials, by number; the smaller the better.
 
     There is none without dense baselines, or where one has a quality of zero or less, as an unbiased distance may.
 
@@ -77,7 +77,7 @@ def predicted_distances(
 
 
 def scores(records: Sequence[TrialRecord], *, quality: str, updates: int | None = None) -> Mapping[int, float]:
-    """Gives what complete trials, or those at the rung of `updates`, are compared by: their predicted distances if
+    """Give what complete trials, or those at the rung of `updates`, are compared by: their predicted distances if
     every one has one, else their qualities; never mixed."""
     qualities = {
         record.number: value for record in records if (value := _quality(record, quality, updates)) is not None

@@ -17,7 +17,7 @@ from flexsearch.schedule.role import ROLES
 
 
 def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
-    """Lists role shares, sparse tokens per side near data and near noise, frames, sampler steps, MACs of an image."""
+    """List role shares, sparse tokens per side near data and near noise, frames, sampler steps, MACs of an image."""
     roles, timetable = candidate.schedule.roles, candidate.schedule.timetable
     return (
         *(roles.count(role) / len(roles) for role in ROLES),
@@ -30,7 +30,7 @@ def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
 
 
 class QualityModel:
-    """Predicts the qualities of candidates.
+    """Predict the qualities of candidates.
 
     Args:
         known: features of candidates that were tried.
@@ -43,7 +43,7 @@ class QualityModel:
         self._targets = np.log(qualities) - np.log(dense)
 
     def predict(self, asked: Sequence[Sequence[float]], *, dense: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-        """Gives (K,) means and (K,) standard deviations of the logarithm of the quality of K candidates."""
+        """Give (K,) means and (K,) standard deviations of the logarithm of the quality of K candidates."""
         # A second to import, which `flexsearch plan` need not wait for.
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor

@@ -1,10 +1,9 @@
-"""Runs trials on Ray Tune, which owns resources, workers and machines; `Search` keeps what to run and all results.
+"""Run trials on Ray Tune, which owns resources, workers and machines; `Search` keeps what to run and all results.
 
 The only file that imports ray. Ray's own Optuna searcher and `Tuner.restore` are not used: a resumed search is a fresh
 `Tuner` on the same study. Nothing that Ray stores is read back.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.files import write_atomically
@@ -35,17 +36,8 @@ _REPORT_EVERY_S = 1.0
 _NEWS = "news"
 
 
-@contextmanager
-def _fence(order: TrialOrder) -> Iterator[None]:
-    """Waits until no other worker, perhaps one that outlived its driver, writes to the trial's folder."""
-    order.trial_dir.mkdir(parents=True, exist_ok=True)
-    with (order.trial_dir / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int) -> None:
-    """Runs in a worker. Every end is reported as data; only the worker's death is an error to Ray."""
+    """Run in a worker. Every end is reported as data; only the worker's death is an error to Ray."""
     import torch
     from ray import tune
 
@@ -61,7 +53,8 @@ def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int)
         return True  # whoever is stopped at a rung never returns from its report
 
     try:
-        with _fence(order):
+        order.trial_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(order.trial_dir / "lock"):  # of another worker, perhaps one that outlived its driver
             result = run_trial(order, report)
     except UserError as error:
         tune.report(_news(user_error=[error.message, error.field]))
@@ -74,7 +67,7 @@ def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int)
 
 
 def _news(**content: Any) -> dict[str, str]:
-    """Packs a report of a worker into one JSON text, because Ray takes nested dictionaries apart."""
+    """Pack a report of a worker into one JSON text, because Ray takes nested dictionaries apart."""
     return {_NEWS: json.dumps(content)}
 
 
@@ -89,11 +82,11 @@ def _progress(result: dict[str, Any]) -> Progress | None:
 
 
 def _nothing() -> None:
-    """Stands for our searcher when Tune restores it: a search is resumed from the study."""
+    """Stand for our searcher when Tune restores it: a search is resumed from the study."""
 
 
 def _searcher(search: TrialSource) -> Any:
-    """Builds a Ray `Searcher` that hands everything to `search`."""
+    """Build a Ray `Searcher` that hands everything to `search`."""
     from ray.tune.search import Searcher
 
     class StudySearcher(Searcher):  # type: ignore[misc]
@@ -119,7 +112,7 @@ def _searcher(search: TrialSource) -> Any:
                 search.progressed(self.numbers[trial_id], progress)
 
         def goes_on(self, trial_id: str, result: dict[str, Any]) -> bool:
-            """Asked by the scheduler, which Tune hears before it tells us of the result."""
+            """Answer the scheduler, which Tune hears before it tells us of the result."""
             progress = _progress(result)
             if progress is None or progress.so_far is None:
                 return True
@@ -147,7 +140,7 @@ def _searcher(search: TrialSource) -> Any:
             return self
 
         def save(self, checkpoint_path: str) -> None:
-            """Saves nothing: a search is resumed from the study."""
+            """Save nothing: a search is resumed from the study."""
 
         def restore(self, checkpoint_path: str) -> None:
             raise FlexsearchError("a search is resumed by running the same command again")
@@ -156,7 +149,7 @@ def _searcher(search: TrialSource) -> Any:
 
 
 def _scheduler(searcher: Any) -> Any:
-    """Builds a Ray scheduler that stops the trials that the search does not let go on from a rung."""
+    """Build a Ray scheduler that stops the trials that the search does not let go on from a rung."""
     from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
     class RungScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -172,7 +165,7 @@ def _scheduler(searcher: Any) -> Any:
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
-    """Starts Ray, or uses one that the caller started and leaves it running."""
+    """Start Ray, or use one that the caller started and leave it running."""
     os.environ.update(_QUIET)
     import ray
 
@@ -196,7 +189,7 @@ def ray_session(address: str | None) -> Iterator[None]:
 def run_on_ray(
     search: TrialSource, run_trial: RunTrial, *, resources: Resources, slots: int, address: str | None = None
 ) -> str:
-    """Runs trials until the search is finished; returns why it is.
+    """Run trials until the search is finished; return why it is.
 
     Args:
         search: hands out trials; stays in this process.

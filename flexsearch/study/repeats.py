@@ -1,10 +1,6 @@
-"""Further measurements of finished trials: under other seeds for the noise, and after longer fine-tunes.
+"""Measure finished trials again: under other seeds, for the noise."""
 
-A long fine-tune runs under the study's own seed. Its quality is kept as a rung beyond the trial's own length, so that
-every ranking of a run is read from one place (`report/trust.py`).
-"""
-
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +14,7 @@ T = TypeVar("T")
 
 
 class OrderQueue(Watched):
-    """Hands out orders that are known from the start in turn, one at a time of each trial.
+    """Hand out orders that are known from the start in turn, one at a time of each trial.
 
     Args:
         orders: run once each.
@@ -66,7 +62,7 @@ class OrderQueue(Watched):
 def repetitions(
     store: Store, records: Sequence[TrialRecord], *, seeds: Sequence[int], run_dir: Path, objective: str
 ) -> OrderQueue:
-    """Orders trials under other seeds, without those that the store has."""
+    """Order trials under other seeds, without those that the store has."""
     done = store.repetitions(objective)
     return OrderQueue(
         [
@@ -80,53 +76,15 @@ def repetitions(
     )
 
 
-def long_fine_tunes(
-    store: Store, records: Sequence[TrialRecord], *, updates: int, run_dir: Path, objective: str
-) -> OrderQueue:
-    """Orders trials with more fine-tuning updates, without those that the store has."""
-    return OrderQueue(
-        [
-            TrialOrder(
-                number=one.number,
-                candidate=one.candidate,
-                run_dir=run_dir,
-                seed=store.seed,
-                kind="long",
-                updates=updates,
-            )
-            for one in records
-            if one.rung(updates) is None
-        ],
-        record=lambda order, result: store.record_long(order.number, updates, result, objective=objective),
-        farewell="the long fine-tunes are measured",
-    )
-
-
 def schedules_to_repeat(records: Sequence[TrialRecord], *, objective: str, num: int) -> list[TrialRecord]:
-    """Picks `num` trained trials, evenly over the better half by `objective`."""
-    trained = _trained(records, objective)
+    """Pick `num` trained trials, evenly over the better half by `objective`."""
+    trained = [record for record in records if record.state == "complete" and record.num_updates]
+    trained.sort(key=lambda record: record.measurements[objective].value)
     return evenly(trained[: max(num, (len(trained) + 1) // 2)], num)
 
 
-def schedules_to_prolong(records: Sequence[TrialRecord], *, objective: str, num: int) -> list[TrialRecord]:
-    """Picks `num` trained trials at the number of sampler steps that most of them have, evenly over the range of
-    `objective`. Only trials at equal steps can be ranked by what training makes of them."""
-    trained = _trained(records, objective)
-    if num < 2 or not trained:
-        return []
-    counts = Counter(record.candidate.sampling.steps for record in trained)
-    steps = max(sorted(counts), key=lambda one: counts[one])
-    chosen = evenly([record for record in trained if record.candidate.sampling.steps == steps], num)
-    return chosen if len(chosen) > 1 else []
-
-
-def _trained(records: Sequence[TrialRecord], objective: str) -> list[TrialRecord]:
-    trained = [record for record in records if record.state == "complete" and record.num_updates]
-    return sorted(trained, key=lambda record: record.measurements[objective].value)
-
-
 def evenly(items: Sequence[T], num: int) -> list[T]:
-    """Picks `num` of the items at even distances, the first and the last among them; all if there are not more."""
+    """Pick `num` of the items at even distances, the first and the last among them; all if there are not more."""
     if len(items) <= num:
         return list(items)
     return [items[round(index * (len(items) - 1) / max(num - 1, 1))] for index in range(num)]

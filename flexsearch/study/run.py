@@ -1,4 +1,4 @@
-"""Runs a whole search: check, prepare, search, measure the noise. The same call resumes and, when done, returns."""
+"""Run a whole search: check, prepare, search, measure the noise. The same call resumes and, when done, returns."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,13 +15,7 @@ from flexsearch.study.events import Watched, Watcher
 from flexsearch.study.executor import Choice, ExecutorName, TrialSource, choose_executor, run_locally
 from flexsearch.study.lock import one_driver
 from flexsearch.study.optuna_study import OptunaStudy
-from flexsearch.study.repeats import (
-    OrderQueue,
-    long_fine_tunes,
-    repetitions,
-    schedules_to_prolong,
-    schedules_to_repeat,
-)
+from flexsearch.study.repeats import OrderQueue, repetitions, schedules_to_repeat
 from flexsearch.study.search import Search
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.study.storage import connect, storage_url
@@ -34,27 +28,19 @@ _FREE_TO_CHANGE = (
     "search.max_retries",
     "search.noise_schedules",
     "search.noise_seeds",
-    "search.long_schedules",
-    "search.long_factor",
     "resources",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """One run: settings, place, executor.
+    """One run: what is searched and how, where it is kept, and what runs its trials.
 
     Attributes:
-        name: of the study.
-        settings: of trials.
-        search: of the search.
-        resources: of one trial.
         config: the whole resolved configuration, kept in the store and compared on resume.
         save: writes the configuration into the run directory.
-        run_dir: the run directory.
-        executor: "auto", "local" or "ray".
         storage: SQLAlchemy URL, or None for `RUN/study.db`.
-        ray_address: of a running cluster.
+        ray_address: of a running cluster; None starts one.
     """
 
     name: str
@@ -70,25 +56,25 @@ class RunPlan:
 
 
 class Console:
-    """Shows the progress of a run; the default shows nothing."""
+    """Show the progress of a run; the default shows nothing."""
 
     def message(self, text: str) -> None:
-        """Prints one line."""
+        """Print one line."""
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        """Shows the progress of a shared file."""
+        """Show the progress of a shared file."""
 
     def searching(self, search: Search, choice: Choice) -> Watcher | None:
-        """Shows that the search begins; gives its watcher."""
+        """Show that the search begins; give its watcher."""
         return None
 
     def repeating(self, orders: OrderQueue, what: str) -> Watcher | None:
-        """Shows that further measurements of finished trials begin; gives their watcher."""
+        """Show that further measurements of finished trials begin; give their watcher."""
         return None
 
 
 def run_search(plan: RunPlan, console: Console) -> Store:
-    """Searches to the end.
+    """Search to the end.
 
     Args:
         plan: what to do.
@@ -107,11 +93,17 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         if plan.storage is not None:
             connect(plan.storage).dispose()
         console.message("loading base, data and extractor")
-        _load_inputs(plan.settings)
+        from flexsearch.trial.inputs import load_inputs
+
+        load_inputs(plan.settings)
+        # Not for a cluster, which may have other devices than this machine.
         if plan.settings.objectives.latency.max_ms is not None and plan.ray_address is None:
+            from flexsearch.trial.timing import check_budget
+
             console.message("timing the schedules that should be fastest")
-            _check_budget(plan.settings)
-    engine = connect(storage_url(_made(plan.run_dir), plan.storage))
+            check_budget(plan.settings)
+    plan.run_dir.mkdir(parents=True, exist_ok=True)
+    engine = connect(storage_url(plan.run_dir, plan.storage))
     with one_driver(plan.run_dir, engine, plan.name):
         store = Store(engine, study=plan.name, seed=plan.search.seed)
         _check_unchanged(plan, store)
@@ -124,32 +116,11 @@ def run_search(plan: RunPlan, console: Console) -> Store:
             if search.num_finished < plan.search.trials or search.has_unfinished:
                 _watch(search, console.searching(search, choice))
                 console.message(execute(search))
-            for what, orders in (
-                ("measuring the noise", _repetitions(plan, store)),
-                ("measuring longer fine-tunes", _long_fine_tunes(plan, store)),
-            ):
-                if len(orders):
-                    _watch(orders, console.repeating(orders, what))
-                    console.message(execute(orders))
+            orders = _repetitions(plan, store)
+            if len(orders):
+                _watch(orders, console.repeating(orders, "measuring the noise"))
+                console.message(execute(orders))
     return store
-
-
-def _made(run_dir: Path) -> Path:
-    run_dir.mkdir(parents=True, exist_ok=True)
-    return run_dir
-
-
-def _load_inputs(settings: TrialSettings) -> None:
-    from flexsearch.trial.inputs import load_inputs
-
-    load_inputs(settings)
-
-
-def _check_budget(settings: TrialSettings) -> None:
-    """Checks on this machine, so not for a cluster, which may have other devices."""
-    from flexsearch.trial.timing import check_budget
-
-    check_budget(settings)
 
 
 def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
@@ -162,7 +133,7 @@ def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
 
 
 def _acquisition(plan: RunPlan) -> Acquisition | None:
-    """Builds the choice among unseen candidates; None leaves it to the sampler."""
+    """Build the choice among unseen candidates; None leaves it to the sampler."""
     if plan.search.pool_size == 1:
         return None
     from flexsearch.trial.profiles import load_profile
@@ -210,7 +181,7 @@ def _search(plan: RunPlan, store: Store) -> Search:
 
 @contextmanager
 def _executor(choice: Choice, plan: RunPlan) -> Iterator[Callable[[TrialSource], str]]:
-    """Gives a function that runs a source to its end; Ray, if it is used, starts with the first and serves all."""
+    """Give a function that runs a source to its end; Ray, if it is used, starts with the first and serves all."""
     with ExitStack() as stack:
 
         def execute(source: TrialSource) -> str:
@@ -232,7 +203,7 @@ def _watch(source: Watched, watcher: Watcher | None) -> None:
 
 
 def _repetitions(plan: RunPlan, store: Store) -> OrderQueue:
-    """Orders what is still to be measured for the noise, once per study."""
+    """Order what is still to be measured for the noise, once per study."""
     objective = plan.settings.objectives.names[0]
     num, known, records = plan.search.noise_schedules, store.repetitions(objective), store.trials()
     if num < 2:
@@ -245,18 +216,8 @@ def _repetitions(plan: RunPlan, store: Store) -> OrderQueue:
     return repetitions(store, chosen, seeds=seeds, run_dir=plan.run_dir, objective=objective)
 
 
-def _long_fine_tunes(plan: RunPlan, store: Store) -> OrderQueue:
-    """Orders what is still to be trained for longer, once per study."""
-    objective, records = plan.settings.objectives.names[0], store.trials()
-    updates = plan.settings.trial.updates * plan.search.long_factor
-    num = plan.search.long_schedules if updates else 0
-    known = [record for record in records if record.rung(updates) is not None]
-    chosen = [] if len(known) >= num else schedules_to_prolong(records, objective=objective, num=num)
-    return long_fine_tunes(store, chosen, updates=updates, run_dir=plan.run_dir, objective=objective)
-
-
 def _check_unchanged(plan: RunPlan, store: Store) -> None:
-    """Checks that every setting that decides results is what the study was started with.
+    """Check that every setting that decides results is what the study was started with.
 
     Raises:
         UserError: names the first field that changed.

@@ -42,7 +42,7 @@ class Baseline:
 
 
 class Search(Watched):
-    """Decides which trial is next, and records what became of it.
+    """Decide which trial is next, and record what became of it.
 
     Args:
         optuna_study: proposes.
@@ -106,7 +106,7 @@ class Search(Watched):
         return self._settings.trials
 
     def next(self) -> TrialOrder | Wait | Finished:
-        """Gives the next trial to run; it counts as running until `finished` or `crashed`."""
+        """Give the next trial to run; it counts as running until `finished` or `crashed`."""
         while self._orphans:
             order = self._adopt(self._orphans.popleft())
             if order is not None:
@@ -123,7 +123,7 @@ class Search(Watched):
         return self._start(order)
 
     def progressed(self, number: int, progress: Progress) -> bool:
-        """Takes where a running trial is; at a rung, False ends it. Baselines always go on."""
+        """Take where a running trial is; at a rung, False ends it. Baselines always go on."""
         self.announce(Moved(number=number, progress=progress))
         if progress.so_far is None:
             return True
@@ -131,7 +131,7 @@ class Search(Watched):
         return self._live[number].baseline is not None or self._goes_on(number, progress.so_far.rungs[-1].updates)
 
     def finished(self, number: int, result: TrialResult) -> None:
-        """Records a result and tells Optuna."""
+        """Record a result and tell Optuna."""
         self._forget(number)
         self._store.record(number, result)
         image = self._run_dir / "trials" / str(number) / "samples.png"
@@ -155,7 +155,7 @@ class Search(Watched):
         self.announce(Ended(number=number, state=result.state, result=result, reason=result.reason))
 
     def crashed(self, number: int, reason: str) -> None:
-        """Records that a trial ended in an error."""
+        """Record that a trial ended in an error."""
         self._forget(number)
         self._failures += 1
         if self._failures >= FAILURES_IN_A_ROW:
@@ -163,12 +163,12 @@ class Search(Watched):
         self._fail(number, reason)
 
     def interrupted(self, number: int) -> None:
-        """Starts a trial that lost its worker again, or fails it after too many attempts."""
+        """Start a trial that lost its worker again, or fail it after too many attempts."""
         self._forget(number)
         self._orphans.append(number)
 
     def _goes_on(self, number: int, rung: int) -> bool:
-        """Compares a trial with all that have reached the rung, those that are running among them."""
+        """Compare a trial with all that have reached the rung, those that are running among them."""
         records = []
         for record in self._store.trials():
             so_far = self._on_the_way.get(record.number)
@@ -191,7 +191,7 @@ class Search(Watched):
         return order
 
     def _forget(self, number: int) -> None:
-        """Removes a trial from those that run."""
+        """Remove a trial from those that run."""
         self._live.pop(number, None)
         self._on_the_way.pop(number, None)
 
@@ -201,7 +201,7 @@ class Search(Watched):
         self.announce(Ended(number=number, state="failed", reason=reason))
 
     def _adopt(self, number: int) -> TrialOrder | None:
-        """Tells the result of an interrupted trial if it left one; else orders it again."""
+        """Tell the result of an interrupted trial if it left one; else order it again."""
         proposal = self._optuna_study.proposal(number)
         if "digest" not in proposal.notes:  # an earlier version noted it last: its driver died while it asked
             self._optuna_study.discard(number)
@@ -237,7 +237,7 @@ class Search(Watched):
         return self._order(proposal.number, candidate, name)
 
     def _propose(self) -> TrialOrder | None:
-        """Proposes an unseen candidate: by turns the acquisition's choice, if there is one, and the sampler's."""
+        """Propose an unseen candidate: by turns the acquisition's choice, if there is one, and the sampler's."""
         acquisition, records = self._acquisition, self._store.trials()
         proposed = sum(record.baseline is None and record.state in ("complete", "pruned") for record in records)
         asks_sampler = len(self._seen) % SAMPLER_EVERY == 0
@@ -255,7 +255,7 @@ class Search(Watched):
         return self._ask(unseen[acquisition.best(built, records)])
 
     def _propose_one(self) -> TrialOrder | None:
-        """Takes the sampler's proposal, or after many duplicates a candidate drawn at random."""
+        """Take the sampler's proposal, or after many duplicates a candidate drawn at random."""
         while True:
             drawing = self._duplicates >= DUPLICATES_BEFORE_DRAWING
             drawn = self._draw_unseen(1) if drawing else []
@@ -266,12 +266,12 @@ class Search(Watched):
                 return order
 
     def _ask(self, fixed: Mapping[str, Value] | None) -> TrialOrder | None:
-        """Gives the order for the sampler's proposal or for `fixed` parameters; None for a duplicate."""
+        """Give the order for the sampler's proposal or for `fixed` parameters; None for a duplicate."""
         proposal = self._optuna_study.ask(lambda parameters: _notes(self._space.build(parameters)), fixed=fixed)
         return self._settle(proposal.number, self._space.build(proposal.parameters))
 
     def _settle(self, number: int, candidate: Candidate) -> TrialOrder | None:
-        """Gives the order for a new trial, or ends it as a duplicate."""
+        """Give the order for a new trial, or end it as a duplicate."""
         if candidate.digest not in self._seen:
             self._duplicates = 0
             return self._order(number, candidate, None)
@@ -282,7 +282,7 @@ class Search(Watched):
         return None
 
     def _draw_unseen(self, num: int) -> list[Mapping[str, Value]]:
-        """Draws parameters of up to `num` different unseen candidates, always the same at one point of a search."""
+        """Draw parameters of up to `num` different unseen candidates, always the same at one point of a search."""
         generator = random.Random(f"{self._settings.seed}:{len(self._seen)}")
         found: dict[str, Mapping[str, Value]] = {}
         for _ in range(max(_DRAWS, num)):

@@ -26,9 +26,6 @@ class SearchSettings:
         paper_steps: sampler steps at which the paper's schedules are evaluated; none takes the dense base's most.
         noise_schedules: schedules whose quality is measured again under other seeds, once per study; 0 measures none.
         noise_seeds: further seeds for each of them.
-        long_schedules: schedules that are trained for longer at the end, to see whether short trials rank as long ones
-            do; 0 trains none. Rank correlations need ten pairs: five schedules or more.
-        long_factor: how many times a trial's fine-tuning updates they get.
         max_retries: how often a trial that was interrupted is started again.
     """
 
@@ -41,8 +38,6 @@ class SearchSettings:
     paper_steps: tuple[PositiveCount, ...] = ()
     noise_schedules: Count = 3
     noise_seeds: PositiveCount = 2
-    long_schedules: Count = 6
-    long_factor: Annotated[int, Ge(2)] = 3
     max_retries: Count = 2
 
     @property

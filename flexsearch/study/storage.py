@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine, StaticPool, create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
@@ -12,24 +12,19 @@ SQLITE_TIMEOUT_S = 60
 
 
 def storage_url(run_dir: Path, storage: str | None) -> str:
-    """The SQLAlchemy URL of a run: `storage`, or `RUN/study.db`."""
+    """Give the SQLAlchemy URL of a run: `storage`, or `RUN/study.db`."""
     return storage if storage is not None else f"sqlite:///{(run_dir / 'study.db').resolve()}"
 
 
 def engine_options(url: str) -> dict[str, object]:
-    """Engine arguments: SQLite waits for its lock, servers are asked whether a connection still lives."""
+    """Give engine arguments: SQLite waits for its lock, servers are asked whether a connection still lives."""
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
     return {"pool_pre_ping": True}
 
 
-def in_memory() -> Engine:
-    """A database that ends with its process."""
-    return create_engine("sqlite://", poolclass=StaticPool)
-
-
 def connect(url: str) -> Engine:
-    """An engine that has reached its database.
+    """Open an engine that has reached its database.
 
     Raises:
         UserError: the URL cannot be read, its driver is missing, or no database answers.

@@ -46,7 +46,7 @@ class TrialRecord:
     Attributes:
         num_updates: fine-tuning updates; their losses are in `Store.curve`.
         measurements: of the study's seed, by name.
-        rungs: measured on the way, or after more updates than the trial's own; by updates.
+        rungs: measured on the way, by updates.
     """
 
     number: int
@@ -67,7 +67,7 @@ class TrialRecord:
         return self.candidate.digest
 
     def rung(self, updates: int) -> Rung | None:
-        """Gives what was measured after so many updates; None if nothing was."""
+        """Give what was measured after so many updates; None if nothing was."""
         return next((rung for rung in self.rungs if rung.updates == updates), None)
 
 
@@ -85,7 +85,7 @@ def _now() -> str:
 
 
 class Store:
-    """Reads and writes the results of one study.
+    """Read and write the results of one study.
 
     Args:
         engine: a connected engine; missing tables are created.
@@ -101,37 +101,37 @@ class Store:
         _add_paired_distance_of_rungs(engine)
 
     def _own(self, table: Table, **key: Any) -> ColumnElement[bool]:
-        """Selects the study's rows of a table in which the columns of `key` have its values."""
+        """Select the study's rows of a table in which the columns of `key` have its values."""
         return and_(table.c.study == self.study, *(table.c[name] == value for name, value in key.items()))
 
     def _replace(
         self, connection: Connection, table: Table, key: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]
     ) -> None:
-        """Deletes the study's rows with `key` and inserts `rows`, which lack study and key."""
+        """Delete the study's rows with `key` and insert `rows`, which lack study and key."""
         connection.execute(delete(table).where(self._own(table, **key)))
         whole = [{"study": self.study, **key, **row} for row in rows]
         if whole:
             connection.execute(insert(table), whole)
 
     def config(self) -> dict[str, Any] | None:
-        """Reads the resolved configuration that the study was started with; None for a new study."""
+        """Read the resolved configuration that the study was started with; None for a new study."""
         with self.engine.connect() as connection:
             config = connection.execute(select(RUN.c.config).where(RUN.c.study == self.study)).scalar()
         return None if config is None else as_it_was_written(json.loads(config))
 
     def version(self) -> str | None:
-        """Reads the version of flexsearch that started the study; None for a new study."""
+        """Read the version of flexsearch that started the study; None for a new study."""
         with self.engine.connect() as connection:
             return connection.execute(select(RUN.c.version).where(RUN.c.study == self.study)).scalar()
 
     def save_config(self, config: Mapping[str, Any], *, version: str) -> None:
-        """Records the configuration of the study."""
+        """Record the configuration of the study."""
         row = {"config": json.dumps(config), "version": version, "created": _now()}
         with self.engine.begin() as connection:
             self._replace(connection, RUN, {}, [row])
 
     def start(self, number: int, candidate: Candidate, *, baseline: str | None) -> int:
-        """Records that a trial runs; returns how often it was started."""
+        """Record that a trial runs; return how often it was started."""
         key = self._own(TRIAL, number=number)
         with self.engine.begin() as connection:
             attempts = (connection.execute(select(TRIAL.c.attempts).where(key)).scalar() or 0) + 1
@@ -150,7 +150,7 @@ class Store:
         return int(attempts)
 
     def end(self, number: int, state: RecordState, *, reason: str | None = None) -> None:
-        """Records how a trial ended."""
+        """Record how a trial ended."""
         with self.engine.begin() as connection:
             self._end(connection, number, state, reason)
 
@@ -159,7 +159,7 @@ class Store:
         connection.execute(update(TRIAL).where(self._own(TRIAL, number=number)).values(**ended))
 
     def record(self, number: int, result: TrialResult, *, seed: int | None = None) -> None:
-        """Records a result: under the study's seed as the trial's own, under another seed as a repetition."""
+        """Record a result: under the study's seed as the trial's own, under another seed as a repetition."""
         seed = self.seed if seed is None else seed
         is_own = seed == self.seed
         with self.engine.begin() as connection:
@@ -172,16 +172,8 @@ class Store:
                 self._replace(connection, RUNG, {"number": number}, map(_rung_row, result.rungs))
                 self._end(connection, number, result.state, result.reason)
 
-    def record_long(self, number: int, updates: int, result: TrialResult, *, objective: str) -> None:
-        """Records the quality after a longer fine-tune of a finished trial, as a rung, and its cost."""
-        rung = Rung(updates=updates, quality=result.measurements[objective].value)
-        with self.engine.begin() as connection:
-            self._replace(connection, RUNG, {"number": number, "update_": updates}, [_rung_row(rung)])
-            for row in _cost_rows("long: {}", result):
-                self._replace(connection, COST, {"number": number, "seed": self.seed, "what": row["what"]}, [row])
-
     def record_confirmation(self, number: int, result: TrialResult, *, seed: int, images: int) -> None:
-        """Records the repeated measurements of a finished trial; the same images replace themselves, cost included."""
+        """Record the repeated measurements of a finished trial; the same images replace themselves, cost included."""
         key = {"number": number, "seed": seed}
         rows = map(_measurement_row, result.measurements.values())
         with self.engine.begin() as connection:
@@ -190,7 +182,7 @@ class Store:
                 self._replace(connection, COST, {**key, "what": row["what"]}, [row])
 
     def confirmations(self) -> Remeasured:
-        """Reads the repeated measurements of finished trials."""
+        """Read the repeated measurements of finished trials."""
         found: Remeasured = {}
         with self.engine.connect() as connection:
             for row in connection.execute(select(CONFIRMATION).where(self._own(CONFIRMATION))):
@@ -200,21 +192,21 @@ class Store:
         return found
 
     def record_cost(self, cost: Cost) -> None:
-        """Records what something shared cost; the same thing is counted once."""
+        """Record what something shared cost; the same thing is counted once."""
         key = {"what": cost.what, "number": _SHARED}
         with self.engine.begin() as connection:
             row = {"seed": self.seed, "seconds": cost.seconds, "device": cost.device}
             self._replace(connection, COST, key, [row])
 
     def costs(self) -> list[Cost]:
-        """Sums the seconds of each shared thing, and of each phase over all trials."""
+        """Sum the seconds of each shared thing, and of each phase over all trials."""
         totals = select(COST.c.what, func.sum(COST.c.seconds).label("seconds"), func.max(COST.c.device).label("device"))
         totals = totals.where(self._own(COST)).group_by(COST.c.what).order_by(COST.c.what)
         with self.engine.connect() as connection:
             return [Cost(what=row.what, seconds=row.seconds, device=row.device) for row in connection.execute(totals)]
 
     def trials(self) -> list[TrialRecord]:
-        """Reads every trial, by number."""
+        """Read every trial, by number."""
         measured: dict[int, dict[str, Measurement]] = {}
         rungs: dict[int, list[Rung]] = {}
         # One look into the index per trial: curves are long, and searches read all trials at every rung.
@@ -249,7 +241,7 @@ class Store:
         ]
 
     def _as_of_today(self, measured: Mapping[str, Measurement], candidate: Candidate) -> Mapping[str, Measurement]:
-        """Reads MACs that an earlier version counted per forward pass as those of an image."""
+        """Read MACs that an earlier version counted per forward pass as those of an image."""
         macs = measured.get("macs")
         if macs is None or macs.unit != MACS_PER_FORWARD:
             return measured
@@ -258,13 +250,13 @@ class Store:
         return {**measured, "macs": replace(macs, value=per_image, unit="MACs/image")}
 
     def curve(self, number: int) -> tuple[tuple[int, float], ...]:
-        """Reads the (update, loss) pairs of a trial's fine-tune."""
+        """Read the (update, loss) pairs of a trial's fine-tune."""
         points = select(CURVE.c.update_, CURVE.c.loss).where(self._own(CURVE, number=number)).order_by(CURVE.c.update_)
         with self.engine.connect() as connection:
             return tuple((row.update_, row.loss) for row in connection.execute(points))
 
     def repetitions(self, name: str) -> dict[int, dict[int, float]]:
-        """Reads values of measurement `name` by trial number and seed, of trials measured under several seeds."""
+        """Read values of measurement `name` by trial number and seed, of trials measured under several seeds."""
         found: dict[int, dict[int, float]] = {}
         with self.engine.connect() as connection:
             for row in connection.execute(select(MEASUREMENT).where(self._own(MEASUREMENT, name=name))):
@@ -277,7 +269,7 @@ def _measurement_row(found: Measurement) -> dict[str, Any]:
 
 
 def _add_paired_distance_of_rungs(engine: Engine) -> None:
-    """Adds the column of the paired distance to databases made before rungs had one."""
+    """Add the column of the paired distance to databases made before rungs had one."""
     if RUNG.c.paired_distance.name not in {column["name"] for column in inspect(engine).get_columns(RUNG.name)}:
         with engine.begin() as connection:
             connection.execute(
@@ -286,7 +278,7 @@ def _add_paired_distance_of_rungs(engine: Engine) -> None:
 
 
 def _cost_rows(what: str, result: TrialResult) -> list[dict[str, Any]]:
-    """Lists the seconds of each phase under `what`, in which {} stands for the phase."""
+    """List the seconds of each phase under `what`, in which {} stands for the phase."""
     return [{"what": what.format(phase), "seconds": seconds, "device": ""} for phase, seconds in result.seconds.items()]
 
 

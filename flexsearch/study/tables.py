@@ -30,7 +30,7 @@ TRIAL = Table(
 
 
 def _of_trial(name: str, *columns: Column[Any]) -> Table:
-    """Declares a table whose rows belong to a trial."""
+    """Declare a table whose rows belong to a trial."""
     return Table(
         name,
         TABLES,
@@ -42,7 +42,7 @@ def _of_trial(name: str, *columns: Column[Any]) -> Table:
 
 
 def _measured() -> tuple[Column[Any], ...]:
-    """Declares the columns of a measurement."""
+    """Declare the columns of a measurement."""
     return (
         Column("seed", Integer, primary_key=True),
         Column("name", String(100), primary_key=True),

@@ -15,7 +15,7 @@ class Clock:
 
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
-        """Counts what happens inside to phase `name`."""
+        """Count what happens inside to phase `name`."""
         begun = time.monotonic()
         yield
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - begun, 3)

@@ -27,7 +27,7 @@ class TrialContext:
     device_lock: DeviceLock
 
     def stream(self, seed: int) -> BatchStream:
-        """The training batches of every trial with `seed`."""
+        """Give the training batches of every trial with `seed`."""
         return BatchStream(
             data=self.inputs.data,
             batch=self.settings.trial.batch,
@@ -36,16 +36,15 @@ class TrialContext:
             shift=self.space.target.shift,
         )
 
-    def teacher(self, seed: int, updates: int) -> Teacher:
-        """The dense base on the first `updates` batches of that stream: from the stored outputs where they suffice."""
+    def teacher(self, seed: int) -> Teacher:
+        """Give the dense base on that stream: from its stored outputs if there are any for `seed`."""
         path = self.shared.teacher_outputs(self.settings, seed=seed)
-        suffice = path.exists() and updates <= self.settings.trial.updates
-        return stored_teacher(path) if suffice else live_teacher(self.inputs.base.model)
+        return stored_teacher(path) if path.exists() else live_teacher(self.inputs.base.model)
 
 
 @lru_cache(maxsize=1)
 def trial_context(run_dir: Path) -> TrialContext:
-    """Loads what the trials of `run_dir` need; `prepare` has made its shared files."""
+    """Load what the trials of `run_dir` need; `prepare` has made its shared files."""
     settings = load_settings(run_dir)
     inputs, space = load_inputs(settings), settings.search_space
     shared = SharedFiles.of(run_dir, settings)

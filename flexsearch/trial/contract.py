@@ -9,7 +9,7 @@ from flexsearch.measurement import Measurement
 from flexsearch.old_names import MEASUREMENTS
 from flexsearch.schedule.candidate import Candidate
 
-Kind = Literal["trial", "repeat", "long"]
+Kind = Literal["trial", "repeat"]
 Phase = Literal["prepare", "latency", "fine-tune", "rung", "sample", "score"]
 State = Literal["complete", "pruned", "infeasible", "failed"]
 
@@ -25,9 +25,7 @@ class TrialOrder:
         seed: of training stream and sampling noise; equal for all trials of a study, so that they are paired.
         baseline: its name, if this trial is a baseline; baselines are never gated.
         fine_tune: whether the trial fine-tunes; the dense base is evaluated as it is.
-        kind: a "trial"; or the quality alone of one that has ended: a "repeat" under another seed, or "long" after more
-            updates.
-        updates: fine-tuning updates; None takes those of the settings.
+        kind: a "trial"; or a "repeat": the quality alone of one that has ended, under another seed.
     """
 
     number: int
@@ -37,43 +35,27 @@ class TrialOrder:
     baseline: str | None = None
     fine_tune: bool = True
     kind: Kind = "trial"
-    updates: int | None = None
 
     @property
     def trial_dir(self) -> Path:
-        """Where the trial leaves its files; a repeat or a long fine-tune has a folder below its trial's."""
+        """Where the trial leaves its files; a repeat has a folder below its trial's."""
         folder = self.run_dir / "trials" / str(self.number)
-        match self.kind:
-            case "trial":
-                return folder
-            case "repeat":
-                return folder / f"seed-{self.seed}"
-            case "long":
-                return folder / f"updates-{self.updates}"
+        return folder if self.kind == "trial" else folder / f"seed-{self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; `from_dict` is the inverse."""
-        return {
-            "number": self.number,
-            "candidate": self.candidate.to_dict(),
-            "run_dir": str(self.run_dir),
-            "seed": self.seed,
-            "baseline": self.baseline,
-            "fine_tune": self.fine_tune,
-            "kind": self.kind,
-            "updates": self.updates,
-        }
+        """Give JSON values; `from_dict` is the inverse."""
+        return {**vars(self), "candidate": self.candidate.to_dict(), "run_dir": str(self.run_dir)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialOrder":
-        """Builds an order from JSON values."""
+        """Build an order from JSON values."""
         candidate, run_dir = Candidate.from_dict(values["candidate"]), Path(values["run_dir"])
         return cls(**{**values, "candidate": candidate, "run_dir": run_dir})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """How good a trial was after some of its fine-tuning updates, or after more than all of them.
+    """How good a trial was after some of its fine-tuning updates.
 
     Attributes:
         updates: fine-tuning updates.
@@ -115,14 +97,14 @@ class TrialResult:
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; `from_dict` is the inverse."""
+        """Give JSON values; `from_dict` is the inverse."""
         values = asdict(self)
         values["measurements"] = {name: found.to_dict() for name, found in self.measurements.items()}
         return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialResult":
-        """Builds a result from JSON values."""
+        """Build a result from JSON values."""
         measured = [Measurement.from_dict(found) for found in values["measurements"].values()]
         measurements = {found.name: found for found in measured}
         curve = tuple((int(update), float(loss)) for update, loss in values["curve"])
@@ -144,12 +126,12 @@ class Progress:
     so_far: TrialResult | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; `from_dict` is the inverse."""
+        """Give JSON values; `from_dict` is the inverse."""
         return {**asdict(self), "so_far": None if self.so_far is None else self.so_far.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Progress":
-        """Builds a progress from JSON values."""
+        """Build a progress from JSON values."""
         so_far = values["so_far"]
         return cls(**{**values, "so_far": None if so_far is None else TrialResult.from_dict(so_far)})
 

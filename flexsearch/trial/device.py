@@ -4,5 +4,5 @@ import torch
 
 
 def trial_device() -> torch.device:
-    """The GPU if there is one."""
+    """Find the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -16,13 +16,13 @@ from flexsearch.trial.contract import Progress, Report, TrialOrder
 def draw(
     model: FlexDiT, plan: Plan, order: TrialOrder, context: TrialContext, report: Report, *, num: int
 ) -> Iterator[Tensor]:
-    """Batches of (B, C, H, W) uint8 images on the CPU, or (B, C, F, H, W) videos, `num` in all.
+    """Draw batches of (B, C, H, W) uint8 images on the CPU, or (B, C, F, H, W) videos, `num` in all.
 
     Args:
         model: draws.
         plan: what it computes, which may be another candidate's than the order's.
         order: whose seed it is: one seed gives every model the same noise and conditions, image by image.
-        bench: of the run.
+        context: of the run.
         report: called after every batch.
         num: of images.
     """
@@ -49,5 +49,5 @@ def draw(
 def draw_all(
     model: FlexDiT, plan: Plan, order: TrialOrder, context: TrialContext, report: Report, *, num: int
 ) -> Tensor:
-    """What `draw` draws, in one: (num, C, H, W) uint8 images, or (num, C, F, H, W) videos."""
+    """Draw as `draw` does, in one tensor: (num, C, H, W) uint8 images, or (num, C, F, H, W) videos."""
     return torch.cat(list(draw(model, plan, order, context, report, num=num)))

@@ -29,5 +29,5 @@ class EarlyStopping:
             raise UserError(f"must be one or more rising shares, but got {list(self.rungs)}", field="rungs")
 
     def updates(self, total: int) -> tuple[int, ...]:
-        """The rungs of a fine-tune of `total` updates, in updates."""
+        """Give the rungs of a fine-tune of `total` updates, in updates."""
         return tuple(sorted({int(share * total) for share in self.rungs}))

@@ -40,7 +40,7 @@ class Inputs:
 
 
 def load_inputs(settings: InputSettings) -> Inputs:
-    """Loads everything, once per process, and prepares the process for training.
+    """Load everything, once per process, and prepare the process for training.
 
     Raises:
         UserError: something is missing or does not fit; says what, and how to get it.
@@ -87,7 +87,7 @@ def _load(settings_json: str) -> Inputs:
 
 
 def _try(load: Callable[[], T], missing: list[UserError]) -> T | None:
-    """What `load` gives; what it lacks is noted, so that the user learns of everything at once."""
+    """Give what `load` gives; note what it lacks, so that the user learns of everything at once."""
     try:
         return load()
     except UserError as error:

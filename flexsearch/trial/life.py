@@ -32,7 +32,7 @@ CHECKPOINT = "model"
 
 
 def run_trial(order: TrialOrder, report: Report) -> TrialResult:
-    """Evaluates one candidate and writes `trials/<number>/`.
+    """Evaluate one candidate and write `trials/<number>/`.
 
     Args:
         order: what to evaluate.
@@ -113,14 +113,12 @@ def _macs(plan: Plan) -> Measurement:
 
 def _training(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Training:
     settings = context.settings.trial
-    if order.updates is not None:
-        settings = replace(settings, updates=order.updates)
     return Training(
         model,
         process=context.inputs.process,
         stream=context.stream(order.seed),
         optimisation=settings,
-        teacher=context.teacher(order.seed, settings.updates) if settings.distillation else None,
+        teacher=context.teacher(order.seed) if settings.distillation else None,
     )
 
 
@@ -131,7 +129,7 @@ def _rungs(order: TrialOrder, context: TrialContext) -> tuple[int, ...]:
 
 
 def _train(training: Training, until: int, context: TrialContext, report: Report) -> list[tuple[int, float]]:
-    """Trains on; gives (update, loss) pairs."""
+    """Train on; give (update, loss) pairs."""
     curve, steps = [], training.run()
     while training.num_done < until:
         with context.device_lock.shared():
@@ -183,7 +181,7 @@ def _quality(images: Tensor, order: TrialOrder, context: TrialContext) -> list[M
 
 
 def _keep(model: FlexDiT, images: Tensor, order: TrialOrder) -> None:
-    """Writes the averaged weights with their schedule, and a grid of the first images."""
+    """Write the averaged weights with their schedule, and a grid of the first images."""
     model.save_pretrained(order.trial_dir / CHECKPOINT, safe_serialization=True)
     shown = SHOWN_IMAGES if images.ndim == 4 else SHOWN_VIDEOS
     with replacing(order.trial_dir / "samples.png") as path:

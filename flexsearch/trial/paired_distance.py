@@ -5,9 +5,9 @@ dense base's ranks schedules better by what a long fine-tune makes of them (`exp
 noise is common to both, so few images are enough.
 """
 
-import fcntl
 from pathlib import Path
 
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -31,15 +31,14 @@ def is_reference(order: TrialOrder, context: TrialContext) -> bool:
 
 
 def ensure_reference(order: TrialOrder, context: TrialContext, report: Report) -> None:
-    """Draws the dense base's samples, unless its baseline or another trial has left their features.
+    """Draw the dense base's samples, unless its baseline or another trial has left their features.
 
     Of trials that would do so at once, one draws and the others wait.
     """
     path = _path(order, context)
     if path.exists():
         return
-    with path.with_suffix(".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(path.with_suffix(".lock")):
         if not path.exists():
             base, batch = context.inputs.base.model, context.settings.objectives.quality.batch
             images = draw_all(
@@ -51,7 +50,7 @@ def ensure_reference(order: TrialOrder, context: TrialContext, report: Report) -
 
 
 def keep_reference(features: Tensor, order: TrialOrder, context: TrialContext) -> None:
-    """Leaves features (N, D) of the dense base's samples for the trials to come."""
+    """Leave features (N, D) of the dense base's samples for the trials to come."""
     with replacing(_path(order, context)) as path:
         save_file({"features": features[: _num_images(context)].cpu().contiguous()}, path)
 
@@ -73,7 +72,7 @@ def measure_paired_distance(features: Tensor, order: TrialOrder, context: TrialC
 
 
 def paired_distance(features: Tensor, reference: Tensor) -> float:
-    """Root mean squared distance of features to a reference, row by row, over that of unrelated rows of the reference.
+    """Compute the root mean squared distance of features to a reference, row by row, over that of unrelated rows of it.
 
     Args:
         features: (M, D) of some model's samples.
@@ -89,7 +88,7 @@ def paired_distance(features: Tensor, reference: Tensor) -> float:
 
 
 def _reference(context: TrialContext) -> Candidate:
-    """The dense base at the most sampler steps of the space."""
+    """Give the dense base at the most sampler steps of the space."""
     return Candidate(
         schedule=DensitySchedule.all_dense(context.space.num_blocks), sampling=Sampling(steps=max(context.space.steps))
     )

@@ -31,7 +31,7 @@ class Preparation:
 
 
 def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: PreparationReport) -> list[Preparation]:
-    """Makes the shared files of a run that are not there yet.
+    """Make the shared files of a run that are not there yet.
 
     Args:
         run_dir: the run directory.
@@ -51,7 +51,7 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
 
 
 def warm_start_cache() -> Path:
-    """Where warm starts are kept for other runs of the same configuration."""
+    """Give the folder where warm starts are kept for other runs of the same configuration."""
     return cache_folder("warm_starts")
 
 

@@ -35,7 +35,7 @@ def pretrain(
     device: torch.device,
     report: Callable[[Step, FlexDiT], None],
 ) -> None:
-    """Trains a dense base by flow matching and writes it in diffusers' pipeline layout. Resumes from its checkpoint.
+    """Train a dense base by flow matching and write it in diffusers' pipeline layout. Resumes from its checkpoint.
 
     Args:
         settings: gives the transformer's configuration.

@@ -25,10 +25,10 @@ from flexsearch.trial.timing import time_images
 
 
 def remeasure(order: TrialOrder, report: Report, *, images: int) -> TrialResult:
-    """Measures the objectives of one candidate under one seed.
+    """Measure the objectives of one candidate under one seed.
 
     Args:
-        order: which trial, under which sampling seed; `fine_tuned` is False for the dense base.
+        order: which trial, under which sampling seed; `fine_tune` is False for the dense base.
         report: called as it goes on.
         images: to draw.
 
@@ -58,7 +58,7 @@ def remeasure(order: TrialOrder, report: Report, *, images: int) -> TrialResult:
 
 
 def _kept(order: TrialOrder, context: TrialContext) -> FlexDiT:
-    """The averaged weights that the trial kept, or the dense base."""
+    """Load the averaged weights that the trial kept, or the dense base."""
     if not order.fine_tune:
         return context.inputs.base.model
     folder = order.run_dir / "trials" / str(order.number) / CHECKPOINT
@@ -69,7 +69,7 @@ def _kept(order: TrialOrder, context: TrialContext) -> FlexDiT:
 
 
 def _features(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, images: int) -> Tensor:
-    """(images, D) features of the objective's extractor, in the order of the images."""
+    """Extract (images, D) features by the objective's extractor, in the order of the images."""
     rows, batch = [], context.settings.objectives.quality.batch
     for drawn in draw(model, context.space.plan(order.candidate), order, context, report, num=images):
         with context.device_lock.shared():
@@ -78,7 +78,7 @@ def _features(model: FlexDiT, order: TrialOrder, context: TrialContext, report: 
 
 
 def _quality(features: Tensor, order: TrialOrder, context: TrialContext) -> list[Measurement]:
-    """The objective on all images, then on every block of them."""
+    """Measure the objective on all images, then on every block of them."""
     evaluator = context.inputs.evaluators[0]
     evaluator = replace(evaluator, metrics=evaluator.metrics[:1])
     measured = []

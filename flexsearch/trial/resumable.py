@@ -14,7 +14,7 @@ from flexsearch.files import replacing
 
 
 def train_resumably(training: Training, checkpoint: Path, *, save_every: int, report: Callable[[Step], None]) -> None:
-    """Trains to the last update, from `checkpoint` if it is there. The caller removes it once its own file is whole.
+    """Train to the last update, from `checkpoint` if it is there. The caller removes it once its own file is whole.
 
     Args:
         training: the run.
@@ -30,14 +30,14 @@ def train_resumably(training: Training, checkpoint: Path, *, save_every: int, re
 
 
 def resume(training: Training, checkpoint: Path) -> int:
-    """Takes up the state in `checkpoint` if it is there; gives the number of updates done."""
+    """Take up the state in `checkpoint` if it is there; give the number of updates done."""
     if checkpoint.exists():
         training.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu"))
     return training.num_done
 
 
 def train_on(training: Training, checkpoint: Path, *, save_every: int, report: Callable[[Step], None]) -> None:
-    """Trains to the last update from wherever the run is, with checkpoints, as `train_resumably` does.
+    """Train to the last update from wherever the run is, with checkpoints, as `train_resumably` does.
 
     Of several processes the first one writes, and an interrupt of one stops them all after the same update.
     """
@@ -55,7 +55,7 @@ def train_on(training: Training, checkpoint: Path, *, save_every: int, report: C
 
 @contextmanager
 def held_interrupt() -> Iterator[Callable[[], bool]]:
-    """Holds back the first interrupt (SIGINT): the block asks whether there was one. A second one comes at once.
+    """Hold back the first interrupt (SIGINT): the block asks whether there was one. A second one comes at once.
 
     Where interrupts are ignored, and outside of the main thread, where Python takes none, nothing is held.
     """

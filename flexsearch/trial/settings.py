@@ -27,14 +27,7 @@ _FILE = "trial.json"
 
 @settings
 class InputSettings:
-    """Say what is trained and measured, on what, and how.
-
-    Attributes:
-        base: the dense base.
-        data: what is trained on.
-        objectives: what is measured.
-        sampling: how images are drawn.
-    """
+    """The dense base, what it is trained on, what is measured of it, and how images are drawn."""
 
     base: BaseSettings
     data: DataSettings
@@ -76,16 +69,16 @@ class TrialSettings(InputSettings):
         return parse_space(self.space, target=target)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values, defaults included."""
+        """Give JSON values, defaults included."""
         values: dict[str, Any] = TypeAdapter(TrialSettings).dump_python(self, mode="json")
         return values
 
     def save(self, run_dir: Path) -> None:
-        """Writes what the workers of a run read."""
+        """Write what the workers of a run read."""
         write_atomically(run_dir / _FILE, json.dumps(self.to_dict(), indent=2))
 
 
 @cache
 def load_settings(run_dir: Path) -> TrialSettings:
-    """The settings that the driver wrote."""
+    """Read the settings that the driver wrote."""
     return TypeAdapter(TrialSettings).validate_python(as_it_was_written(json.loads((run_dir / _FILE).read_text())))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flexsearch.measurement import short_digest
-from flexsearch.paths import PREFIX, resolve_path
+from flexsearch.paths import checkpoint_folder
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.settings import TrialSettings
 
@@ -19,10 +19,9 @@ _FINGERPRINT_BYTES = 1 << 20
 
 def base_fingerprint(settings: TrialSettings) -> dict[str, Any]:
     """Identify the base's weights: name and revision, and size and first mebibyte of files on this machine."""
-    where = settings.base.checkpoint
-    folder = resolve_path(where, inside="base" if where.startswith(PREFIX) else "") / "transformer"
+    folder = checkpoint_folder(settings.base.checkpoint) / "transformer"
     if not folder.is_dir():
-        return {"checkpoint": where, "revision": settings.base.revision}
+        return {"checkpoint": settings.base.checkpoint, "revision": settings.base.revision}
     files = {}
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as weights:
@@ -48,7 +47,7 @@ def warm_start_digest(settings: TrialSettings) -> str:
 
 
 def _shift(settings: TrialSettings) -> dict[str, float]:
-    """The clock's shift, by which training draws its times; left out where there is none."""
+    """Give the clock's shift, by which training draws its times; left out where there is none."""
     shift = settings.search_space.target.shift
     return {} if shift == 1.0 else {"shift": shift}
 
@@ -81,7 +80,7 @@ class SharedFiles:
         return cls(folder=folder, warm_start=folder / f"warm_start-{warm_start_digest(settings)}.safetensors")
 
     def teacher_outputs(self, settings: TrialSettings, *, seed: int) -> Path:
-        """The teacher's outputs on the training stream of `seed`."""
+        """Give the file of the teacher's outputs on the training stream of `seed`."""
         return self.folder / f"lessons-{teacher_outputs_digest(settings, seed=seed)}.safetensors"
 
     def dense_features(self, settings: TrialSettings, *, sampling: Sampling, seed: int) -> Path:
@@ -99,7 +98,7 @@ class SharedFiles:
         return self.folder / f"dense_features-{digest}.safetensors"
 
     def reference_latency(self, protocol: dict[str, Any]) -> Path:
-        """The dense base's latency under `protocol`."""
+        """Give the file of the dense base's latency under `protocol`."""
         return self.folder / f"reference_latency-{short_digest(protocol)}.json"
 
     @property

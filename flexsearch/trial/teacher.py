@@ -17,7 +17,7 @@ Teacher = Callable[[int, Batch, Tensor, Tensor], Tensor]
 
 
 def live_teacher(base: FlexDiT) -> Teacher:
-    """Runs the dense base whenever it is asked."""
+    """Run the dense base whenever it is asked."""
 
     def teach(update: int, batch: Batch, noisy: Tensor, model_time: Tensor) -> Tensor:
         del update
@@ -37,7 +37,7 @@ def write_teacher_outputs(
     updates: int,
     report: Callable[[int], None],
 ) -> None:
-    """Computes and stores the base's output for every batch of a run.
+    """Compute and store the base's output for every batch of a run.
 
     Args:
         path: safetensors file; one tensor per update, shaped like the model's output.
@@ -59,7 +59,7 @@ def write_teacher_outputs(
 
 
 def stored_teacher(path: Path) -> Teacher:
-    """Reads what `write_lessons` stored."""
+    """Read what `write_teacher_outputs` stored."""
     teacher_outputs = safe_open(path, framework="pt")
 
     def teach(update: int, batch: Batch, noisy: Tensor, model_time: Tensor) -> Tensor:

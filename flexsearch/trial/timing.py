@@ -36,7 +36,7 @@ def latency_of(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Tria
 
 
 def _predicted(order: TrialOrder, context: TrialContext) -> tuple[Measurement, dict[str, float]] | None:
-    """Latency and constraints without timing, where a latency profile of this device leaves no doubt."""
+    """Predict latency and constraints without timing, where a latency profile of this device leaves no doubt."""
     max_ms = context.settings.objectives.latency.max_ms
     profile = None if max_ms is None else load_profile(context.settings)
     known = _known_ms(_reference(timer_of(context.settings, context.inputs), context)[0])
@@ -88,7 +88,7 @@ def timer_of(settings: TrialSettings, inputs: Inputs) -> ImageTimer:
 
 
 def _reference(timer: ImageTimer, context: TrialContext) -> tuple[Path, dict[str, Any]]:
-    """Where the reference workload's latency on this device is kept, and what it depends on."""
+    """Say where the reference workload's latency on this device is kept, and what it depends on."""
     protocol = {"sampler": timer.target.clock.scheduler, **timer.protocol}
     facts = {name: protocol[name] for name in ("device", "batch", "sampler", "guidance", "dtype")}
     return context.shared.reference_latency(facts), facts

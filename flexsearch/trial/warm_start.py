@@ -26,7 +26,7 @@ _SAVE_EVERY = 200
 
 
 def elastic_training(base: Base, *, space: SearchSpace, data: DataSource, settings: FineTune, seed: int) -> Training:
-    """The training run of a warm start. The base stays as it is: a copy is trained, taught by the original."""
+    """Set up the training run of a warm start. The base stays as it is: a copy is trained, taught by the original."""
     student = base.model.clone()
     student.add_weights(space.role_blocks())
 
@@ -45,7 +45,7 @@ def elastic_training(base: Base, *, space: SearchSpace, data: DataSource, settin
 
 
 def make_warm_start(path: Path, training: Training, *, report: Callable[[Step], None]) -> None:
-    """Trains to the end and writes the averaged weights to `path`; goes on where an interrupted run stopped.
+    """Train to the end and write the averaged weights to `path`; go on where an interrupted run stopped.
 
     Args:
         path: the safetensors file; its folder also holds the checkpoint while the run lasts.
@@ -61,7 +61,7 @@ def make_warm_start(path: Path, training: Training, *, report: Callable[[Step], 
 
 
 def load_warm_start(path: Path, *, base: Base, space: SearchSpace) -> FlexDiT:
-    """The elastic model, in eval mode, on the base's device."""
+    """Load the elastic model, in eval mode, on the base's device."""
     model = base.model.clone()
     model.add_weights(space.role_blocks())
     model.load_state_dict(load_file(path))

@@ -23,7 +23,7 @@ main()
 
 
 WHOLE: dict[str, Any] = {
-    "search": {"noise_schedules": 2, "noise_seeds": 1, "long_schedules": 2},
+    "search": {"noise_schedules": 2, "noise_seeds": 1},
     "space": {"sampler_steps": 1},
     "early_stopping": {"rungs": [0.5], "keep": 1.0, "images": 10},
 }

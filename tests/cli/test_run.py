@@ -243,16 +243,13 @@ def test_pretrain_makes_a_base_that_a_search_takes(
     assert flexsearch("run", space, "--run-dir", tmp_path / "r", "--executor", "local").code == 0
 
 
-def test_noise_is_shown_and_rankings_of_one_pair_are_not(flexsearch: Call, run_dir: Path) -> None:
+def test_noise_is_shown(flexsearch: Call, run_dir: Path) -> None:
     told = flexsearch("front", run_dir).out
     assert "Noise of fid_fashion_cnn:" in told
-    assert "Kendall" not in told
     found = front(flexsearch, run_dir)
     assert found["noise"]["num_schedules"] == 2
     assert found["noise"]["num_seeds"] == 2
-    assert found["rank_correlations"] == []
-    assert any(what.startswith("long: ") for what in found["cost_s"]), "two schedules were trained for longer"
-    assert found["cost_s"]["long: fine-tune"] > 0
+    assert found["cost_s"]["noise: fine-tune"] > 0
     paper = next(row["trial"] for row in found["baselines"] if row["baseline"] == "FlexDiT paper")
     assert "after 1 fine-tuning updates" in flexsearch("show", run_dir, paper).out
 

@@ -26,7 +26,6 @@ PAGE = ROOT / "docs" / "tutorials" / "density_family.md"
 SMALL = (
     "search.trials=6",
     "search.noise_schedules=0",
-    "search.long_schedules=0",
     "objectives.quality.images=10",
     "objectives.latency.repeats=1",
     "trial.updates=1",

@@ -25,7 +25,7 @@ from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.timetable import Timetable, equal_edges
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Store, TrialRecord
-from flexsearch.trial.contract import Rung, TrialResult
+from flexsearch.trial.contract import TrialResult
 
 QUALITY, LATENCY = "fid_fashion_cnn", "latency_ms"
 CONFIG: dict[str, Any] = {
@@ -95,7 +95,6 @@ def trial_record(
     *,
     sampling: Sampling = Sampling(steps=5),
     baseline: str | None = None,
-    rungs: Sequence[Rung] = (),
     num_updates: int = 60,
 ) -> TrialRecord:
     """A complete trial outside of any store; all of its blocks are dense."""
@@ -110,7 +109,6 @@ def trial_record(
         ended=None,
         measurements=measured(quality, latency).measurements,
         num_updates=num_updates,
-        rungs=tuple(rungs),
     )
 
 

@@ -1,5 +1,6 @@
 """Trials from a table: what comes out is what stands in it, rungs and costs included."""
 
+import runpy
 from pathlib import Path
 
 import pandas as pd
@@ -11,14 +12,16 @@ from flexsearch.schedule.plan import Target
 from flexsearch.schedule.presets import dit_shape
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.baselines import baselines_of
+from flexsearch.study.executor import run_locally
 from flexsearch.study.optuna_study import OptunaStudy
-from flexsearch.study.replay import Replay, run_replay
 from flexsearch.study.search import Search
 from flexsearch.study.settings import SearchSettings
-from flexsearch.study.storage import in_memory
+from flexsearch.study.storage import connect
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import Progress, Rung, TrialOrder
 
+FILE = Path(__file__).parents[2] / "experiments" / "density_bench" / "replay.py"
+Replay = runpy.run_path(str(FILE))["Replay"]
 OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 SETTINGS = SearchSettings(trials=20, algorithm="random", seed=7)
 TARGET = Target(shape=dit_shape(num_blocks=8, width=16, side=8))
@@ -67,9 +70,12 @@ def test_a_trial_is_its_rows(table: pd.DataFrame, order: TrialOrder) -> None:
     assert [progress.so_far for progress in seen] == [stopped]
 
 
-def test_a_search_runs_on_a_table(table: pd.DataFrame, space: SearchSpace, tmp_path: Path) -> None:
-    """With nothing on disk but what is in the table."""
-    store = Store(in_memory(), study="replay", seed=SETTINGS.seed)
+def test_a_search_runs_on_a_table(
+    table: pd.DataFrame, space: SearchSpace, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """With nothing in the run directory: all is in the table and the store."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('store') / 'study.db'}"
+    store = Store(connect(url), study="replay", seed=SETTINGS.seed)
     search = Search(
         optuna_study=OptunaStudy(None, name="replay", objectives=OBJECTIVES, domains=space.domains, settings=SETTINGS),
         store=store,
@@ -81,7 +87,7 @@ def test_a_search_runs_on_a_table(table: pd.DataFrame, space: SearchSpace, tmp_p
         keep=0.25,
     )
     replay = Replay(table, objectives=OBJECTIVES, updates=8, rungs=(0,))
-    assert run_replay(search, replay) == "20 trials are finished"
+    assert run_locally(search, replay) == "20 trials are finished"
     records = [record for record in store.trials() if record.state == "complete"]
     assert len(records) + sum(record.state == "pruned" for record in store.trials()) == 20
     rows = table[(table["seed"] == 0)].set_index(["digest", "updates"])["fid_fashion_cnn"]

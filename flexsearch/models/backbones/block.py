@@ -84,7 +84,7 @@ class TransformerBlock:
 
 
 def fuse_projections(blocks: Sequence[tuple[TransformerBlock, ...]]) -> None:
-    """Gives every attention one matrix for queries, keys and values, as diffusers' own method does."""
+    """Give every attention one matrix for queries, keys and values, as diffusers' own method does."""
     for group in blocks:
         for block in group:
             for module in (block.block.attn1, block.block.attn2):

@@ -111,7 +111,7 @@ def _runs(blocks: Sequence[int]) -> Iterator[list[int]]:
 
 
 def tie_embedders(base: DiTTransformer2DModel, *, known: bool | None = None) -> bool:
-    """Makes all blocks share the first block's embedder where they hold identical weights.
+    """Make all blocks share the first block's embedder where they hold identical weights.
 
     diffusers gives every block its own copy of the timestep and class embedder; in the public checkpoints the copies
     are equal. Tied, they are computed, stored and trained once. The base's outputs do not change.
@@ -147,7 +147,7 @@ def untied(base: DiTTransformer2DModel) -> DiTTransformer2DModel:
 
 
 def leave_label_dropout_to_the_batches(base: DiTTransformer2DModel) -> None:
-    """Switches off diffusers' own label dropout, which draws anew in every block; batches carry the dropped labels."""
+    """Switch off diffusers' own label dropout, which draws anew in every block; batches carry the dropped labels."""
     for block in base.transformer_blocks:
         block.norm1.emb.class_embedder.dropout_prob = 0.0
 

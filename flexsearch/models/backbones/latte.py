@@ -35,7 +35,7 @@ class TemporalBlock(TransformerBlock):
         self.embedder = embedder
 
     def enter(self, tokens: Tensor, operation: Operation) -> Tensor:
-        """Adds the frames' embedding; a sparse frame has the mean of the frames that it stands for."""
+        """Add the frames' embedding; a sparse frame has the mean of the frames that it stands for."""
         dense, frames = max(operation.queries.frames, operation.keys.frames), operation.queries.frames
         if self.embedder is None or dense == 1:
             return tokens

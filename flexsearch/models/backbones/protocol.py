@@ -50,4 +50,4 @@ class Backbone(Protocol):
         """The output of the model, (B, out_channels, H, W) or (B, out_channels, F, H, W)."""
 
     def fuse(self) -> None:
-        """Copies matrices that multiply one input into one matrix, for inference. Outputs change by rounding only."""
+        """Copy matrices that multiply one input into one matrix, for inference. Outputs change by rounding only."""

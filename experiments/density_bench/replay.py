@@ -1,7 +1,7 @@
 """Answer trials from a table: a search policy is compared in seconds, on evaluations that were really made.
 
-The table is a data frame with one row per candidate, seed and fine-tune length, as a tabular benchmark stores them
-(`experiments/density_bench`): NAS-Bench-101 (arXiv 1902.09635) did this for architectures, HW-NAS-Bench (arXiv
+The table is a data frame with one row per candidate, seed and fine-tune length, as a tabular benchmark stores them:
+NAS-Bench-101 (arXiv 1902.09635) did this for architectures, HW-NAS-Bench (arXiv
 2103.10584) with latencies. Columns that are read: `digest`, `seed`, `updates`, the objectives' names, `macs`,
 `seconds_training` (of the fine-tune up to here) and `seconds_judging` (of this row's measurement).
 """
@@ -14,14 +14,13 @@ import pandas as pd
 from flexsearch.errors import UserError
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.study.executor import TrialSource, run_locally
 from flexsearch.trial.contract import Progress, Report, Rung, TrialOrder, TrialResult
 
 _COLUMNS = ("digest", "seed", "updates", "macs", "seconds_training", "seconds_judging")
 
 
 class Replay:
-    """Runs trials by looking them up. What is not fine-tuned has rows of 0 updates.
+    """Run trials by looking them up. What is not fine-tuned has rows of 0 updates.
 
     Args:
         table: the rows.
@@ -60,7 +59,7 @@ class Replay:
         self._rows = {(row["digest"], row["updates"]): row for row in table[columns].to_dict("records")}
 
     def __call__(self, order: TrialOrder, report: Report) -> TrialResult:
-        """One trial, with the measurements and the seconds of the table.
+        """Run one trial, with the measurements and the seconds of the table.
 
         Raises:
             UserError: the table lacks the candidate.
@@ -93,11 +92,6 @@ class Replay:
         if key not in self._rows:
             raise UserError(f"does not hold {candidate} after {updates} updates", field="table")
         return self._rows[key]
-
-
-def run_replay(search: TrialSource, replay: Replay) -> str:
-    """The executor: runs the search on the table to its end; returns why it ended."""
-    return run_locally(search, replay)
 
 
 def _measurement(name: str, value: float) -> Measurement:
