@@ -77,9 +77,9 @@ class DiffusersSolver:
         clock, num = clock_under(sampling.solver, plan.target.clock, num_tokens=num_tokens), sampling.steps
         self._scheduler = _new_scheduler(scheduler, clock, is_base=sampling.solver == "base")
         mu = clock.mu(num_tokens)
-        options: dict[str, Any] = (
-            {"sigmas": np.array(clock.sigmas(num))} if clock.takes_sigmas else {"num_inference_steps": num}
-        )
+        options: dict[str, Any] = {"num_inference_steps": num}
+        if clock.takes_sigmas:
+            options = {"sigmas": np.array(clock.sigmas(num))}
         self._scheduler.set_timesteps(**options, **({} if mu is None else {"mu": mu}))
         if hasattr(self._scheduler, "set_begin_index"):
             self._scheduler.set_begin_index(0)

@@ -308,16 +308,17 @@ RENAMED = {
 
 def as_of_today(stored: Any, *, steps: int | None = None) -> Any:
     """The same facts as they are printed today: renamed keys, MACs of an image in place of those of its average forward
-    pass (no guidance was used), protocols without the scheduler's class and with the spacing that it stood for."""
-    if isinstance(stored, list):  # fewer than ten pairs make no rank correlation
-        kept = [one for one in stored if not isinstance(one, dict) or one.get("num_pairs", 10) >= 10]
-        return [as_of_today(one, steps=steps) for one in kept]
+    pass (no guidance was used), protocols without the scheduler's class and with the spacing that it stood for. Rank
+    correlations are printed no more."""
+    if isinstance(stored, list):
+        return [as_of_today(one, steps=steps) for one in stored]
     if isinstance(stored, str):
         return RENAMED.get(stored, stored)
     if not isinstance(stored, dict):
         return stored
     steps = stored.get("schedule", {}).get("sampler_steps", steps) if "trial" in stored else steps
     found = {RENAMED.get(key, key): as_of_today(value, steps=steps) for key, value in stored.items()}
+    found.pop("rank_correlations", None)
     if found.pop("sampler", None) == "FlowMatchEulerDiscreteScheduler":
         found["spacing"] = "scheduler"
     if "macs" in found and steps is not None:
