@@ -71,6 +71,11 @@ class _Run:
         self._outputs: list[Tensor] = []
         self._difference: Tensor | None = None
 
+    @property
+    def left(self) -> tuple[Tensor, ...]:
+        """What the last step left that left something."""
+        return self._left[-1]
+
     def output(self, sample: Tensor, timestep: Tensor, step: Step) -> Tensor:
         """Give the guided output of a step, (B, out_channels, ...), from a model call or from earlier ones."""
         if step.graph.reuses == "output":
@@ -152,6 +157,36 @@ def denoise(
     Returns:
         float32 data in model units, shaped like `noise`.
     """
+    sample = noise
+    for sample, _ in walk(  # noqa: B007 - the last is the result
+        model,
+        scheduler,
+        plan,
+        noise=noise,
+        condition=condition,
+        none=none,
+        settings=settings,
+        seed=seed,
+        progress=progress,
+    ):
+        pass
+    return sample
+
+
+@torch.inference_mode()
+def walk(
+    model: FlexDiT,
+    scheduler: Any,
+    plan: Plan,
+    *,
+    noise: Tensor,
+    condition: Condition,
+    none: Condition,
+    settings: SamplingSettings,
+    seed: int = 0,
+    progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
+) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+    """Go through the steps of a plan, with arguments as `denoise`: the sample after each, and what it left."""
     solver = solver_of(scheduler, plan, seed=seed, device=noise.device)
     run = _Run(model, settings, condition, none)
     channels, sample = noise.shape[1], noise
@@ -164,7 +199,7 @@ def denoise(
         if output.shape[1] > channels and not solver.reads_variance:
             output = output[:, :channels]
         sample = solver.step(output, index, sample)
-    return sample
+        yield sample, run.left if step.graph.leaves is not None else ()
 
 
 def generate(

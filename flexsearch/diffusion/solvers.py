@@ -124,7 +124,9 @@ def _new_scheduler(scheduler: Any, clock: Clock, *, is_base: bool) -> Any:
         total = clock.num_train_timesteps
         flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": clock.shift}
         return kind(num_train_timesteps=total, **flow, **own)
-    return kind.from_config(scheduler.config, **own)
+    # what a configuration leaves at its own class's defaults would be lost
+    spacing = {"timestep_spacing": clock.timestep_spacing, "steps_offset": clock.steps_offset}
+    return kind.from_config(scheduler.config, **spacing, **own)
 
 
 class _Ode:
