@@ -10,7 +10,7 @@ this axis. Where we depart: extrapolation is linear in diffusion time, not in th
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -41,6 +41,8 @@ class Cache:
         last: blocks at the top that a partial step computes.
         order: of the extrapolation in diffusion time; 0 takes what was computed last.
         reuse: what partial steps reuse: the residual of the span of blocks in between, or its modules' outputs.
+        mask: where full steps lie: "spaced" by the fields above, or "planned", as many as that is, where a calibration
+            run says that reuse costs least. A search space plans them; what is tried has the `pattern`.
         pattern: the steps themselves, such as FFpFnn; None makes them from the fields above.
     """
 
@@ -53,6 +55,7 @@ class Cache:
     last: Count = 0
     order: Literal[0, 1] = 1
     reuse: Literal["span", "modules"] = "span"
+    mask: Literal["spaced", "planned"] = "spaced"
     pattern: str | None = None
 
     def __post_init__(self) -> None:
@@ -75,6 +78,20 @@ class Cache:
                 raise UserError(f"must have {num} letters, but got {self.pattern!r}", field="cache.pattern")
             return self.pattern
         return _pattern(num, self.full, self.warmup, self.ends, self.skew, self.null)
+
+    def planned(self, num: int, masks: Mapping[int, str] | None) -> "Cache":
+        """Give the cache with the pattern of `num` steps whose full steps are planned.
+
+        Args:
+            num: steps of the solver.
+            masks: planned, by number of full steps; None, before calibration, leaves them where they are: that costs
+                as much.
+        """
+        pattern = self.of(num)
+        if masks is not None:
+            gaps = masks[pattern.count("F")].split("F")[1:]
+            pattern = "".join("F" + _gap(len(gap), self.null) for gap in gaps)
+        return Cache(pattern=pattern, first=self.first, last=self.last, order=self.order, reuse=self.reuse)
 
     def spelled(self, num: int, *, num_blocks: int) -> dict[str, Any]:
         """Say what is reused in `num` steps of a model: caches that do the same are spelled alike; {} is none."""
@@ -132,11 +149,13 @@ def _pattern(num: int, full: float, warmup: int, ends: int, skew: float, null: f
     by_remainder = sorted(range(gaps), key=lambda gap: (round(lengths[gap] - exact[gap], 9), gap))
     for gap in by_remainder[: cached - sum(lengths)]:
         lengths[gap] += 1
-    text = "F" * (warmup - 1)
-    for length in lengths:
-        nulls = round(null * length)
-        text += "F" + "p" * (length - nulls) + "n" * nulls
-    return text + "F" * ends
+    return "F" * (warmup - 1) + "".join("F" + _gap(length, null) for length in lengths) + "F" * ends
+
+
+def _gap(length: int, null: float) -> str:
+    """The steps between two full ones."""
+    nulls = round(null * length)
+    return "p" * (length - nulls) + "n" * nulls
 
 
 def _before(source: Sequence[int], full: Sequence[int], steps: Sequence[Step]) -> int | None:

@@ -5,7 +5,7 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import Segment
 from flexsearch.schedule.fields import declared
+from flexsearch.schedule.masks import Masks
 from flexsearch.schedule.plan import Plan, Target, lower
 from flexsearch.schedule.presets import PAPER_STAGES
 from flexsearch.schedule.sampling import Sampling
@@ -40,12 +41,14 @@ class SearchSpace:
         segments: the layout.
         timetable: stages and grids; None in a space without them.
         sampling: the choices of sampling.
+        masks: of `cache.mask: planned`, by sampler steps; None before they are planned.
     """
 
     target: Target
     segments: tuple[Searched, ...]
     timetable: Searched | None
     sampling: Searched
+    masks: Masks | None = None
 
     @cached_property
     def domains(self) -> Mapping[str, Domain]:
@@ -80,7 +83,11 @@ class SearchSpace:
     def _sampling(self, parameters: Parameters) -> Sampling:
         key = tuple(parameters[name] for name, _ in self.sampling.domains)
         if key not in self._samplings:
-            self._samplings[key] = self.sampling.build(parameters)
+            sampling: Sampling = self.sampling.build(parameters)
+            if sampling.cache.mask == "planned":
+                masks = None if self.masks is None else self.masks[sampling.steps]
+                sampling = replace(sampling, cache=sampling.cache.planned(sampling.num_calls, masks))
+            self._samplings[key] = sampling
         return self._samplings[key]
 
     @cached_property
@@ -142,6 +149,11 @@ class SearchSpace:
         searched = {name: domain.values or () for name, domain in self.timetable.domains}
         rows = itertools.product(*searched.values())
         return list(dict.fromkeys(self._timetable(dict(zip(searched, row, strict=True))).joined() for row in rows))
+
+    @property
+    def plans_masks(self) -> bool:
+        """Whether a calibration run decides where full steps lie."""
+        return any("planned" in part.values_of("mask") for part in self.sampling.parts)
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -259,6 +271,8 @@ def _check_sampling(space: SearchSpace, *, field: str) -> None:
             for pattern in part.values_of("pattern"):
                 for num in (Sampling(steps=step, solver=solver).num_calls for step in steps for solver in solvers):
                     Cache(pattern=pattern).of(num)
+        if space.plans_masks and "heun" in solvers:
+            raise UserError("has two calls per step, for which no masks are planned", field="solver", nearest="ab2")
         for part in (one for one in sampling.parts if one.name == "gain"):
             for block in part.values_of("at"):
                 if block >= space.num_blocks:

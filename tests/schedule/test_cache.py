@@ -176,3 +176,10 @@ def test_macs_are_those_of_the_blocks_that_are_computed() -> None:
     partial = plan(Cache(pattern="FFpFpp", first=1)).macs - 3 * full
     assert 0 < partial < 3 * full / 6 + 3 * full / 20, "a block of six, and the ends"
     assert plan(Cache(), steps=1, is_guided=True).macs == 2 * full
+
+
+def test_planned_masks_take_as_many_full_steps_and_keep_null_steps() -> None:
+    cache = Cache(full=0.5, null=0.5, first=2, order=0, mask="planned")
+    masks = {3: "FFFppp", 6: "FFFFFF"}
+    assert cache.planned(6, masks) == Cache(pattern="FFFpnn", first=2, order=0)
+    assert cache.planned(6, None) == Cache(pattern=cache.of(6), first=2, order=0)

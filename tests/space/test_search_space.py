@@ -9,10 +9,14 @@ import pytest
 from annotated_types import Ge, Le
 
 from flexsearch.errors import UserError
+from flexsearch.schedule.cache import Cache
+from flexsearch.schedule.clock import Clock
 from flexsearch.schedule.families import segment
 from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.gain import Gain
 from flexsearch.schedule.plan import Target
 from flexsearch.schedule.presets import dit_shape, paper_schedule
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
 from flexsearch.settings import PositiveCount
 from flexsearch.space.domains import Choice, Float
@@ -216,3 +220,68 @@ def test_a_space_survives_a_process_boundary() -> None:
     assert [space.build(choice).digest for choice in space.choices()] == [
         parsed().build(choice).digest for choice in parsed().choices()
     ]
+
+
+def test_planned_masks_take_the_place_of_spaced_ones() -> None:
+    entries = {
+        "segments": [{"family": "dense", "depth": 12}],
+        "sampler_steps": 6,
+        "cache": {"full": {"choice": [1.0, 0.5]}, "mask": "planned"},
+    }
+    space = parse_space(entries, target=TARGET)
+    assert space.plans_masks
+    spaced = space.build({"cache.full": 0.5}).sampling
+    assert spaced.cache.of(6) == "FpFpFp", "before calibration"
+    planned = replace(space, masks={6: {3: "FFpFpp", 6: "FFFFFF"}})
+    assert planned.build({"cache.full": 0.5}).sampling.cache == Cache(pattern="FFpFpp")
+    assert planned.build({"cache.full": 1.0}).digest == space.build({"cache.full": 1.0}).digest
+
+
+@pytest.mark.parametrize(
+    ("entries", "error"),
+    [
+        ({"cache": {"full": 1.5}}, r"space.cache.full: must be at most 1, but got 1.5"),
+        ({"cache": {"ful": 0.5}}, r"space.cache.ful"),
+        ({"cache": 0.5}, r"space.cache: must be a mapping, but got 0.5"),
+        ({"cache": {"pattern": "FFp"}}, r"space.cache.pattern: must have 6 letters, but got 'FFp'"),
+        ({"guidance": {"every": 2}}, r"space.guidance: has no effect: sampling.guidance is 1"),
+        ({"gain": {"at": 12, "stream": 0.9}}, r"space.gain.at: must be at most 11, but got 12"),
+        ({"solver": "eulr"}, r"space.solver: must be one of"),
+        ({"solver": {"choice": ["ab2", "deis"]}}, r"space.solver: deis is for noise prediction"),
+        ({"solver": "heun", "cache": {"mask": "planned"}}, r"space.solver: has two calls per step"),
+    ],
+)
+def test_what_sampling_cannot_do_is_refused(entries: dict[str, Any], error: str) -> None:
+    dense = {"segments": [{"family": "dense", "depth": 12}], "sampler_steps": 6}
+    with pytest.raises(UserError, match=error):
+        parse_space({**dense, **entries}, target=TARGET)
+
+
+def test_reuse_needs_steps_without_noise() -> None:
+    target = replace(TARGET, clock=Clock.of({"_class_name": "DDPMScheduler"}))
+    entries: dict[str, Any] = {
+        "segments": [{"family": "dense", "depth": 12}],
+        "sampler_steps": 6,
+        "cache": {"full": 0.5},
+    }
+    with pytest.raises(UserError, match=r"space.solver: must take steps without noise.*DDPMScheduler adds it"):
+        parse_space(entries, target=target)
+    assert parse_space({**entries, "solver": "dpmsolver++"}, target=target).size == 1
+
+
+def test_mappings_of_sampling_are_searched() -> None:
+    entries = {
+        "segments": [{"family": "dense", "depth": 12}],
+        "sampler_steps": {"choice": [4, 6]},
+        "solver": {"choice": ["base", "ab2"]},
+        "cache": {"full": {"choice": [1.0, 0.5]}, "order": {"choice": [0, 1]}},
+        "gain": {"stream": {"float": [0.8, 1.0]}, "at": 2},
+    }
+    space = parse_space(entries, target=TARGET)
+    names = {"sampler_steps", "solver", "cache.full", "cache.order", "gain.stream"}
+    assert set(space.domains) == names
+    assert space.size is None
+    found = space.build({"sampler_steps": 6, "solver": "ab2", "cache.full": 0.5, "cache.order": 0, "gain.stream": 0.9})
+    expected = Sampling(steps=6, solver="ab2", cache=Cache(full=0.5, order=0), gain=Gain(stream=0.9, at=2))
+    assert found.sampling == expected
+    assert type(found).from_dict(found.to_dict()) == found
