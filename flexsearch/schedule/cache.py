@@ -88,11 +88,14 @@ class Cache:
             spelled |= {"first": self.first, "last": self.last, "reuse": self.reuse}
         return spelled
 
+    def span(self, route: Route) -> tuple[int, int] | None:
+        """Give the blocks, from the first to before the second, that partial steps reuse; None where there are none."""
+        return _closed_span(route, self.first, len(route) - self.last)
+
     def applied(self, steps: Sequence[Step]) -> list[Step]:
         """Say of every step what it computes, reuses and leaves."""
         pattern = self.of(len(steps))
-        blocks = len(steps[0].route)
-        span = _closed_span(steps[0].route, self.first, blocks - self.last)
+        span = self.span(steps[0].route)
         kind: Reused = "residual" if self.reuse == "span" else "modules"
         if span is None:  # nothing is left to be reused
             pattern = pattern.replace("p", "F")
