@@ -40,19 +40,14 @@ def fold_gain(model: FlexDiT, sampling: Sampling) -> Gain:
     span = cache.span(model.graphs()[0].route) if cache != NO_CACHE and cache.reuse == "span" else None
     is_reused = span is not None and span[0] <= gain.at < span[1]
     left = replace(gain, skip=1.0) if is_reused or not _has_gates(model) else NO_GAIN
-    gone = carried(gain, left)
-    _scale(model, stream=gone.stream, at=gone.at, skip=gone.skip)
+    folded = gain.without(left)
+    _scale(model, stream=folded.stream, at=folded.at, skip=folded.skip)
     return left
 
 
 def unfold_gain(model: FlexDiT, gain: Gain) -> None:
     """Take out of weights, in place, the gain that they carry: training and another gain begin without it."""
     _scale(model, stream=1 / gain.stream, at=gain.at, skip=1 / gain.skip)
-
-
-def carried(gain: Gain, left: Gain) -> Gain:
-    """Give the part of a gain that weights carry, from what folding left of it."""
-    return Gain(stream=gain.stream / left.stream, at=gain.at, skip=gain.skip / left.skip)
 
 
 def _has_gates(model: FlexDiT) -> bool:
@@ -71,7 +66,8 @@ def _scale(model: FlexDiT, *, stream: float, at: int, skip: float) -> None:
             weights.dense.bias.div_(stream)
     if stream == 1:
         return
-    for block in model.base.transformer_blocks[at:]:
+    base: Any = model.base
+    for block in base.transformer_blocks[at:]:
         linear = block.norm1.linear
         for values in (linear.weight, linear.bias):
             gates = values.unflatten(0, (6, -1))

@@ -20,7 +20,7 @@ from flexsearch.data.conditions import ClassConditions, random_condition
 from flexsearch.diffusion.sampling import generate, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.models.fold import carried, fold_gain, unfold_gain
+from flexsearch.models.fold import fold_gain, unfold_gain
 from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families.dense import Dense
@@ -73,7 +73,7 @@ def test_folded_equals_unfolded(backbone: str, schedule: str) -> None:
         left = fold_gain(model, Sampling(steps=1, gain=gain))
         assert left == (NO_GAIN if backbone == "dit" else Gain(stream=0.8, at=at))
         torch.testing.assert_close(output(model, left), expected, rtol=1e-5, atol=1e-5)
-        unfold_gain(model, carried(gain, left))
+        unfold_gain(model, gain.without(left))
         for name, value in weights(model).items():
             torch.testing.assert_close(value, before[name], rtol=1e-12, atol=0)
 
