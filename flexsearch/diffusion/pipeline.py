@@ -41,9 +41,9 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
     rows of guidance at the steps that were found, and their last difference at the others; with the gain, factors on
     tokens, that the weights do not carry already. `str(pipeline.sampling)` says it in short.
 
-    diffusers' own pipelines, which models that read text need, take `transformer=FlexDiT.from_pretrained(OUT)`. They run
-    the schedule at every step in full, with both rows and their own scheduler: no reuse, and no gain but what weights
-    carry. `flexsearch sample` draws such models with everything that was found.
+    diffusers' own pipelines, which models that read text need, take `transformer=FlexDiT.from_pretrained(OUT)`. They
+    run the schedule at every step in full, with both rows and their own scheduler: no reuse, and no gain but what
+    weights carry. `flexsearch sample` draws such models with everything that was found.
 
     Args:
         transformer: a model that reads class labels.
@@ -97,8 +97,9 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
         Args:
             class_labels: of the images; `num_classes` is "no label".
             guidance_scale: of classifier-free guidance; 1 is none and needs half of the work.
-            num_inference_steps: sampler steps; None takes those that the schedule was found with. Solver and reuse stay:
-                the pattern is spread over as many steps, but one that was given letter by letter fits its own number.
+            num_inference_steps: sampler steps; None takes those that the schedule was found with. Solver and reuse
+                stay: the pattern is spread over as many steps, but one that was given letter by letter fits its own
+                number alone.
             generator: of the noise; with a list, one per image, an image does not depend on its batch.
             latents: (B, C, H, W) noise to start from; None draws it.
             output_type: "pil", "np" (B, H, W, C) in [0, 1], "pt" (B, C, H, W) in [0, 1], or "latent" (B, C, H, W) in

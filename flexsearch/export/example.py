@@ -57,12 +57,17 @@ def example_of(model: FlexDiT, graph: Graph, *, batch: int) -> Example:
     return found._replace(reused=found._replace(graph=leaving).run(model)[1:])
 
 
+def alone(graph: Graph) -> Graph:
+    """Give what a graph computes by itself: rows share it, and what is reused is extrapolated before."""
+    return replace(graph, rows=1, order=0)
+
+
 def computed_graphs(plan: Plan) -> list[Graph]:
-    """Give every graph that a plan computes, once: rows and the order of extrapolation change nothing inside it.
+    """Give every graph that a plan computes, once, `alone`.
 
     Without reuse, all stages have one, those too in which no step falls, so that other steps can be taken.
     """
-    graphs = {replace(graph, rows=1, order=0) for graph in plan.graphs if graph.reuses != "output"}
+    graphs = {alone(graph) for graph in plan.graphs if graph.reuses != "output"}
     if any(graph.span for graph in graphs):
         return sorted(graphs, key=lambda graph: (graph.stage, graph.reuses is not None, graph.leaves is not None))
     schedule, grid, gain = plan.candidate.schedule, plan.target.shape.grid, plan.candidate.sampling.gain
