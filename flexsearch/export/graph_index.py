@@ -43,6 +43,7 @@ def index_of(
         written: the file of every graph, and its largest difference from the model.
     """
     first, sampling = next(iter(written)), plan.candidate.sampling
+    keeps = any(graph.span for graph in written)
     inputs = inputs_of(example_of(model, first, batch=1)._replace(reused=()))
     index: dict[str, Any] = {
         "schedule_digest": model.schedule.digest,
@@ -51,7 +52,10 @@ def index_of(
         "outputs": {
             "sample": {"dtype": "float32", "shape": ["batch", model.shape.out_channels, *model.shape.sample_size[1:]]}
         },
-        "graphs": [_of_graph(model, graph, *found) for graph, found in written.items()],
+        "graphs": [
+            {**_of_file(model, graph, *found), **(_kept_by(model, graph) if keeps else {})}
+            for graph, found in written.items()
+        ],
     }
     if sampling == Sampling(steps=sampling.steps):
         return index
@@ -59,16 +63,20 @@ def index_of(
     return {**index, "sampling": sampling.to_dict(), "steps": list(_steps(plan, scheduler, files))}
 
 
-def _of_graph(model: FlexDiT, graph: Graph, file: str, difference: float) -> dict[str, Any]:
+def _of_file(model: FlexDiT, graph: Graph, file: str, difference: float) -> dict[str, Any]:
     edges, total = model.schedule.timetable.edges, model.config["num_train_timesteps"]
     low, high = (edges[edge] * total for edge in (graph.stage, graph.stage + 1))
-    found = {"file": file, "from_timestep": low, "to_timestep": high, "max_difference": difference}
-    if graph.span is None:
-        return found
+    return {"file": file, "from_timestep": low, "to_timestep": high, "max_difference": difference}
+
+
+def _kept_by(model: FlexDiT, graph: Graph) -> dict[str, Any]:
+    """What a graph reads of earlier steps, and leaves for later ones."""
     example = example_of(model, graph, batch=1)
     left = example.run(model)[1:]
-    reads, leaves = _kept(graph.reuses, example.reused), _kept(graph.leaves, left)
-    return {**found, "reads": _described(reads), "leaves": _described(leaves)}
+    return {
+        "reads": _described(_kept(graph.reuses, example.reused)),
+        "leaves": _described(_kept(graph.leaves, left)),
+    }
 
 
 def _steps(plan: Plan, scheduler: Any, files: Mapping[Graph, str]) -> Iterator[dict[str, Any]]:
