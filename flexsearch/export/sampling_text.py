@@ -44,12 +44,12 @@ def _reuse(cache: Cache, pattern: str) -> str:
 
 
 def _guidance(guidance: GuidanceRows) -> str:
-    every = "" if guidance.every == 1 else f", there at one full step in {guidance.every}, the first among them"
+    times = f"diffusion times {guidance.start:g} to {guidance.end:g}"
+    if guidance.every == 1:
+        return f"Guidance at {times}: both of its rows are computed there, and elsewhere only the row with a condition."
     return (
-        f"Guidance: samples are guided at diffusion times {guidance.start:g} to {guidance.end:g}. Both rows are computed"
-        f"{every or ' there'}; "
-        "elsewhere only the row with a condition is."
-        + (" Between, the last difference of the two is used." if every else "")
+        f"Guidance at {times}: one full step in {guidance.every} computes both of its rows, the first among them. The "
+        "others compute the row with a condition and are moved by the last difference of the two."
     )
 
 
