@@ -17,9 +17,9 @@ def export(
     run_dir: RunDir,
     trial: Trial,
     out: Annotated[Path, typer.Argument(help="folder to make", metavar="OUT")],
-    onnx: Annotated[bool, typer.Option("--onnx", help="add OUT/onnx: one ONNX graph per stage")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="add OUT/onnx: an ONNX graph for each computation")] = False,
     programs: Annotated[
-        bool, typer.Option("--torch-export", help="add OUT/torch_export: one torch.export program per stage")
+        bool, typer.Option("--torch-export", help="add OUT/torch_export: a torch.export program for each")
     ] = False,
 ) -> None:
     """Export a trial's model: safetensors, schedule, recipe and card, checked by rebuilding it."""

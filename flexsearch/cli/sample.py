@@ -20,7 +20,9 @@ def sample(
     ],
     out: Annotated[Path, typer.Option(help="picture to write")],
     num: Annotated[int, typer.Option(help="images per seed")] = 40,
-    steps: Annotated[int | None, typer.Option(help="sampler steps; default those of the export, else 50")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="sampler steps; solver and reuse stay; default those of the export, else 50")
+    ] = None,
     seeds: Annotated[
         Sequence[int] | None,
         typer.Option(

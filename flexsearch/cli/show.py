@@ -31,7 +31,7 @@ def show(
         from flexsearch.report.schedule_picture import write_schedule_picture
 
         candidate = run.trial(trial).candidate
-        title = f"{run.name}, trial {trial}: {candidate.sampling.steps} steps"
+        title = f"{run.name}, trial {trial}: {candidate.sampling}"
         write_schedule_picture(candidate.schedule, run.settings.shape.grid, picture, title=title)
     if as_json:
         print_json(page)

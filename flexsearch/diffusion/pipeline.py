@@ -36,6 +36,15 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Draws images of given classes: `FlexDiTPipeline.from_pretrained(OUT)([3, 7]).images`.
 
+    It samples as the search did, to the bit: by the solver that was found; by its pattern of steps, such as FFpFpp,
+    where F computes all blocks, p a few of them and takes the others' work from earlier steps, and n none; with both
+    rows of guidance at the steps that were found, and their last difference at the others; with the gain, factors on
+    tokens, that the weights do not carry already. `str(pipeline.sampling)` says it in short.
+
+    diffusers' own pipelines, which models that read text need, take `transformer=FlexDiT.from_pretrained(OUT)`. They
+    run the schedule at every step in full, with both rows and their own scheduler: no reuse, and no gain but what
+    weights carry. `flexsearch sample` draws such models with everything that was found.
+
     Args:
         transformer: a model that reads class labels.
         scheduler: a diffusers scheduler.
@@ -67,6 +76,11 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
         self._sampling = Sampling.from_dict(found)
         self.register_to_config(sampling=dict(found))
 
+    @property
+    def sampling(self) -> Sampling:
+        """How images are drawn, beside the schedule."""
+        return self._sampling
+
     @torch.no_grad()
     def __call__(
         self,
@@ -83,7 +97,9 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
         Args:
             class_labels: of the images; `num_classes` is "no label".
             guidance_scale: of classifier-free guidance; 1 is none and needs half of the work.
-            num_inference_steps: sampler steps; None takes those that the schedule was found with.
+            num_inference_steps: sampler steps; None takes those that the schedule was found with. Solver and reuse
+                stay: the pattern is spread over as many steps, but one that was given letter by letter fits its own
+                number alone.
             generator: of the noise; with a list, one per image, an image does not depend on its batch.
             latents: (B, C, H, W) noise to start from; None draws it.
             output_type: "pil", "np" (B, H, W, C) in [0, 1], "pt" (B, C, H, W) in [0, 1], or "latent" (B, C, H, W) in
@@ -91,7 +107,8 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
             return_dict: give an `ImagePipelineOutput`, else a tuple.
 
         Raises:
-            UserError: a label is out of range, an argument is not one of the above, or latents have no `vae`.
+            UserError: a label is out of range, an argument is not one of the above, latents have no `vae`, or the
+                pattern of steps is given and has another length.
         """
         shape, device = self.transformer.shape, self._execution_device
         if output_type not in _OUTPUT_TYPES:

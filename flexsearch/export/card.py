@@ -8,11 +8,13 @@ import yaml
 from flexsearch import __version__
 from flexsearch.export.licence import base_licence
 from flexsearch.export.recipe import Recipe
+from flexsearch.export.sampling_text import sampling_lines
 from flexsearch.measurement import Measurement
 from flexsearch.models.architectures import architecture_named
 from flexsearch.models.settings import BaseSettings, base_shape
 from flexsearch.paths import is_path
 from flexsearch.report.trial_page import draw_schedule, measurement_table
+from flexsearch.schedule.gain import NO_GAIN
 
 CARD = "README.md"
 
@@ -32,6 +34,7 @@ def write_card(recipe: Recipe, *, made: str, measured: Mapping[str, Iterable[Mea
     tables = "\n\n".join(
         f"### {when[:1].upper()}{when[1:]}\n\n{measurement_table(found)}" for when, found in measured.items()
     )
+    sampling = "\n".join(f"- {line}" for line in sampling_lines(chosen.sampling, recipe.folded))
     return f"""---
 {yaml.safe_dump(_front_matter(base), sort_keys=False).strip()}
 ---
@@ -51,6 +54,10 @@ Rows are bands of diffusion time (0 is data, 1 is noise), columns are blocks, nu
 {drawn}
 ```
 
+## Sampling
+
+{sampling}
+
 ## Measurements
 
 {tables or "None were made."}
@@ -63,7 +70,9 @@ In this folder:
 {_use(base)}
 ```
 
-needs torch, diffusers, safetensors, numpy and annotated-types beside flexsearch (`pip install --no-deps flexsearch`).
+{_pipelines(recipe)}
+
+This needs torch, diffusers, safetensors, numpy, annotated-types and flexsearch (`pip install --no-deps flexsearch`).
 With all of flexsearch:
 
 ```
@@ -71,7 +80,7 @@ flexsearch sample . --out samples.png --dense
 flexsearch train recipe.yaml --out trained
 ```
 
-`scheduler/` is the base's own, `candidate.json` the schedule, `recipe.yaml` how to train it further.
+`scheduler/` is the base's own, `candidate.json` the schedule and its sampling, `recipe.yaml` how to train it further.
 
 ## Licence
 
@@ -105,6 +114,20 @@ def _use(base: BaseSettings) -> str:
         f"from diffusers import {kind}\n\n{own}"
         f'pipeline = {kind}.from_pretrained("{base.checkpoint}", transformer=FlexDiT.from_pretrained("."))'
     )
+
+
+def _pipelines(recipe: Recipe) -> str:
+    """Say what runs the sampling above, and what runs the schedule alone."""
+    sampling, base = recipe.exported.sampling, recipe.base
+    gain = "" if sampling.gain == NO_GAIN else ", and without the gain that the weights do not carry"
+    alone = f"run the schedule in full at every step, both rows of guidance, by the scheduler that they have{gain}"
+    if architecture_named(base.backbone, field="base.backbone").pipeline is None:
+        return (
+            "`FlexDiTPipeline` samples as above; with `num_inference_steps` it takes other steps and keeps the rest. "
+            f"diffusers' own pipelines, given this model as `transformer=`, {alone}."
+        )
+    steps = f"`num_inference_steps={sampling.steps}`"
+    return f"diffusers' pipelines {alone}; give {steps}. `flexsearch sample` samples as above."
 
 
 def _front_matter(base: BaseSettings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flexsearch.data.conditions import CaptionConditions, ClassConditions, Conditions, size_condition
 from flexsearch.errors import UserError
-from flexsearch.export.folder import CANDIDATE
+from flexsearch.export.folder import CANDIDATE, exported_sampling
 from flexsearch.export.recipe import load_recipe
 from flexsearch.models.autoencoder import load_autoencoder
 from flexsearch.models.flexdit import FlexDiT
@@ -27,7 +27,7 @@ class Drawable:
     Attributes:
         base: the model and its scheduler.
         origin: the dense base that it was made from, which has the autoencoder and the text encoder.
-        sampling: an exported model's; None of a base.
+        sampling: an exported model's, as its weights are run; None of a base.
     """
 
     base: Base
@@ -46,16 +46,16 @@ def load_model(name: str) -> Drawable:
         settings = BaseSettings(checkpoint=name, backbone=backbone_of(name))
         return Drawable(base=load_base(settings, device=device), origin=settings)
     model = FlexDiT.from_pretrained(folder).to(device).eval()
-    recipe = load_recipe(folder)
     return Drawable(
         base=Base(model=model, scheduler=load_scheduler(str(folder))),
-        origin=recipe.base,
-        sampling=recipe.chosen.sampling,
+        origin=load_recipe(folder).base,
+        sampling=exported_sampling(folder),
     )
 
 
 def load_dense(drawable: Drawable, *, name: str) -> Drawable:
-    """Load the dense base of an exported model, with the model's own scheduler, so that only the density differs.
+    """Load the dense base of an exported model, with the model's own scheduler and sampling, so that only the density
+    differs. A gain that the model's weights carry is applied to the base at run time.
 
     Raises:
         UserError: the model, which the user called `name`, is a base itself; or its base cannot be read.
@@ -63,7 +63,8 @@ def load_dense(drawable: Drawable, *, name: str) -> Drawable:
     if drawable.sampling is None:
         raise UserError(f"compares an exported model with its base, but {name} is a base", field="--dense")
     dense = load_base(drawable.origin, device=drawable.base.model.device)
-    return replace(drawable, base=replace(drawable.base, model=dense.model))
+    sampling = load_recipe(Path(name)).chosen.sampling
+    return replace(drawable, base=replace(drawable.base, model=dense.model), sampling=sampling)
 
 
 def conditions_of(drawable: Drawable, *, prompts: Sequence[str], classes: Sequence[int]) -> Conditions:

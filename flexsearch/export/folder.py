@@ -9,23 +9,41 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from flexsearch.data.conditions import random_condition
 from flexsearch.diffusion.pipeline import write_pipeline
+from flexsearch.diffusion.sampling import plan_of
 from flexsearch.errors import FlexsearchError
 from flexsearch.export.card import CARD
+from flexsearch.export.example import computed_graphs, example_of
 from flexsearch.export.recipe import RECIPE, Recipe
 from flexsearch.files import folder_beside
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.fold import fold_gain
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.gain import NO_GAIN
+from flexsearch.schedule.sampling import Sampling
 
 CANDIDATE = "candidate.json"
 TRANSFORMER = "transformer"
 _PIECES = (TRANSFORMER, "scheduler", "model_index.json", RECIPE, CARD, CANDIDATE)
 """In the order in which they get their names: a folder with a candidate is whole."""
+
+
+def with_folded_gain(model: FlexDiT, recipe: Recipe) -> Recipe:
+    """Fold the gain of a recipe's candidate into a model's weights, in place, and give the recipe that says so."""
+    sampling = recipe.chosen.sampling
+    folded = sampling.gain.without(fold_gain(model, sampling))
+    return replace(recipe, folded=None if folded == NO_GAIN else folded)
+
+
+def exported_sampling(folder: Path) -> Sampling:
+    """Read how the weights in a folder sample: with the gain that they do not carry."""
+    return Candidate.from_dict(json.loads((folder / CANDIDATE).read_text())).sampling
 
 
 @contextmanager
@@ -40,9 +58,9 @@ def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, car
         scheduler.save_pretrained(temporary / "scheduler")
         (temporary / RECIPE).write_text(recipe.to_yaml())
         (temporary / CARD).write_text(card)
-        (temporary / CANDIDATE).write_text(json.dumps(recipe.chosen.to_dict(), indent=2))
-        write_pipeline(temporary, sampling=recipe.chosen.sampling)
-        _verify(model, temporary / TRANSFORMER, recipe)
+        (temporary / CANDIDATE).write_text(json.dumps(recipe.exported.to_dict(), indent=2))
+        write_pipeline(temporary, sampling=recipe.exported.sampling)
+        _verify(model, temporary, scheduler, recipe)
         temporary.chmod(0o755)
         yield temporary
 
@@ -57,19 +75,16 @@ def move_pieces(source: Path, target: Path) -> None:
             (source / piece).replace(target / piece)
 
 
-def _verify(model: FlexDiT, folder: Path, recipe: Recipe) -> None:
-    """Check that the model read back has the recipe's schedule and gives the same output to the bit, in every stage."""
-    rebuilt = FlexDiT.from_pretrained(folder).to(model.device).eval()
+def _verify(model: FlexDiT, folder: Path, scheduler: Any, recipe: Recipe) -> None:
+    """Check that the model read back has the recipe's schedule and gives the same output to the bit, in every graph of
+    the plan that was written."""
+    rebuilt = FlexDiT.from_pretrained(folder / TRANSFORMER).to(model.device).eval()
     if rebuilt.schedule.digest != recipe.chosen.schedule.digest:
         raise FlexsearchError(f"the exported schedule is {rebuilt.schedule}, not {recipe.chosen.schedule}")
-    generator = torch.Generator().manual_seed(0)
-    noisy = torch.randn(2, *model.shape.sample_size, generator=generator).to(model.device)
-    condition = random_condition(model.shape, batch=2, generator=generator)
-    condition = {name: value.to(model.device) for name, value in condition.items()}
-    with torch.inference_mode():
-        for graph, low in zip(model.graphs(), model.schedule.timetable.edges[:-1], strict=True):
-            timestep = torch.full((2,), low * model.config["num_train_timesteps"], device=model.device)
-            expected, found = (one(noisy, timestep, graph=graph, **condition).sample for one in (model.eval(), rebuilt))
+    plan = plan_of(rebuilt, scheduler, exported_sampling(folder), recipe.sampling)
+    for graph in computed_graphs(plan):
+        example = example_of(model.eval(), graph, batch=2)
+        for expected, found in zip(example.run(model), example.run(rebuilt), strict=True):
             if not torch.equal(expected, found):
                 raise FlexsearchError(
                     f"the exported model differs by {(expected - found).abs().max():.3g} in stage {graph.stage}"

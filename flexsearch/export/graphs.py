@@ -1,17 +1,19 @@
-"""A model as graphs that need no flexsearch: one ONNX file or one `torch.export` program per stage of the timetable.
+"""A model as graphs that need no flexsearch: one ONNX file or one `torch.export` program per graph of the plan.
 
-Shapes inside a stage are static, so each is one graph without branches; the caller goes from graph to graph as the
-timestep falls. `graphs.json` says which graph covers which timesteps, and what the graphs read.
+Without reuse that is one per stage of the timetable. Shapes inside a stage are static, so each is one graph without
+branches; the caller goes from graph to graph as the timestep falls. With reuse, a full step that later ones read gives
+what it leaves as further outputs, and a partial step reads them as further inputs. `graphs.json` says which graph
+covers which timesteps, what the graphs read and, where a candidate samples by more than a number of steps, every step
+of its plan. A loop over them is in docs/reference/export.md.
 """
 
 import importlib
 import importlib.util
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from flexsearch import __version__
-from flexsearch.data.conditions import Condition, random_condition
+from flexsearch.diffusion.sampling import plan_of
 from flexsearch.errors import FlexsearchError, UserError
+from flexsearch.export.example import Example, computed_graphs, example_of
+from flexsearch.export.folder import exported_sampling
+from flexsearch.export.graph_index import index_of, inputs_of, name_of, outputs_of
+from flexsearch.export.recipe import load_recipe
 from flexsearch.files import folder_beside
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.loading import load_scheduler
+from flexsearch.schedule.plan import Plan
 from flexsearch.schedule.step import Graph
 
 GRAPHS = "graphs.json"
@@ -31,8 +39,8 @@ OPSET = 20
 _EXAMPLE, _CHECKED = 3, (1, 3, 4)  # rows of batches; tracing takes 1 for a constant
 _RELATIVE_ROUNDING = 1e-4
 
-Inputs = tuple[Tensor, Tensor, Condition]
-"""Noisy data, timesteps, and what the model is conditioned on."""
+Run = Callable[..., Sequence[Tensor]]
+"""An exported graph: its inputs by name, `reused` together, to the output and what is left."""
 
 
 class OneGraph(nn.Module):
@@ -52,19 +60,21 @@ class OneGraph(nn.Module):
         encoder_attention_mask: Tensor | None = None,
         resolution: Tensor | None = None,
         aspect_ratio: Tensor | None = None,
-    ) -> Tensor:
-        output: Tensor = self.model(
+        reused: tuple[Tensor, ...] = (),
+    ) -> Tensor | tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = self.model(
             hidden_states,
             timestep,
             graph=self.graph,
+            reused=reused,
             return_dict=False,
             class_labels=class_labels,
             encoder_hidden_states=encoder_hidden_states,
             encoder_attention_mask=encoder_attention_mask,
             resolution=resolution,
             aspect_ratio=aspect_ratio,
-        )[0]
-        return output
+        )
+        return outputs[0] if self.graph.leaves is None else outputs
 
 
 def require_onnx() -> None:
@@ -85,18 +95,23 @@ def write_graphs(out: Path, *, onnx: bool, programs: bool) -> Iterator[str]:
     kinds = [(onnx, ONNX_FOLDER, export_onnx), (programs, PROGRAMS_FOLDER, export_programs)]
     for wanted, name, export in kinds:
         if wanted:
-            index = export(FlexDiT.from_pretrained(out).eval(), out / name)
+            model, scheduler = FlexDiT.from_pretrained(out).eval(), load_scheduler(str(out))
+            settings = load_recipe(out).sampling
+            plan = plan_of(model, scheduler, exported_sampling(out), settings)
+            index = export(model, out / name, plan=plan, scheduler=scheduler)
             worst = max(graph["max_difference"] for graph in index["graphs"])
             says = "equal to the model to the bit" if worst == 0 else f"within {worst:.2g} of the model"
             yield f"{out / name}: {len(index['graphs'])} graphs, {says}"
 
 
-def export_onnx(model: FlexDiT, folder: Path) -> dict[str, Any]:
+def export_onnx(model: FlexDiT, folder: Path, *, plan: Plan, scheduler: Any) -> dict[str, Any]:
     """Write `stage0.onnx`, ... and `graphs.json`, each graph run by onnxruntime and compared with the model.
 
     Args:
         model: in eval mode, on the CPU, in fp32.
         folder: to make. Weights beyond 2 GB lie beside their graph.
+        plan: whose graphs are written.
+        scheduler: the base's.
 
     Returns:
         What `graphs.json` holds.
@@ -107,82 +122,93 @@ def export_onnx(model: FlexDiT, folder: Path) -> dict[str, Any]:
     require_onnx()
     onnxruntime = importlib.import_module("onnxruntime")
 
-    def write(one: OneGraph, inputs: Inputs, path: Path) -> None:
+    def write(one: OneGraph, example: Example, path: Path) -> None:
         with redirect_stdout(StringIO()):  # the exporter tells its steps
             program = torch.onnx.export(
-                _traced(one, inputs),
+                _traced(one, example),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=["hidden_states", "timestep", *inputs[2]],
-                output_names=["sample"],
+                input_names=list(inputs_of(example)),
+                output_names=list(outputs_of(one.graph, example.run(model))),
             )
         assert program is not None, "without a file name, the exporter returns the program"
         program.save(path)
 
-    def read(path: Path) -> Callable[..., Tensor]:
+    def read(path: Path) -> Run:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        names = [one.name for one in session.get_inputs()]
 
-        def run(hidden_states: Tensor, timestep: Tensor, **condition: Tensor) -> Tensor:
-            given = {"hidden_states": hidden_states, "timestep": timestep, **condition}
-            (output,) = session.run(["sample"], {name: value.numpy() for name, value in given.items()})
-            return torch.from_numpy(output)
+        def run(*arguments: Tensor, reused: Sequence[Tensor] = (), **condition: Tensor) -> Sequence[Tensor]:
+            given = zip(names, (*arguments, *condition.values(), *reused), strict=True)
+            outputs = session.run(None, {name: value.numpy() for name, value in given})
+            return [torch.from_numpy(output) for output in outputs]
 
         return run
 
     about = {"format": "onnx", "opset": OPSET, "onnxruntime": onnxruntime.__version__}
-    return _export(model, folder, about=about, ending="onnx", write=write, read=read)
+    return _export(model, folder, plan, scheduler, about=about, ending="onnx", write=write, read=read)
 
 
-def export_programs(model: FlexDiT, folder: Path) -> dict[str, Any]:
+def export_programs(model: FlexDiT, folder: Path, *, plan: Plan, scheduler: Any) -> dict[str, Any]:
     """Write `stage0.pt2`, ... and `graphs.json`, each program loaded back and compared with the model.
 
-    Run one with `torch.export.load("stage0.pt2").module()(hidden_states, timestep, class_labels=...)`. Arguments,
-    result and errors are those of `export_onnx`, which needs further libraries.
+    Run one with `torch.export.load("stage0.pt2").module()(hidden_states, timestep, class_labels=...)`. A partial step
+    takes `reused=(...)` as well; a full step that leaves something gives a tuple.
+
+    Args:
+        model: in eval mode, on the CPU, in fp32.
+        folder: to make.
+        plan: whose graphs are written.
+        scheduler: the base's.
+
+    Returns:
+        What `graphs.json` holds.
+
+    Raises:
+        UserError: `folder` exists.
     """
 
-    def write(one: OneGraph, inputs: Inputs, path: Path) -> None:
-        torch.export.save(_traced(one, inputs), path)
+    def write(one: OneGraph, example: Example, path: Path) -> None:
+        torch.export.save(_traced(one, example), path)
 
-    def read(path: Path) -> Callable[..., Tensor]:
-        return torch.export.load(path).module()
+    def read(path: Path) -> Run:
+        program = torch.export.load(path).module()
 
-    return _export(model, folder, about={"format": "torch.export"}, ending="pt2", write=write, read=read)
+        def run(*arguments: Tensor, **others: Any) -> Sequence[Tensor]:
+            output = program(*arguments, **others)
+            return (output,) if isinstance(output, Tensor) else output
+
+        return run
+
+    about = {"format": "torch.export"}
+    return _export(model, folder, plan, scheduler, about=about, ending="pt2", write=write, read=read)
 
 
 def _export(
     model: FlexDiT,
     folder: Path,
+    plan: Plan,
+    scheduler: Any,
     *,
     about: dict[str, Any],
     ending: str,
-    write: Callable[[OneGraph, Inputs, Path], None],
-    read: Callable[[Path], Callable[..., Tensor]],
+    write: Callable[[OneGraph, Example, Path], None],
+    read: Callable[[Path], Run],
 ) -> dict[str, Any]:
     if folder.exists():
         raise UserError("exists already", field=str(folder))
-    edges, graphs = model.schedule.timetable.edges, []
+    graphs = {}
     with folder_beside(folder) as temporary, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # exporters tell of their own deprecations
-        for graph, (start, end) in zip(model.graphs(), pairwise(edges), strict=True):
-            one, path = OneGraph(model, graph).eval(), temporary / f"stage{graph.stage}.{ending}"
-            write(one, _inputs(model, _EXAMPLE, time=start), path)
-            low, high = (edge * model.config["num_train_timesteps"] for edge in (start, end))
-            difference = _compare(one, read(path), time=start)
-            graphs.append({"file": path.name, "from_timestep": low, "to_timestep": high, "max_difference": difference})
+        for graph in computed_graphs(plan):
+            one, path = OneGraph(model, graph).eval(), temporary / f"{name_of(graph)}.{ending}"
+            write(one, example_of(model, graph, batch=_EXAMPLE), path)
+            graphs[graph] = (path.name, _compare(one, read(path)))
         index = {
             **about,
             "torch": torch.__version__,
             "flexsearch": __version__,
-            "schedule_digest": model.schedule.digest,
-            "covers": "from_timestep <= timestep < to_timestep; the last graph its end as well",
-            "inputs": _described(_inputs(model, _EXAMPLE, time=0.0)),
-            "outputs": {
-                "sample": {
-                    "dtype": "float32",
-                    "shape": ["batch", model.shape.out_channels, *model.shape.sample_size[1:]],
-                }
-            },
-            "graphs": graphs,
+            **index_of(model, plan, scheduler, written=graphs),
         }
         (temporary / GRAPHS).write_text(json.dumps(index, indent=2) + "\n")
         temporary.chmod(0o755)
@@ -190,38 +216,32 @@ def _export(
     return index
 
 
-def _inputs(model: FlexDiT, batch: int, *, time: float) -> Inputs:
-    generator = torch.Generator().manual_seed(batch)
-    noisy = torch.randn(batch, *model.shape.sample_size, generator=generator)
-    condition = random_condition(model.shape, batch=batch, generator=generator)
-    contiguous = {name: value.contiguous() for name, value in condition.items()}
-    return noisy, torch.full((batch,), time * model.config["num_train_timesteps"]), contiguous
+def _arguments(example: Example) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    """The arguments of `OneGraph`, by place and by name."""
+    reused = {"reused": example.reused} if example.reused else {}
+    return (example.noisy, example.timestep), {**example.condition, **reused}
 
 
-def _traced(one: OneGraph, inputs: Inputs) -> torch.export.ExportedProgram:
-    noisy, timestep, condition = inputs
+def _traced(one: OneGraph, example: Example) -> torch.export.ExportedProgram:
+    arguments, named = _arguments(example)
     rows = {0: torch.export.Dim("batch")}
-    shapes = {"hidden_states": rows, "timestep": rows, **dict.fromkeys(condition, rows)}
-    return torch.export.export(one, (noisy, timestep), condition, dynamic_shapes=shapes)
+    shapes: dict[str, Any] = {"hidden_states": rows, "timestep": rows, **dict.fromkeys(example.condition, rows)}
+    if example.reused:
+        shapes["reused"] = (rows,) * len(example.reused)
+    return torch.export.export(one, arguments, named, dynamic_shapes=shapes)
 
 
-def _compare(one: OneGraph, exported: Callable[..., Tensor], *, time: float) -> float:
+def _compare(one: OneGraph, exported: Run) -> float:
     """Find the largest difference between a graph and the model, over batches that it was not traced with as well."""
     worst = 0.0
     for batch in _CHECKED:
-        noisy, timestep, condition = _inputs(one.model, batch, time=time)
-        expected, found = one(noisy, timestep, **condition), exported(noisy, timestep, **condition)
-        difference = float((expected - found).abs().max())
-        if not difference <= _RELATIVE_ROUNDING * float(expected.abs().max()):
-            raise FlexsearchError(f"the graph of stage {one.graph.stage} differs by {difference:.3g} at batch {batch}")
-        worst = max(worst, difference)
+        example = example_of(one.model, one.graph, batch=batch)
+        arguments, named = _arguments(example)
+        for expected, found in zip(example.run(one.model), exported(*arguments, **named), strict=True):
+            difference = float((expected - found).abs().max())
+            if not difference <= _RELATIVE_ROUNDING * float(expected.abs().max()):
+                raise FlexsearchError(
+                    f"the graph of stage {one.graph.stage} differs by {difference:.3g} at batch {batch}"
+                )
+            worst = max(worst, difference)
     return worst
-
-
-def _described(inputs: Inputs) -> dict[str, Any]:
-    noisy, timestep, condition = inputs
-    given = {"hidden_states": noisy, "timestep": timestep, **condition}
-    return {
-        name: {"dtype": str(value.dtype).removeprefix("torch."), "shape": ["batch", *value.shape[1:]]}
-        for name, value in given.items()
-    }

@@ -6,7 +6,7 @@ from pathlib import Path
 from flexsearch import __version__
 from flexsearch.errors import UserError
 from flexsearch.export.card import write_card
-from flexsearch.export.folder import TRANSFORMER, written
+from flexsearch.export.folder import TRANSFORMER, with_folded_gain, written
 from flexsearch.export.recipe import RECIPE, Recipe
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import load_base
@@ -27,7 +27,8 @@ def export_trial(run: Run, number: int, out: Path) -> Iterator[str]:
         raise UserError(f"trial {number} is {record.state} and has no model", field="TRIAL")
     if out.exists():
         raise UserError("exists already", field=str(out), nearest=f"{out}-{number}")
-    model, recipe = FlexDiT.from_pretrained(checkpoint).eval(), recipe_of(run, record)
+    model = FlexDiT.from_pretrained(checkpoint).eval()
+    recipe = with_folded_gain(model, recipe_of(run, record))
     card = write_card(recipe, made=_made(run, record), measured={"by the search": record.measurements.values()})
     scheduler = load_base(run.settings.base).scheduler
     with written(out, model=model, scheduler=scheduler, recipe=recipe, card=card) as folder:

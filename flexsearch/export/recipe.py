@@ -6,7 +6,7 @@ stands. Only `start` is relative to the recipe, so that an exported folder can b
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,13 +19,16 @@ from flexsearch.errors import UserError
 from flexsearch.models.settings import base_shape
 from flexsearch.old_names import as_it_was_written
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.fields import declared
+from flexsearch.schedule.gain import Gain
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.settings import Count, PositiveCount, settings
 from flexsearch.settings_file import checked, read_values
 from flexsearch.trial.settings import InputSettings
 
 RECIPE = "recipe.yaml"
 BASE = "base"
-_CANDIDATE = ("segments", "timetable", "sampler_steps")
+_CANDIDATE = ("segments", "timetable", *(one.key for one in declared(Sampling)))
 
 CHANGES_NO_RESULT = frozenset(
     {
@@ -72,8 +75,9 @@ class Recipe(InputSettings):
     """A whole recipe.
 
     Attributes:
-        candidate: the density schedule and its sampler steps.
+        candidate: the density schedule and its sampling.
         start: where training begins: a folder of weights, relative to the recipe, or "base", the dense base.
+        folded: the part of the candidate's gain that the weights in `start` carry. Training begins without it.
         training: how weights are updated.
         evaluation_seed: of the sampling noise of every measurement; the study's, so that values compare with its own.
         found_by: the study and trial that found the schedule.
@@ -82,6 +86,7 @@ class Recipe(InputSettings):
 
     candidate: Mapping[str, Any]
     start: str = "transformer"
+    folded: Gain | None = None
     training: LongTraining = field(default_factory=LongTraining)
     evaluation_seed: int = 0
     found_by: Mapping[str, Any] | None = None
@@ -107,6 +112,15 @@ class Recipe(InputSettings):
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"is not a schedule with sampler_steps ({error})", field="candidate") from None
         return found
+
+    @property
+    def exported(self) -> Candidate:
+        """The candidate that the weights in `start` are run with: without the gain that they carry."""
+        chosen = self.chosen
+        if self.folded is None:
+            return chosen
+        left = chosen.sampling.gain.without(self.folded)
+        return replace(chosen, sampling=replace(chosen.sampling, gain=left))
 
     def to_dict(self) -> dict[str, Any]:
         values: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")

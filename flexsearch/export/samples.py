@@ -13,7 +13,7 @@ from flexsearch.data.images import tiles, to_uint8
 from flexsearch.diffusion.sampling import generate, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
-from flexsearch.export.drawable import conditions_of, decoder_of, load_dense, load_model
+from flexsearch.export.drawable import Drawable, conditions_of, decoder_of, load_dense, load_model
 from flexsearch.export.grid_picture import Row, grid_picture
 from flexsearch.files import replacing
 from flexsearch.schedule.candidate import Candidate
@@ -73,10 +73,11 @@ def draw(name: str, out: Path, request: SampleRequest) -> str:
     drawn_by = {"model": model}
     if request.beside_dense:
         drawn_by = {"dense": load_dense(model, name=name), **drawn_by}
-    sampling = model.sampling or Sampling(steps=DEFAULT_STEPS)
-    sampling = sampling if request.steps is None else replace(sampling, steps=request.steps)
     settings = SamplingSettings(guidance=request.guidance)
-    plans = {kind: plan_of(one.base.model, one.base.scheduler, sampling, settings) for kind, one in drawn_by.items()}
+    plans = {
+        kind: plan_of(one.base.model, one.base.scheduler, _sampling(one, request), settings)
+        for kind, one in drawn_by.items()
+    }
     decode, num_tokens = decoder_of(model), model.base.model.shape.grid.num_tokens
 
     def images(kind: str, seed: int) -> Tensor:
@@ -103,18 +104,31 @@ def draw(name: str, out: Path, request: SampleRequest) -> str:
             _captioned(found, captions, request, num_classes=model.base.model.shape.num_classes).save(temporary)
     what = f"{request.num * len(request.seeds)} {'videos' if first.ndim == 5 else 'images'}"
     beside = ", each beside the dense base's" if request.beside_dense else ""
-    sampler = f"{sampling.steps} steps of {type(model.base.scheduler).__name__}"
+    sampling = plans["model"].candidate.sampling
+    solver = type(model.base.scheduler).__name__ if sampling.solver == "base" else sampling.solver
+    sampler = ", ".join([f"{sampling.steps} steps of {solver}", *_beyond_steps(sampling)])
     seeds = f"seed{'s' if len(request.seeds) > 1 else ''} {', '.join(map(str, request.seeds))}"
     made = f"{model.base.model.schedule}, {sampler}, {seeds}, diffusers {diffusers.__version__}"
     return f"{out}: {what}{beside}, {made}"
 
 
+def _sampling(model: Drawable, request: SampleRequest) -> Sampling:
+    sampling = model.sampling or Sampling(steps=DEFAULT_STEPS)
+    return sampling if request.steps is None else replace(sampling, steps=request.steps)
+
+
+def _beyond_steps(sampling: Sampling) -> list[str]:
+    """The sampling as it is printed, where it is more than a number of steps of the base's scheduler."""
+    return [] if sampling == Sampling(steps=sampling.steps) else [str(sampling)]
+
+
 def _caption(plan: Plan, kind: str) -> tuple[str, ...]:
     sampling, dense = plan.candidate.sampling, DensitySchedule.all_dense(plan.target.shape.num_blocks)
+    lines = (kind, *(_beyond_steps(sampling) or [f"{sampling.steps} steps"]))
     if plan.candidate.schedule == dense:
-        return (kind, f"{sampling.steps} steps")
+        return lines
     whole = lower(Candidate(schedule=dense, sampling=sampling), plan.target).macs
-    return (kind, f"{sampling.steps} steps", f"{100 * plan.macs / whole:.0f} % of MACs")
+    return (*lines, f"{100 * plan.macs / whole:.0f} % of MACs")
 
 
 def _captioned(

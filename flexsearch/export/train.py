@@ -18,13 +18,14 @@ from flexsearch.diffusion.training import Step, Training
 from flexsearch.errors import UserError
 from flexsearch.export.card import write_card
 from flexsearch.export.evaluation import evaluate
-from flexsearch.export.folder import CANDIDATE, TRANSFORMER, move_pieces, written
+from flexsearch.export.folder import CANDIDATE, TRANSFORMER, move_pieces, with_folded_gain, written
 from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import BASE, Recipe, first_difference
 from flexsearch.export.training_log import Evaluations, TrainingLog, TrainingRecord
 from flexsearch.files import write_atomically
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.fold import unfold_gain
 from flexsearch.models.settings import base_clock
 from flexsearch.old_names import as_it_was_written
 from flexsearch.process_lock import one_process
@@ -150,6 +151,8 @@ def _start(recipe: Recipe, folder: Path, inputs: Inputs) -> FlexDiT:
         model = saved
         if model.shape != inputs.base.model.shape:
             raise UserError(f"{weights} is not a model of {recipe.base.checkpoint}", field="start", nearest=BASE)
+        if recipe.folded is not None:
+            unfold_gain(model, recipe.folded)
     model.set_schedule(recipe.chosen.schedule)
     model.drop_unused_weights()
     return model
@@ -174,7 +177,7 @@ def _measured(
 def _finish(model: FlexDiT, recipe: Recipe, inputs: Inputs, out: Path, evaluations: Evaluations) -> None:
     """Export the model: written and verified beside, then moved to its place piece by piece; then the run is over."""
     updates = recipe.training.updates
-    trained = replace(recipe, start=TRANSFORMER, trained=recipe.trained + updates)
+    trained = replace(with_folded_gain(model, recipe), start=TRANSFORMER, trained=recipe.trained + updates)
     measured = {
         "before training" if at == 0 else f"after {at} updates": found
         for at, found in evaluations.items()

@@ -11,6 +11,7 @@ from rich.table import Table
 from flexsearch.measurement import Measurement
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
 
 _BARS, _WIDTH = " ▁▂▃▄▅▆▇█", 60
@@ -89,7 +90,7 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     """Print the page on a terminal."""
     title = f"trial {page['trial']}" + (f" ({page['baseline']})" if page["baseline"] else "")
     console.print(f"[bold]{title}[/]: {page['state']}" + (f", {page['reason']}" if page["reason"] else ""))
-    console.print(f"digest {page['digest']}, {len(page['steps'])} sampler steps", highlight=False)
+    console.print(f"digest {page['digest']}, sampling {Sampling.from_dict(page['schedule'])}", highlight=False)
     for line in page["drawn"]:
         console.print(line, highlight=False, soft_wrap=True)
     table = Table(header_style="bold")

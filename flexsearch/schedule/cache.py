@@ -105,11 +105,14 @@ class Cache:
             spelled |= {"first": self.first, "last": self.last, "reuse": self.reuse}
         return spelled
 
+    def span(self, route: Route) -> tuple[int, int] | None:
+        """Give the blocks, from the first to before the second, that partial steps reuse; None where there are none."""
+        return _closed_span(route, self.first, len(route) - self.last)
+
     def applied(self, steps: Sequence[Step]) -> list[Step]:
         """Say of every step what it computes, reuses and leaves."""
         pattern = self.of(len(steps))
-        blocks = len(steps[0].route)
-        span = _closed_span(steps[0].route, self.first, blocks - self.last)
+        span = self.span(steps[0].route)
         kind: Reused = "residual" if self.reuse == "span" else "modules"
         if span is None:  # nothing is left to be reused
             pattern = pattern.replace("p", "F")
@@ -181,7 +184,7 @@ def _fits(full: Step, step: Step, reused: Reused) -> bool:
 @lru_cache(maxsize=1 << 12)
 def _closed_span(route: Route, first: int, last: int) -> tuple[int, int] | None:
     """The blocks between, never from or to where dense tokens wait for sparse ones; None where there are none."""
-    closed = [0, *(operation.block + 1 for operation in route if ROLES[operation.role].asks == "dense")]
+    closed = [0, *(operation.block + 1 for operation in route if ROLES[operation.role].leaves_dense)]
     low = max(one for one in closed if one <= first)
     high = max((one for one in closed if one <= last), default=0)
     return (low, high) if low < high else None

@@ -30,5 +30,9 @@ class Gain:
         if self.stream == 1:
             object.__setattr__(self, "at", 0)  # equal things share a digest
 
+    def without(self, part: "Gain") -> "Gain":
+        """Give what remains of it beside a part: of what weights carry and what is left to do, one from the other."""
+        return Gain(stream=self.stream / part.stream, at=self.at, skip=self.skip / part.skip)
+
 
 NO_GAIN = Gain()

@@ -100,6 +100,11 @@ class Role:
         """Whether the role needs a sparse grid."""
         return "sparse" in (self.asks, self.reads)
 
+    @property
+    def leaves_dense(self) -> bool:
+        """Whether no dense tokens wait when the block has run."""
+        return self.asks == "dense"
+
     def tokens(self, dense: TokenGrid, sparse: TokenGrid) -> tuple[TokenGrid, TokenGrid]:
         """Give the grids of queries and keys."""
         grids = {"dense": dense, "sparse": sparse}

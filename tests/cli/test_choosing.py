@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from fake_run import FakeRun
 
+from flexsearch.schedule.sampling import Sampling
+
 Call = Callable[..., Any]
 
 
@@ -56,7 +58,10 @@ def test_report_writes_one_file(flexsearch: Call, run_dir: Path, tmp_path: Path)
 
 def test_show_writes_the_picture(flexsearch: Call, run_dir: Path, tmp_path: Path) -> None:
     assert flexsearch("show", run_dir, 4, "--picture", tmp_path / "four.svg").code == 0
-    assert "<svg" in (tmp_path / "four.svg").read_text()
+    picture = (tmp_path / "four.svg").read_text()
+    assert "<svg" in picture
+    sampling = Sampling.from_dict(json.loads(flexsearch("show", run_dir, 4, "--json").out)["schedule"])
+    assert f"trial 4: {sampling}<" in picture, "its sampling is in the title"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,12 @@ from flexsearch.diffusion.sampling import generate, initial_noise, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.gain import Gain
+from flexsearch.schedule.guidance import GuidanceRows
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.timetable import Timetable
 
@@ -70,11 +74,13 @@ assert not MISSING & set(sys.modules), MISSING & set(sys.modules)
 SMALL = {"num_layers": 4, "sample_size": 8}
 SPARSE = DensitySchedule(segments=(Pooling(depth=1), Sdtm(sparse=1, dense=0)), timetable=Timetable(grids=(3,)))
 
+THREE_STEPS = Sampling(steps=3)
 
-def exported(model: FlexDiT, scheduler: Any, folder: Path, *, sampler_steps: int = 3) -> Path:
+
+def exported(model: FlexDiT, scheduler: Any, folder: Path, *, sampling: Sampling = THREE_STEPS) -> Path:
     model.save_pretrained(folder / "transformer", safe_serialization=True)
     scheduler.save_pretrained(folder / "scheduler")
-    write_pipeline(folder, sampling=Sampling(steps=sampler_steps))
+    write_pipeline(folder, sampling=sampling)
     return folder
 
 
@@ -112,6 +118,53 @@ def test_its_images_equal_generates_to_the_bit(tiny_model: FlexDiT, scheduler: A
         assert torch.equal(drawn, expected)
     given = pipeline(labels, 3.0, 5, latents=initial_noise(range(4), shape=(1, 16, 16), seed=7), output_type="latent")
     assert torch.equal(given.images, expected) or isinstance(scheduler, DDPMScheduler)
+
+
+EVERY_AXIS = Sampling(
+    steps=6,
+    solver="ab2",
+    cache=Cache(full=0.5, warmup=2, skew=1, null=0.5, first=1, last=1),
+    guidance=GuidanceRows(start=0.1, end=0.9, every=2),
+    gain=Gain(stream=0.9, at=2, skip=0.8),
+)
+
+
+@pytest.mark.parametrize("reuse", ["span", "modules"])
+@pytest.mark.parametrize("steps", [6, 9])
+def test_every_axis_of_sampling_is_drawn_as_generate_does(
+    tiny_model: FlexDiT, tmp_path: Path, reuse: Any, steps: int
+) -> None:
+    scheduler, settings = FlowMatchEulerDiscreteScheduler(), SamplingSettings(guidance=3.0)
+    sampling = replace(EVERY_AXIS, cache=replace(EVERY_AXIS.cache, reuse=reuse))
+    plan = plan_of(tiny_model, scheduler, replace(sampling, steps=steps), settings)
+    assert {step.letter for step in plan.steps} == set("Fpn")
+    assert {step.graph.rows for step in plan.steps} == {1, 2}
+    (expected,) = generate(
+        tiny_model,
+        scheduler,
+        plan,
+        conditions=ClassConditions(num_classes=10),
+        num_images=4,
+        batch=4,
+        seed=7,
+        settings=settings,
+    )
+    folder = exported(tiny_model, scheduler, tmp_path / "out", sampling=sampling)
+    for where in (folder, tmp_path / "again"):
+        pipeline = quiet(FlexDiTPipeline.from_pretrained(where))
+        assert pipeline.sampling == sampling
+        asked = None if steps == 6 else steps
+        drawn = pipeline(range(4), 3.0, asked, generators(4, seed=7), output_type="latent").images
+        assert torch.equal(drawn, expected)
+        pipeline.save_pretrained(tmp_path / "again")
+
+
+def test_a_pattern_that_is_given_fits_one_number_of_steps(tiny_model: FlexDiT) -> None:
+    sampling = Sampling(steps=6, cache=Cache(pattern="FFpFpp", first=1)).to_dict()
+    pipeline = quiet(FlexDiTPipeline(tiny_model, FlowMatchEulerDiscreteScheduler(), sampling=sampling))
+    assert len(pipeline([1], num_inference_steps=6).images) == 1
+    with pytest.raises(UserError, match=r"cache\.pattern: must have 4 letters, but got 'FFpFpp'"):
+        pipeline([1], num_inference_steps=4)
 
 
 def test_conventions_of_diffusers(tiny_model: FlexDiT) -> None:

@@ -13,12 +13,17 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from flexsearch.diffusion.pipeline import FlexDiTPipeline
 from flexsearch.errors import FlexsearchError
 from flexsearch.export.card import write_card
-from flexsearch.export.folder import move_pieces, written
+from flexsearch.export.example import Example
+from flexsearch.export.folder import exported_sampling, move_pieces, with_folded_gain, written
 from flexsearch.export.recipe import Recipe, load_recipe
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import load_base
 from flexsearch.models.settings import BaseSettings
+from flexsearch.schedule.cache import Cache
+from flexsearch.schedule.gain import Gain
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.step import Graph
 
 Write = Callable[..., Path]
 
@@ -100,6 +105,55 @@ def test_the_card_says_what_it_is_and_under_which_licence(recipe: Recipe) -> Non
     assert "| fid | 12.35 ± 0.5 | 1 | images 500 |" in body
     assert "FlexDiTPipeline" in body
     assert body.count("```") % 2 == 0
+
+
+def test_the_card_says_how_it_samples_in_words(recipe: Recipe) -> None:
+    sampling = {
+        "sampler_steps": 6,
+        "solver": "ab2",
+        "cache": {"full": 0.5, "warmup": 2, "skew": 1, "first": 1},
+        "guidance": {"from": 0.1, "to": 0.8, "every": 2},
+        "gain": {"stream": 0.9, "at": 2, "skip": 0.8},
+    }
+    found = replace(recipe, candidate={**recipe.candidate, **sampling}, folded=Gain(stream=0.9, at=2))
+    text = write_card(found, made="", measured={})
+    for said in (
+        "6 steps of Adams-Bashforth of second order (`ab2`).",
+        "Pattern of steps `FFpFpp`: F computes all blocks; p computes the first 1 and the last 0 blocks",
+        "Guidance at diffusion times 0.1 to 0.8: one full step in 2 computes both of its rows",
+        "all tokens times 0.9 before block 2. The weights in this folder carry it.",
+        "times 0.8. flexsearch applies it at run time.",
+        "diffusers' own pipelines, given this model as `transformer=`, run the schedule in full at every step",
+        "without the gain that the weights do not carry",
+    ):
+        assert said in text
+    plain = write_card(recipe, made="", measured={})
+    assert "- 2 steps of the base's own scheduler.\n" in plain
+    assert not [word for word in ("Pattern of", "Guidance at", "Gain:", "gain") if word in plain]
+
+
+def test_every_graph_of_the_plan_is_compared(
+    model: FlexDiT, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what it reuses; a candidate that was not written as it is meant is found."""
+    sampling = {"sampler_steps": 4, "cache": {"pattern": "FFpn", "first": 1}, "gain": {"stream": 0.9, "at": 0}}
+    found = with_folded_gain(model, replace(recipe, candidate={**recipe.candidate, **sampling}))
+    assert found.folded == Gain(stream=0.9, at=0)
+    compared: list[Graph] = []
+    run = Example.run
+
+    def noted(example: Example, by: FlexDiT) -> tuple[torch.Tensor, ...]:
+        compared.append(example.graph)
+        return run(example, by)
+
+    monkeypatch.setattr(Example, "run", noted)
+    write(tmp_path / "out", model, found)
+    assert {("residual" if graph.reuses else None, graph.leaves) for graph in compared} == {
+        (None, "residual"),
+        ("residual", None),
+    }
+    assert exported_sampling(tmp_path / "out") == Sampling(steps=4, cache=Cache(pattern="FFpn", first=1))
+    assert load_recipe(tmp_path / "out").chosen.sampling.gain == Gain(stream=0.9, at=0)
 
 
 @pytest.mark.parametrize(

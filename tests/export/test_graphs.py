@@ -3,27 +3,49 @@
 import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from builders import LATENT, TEXT, VIDEO
-from diffusers import DiTTransformer2DModel, LatteTransformer3DModel, PixArtTransformer2DModel
+from diffusers import (
+    DiTTransformer2DModel,
+    FlowMatchEulerDiscreteScheduler,
+    LatteTransformer3DModel,
+    PixArtTransformer2DModel,
+)
+from fences import ROOT, fences
 
-from flexsearch.data.conditions import random_condition
+from flexsearch.data.conditions import ClassConditions, random_condition
+from flexsearch.diffusion.sampling import denoise, plan_of
+from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.export import graphs
 from flexsearch.export.graphs import export_onnx, export_programs, write_graphs
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.gain import Gain
+from flexsearch.schedule.guidance import ALL_ROWS, GuidanceRows
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.timetable import Timetable
 
 SMALL = {"num_layers": 3}
 TWO_STAGES = Timetable(edges=(0.0, 0.25, 1.0), grids=(5, 3))
 """Grids that do not divide the 8 x 8 dense tokens."""
+PLAIN = Sampling(steps=2)
+EVERY_AXIS = Sampling(
+    steps=6,
+    solver="ab2",
+    cache=Cache(pattern="FFpFpn", first=1),
+    guidance=GuidanceRows(start=0.1, end=0.9, every=2),
+    gain=Gain(stream=0.9, at=2, skip=0.8),
+)
 
 
 def sparse(base: Any, *, backbone: str = "dit", timetable: Timetable = TWO_STAGES) -> FlexDiT:
@@ -40,11 +62,36 @@ def model() -> FlexDiT:
     return sparse(DiTTransformer2DModel(**LATENT | SMALL, num_embeds_ada_norm=10))
 
 
+def exported(model: FlexDiT, out: Path, *, sampling: Sampling = PLAIN, guidance: float = 1.0) -> Path:
+    """What the graphs need of an exported folder."""
+    base = out.parent / "base"
+    for folder, transformer in ((base, model.base), (out, model)):
+        transformer.save_pretrained(folder / "transformer", safe_serialization=True)
+        FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler")
+    candidate = {**model.schedule.to_dict(), **sampling.to_dict()}
+    (out / "candidate.json").write_text(json.dumps(candidate))
+    recipe = {
+        "base": {"checkpoint": str(base)},
+        "data": {"name": "quickstart"},
+        "sampling": {"guidance": guidance},
+        "candidate": candidate,
+    }
+    (out / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return out
+
+
 @pytest.fixture
 def folder(model: FlexDiT, tmp_path: Path) -> Path:
-    """What the graphs need of an exported folder."""
-    model.save_pretrained(tmp_path / "out" / "transformer", safe_serialization=True)
-    return tmp_path / "out"
+    return exported(model, tmp_path / "out")
+
+
+def planned(model: FlexDiT, sampling: Sampling = PLAIN, guidance: float = 1.0) -> dict[str, Any]:
+    """The arguments of an export."""
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    return {
+        "plan": plan_of(model, scheduler, sampling, SamplingSettings(guidance=guidance)),
+        "scheduler": scheduler,
+    }
 
 
 def test_programs_equal_the_model_in_every_stage(model: FlexDiT, folder: Path) -> None:
@@ -55,6 +102,14 @@ def test_programs_equal_the_model_in_every_stage(model: FlexDiT, folder: Path) -
     assert index["inputs"]["hidden_states"] == {"dtype": "float32", "shape": ["batch", 4, 16, 16]}
     assert index["outputs"]["sample"]["shape"] == ["batch", 8, 16, 16]
     assert index["schedule_digest"] == model.schedule.digest
+    assert set(index) == {
+        *("format", "torch", "flexsearch", "schedule_digest", "covers", "inputs", "outputs", "graphs"),
+    }
+    assert [set(graph) for graph in index["graphs"]] == [
+        {"file", "from_timestep", "to_timestep", "max_difference"},
+        {"file", "from_timestep", "to_timestep", "max_difference"},
+    ]
+    assert [graph["file"] for graph in index["graphs"]] == ["stage0.pt2", "stage1.pt2"]
     noisy, labels = torch.randn(7, 4, 16, 16), torch.randint(11, (7,))
     for graph in index["graphs"]:
         program = torch.export.load(folder / "torch_export" / graph["file"]).module()
@@ -69,7 +124,7 @@ def test_programs_equal_the_model_in_every_stage(model: FlexDiT, folder: Path) -
 def test_onnx_equals_the_model_within_rounding(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     model = sparse(DiTTransformer2DModel(**LATENT | SMALL, num_embeds_ada_norm=10), timetable=Timetable(grids=(3,)))
-    index = export_onnx(model, tmp_path / "onnx")
+    index = export_onnx(model, tmp_path / "onnx", **planned(model))
     assert index == json.loads((tmp_path / "onnx" / "graphs.json").read_text())
     (graph,) = index["graphs"]
     session = onnxruntime.InferenceSession(tmp_path / "onnx" / graph["file"], providers=["CPUExecutionProvider"])
@@ -82,6 +137,52 @@ def test_onnx_equals_the_model_within_rounding(tmp_path: Path) -> None:
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_reuse_has_a_graph_for_each_computation(model: FlexDiT, tmp_path: Path) -> None:
+    """And the steps say which one runs, on what."""
+    folder = exported(model, tmp_path / "out", sampling=EVERY_AXIS, guidance=2.0)
+    (line,) = write_graphs(folder, onnx=False, programs=True)
+    index = json.loads((folder / "torch_export" / "graphs.json").read_text())
+    files = [graph["file"] for graph in index["graphs"]]
+    assert f"{len(files)} graphs" in line
+    assert len(set(files)) == len(files)
+    residual = {"residual": {"dtype": "float32", "shape": ["batch", 64, 24]}}
+    for graph in index["graphs"]:
+        assert graph["reads"] == (residual if "_partial" in graph["file"] else {})
+        assert graph["leaves"] == (residual if "_leaving" in graph["file"] else {})
+        assert graph["max_difference"] < 1e-4
+    plan = planned(model, EVERY_AXIS, 2.0)["plan"]
+    assert Sampling.from_dict(index["sampling"]) == EVERY_AXIS
+    for step, expected in zip(index["steps"], plan.steps, strict=True):
+        assert (step["time"], step["rows"]) == (expected.time, expected.graph.rows)
+        assert (step["reuses"], step["theta"]) == (expected.graph.reuses, expected.theta)
+        assert step["timestep"] == pytest.approx(1000 * expected.time)
+        assert step["graph"] is None if expected.letter == "n" else step["graph"] in files
+    assert {step["graph"] for step in index["steps"]} - {None} == set(files)
+
+
+@pytest.mark.parametrize("reuse", ["span", "modules"])
+def test_the_loop_of_the_page_draws_what_flexsearch_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reuse: Any
+) -> None:
+    pytest.importorskip("onnxruntime")
+    model = sparse(DiTTransformer2DModel(**LATENT | SMALL, num_embeds_ada_norm=10), timetable=Timetable(grids=(3,)))
+    sampling = replace(EVERY_AXIS, cache=replace(EVERY_AXIS.cache, reuse=reuse))
+    arguments = planned(model, sampling, 2.0)
+    assert [step.letter for step in arguments["plan"].steps] == list("FFpFpn")
+    export_onnx(model, tmp_path / "exported" / "onnx", **arguments)
+    monkeypatch.chdir(tmp_path)
+    page: dict[str, Any] = {}
+    (code,) = [one.text for one in fences(ROOT / "docs" / "reference" / "export.md") if one.language == "python"]
+    exec(code, page)
+    noise, conditions = torch.randn(3, 4, 16, 16), ClassConditions(num_classes=10)
+    given, none = conditions.of_samples(range(3)), conditions.none(3)
+    settings = SamplingSettings(guidance=2.0)
+    expected = denoise(model, noise=noise, condition=given, none=none, settings=settings, **arguments)
+    numpy = [{name: value.numpy() for name, value in rows.items()} for rows in (given, none)]
+    found = torch.from_numpy(page["draw"](noise.numpy(), *numpy, 2.0))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("export", [export_onnx, export_programs])
 def test_models_that_read_text(tmp_path: Path, export: Callable[..., dict[str, Any]]) -> None:
@@ -92,7 +193,8 @@ def test_models_that_read_text(tmp_path: Path, export: Callable[..., dict[str, A
         "latte": sparse(video, backbone="latte", timetable=Timetable(grids=(3,), frames=2)),
     }
     for name, model in models.items():
-        index = export(model, tmp_path / name)
+        sampling = replace(EVERY_AXIS, guidance=ALL_ROWS) if name == "pixart" else PLAIN
+        index = export(model, tmp_path / name, **planned(model, sampling))
         read = set(random_condition(model.shape, batch=1, generator=torch.Generator()))
         assert set(index["inputs"]) == {"hidden_states", "timestep", *read}
         assert all(graph["max_difference"] < 1e-4 for graph in index["graphs"])
@@ -108,7 +210,7 @@ def test_a_graph_that_differs_is_not_kept(model: FlexDiT, tmp_path: Path, monkey
     monkeypatch.setattr(torch.export, "save", lambda _, path: path.write_text(""))
     monkeypatch.setattr(torch.export, "load", lambda _: Wrong)
     with pytest.raises(FlexsearchError, match="the graph of stage 0 differs"):
-        export_programs(model, tmp_path / "programs")
+        export_programs(model, tmp_path / "programs", **planned(model))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,4 +219,4 @@ def test_a_missing_library_is_named_before_anything_is_written(folder: Path, mon
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
     with pytest.raises(UserError, match=r'--onnx: onnxruntime is not installed; pip install "flexsearch\[onnx\]"'):
         list(write_graphs(folder, onnx=True, programs=True))
-    assert [path.name for path in folder.iterdir()] == ["transformer"]
+    assert not {"onnx", "torch_export"} & {path.name for path in folder.iterdir()}

@@ -1,6 +1,7 @@
 """The recipe: the paper's defaults, errors that name their field, and what may change on resume."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ import yaml
 
 from flexsearch.errors import UserError
 from flexsearch.export.recipe import RECIPE, LongTraining, first_difference, load_recipe
+from flexsearch.schedule.cache import Cache
+from flexsearch.schedule.gain import Gain
+from flexsearch.schedule.guidance import GuidanceRows
+from flexsearch.schedule.sampling import Sampling
 
 Write = Callable[..., Path]
 
@@ -28,6 +33,27 @@ def test_what_is_written_is_read(recipe_folder: Write, tmp_path: Path) -> None:
     assert load_recipe(tmp_path / RECIPE, ["training.batch=4"]).training.batch == 4
 
 
+def test_the_whole_sampling_is_read(recipe_folder: Write) -> None:
+    """Weights that carry a part of the gain are run with the rest of it."""
+    given = [
+        "candidate.solver=ab2",
+        "candidate.cache={pattern: Fp, first: 1}",
+        "candidate.guidance={from: 0.1}",
+        "candidate.gain={stream: 0.9, at: 2, skip: 0.8}",
+        "folded={stream: 0.9, at: 2}",
+    ]
+    recipe = load_recipe(recipe_folder(), given)
+    sampling = Sampling(
+        steps=2,
+        solver="ab2",
+        cache=Cache(pattern="Fp", first=1),
+        guidance=GuidanceRows(start=0.1),
+        gain=Gain(stream=0.9, at=2, skip=0.8),
+    )
+    assert recipe.chosen.sampling == sampling
+    assert recipe.exported.sampling == replace(sampling, gain=Gain(skip=0.8))
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -37,6 +63,9 @@ def test_what_is_written_is_read(recipe_folder: Write, tmp_path: Path) -> None:
         ("training.log=paper", r"^training\.log: "),
         ("candidate.segments=[]", r"^candidate\.segments: must hold at least one block"),
         ("candidate.timetable.grids=[5]", r"^candidate\."),
+        ("candidate.cache={depth: 1}", r"^candidate\.cache: must be one of .* but got 'depth'"),
+        ("candidate.solvr=ab2", r"^candidate\.solvr: is not a known field; nearest legal: solver"),
+        ("folded.stream=0", r"^folded\.stream: "),
         ("candidate.sampler_steps=0", r"^candidate\.sampler_steps: must be at least 1"),
         ("candidate={}", r"^candidate"),
     ],

@@ -1,6 +1,7 @@
 """Pictures of samples: who drew what, from which noise and condition, and where it stands in the picture."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from flexsearch.export import samples
 from flexsearch.export.grid_picture import SMALLEST_SIDE_PX, Row, _wrapped, grid_picture
 from flexsearch.export.samples import SampleRequest, draw
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.cache import Cache
+from flexsearch.schedule.gain import Gain
+from flexsearch.schedule.plan import Plan
+from flexsearch.schedule.sampling import Sampling
 
 Drawn = list[Row]
 
@@ -83,6 +88,35 @@ def test_dense_beside_sparse_shares_noise_steps_and_condition(
     for row, (name, seed) in zip(drawn["rows"], [(base, 0), (exported, 0), (base, 3), (exported, 3)], strict=True):
         alone = plain(name, tmp_path / "alone.png", num=5, steps=2, seeds=(seed,), classes=(7, 2))
         assert np.array_equal(row.images[:, 0].numpy(), alone)
+
+
+def test_the_dense_base_samples_as_the_model_does(
+    exported: Path, drawn: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Solver and reuse are shared, and the base has the gain at run time that the model's weights carry."""
+    sampling = {"sampler_steps": 4, "solver": "ab2", "cache": {"pattern": "FFpn", "first": 1}}
+    recipe = yaml.safe_load((exported / "recipe.yaml").read_text())
+    candidate = {**recipe["candidate"], **sampling}
+    (exported / "candidate.json").write_text(json.dumps(candidate))
+    gain = {"stream": 0.9, "at": 1}
+    recipe |= {"candidate": {**candidate, "gain": gain}, "folded": gain}
+    (exported / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    plans: list[Plan] = []
+    generated = samples.generate
+
+    def noted(model: FlexDiT, scheduler: Any, plan: Plan, **options: Any) -> Any:
+        plans.append(plan)
+        return generated(model, scheduler, plan, **options)
+
+    monkeypatch.setattr(samples, "generate", noted)
+    line = draw(str(exported), tmp_path / "picture.png", SampleRequest(num=2, beside_dense=True))
+    dense, model = (plan.candidate.sampling for plan in plans)
+    assert model == Sampling(steps=4, solver="ab2", cache=Cache(pattern="FFpn", first=1))
+    assert dense == replace(model, gain=Gain(stream=0.9, at=1))
+    assert f"4 steps of ab2, {model}, seed 0" in line
+    assert [row.caption[1] for row in drawn["rows"]] == [str(dense), str(model)]
+    with pytest.raises(UserError, match=r"cache\.pattern: must have 3 letters, but got 'FFpn'"):
+        draw(str(exported), tmp_path / "picture.png", SampleRequest(num=2, steps=3))
 
 
 def test_columns_hold_one_condition_where_they_can(exported: Path, drawn: dict[str, Any], tmp_path: Path) -> None:

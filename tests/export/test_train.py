@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from flexsearch.export.recipe import load_recipe
 from flexsearch.export.train import is_finished, train
 from flexsearch.export.training_log import TrainingRecord, read_evaluations
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.fold import unfold_gain
+from flexsearch.schedule.gain import NO_GAIN, Gain
 from flexsearch.schedule.sampling import Sampling
 
 Write = Callable[..., Path]
@@ -79,6 +82,34 @@ def test_the_end_is_an_exported_model_that_can_be_trained_further(recipe_folder:
     assert read_evaluations(further)[0][0].value == pytest.approx(first, rel=1e-6), "it begins where the first ended"
     assert load_recipe(further).trained == 8
     assert "trained for 6 updates before" in (further / "README.md").read_text()
+
+
+def test_the_whole_sampling_is_trained_and_judged(recipe_folder: Write, tmp_path: Path) -> None:
+    """Weights carry the gain in the end, and a further training begins without it and ends with it."""
+    gain = Gain(stream=0.9, skip=0.8)
+    given = (
+        "candidate.solver=ab2",
+        "candidate.cache={pattern: Fp, order: 0}",
+        "candidate.gain={stream: 0.9, skip: 0.8}",
+    )
+    folder = recipe_folder()
+    run(folder, tmp_path / "plain", "training.updates=2", "training.evaluate_every=2")
+    run(folder, tmp_path / "out", "training.updates=2", "training.evaluate_every=2", *given)
+    plain, found = load_recipe(tmp_path / "plain"), load_recipe(tmp_path / "out")
+    assert read_evaluations(tmp_path / "plain") != read_evaluations(tmp_path / "out")
+    assert log(tmp_path / "plain")["loss"].equals(log(tmp_path / "out")["loss"]), "training knows no gain"
+    assert (plain.folded, found.folded) == (None, gain)
+    assert found.chosen.sampling.gain == gain
+    assert load_model(str(tmp_path / "out")).sampling == replace(found.chosen.sampling, gain=NO_GAIN)
+    run(tmp_path / "out", tmp_path / "further", "training.updates=0")
+    assert load_recipe(tmp_path / "further").folded == gain
+    here, there = weights(tmp_path / "out"), weights(tmp_path / "further")
+    assert all(torch.allclose(here[name], there[name], rtol=1e-5, atol=0) for name in here)
+    carried = FlexDiT.from_pretrained(tmp_path / "out")
+    unfold_gain(carried, gain)
+    trained = weights(tmp_path / "plain")
+    for name, value in carried.state_dict().items():
+        torch.testing.assert_close(value, trained[name], rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("update", [1, 4, 5])
