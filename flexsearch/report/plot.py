@@ -130,7 +130,7 @@ def _label(figure: Figure, axes: Axes, series: Sequence[Series]) -> None:
     """Name searched points by their trial, the dense base's by their steps, and the free baselines' by their sampling.
 
     No point of a front lies above and to the right of another, nor below and to the left: names go to these two places.
-    A name that would cover another one, a mark or the legend is left out; the table has them all.
+    A name that would cover another one, a mark or the legend, or leave the axes, is left out; the table has them all.
     """
     _, dense, free, paper, found_free, trained = series
     names = [(one, str(one.record.number), False, which) for which in (trained, found_free) for one in which.points]
@@ -141,11 +141,13 @@ def _label(figure: Figure, axes: Axes, series: Sequence[Series]) -> None:
     taken = [Bbox([[x - _MARK_PX, y - _MARK_PX], [x + _MARK_PX, y + _MARK_PX]]) for x, y in _pixels(axes, marked)]
     if (legend := axes.get_legend()) is not None:
         taken.append(legend.get_window_extent())
+    room = axes.get_window_extent()
     for one, name, is_above_first, which in names:
         for is_above in (is_above_first, not is_above_first):
             text = _name(axes, one, name, is_above=is_above, color=which.color)
             box = text.get_window_extent()
-            if not any(box.overlaps(other) for other in taken):
+            is_inside = room.x0 <= box.x0 and box.x1 <= room.x1
+            if is_inside and not any(box.overlaps(other) for other in taken):
                 taken.append(box)
                 break
             text.remove()
@@ -156,7 +158,7 @@ def _pixels(axes: Axes, points: Sequence[tuple[float, float]]) -> np.ndarray:
 
 
 def _name(axes: Axes, point: FrontPoint, name: str, *, is_above: bool, color: str) -> Annotation:
-    return axes.annotate(
+    text = axes.annotate(
         name,
         (point.latency_ms, point.quality),
         xytext=(3, 3) if is_above else (-3, -3),
@@ -166,3 +168,5 @@ def _name(axes: Axes, point: FrontPoint, name: str, *, is_above: bool, color: st
         fontsize=7.5,
         color=color,
     )
+    text.set_in_layout(False)  # where the axes are was decided without it
+    return text

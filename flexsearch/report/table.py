@@ -14,7 +14,7 @@ from flexsearch.schedule.role import legend
 
 _LEGEND = (
     "{roles}; @ sparse grids from data to noise; x sampler steps, their solver, F full, p partial, n null steps. free: "
-    "the dense base, nothing trained. Speed-up and MACs: beside the dense base at as many steps of its own solver. Gain: "
+    "the dense base, nothing trained. Speed-up, MACs: beside the dense base at as many steps of its own solver. Gain: "
     "over the free baselines at equal latency (fastest: none is as fast){found}."
 )
 _FOUND = "; below it, of what was trained, over all that is free, found by the search or not"
@@ -55,10 +55,12 @@ def front_table(front: Front) -> Table:
 
 
 def confirmed_table(front: Front) -> Table:
-    """Make the table of what was measured again, fastest first; what is off the searched front is dim."""
+    """Make the table of what was measured again, fastest first, with what the search had measured in brackets.
+
+    What is off the searched front is dim.
+    """
     headings = {
-        "quality": "as\nsearched",
-        "again": "measured\nagain",
+        "again": "again\n(before)",
         "at_infinity": "infinite\nimages",
         "latency_again": "ms/\nimage",
         "gain_again": "gain",
@@ -69,16 +71,18 @@ def confirmed_table(front: Front) -> Table:
     table = _table(f"{front.study}, measured again{size}, {front.objectives[0].name} ± 95 %", headings.values())
     for row in confirmed_rows(front):
         shown = {key: text.replace(" ± ", "\n±") for key, text in row.printed.items()}
-        shown["on_front"] = f"{shown['front_probability']}\n{shown['verdict']}"
+        shown["again"] += f"\n({shown['quality']})"
+        shown["on_front"] = "\n".join([shown["front_probability"], *shown["verdict"].rsplit(" ", 1)])
         cells = [shown[key] for key in headings]
         table.add_row(*_named(shown), *cells, style=None if row.is_on_front else "dim")
     return table
 
 
 def _named(shown: Mapping[str, str]) -> tuple[str, str]:
-    """Say which trial a row is, and what it does: schedule, sampling and name, a line each."""
-    what = (shown["schedule"], shown["sampling"], shown["baseline"])
-    return f"{shown['trial']}\n{shown['free']}".rstrip(), "\n".join(filter(None, what))
+    """Say which trial a row is, and what it does, a line each; a free baseline's name tells its schedule."""
+    is_named = shown["free"] and shown["baseline"]
+    what = ("baseline", "sampling") if is_named else ("schedule", "sampling", "baseline")
+    return f"{shown['trial']}\n{shown['free']}".rstrip(), "\n".join(shown[key] for key in what if shown[key])
 
 
 def metric(quality: str) -> str:
