@@ -92,7 +92,15 @@ class Front:
             return self.as_searched
         known = [(record, found.points[record.number]) for record in self.confirmed]
         return Points.of(
-            [FrontPoint(record=one, quality=p.quality.value, latency_ms=p.latency.value) for one, p in known],
+            [
+                FrontPoint(
+                    record=record,
+                    quality=one.quality.value,
+                    latency_ms=one.latency.value,
+                    at_infinity=None if one.at_infinity is None else one.at_infinity.value,
+                )
+                for record, one in known
+            ],
             quality_sd=found.paired_noise / math.sqrt(len(found.seeds)),
             latency_sd=found.latency_noise / math.sqrt(len(found.seeds)),
             is_confirmed=True,

@@ -90,13 +90,14 @@ def quality_at(points: Sequence[FrontPoint], latency_ms: float) -> float | None:
 def gain_of(points: Points, point: FrontPoint) -> Gain:
     """Compare a point with what is free among the points.
 
-    A point is as good as the dense base at some steps if its quality is no higher, both of equally many images: the
-    bias of few images is in both. A ratio of the two would not be without it.
+    A point is as good as the dense base at some steps if its quality is no higher: without the bias of few images where
+    `confirm` measured that, else both of equally many images. Gains are differences, which the bias hardly changes; a
+    ratio of two qualities would be another one without it, so none is given.
     """
     same = next((one for one in points.dense if _steps(one) == _steps(point)), None)
     as_fast = [one for one in points.free if one.latency_ms <= point.latency_ms]
     is_compared = bool(points.found_free) and not is_free(point.record)
-    no_better = [one for one in points.dense if point.quality <= one.quality]
+    no_better = [one for one in points.dense if _is_as_good(point, one)]
     every = sorted((*points.free, *points.found_free), key=lambda one: one.latency_ms)
     return Gain(
         point=point,
@@ -106,6 +107,12 @@ def gain_of(points: Points, point: FrontPoint) -> Gain:
         found_quality=quality_at(every, point.latency_ms) if is_compared else None,
         as_good_as=min(no_better, key=lambda one: one.objectives, default=None),
     )
+
+
+def _is_as_good(point: FrontPoint, other: FrontPoint) -> bool:
+    if point.at_infinity is not None and other.at_infinity is not None:
+        return point.at_infinity <= other.at_infinity
+    return point.quality <= other.quality
 
 
 def _steps(point: FrontPoint) -> int:
@@ -140,7 +147,8 @@ def _beside_the_base(gain: Gain) -> str:
     """Say how much faster it is than the dense base at the steps whose quality it reaches, or else at equal steps."""
     if gain.as_good_as is not None and (gain.speedup_as_good or 0.0) > 1:
         base = f"the dense base at {_steps(gain.as_good_as)} steps of its own solver"
-        return f" It is as good as {base} and {gain.speedup_as_good:.2f}x as fast."
+        it = "It" if gain.point.at_infinity is None else "Of infinitely many images, it"
+        return f" {it} is as good as {base} and {gain.speedup_as_good:.2f}x as fast."
     if gain.speedup is not None:
         return f" It is {gain.speedup:.2f}x as fast as the dense base at its {_steps(gain.point)} steps."
     return ""

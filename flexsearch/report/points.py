@@ -31,11 +31,19 @@ def is_plain(record: TrialRecord) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class FrontPoint:
-    """A trial with its quality and latency (ms per image), both minimised."""
+    """A trial with what is minimised.
+
+    Attributes:
+        record: the trial.
+        quality: of the number of images that it was measured with.
+        latency_ms: per image.
+        at_infinity: the quality, extrapolated to infinitely many images; None where that was not measured.
+    """
 
     record: TrialRecord
     quality: float
     latency_ms: float
+    at_infinity: float | None = None
 
     @property
     def objectives(self) -> tuple[float, float]:

@@ -129,6 +129,16 @@ def test_as_good_as_the_dense_base_at_steps_of_its_own_solver(
     assert (found["as_good_as_dense_steps"], found["speedup_as_good"]) == (steps, speedup and pytest.approx(speedup))
 
 
+def test_the_bias_of_few_images_decides_nothing_where_it_is_known() -> None:
+    """At 2,000 images 19 is below the dense base's 20; of infinitely many it is 16 and the dense base's 15."""
+    dense = replace(BASELINES[1], quality=20.0, at_infinity=15.0)
+    other = replace(BASELINES[0], at_infinity=25.0)
+    one = replace(point(9, 19.0, 3.0, schedule=SPARSE, steps=8), at_infinity=16.0)
+    found = gain_of(points_of(dense, other, one), one)
+    assert found.as_good_as == other
+    assert "Of infinitely many images, it is as good as the dense base at 4 steps" in sentence(found, QUALITY)
+
+
 @pytest.mark.parametrize(("ahead", "is_claimed"), [(0.9, False), (1.1, True)])
 def test_a_gain_is_claimed_above_twice_the_noise(ahead: float, is_claimed: bool) -> None:
     one = point(9, 19.0 - ahead, 6.0, schedule=SPARSE, steps=8)
