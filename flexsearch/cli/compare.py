@@ -63,7 +63,8 @@ def _table(found: "TrialComparison", rows: tuple["Difference", ...], title: str)
 
     table = Table(box=SIMPLE_HEAD, show_edge=False, title=title, title_justify="left")
     for column in ("measurement", f"trial {found.a.number}", f"trial {found.b.number}", "difference", "unit"):
-        table.add_column(column, justify="left" if column in ("measurement", "unit") else "right")
+        is_name = column in ("measurement", "unit")
+        table.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
     table.add_column("beyond noise?", overflow="fold")
     for row in rows:
         value = "none given" if row.value is None else f"{row.value:+.4g}"

@@ -15,7 +15,7 @@ def show(
     run_dir: RunDir,
     trial: Trial,
     as_json: AsJson = False,
-    picture: Annotated[Path | None, typer.Option(help="draw its schedule: .png, .svg or .pdf")] = None,
+    picture: Annotated[Path | None, typer.Option(help="draw its run: .png, .svg or .pdf")] = None,
 ) -> None:
     """Show one trial: its schedule, measurements with protocol, training curve and files."""
     from rich.console import Console
@@ -28,11 +28,11 @@ def show(
         check_picture(picture, option="--picture")
     page = trial_page(run, trial)
     if picture is not None:
-        from flexsearch.report.schedule_picture import write_schedule_picture
+        from flexsearch.report.schedule_picture import write_run_picture
 
         candidate = run.trial(trial).candidate
-        title = f"{run.name}, trial {trial}: {candidate.sampling}"
-        write_schedule_picture(candidate.schedule, run.settings.shape.grid, picture, title=title)
+        plan = run.settings.search_space.plan(candidate)
+        write_run_picture(plan, picture, title=f"{run.name}, trial {trial}: {candidate.sampling}")
     if as_json:
         print_json(page)
     else:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from flexsearch.errors import UserError
 from flexsearch.report.front import Front
 from flexsearch.report.gain import Gain, gain_of, sentence
-from flexsearch.report.points import FrontPoint, Points
+from flexsearch.report.points import FrontPoint, Points, is_free
 from flexsearch.study.pareto import non_dominated
 
 By = Literal["predicted_distance", "quality"]
@@ -26,7 +26,7 @@ class Choice:
     """A trial and what speaks for it.
 
     Attributes:
-        gain: the trial with its values, beside the dense base.
+        gain: the trial with its values, beside what is free.
         rule: how it was chosen, in words.
         quality_name: of the first objective.
         is_confirmed: its values were measured again.
@@ -63,7 +63,9 @@ class Choice:
         return {
             "trial": record.number,
             "baseline": record.baseline,
+            "free": is_free(record),
             "schedule": record.candidate.to_dict(),
+            "sampling": str(record.candidate.sampling),
             "digest": record.digest,
             "rule": self.rule,
             "values": {self.quality_name: self.point.quality, "latency_ms": self.point.latency_ms},
@@ -73,8 +75,8 @@ class Choice:
             "better_within_noise": number(self.better_as_fast),
             "predicted_distance": self.predicted_distance,
             "ahead_so_far": number(self.ahead_so_far),
-            "dense_at_equal_latency": self.gain.dense_quality,
-            "speedup_at_same_steps": self.gain.speedup,
+            "free_at_equal_latency": self.gain.free_quality,
+            "gain": self.gain.to_dict(),
             "why": reasons(self),
         }
 
@@ -213,7 +215,7 @@ def reasons(choice: Choice) -> list[str]:
         f"{name} {point.quality:.4g} at {point.latency_ms:.4g} ms/image, {source}.",
     ]
     if record.baseline is not None:
-        lines.append(f"It is a baseline ({record.baseline}): no searched schedule is better here.")
+        lines.append(f"It is a baseline ({record.baseline}): no searched point is better here.")
     else:
         lines.append(sentence(choice.gain, name))
     if choice.predicted_distance is not None:

@@ -10,7 +10,7 @@ from flexsearch.measurement import Measurement
 from flexsearch.report.front import Front
 from flexsearch.report.points import DIFFERENCE, NORMAL_QUARTILE
 from flexsearch.report.run import Run
-from flexsearch.report.trial_page import draw_schedule
+from flexsearch.report.trial_page import draw_run
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid
@@ -60,7 +60,7 @@ class TrialComparison:
     """Two trials of a run.
 
     Attributes:
-        drawn: both schedules as text.
+        drawn: steps and blocks of both as text.
         measured: what both have.
         confirmed: quality and latency of both as measured again; empty unless both were.
         latency_ratio: latency of a over b with its spread; None unless both were timed under one protocol.
@@ -79,7 +79,14 @@ class TrialComparison:
         """Give JSON values."""
         return {
             **{
-                name: {"trial": one.number, "state": one.state, "baseline": one.baseline, "digest": one.digest}
+                name: {
+                    "trial": one.number,
+                    "state": one.state,
+                    "baseline": one.baseline,
+                    "schedule": str(one.candidate.schedule),
+                    "sampling": str(one.candidate.sampling),
+                    "digest": one.digest,
+                }
                 for name, one in (("a", self.a), ("b", self.b))
             },
             "measurements": {one.a.name: one.to_dict() for one in self.measured},
@@ -108,16 +115,15 @@ def compare_trials(run: Run, front: Front, a: int, b: int) -> TrialComparison:
         if name in second.measurements
     )
     space = run.settings.search_space
-    steps = [record.candidate.sampling.steps for record in (first, second)]
-    lines = [f"sampler steps: {steps[0]} | {steps[1]}"] if steps[0] != steps[1] else []
+    samplings = [record.candidate.sampling for record in (first, second)]
+    lines = [f"sampling: {samplings[0]} | {samplings[1]}"] if samplings[0] != samplings[1] else []
     lines += differences(first.candidate.schedule, second.candidate.schedule, space.grid)
-    grid = run.settings.shape.grid
     return TrialComparison(
         a=first,
         b=second,
         drawn=(
-            tuple(draw_schedule(first.candidate.schedule, grid)),
-            tuple(draw_schedule(second.candidate.schedule, grid)),
+            tuple(draw_run(space.plan(first.candidate))),
+            tuple(draw_run(space.plan(second.candidate))),
         ),
         measured=measured,
         confirmed=tuple(_confirmed(front, a, b)),

@@ -19,7 +19,7 @@ from flexsearch.report.front import Front, front_of
 from flexsearch.report.front_figure import front_figure
 from flexsearch.report.gain import headline, sentence
 from flexsearch.report.run import Run
-from flexsearch.report.schedule_picture import STYLE, schedule_figure
+from flexsearch.report.schedule_picture import STYLE, run_figure
 from flexsearch.report.table import summary_lines
 from flexsearch.report.trial_page import measurement_cells
 from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy
@@ -95,20 +95,19 @@ def _preview_png(samples: Path) -> bytes:
 def _schedule_png(run: Run, record: TrialRecord) -> bytes:
     written = io.BytesIO()
     with context(STYLE):
-        schedule_figure(record.candidate.schedule, run.settings.shape.grid).savefig(
-            written, format="png", dpi=_SCHEDULE_DPI
-        )
+        run_figure(run.settings.search_space.plan(record.candidate)).savefig(written, format="png", dpi=_SCHEDULE_DPI)
     return written.getvalue()
 
 
 def note(run: Run, optuna_study: OptunaStudy, front: Front, record: TrialRecord) -> str:
     """Describe a trial in Markdown: its gain, schedule and samples, measurements, and the protocol of each."""
-    title = record.baseline or str(record.candidate)
+    title = f"{record.baseline}: {record.candidate}" if record.baseline else str(record.candidate)
     parts = [f"### {title}", " ".join(_score(front, record))]
     for name, caption in (
         (
             _SCHEDULE,
-            "Blocks across, stages of diffusion time down; in each cell the grid of tokens that leaves the block.",
+            "Above, steps from noise to data: F full, p partial, n null. Below, blocks across, stages of diffusion "
+            "time down; in each cell the grid of tokens that leaves the block, pale where it is not computed.",
         ),
         (_PREVIEW, "The first images that were scored; every trial draws them from the same noise and labels."),
     ):
@@ -161,14 +160,15 @@ def _protocols(front: Front, record: TrialRecord) -> str:
 
 
 def _score(front: Front, record: TrialRecord) -> list[str]:
-    """Say its state, and how it compares with the dense base."""
+    """Say its state, and how it compares with what is free."""
     if record.state != "complete":
         return [f"**{record.state}**" + (f": {record.reason}." if record.reason else ".")]
     if record.number not in front.complete:
         return ["Measured under another protocol than most trials: it is not on the front."]
     lines = ["**On the front.**" if record in front.points else "Not on the front: another trial is better and faster."]
-    if record not in front.dense:
-        lines.append(sentence(front.row(record).gain, front.objectives[0].name))
+    row = front.row(record)
+    if row.is_compared:
+        lines.append(sentence(row.gain, front.objectives[0].name))
     return lines
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from flexsearch.report.confirmation import Confirmation, confirmation_of
 from flexsearch.report.gain import gain_of
-from flexsearch.report.points import NORMAL_QUARTILE, FrontPoint, Points
+from flexsearch.report.points import NORMAL_QUARTILE, FrontPoint, Points, is_plain
 from flexsearch.report.protocol import one_protocol
 from flexsearch.report.row import Row
 from flexsearch.schedule.sampling import Sampling
@@ -89,7 +89,15 @@ class Front:
             return self.as_searched
         known = [(record, found.points[record.number]) for record in self.confirmed]
         return Points.of(
-            [FrontPoint(record=one, quality=p.quality.value, latency_ms=p.latency.value) for one, p in known],
+            [
+                FrontPoint(
+                    record=record,
+                    quality=one.quality.value,
+                    latency_ms=one.latency.value,
+                    at_infinity=None if one.at_infinity is None else one.at_infinity.value,
+                )
+                for record, one in known
+            ],
             quality_sd=found.paired_noise / math.sqrt(len(found.seeds)),
             latency_sd=found.latency_noise / math.sqrt(len(found.seeds)),
             is_confirmed=True,
@@ -111,14 +119,14 @@ class Front:
         return tuple(record for record in self.complete.values() if record.baseline is not None)
 
     @property
-    def dense(self) -> Records:
-        """The baselines of the dense base, fastest first."""
-        return tuple(one.record for one in self.as_searched.dense)
+    def free(self) -> Records:
+        """The baselines that need no training, fastest first."""
+        return tuple(one.record for one in self.as_searched.free)
 
     @property
     def paper(self) -> Records:
         """The other baselines: the FlexDiT paper's schedules."""
-        return tuple(record for record in self.baselines if record not in self.dense)
+        return tuple(record for record in self.baselines if record not in self.free)
 
     @property
     def others(self) -> Records:
@@ -159,8 +167,10 @@ class Front:
         return hypervolume(table, reference=np.array(self.reference_point))
 
     def dense_macs(self, sampling: Sampling) -> float | None:
-        """Give the MACs of the dense base for an image, whose steps all cost the same; None before it is measured."""
-        first = min(self.dense, key=lambda record: record.number, default=None)
+        """Give the MACs of the dense base at as many steps, nothing reused, which all cost the same; None before it is
+        measured."""
+        plain = [record for record in self.baselines if is_plain(record)]
+        first = min(plain, key=lambda record: record.number, default=None)
         if first is None:
             return None
         return first.measurements["macs"].value / first.candidate.sampling.steps * sampling.steps
@@ -175,6 +185,8 @@ class Front:
     def row(self, record: TrialRecord) -> Row:
         """Give what tables and files say of a complete trial."""
         quality, latency = (record.measurements[objective.name] for objective in self.objectives)
+        again = None if self.confirmation is None else self.confirmation.points.get(record.number)
+        known = self.best_known
         return Row(
             record=record,
             quality=quality,
@@ -184,7 +196,8 @@ class Front:
             is_on_front=record in self.points,
             predicted_distance=self.predicted_distances.get(record.number),
             is_on_predicted_front=record in self.predicted_front,
-            confirmed=None if self.confirmation is None else self.confirmation.points.get(record.number),
+            confirmed=again,
+            gain_again=None if again is None else gain_of(known, known.by_number[record.number]),
         )
 
     def to_dict(self) -> dict[str, Any]:

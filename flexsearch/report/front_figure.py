@@ -8,16 +8,23 @@ from flexsearch.report.confirmation import Confirmation
 from flexsearch.report.front import Front
 from flexsearch.report.gain import gain_of
 from flexsearch.report.palette import CONFIRMED, FRONT
-from flexsearch.report.points import FrontPoint
+from flexsearch.report.points import FrontPoint, is_plain
 from flexsearch.report.series import Series, bars, series_of
 
 _AXIS = {"gridcolor": "rgba(128,138,150,0.22)", "zeroline": False, "linecolor": "rgba(128,138,150,0.6)", "ticks": ""}
-_LOOKS = (("circle", 8), ("square", 9), ("circle", 9), ("star", 15))  # marker and its size, of each series
+_LOOKS = (
+    ("circle", 8),
+    ("square", 8),
+    ("triangle-up", 9),
+    ("star", 15),
+    ("circle", 9),
+    ("circle", 10),
+)  # marker and its size, of each series
 _DASHES = {"dashed": "dash", "solid": "solid", "none": "solid"}
 
 
 def front_figure(front: Front) -> go.Figure:
-    """Draw quality against latency: the front, the dense base over its steps, the paper's schedule, all other trials.
+    """Draw quality against latency: the front, what is free, the paper's schedule, all other trials.
 
     Bars are one paired standard deviation of the quality and the spread of the latency; what was measured again has
     95 % intervals. The background is transparent.
@@ -62,13 +69,15 @@ def _hover(front: Front, point: FrontPoint) -> str:
     """Say what is read under the pointer."""
     record = point.record
     lines = [f"<b>trial {record.number}</b>" + (f", {record.baseline}" if record.baseline else "")]
-    lines.append(f"{record.candidate.schedule}, {record.candidate.sampling.steps} steps")
+    lines += [str(record.candidate.schedule), str(record.candidate.sampling)]
     lines.append(f"{front.objectives[0].name} {point.quality:.4g}, {point.latency_ms:.4g} {front.objectives[-1].unit}")
     found = gain_of(front.as_searched, point)
-    if record not in front.dense and found.speedup is not None:
+    if not is_plain(record) and found.speedup is not None:
         lines.append(f"{found.speedup:.2f}x as fast as dense at the same steps")
-    if record not in front.dense and found.quality is not None:
-        lines.append(f"{found.quality:+.3g} over dense at fewer steps and equal latency")
+    if record not in front.free and found.quality is not None:
+        lines.append(f"{found.quality:+.3g} over the free baselines at equal latency")
+    if found.over_found is not None:
+        lines.append(f"{found.over_found:+.3g} over all that is free")
     return "<br>".join(lines)
 
 

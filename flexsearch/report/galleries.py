@@ -40,11 +40,9 @@ def shown_trials(front: Front, found: Gain | None) -> dict[int, str]:
     for record in front.paper:
         why.setdefault(record.number, record.baseline or "")
     if found is not None:
-        why.setdefault(found.point.record.number, "largest gain over fewer steps")
-        limit = found.point.latency_ms
-        nearest = min(known.dense, key=lambda one: abs(one.latency_ms - limit), default=None)
-        if nearest is not None:
-            why.setdefault(nearest.record.number, "dense base at the nearest latency to that")
+        why.setdefault(found.point.record.number, "largest gain over what is free")
+        if found.rival is not None:
+            why.setdefault(found.rival.record.number, "best free baseline that is as fast")
     try:
         knee = find_knee(known.best).record
     except UserError:  # a front of one or two points has none
@@ -73,11 +71,10 @@ def galleries(run: Run, front: Front, found: Gain | None) -> Iterator[Gallery]:
 
 
 def facts(front: Front, number: int) -> str:
-    """Say steps, quality and latency of a trial in one line."""
+    """Say sampling, quality and latency of a trial in one line."""
     record = front.complete[number]
     quality, latency = front.values(record)
-    name, steps = front.objectives[0].name, record.candidate.sampling.steps
-    return f"{steps} steps, {name} {quality:.2f}, {three_digits(latency)} ms/image"
+    return f"{record.candidate.sampling}, {front.objectives[0].name} {quality:.2f}, {three_digits(latency)} ms/image"
 
 
 def data_url(path: Path) -> tuple[str, bool]:

@@ -21,9 +21,10 @@ from flexsearch.report.front import Front
 from flexsearch.report.front_figure import front_figure
 from flexsearch.report.gain import Gain, headline
 from flexsearch.report.galleries import facts, galleries
-from flexsearch.report.palette import DENSE, DENSE_ON_DARK, FRONT, FRONT_ON_DARK, role_colours
+from flexsearch.report.palette import ON_DARK, role_colours
 from flexsearch.report.run import Run
-from flexsearch.report.schedule_picture import schedule_svg
+from flexsearch.report.schedule_picture import run_svg
+from flexsearch.report.series import series_of
 from flexsearch.report.table import confirmed_lines, confirmed_rows, summary_lines
 from flexsearch.schedule.role import ROLES, legend
 
@@ -79,12 +80,14 @@ def render(run: Run, front: Front) -> str:
         roles={role: dict(zip(("fill", "text"), role_colours(role), strict=True)) for role in ROLES},
         schedules=list(_schedules(run, front)),
         is_wide=run.settings.shape.num_blocks > 16,
-        plot_light={"line": DENSE, "front": FRONT},
-        plot_dark={"line": DENSE_ON_DARK, "front": FRONT_ON_DARK},
+        plot_colours=[
+            (place, one.color, ON_DARK.get(one.color, one.color)) for place, one in enumerate(series_of(front))
+        ],
         space=_space(run),
         setting=_setting(run),
         notes=summary_lines(front)[1:],
         has_predicted_distances=bool(front.predicted_distances),
+        has_found_free=bool(front.as_searched.found_free),
         noise=front.noise,
         costs=_costs(front),
         protocols=_protocols(front),
@@ -103,7 +106,12 @@ def _figures(front: Front, found: Gain | None) -> list[tuple[str, str]]:
         steps = found.point.record.candidate.sampling.steps
         figures.append((f"{found.speedup:.2f}x", f"as fast as dense at the same {steps} steps"))
     if found is not None and found.quality is not None:
-        figures.append((f"{found.quality:.3g}", f"lower {quality} than fewer dense steps, equal latency"))
+        figures.append((f"{found.quality:.3g}", f"lower {quality} than any free baseline, equal latency"))
+    if found is not None and found.as_good_as is not None and found.as_good_as.record != found.point.record:
+        steps = found.as_good_as.record.candidate.sampling.steps
+        figures.append(
+            (f"{found.speedup_as_good:.2f}x", f"as fast as dense at the {steps} steps that it is as good as")
+        )
     if front.noise is not None:
         figures.append((f"{front.noise.paired:.2g}", f"paired noise of {quality} (sd over seeds)"))
     figures.append((str(sum(front.counts.values())), f"trials, {front.counts['complete']} of them to the end"))
@@ -130,7 +138,7 @@ def _schedules(run: Run, front: Front) -> Iterator[dict[str, Any]]:
             "name": record.baseline or "",
             "facts": facts(front, record.number),
             # our own drawing; its text is digits and role names
-            "svg": Markup(schedule_svg(record.candidate.schedule, run.settings.shape.grid)),
+            "svg": Markup(run_svg(run.settings.search_space.plan(record.candidate))),
         }
 
 

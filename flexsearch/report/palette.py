@@ -23,11 +23,16 @@ def role_colours(role: str) -> tuple[str, str]:
     return fill, _ON_LIGHT if luminance > _BRIGHT else _ON_DARK
 
 
+STEPS = {"F": ("#4d6684", _ON_DARK), "p": ("#a9bacd", _ON_LIGHT), "n": ("#dfe6ee", _ON_LIGHT)}
+"""Colours of a full, a partial and a null step, and of the letter on each."""
+
 FRONT = "#0b6e99"
+FOUND_FREE = "#4fb0a5"
+FREE = "#7a5aa6"
 DENSE = "#4a5462"
 PAPER = "#d1495b"
 OTHER = "#b3bdc9"
 CONFIRMED = "#c77d0a"
 
-FRONT_ON_DARK = "#4fb3dc"
-DENSE_ON_DARK = "#a7b3c1"
+ON_DARK = {FRONT: "#4fb3dc", FREE: "#b49ae0", DENSE: "#a7b3c1"}
+"""What is too dark on a dark page, and what takes its place there."""

@@ -1,16 +1,20 @@
 """Draw the front as a picture: quality against measured latency, baselines marked."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
+from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from flexsearch.files import replacing
 from flexsearch.report.confirmation import Confirmation
 from flexsearch.report.front import Front
 from flexsearch.report.palette import CONFIRMED, GRID, INK, MUTED
+from flexsearch.report.points import FrontPoint
 from flexsearch.report.schedule_picture import STYLE
 from flexsearch.report.series import Series, bars, series_of
 
@@ -24,7 +28,10 @@ _STYLE = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
 }
-_LOOKS = (("o", 4.9, 2), ("s", 5, 4), ("o", 5, 4), ("*", 9.5, 5))  # marker, its size in points, zorder; of each series
+_MARK_PX = 5  # half the side of what a mark covers
+
+# marker, its size in points, zorder; of each series
+_LOOKS = (("o", 4, 2), ("s", 4.5, 3), ("^", 5, 4), ("*", 9.5, 5), ("o", 5, 6), ("o", 5.5, 6))
 
 
 def plot_front(front: Front, path: Path) -> None:
@@ -42,10 +49,10 @@ def front_picture(front: Front) -> Figure:
     figure = Figure(figsize=(8, 5), dpi=180, layout="constrained")
     axes = figure.add_subplot()
     quality, latency = front.objectives
-    others, dense, searched, paper = series_of(front)
-    for series, look in zip((others, dense, searched, paper), _LOOKS, strict=True):
+    every = series_of(front)
+    for series, look in zip(every, _LOOKS, strict=True):
         _draw(axes, series, *look)
-    for series in (dense, searched, paper):
+    for series in every[1:]:
         _bars(axes, front, series)
     if front.confirmation is not None:
         _confirmed(axes, front.confirmation)
@@ -59,8 +66,8 @@ def front_picture(front: Front) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.06)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8.5, loc="upper right")
-    _label(figure, axes, searched, dense)
+        axes.legend(frameon=False, fontsize=8.5, loc="best")
+    _label(figure, axes, every)
     return figure
 
 
@@ -119,32 +126,47 @@ def _confirmed(axes: Axes, confirmation: Confirmation) -> None:
             )
 
 
-def _label(figure: Figure, axes: Axes, searched: Series, dense: Series) -> None:
-    """Name the dense base's points by their steps and the searched ones by their trial.
+def _label(figure: Figure, axes: Axes, series: Sequence[Series]) -> None:
+    """Name searched points by their trial, the dense base's by their steps, and the free baselines' by their sampling.
 
-    No point of a front lies above and to the right of another, nor below and to the left: these two places take turns.
-    A name that would cover another one is left out; the table has them all.
+    No point of a front lies above and to the right of another, nor below and to the left: names go to these two places.
+    A name that would cover another one, a mark or the legend, or leave the axes, is left out; the table has them all.
     """
-    names = [(one, f"{one.record.candidate.sampling.steps} steps", True, dense) for one in dense.points]
-    names += [(one, str(one.record.number), turn % 2 == 0, searched) for turn, one in enumerate(searched.points)]
-    texts = [
-        axes.annotate(
-            name,
-            (one.latency_ms, one.quality),
-            xytext=(3, 3) if is_above else (-3, -3),
-            textcoords="offset points",
-            horizontalalignment="left" if is_above else "right",
-            verticalalignment="bottom" if is_above else "top",
-            fontsize=8,
-            color=series.color,
-        )
-        for one, name, is_above, series in names
-    ]
+    _, dense, free, paper, found_free, trained = series
+    names = [(one, str(one.record.number), False, which) for which in (trained, found_free) for one in which.points]
+    names += [(one, f"{one.record.candidate.sampling.steps} steps", True, dense) for one in dense.points]
+    names += [(one, str(one.record.candidate.sampling), True, free) for one in free.points if one not in dense.points]
     figure.draw_without_rendering()
-    kept: list[Bbox] = []
-    for text in texts:
-        box = text.get_window_extent()
-        if any(box.overlaps(other) for other in kept):
+    marked = [one.objectives[::-1] for which in (dense, free, paper, found_free, trained) for one in which.points]
+    taken = [Bbox([[x - _MARK_PX, y - _MARK_PX], [x + _MARK_PX, y + _MARK_PX]]) for x, y in _pixels(axes, marked)]
+    if (legend := axes.get_legend()) is not None:
+        taken.append(legend.get_window_extent())
+    room = axes.get_window_extent()
+    for one, name, is_above_first, which in names:
+        for is_above in (is_above_first, not is_above_first):
+            text = _name(axes, one, name, is_above=is_above, color=which.color)
+            box = text.get_window_extent()
+            is_inside = room.x0 <= box.x0 and box.x1 <= room.x1
+            if is_inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
             text.remove()
-        else:
-            kept.append(box)
+
+
+def _pixels(axes: Axes, points: Sequence[tuple[float, float]]) -> np.ndarray:
+    return np.asarray(axes.transData.transform(points)) if points else np.empty((0, 2))
+
+
+def _name(axes: Axes, point: FrontPoint, name: str, *, is_above: bool, color: str) -> Annotation:
+    text = axes.annotate(
+        name,
+        (point.latency_ms, point.quality),
+        xytext=(3, 3) if is_above else (-3, -3),
+        textcoords="offset points",
+        horizontalalignment="left" if is_above else "right",
+        verticalalignment="bottom" if is_above else "top",
+        fontsize=7.5,
+        color=color,
+    )
+    text.set_in_layout(False)  # where the axes are was decided without it
+    return text

@@ -8,20 +8,42 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.pareto import non_dominated
 from flexsearch.study.store import TrialRecord
 
 DIFFERENCE = 1.96 * math.sqrt(2)  # two values with independent errors: 95 % of differences that are only noise
+CLAIMED = 2.0
+"""A gain is claimed where it is larger than so many paired noises of one value."""
 NORMAL_QUARTILE = 0.6745  # half the interquartile range of a normal distribution, in standard deviations
+
+
+def is_free(record: TrialRecord) -> bool:
+    """Whether a trial is the dense base itself, sampled in some way: nothing of it was trained."""
+    return record.candidate.schedule.is_dense and not record.num_updates
+
+
+def is_plain(record: TrialRecord) -> bool:
+    """Whether a trial is the dense base under its own solver, with nothing reused, guided at every step, no gain."""
+    sampling = record.candidate.sampling
+    return is_free(record) and sampling == Sampling(steps=sampling.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrontPoint:
-    """A trial with its quality and latency (ms per image), both minimised."""
+    """A trial with what is minimised.
+
+    Attributes:
+        record: the trial.
+        quality: of the number of images that it was measured with.
+        latency_ms: per image.
+        at_infinity: the quality, extrapolated to infinitely many images; None where that was not measured.
+    """
 
     record: TrialRecord
     quality: float
     latency_ms: float
+    at_infinity: float | None = None
 
     @property
     def objectives(self) -> tuple[float, float]:
@@ -35,14 +57,14 @@ class Points:
     Attributes:
         points: all of them, fastest first.
         is_confirmed: measured again.
-        quality_margin: 95 % of differences of quality that are only paired noise are below it; None if not measured.
-        latency_margin: the same of a latency, relative.
+        quality_sd: of one quality, without what all share; None if it was not measured.
+        latency_sd: of one latency, relative; None if it was not measured.
     """
 
     points: tuple[FrontPoint, ...]
     is_confirmed: bool
-    quality_margin: float | None
-    latency_margin: float | None
+    quality_sd: float | None
+    latency_sd: float | None
 
     @classmethod
     def of(
@@ -53,13 +75,28 @@ class Points:
         latency_sd: float | None,
         is_confirmed: bool = False,
     ) -> "Points":
-        """Sort points; `quality_sd` is of one value without what all share, `latency_sd` relative; None is unknown."""
+        """Sort points."""
         return cls(
             points=tuple(sorted(points, key=lambda one: (one.latency_ms, one.quality, one.record.number))),
             is_confirmed=is_confirmed,
-            quality_margin=None if quality_sd is None else DIFFERENCE * quality_sd,
-            latency_margin=None if latency_sd is None else DIFFERENCE * latency_sd,
+            quality_sd=quality_sd,
+            latency_sd=latency_sd,
         )
+
+    @property
+    def quality_margin(self) -> float | None:
+        """95 % of differences of quality that are only paired noise are below it; None if noise was not measured."""
+        return None if self.quality_sd is None else DIFFERENCE * self.quality_sd
+
+    @property
+    def latency_margin(self) -> float | None:
+        """The same of a latency, relative."""
+        return None if self.latency_sd is None else DIFFERENCE * self.latency_sd
+
+    @property
+    def least_claim(self) -> float:
+        """Gains up to it are not claimed; 0 if noise was not measured."""
+        return CLAIMED * (self.quality_sd or 0.0)
 
     @cached_property
     def best(self) -> list[FrontPoint]:
@@ -72,9 +109,24 @@ class Points:
         return [one for one in self.best if one.record.baseline is None]
 
     @cached_property
+    def free(self) -> list[FrontPoint]:
+        """The baselines that need no training, fastest first."""
+        return [one for one in self.points if one.record.baseline and is_free(one.record)]
+
+    @property
+    def free_front(self) -> list[FrontPoint]:
+        """The non-dominated ones of them, fastest first."""
+        return non_dominated(self.free, lambda one: one.objectives)
+
+    @cached_property
+    def found_free(self) -> list[FrontPoint]:
+        """The searched points that need no training, fastest first."""
+        return [one for one in self.points if not one.record.baseline and is_free(one.record)]
+
+    @cached_property
     def dense(self) -> list[FrontPoint]:
-        """The dense base under each sampling that was tried, fastest first."""
-        return [one for one in self.points if one.record.baseline and one.record.candidate.schedule.is_dense]
+        """The baselines that are the dense base at some number of steps of its own solver, fastest first."""
+        return [one for one in self.free if is_plain(one.record)]
 
     @cached_property
     def by_number(self) -> Mapping[int, FrontPoint]:

@@ -1,106 +1,176 @@
-"""Draw a schedule as a picture: blocks across, stages of diffusion time down, colour by role, label by token grid.
+"""Draw a run as a picture: a strip of its steps above the grid of its blocks.
 
-The label is the grid of the tokens that leave the block; a video's frames stand above it. Stages run from
-data (0) to noise (1).
+The strip has a cell per step, from noise to data: full, partial and null steps in three tones. With guidance it has two
+lanes, one for each row, so a step that computes one row has a cell in the first alone. The grid has blocks across,
+stages of diffusion time down, colour by role, label by the grid of the tokens that leave the block; a video's frames
+stand above it. Stages run from data (0) to noise (1). Where a stage has partial steps, a line of them follows that of
+its full steps, what they do not compute pale.
 """
 
 import io
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Patch
+from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
 from matplotlib.style import context
 
 from flexsearch.files import replacing
-from flexsearch.report.palette import INK, MUTED, role_colours
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.role import ROLES, Operation
-from flexsearch.schedule.shape import TokenGrid
+from flexsearch.report.palette import INK, MUTED, STEPS, role_colours
+from flexsearch.schedule.plan import Plan
+from flexsearch.schedule.role import ROLES, Operation, Route
 
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "flexsearch", "pdf.fonttype": 42, "font.family": "sans-serif"}
 """Text stays text in SVG and PDF, and the same picture is the same file."""
 
 _ROW, _BAND, _TOP, _BOTTOM = 0.44, 1.0, 0.3, 0.42  # inches
+_LANE, _UNDER = 0.27, 0.2  # of the strip: a lane's height, the room below it
+_WIDEST_STEP, _NARROWEST_NAMED = 0.52, 0.1  # of a step's cell; narrower ones have no letter
+_NARROWEST_TIME = 0.55  # between two times below the strip
+_LEFT = -0.06  # where names beside the strip end
 _GAP = 0.07  # of a cell, between cells
+_PALE = 0.22  # opacity of what is not computed
+_KINDS = {"F": "full step", "p": "partial", "n": "null"}
 
 
-def schedule_figure(
-    schedule: DensitySchedule, grid: TokenGrid, *, title: str | None = None, has_legend: bool = True
-) -> Figure:
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """A line of the grid: a stage's blocks as its full steps compute them, or as its partial ones do.
+
+    Attributes:
+        route: what the stage's full steps compute.
+        computed: blocks that are computed.
+        label: the stage's times, or which steps do so.
+    """
+
+    route: Route
+    computed: frozenset[int]
+    label: str
+
+
+def _lines(plan: Plan) -> Iterator[_Line]:
+    schedule = plan.candidate.schedule
+    routes = schedule.routes(plan.target.shape.grid)
+    for stage, (route, (low, top)) in enumerate(zip(routes, pairwise(schedule.timetable.edges), strict=True)):
+        every = frozenset(operation.block for operation in route)
+        yield _Line(route=route, computed=every, label=f"t {low:.2f}\N{EN DASH}{top:.2f}")
+        partial = [step.graph for step in plan.steps if step.stage == stage and step.letter == "p"]
+        kinds = {frozenset(o.block for o in one.route if not one.is_reused(o.block)) for one in partial}
+        for computed in sorted(kinds, key=sorted):
+            yield _Line(route=route, computed=computed, label="partial")
+
+
+def run_figure(plan: Plan, *, title: str | None = None, has_legend: bool = True) -> Figure:
     """Draw the picture.
 
     Args:
-        schedule: at least one block.
-        grid: of the dense tokens; a video has frames in it.
+        plan: of at least one block.
         title: above the picture.
-        has_legend: names the roles below it.
+        has_legend: names kinds of steps and roles below it.
     """
-    routes, edges = schedule.routes(grid), schedule.timetable.edges
+    schedule, lines = plan.candidate.schedule, list(_lines(plan))
     column = 0.52 if schedule.num_blocks <= 16 else 0.46  # inches
     below = _BOTTOM if has_legend else 0.05
-    above = _TOP + (0.3 if title else 0.0)
-    across, down = column * schedule.num_blocks, _ROW * len(routes)
-    wide, high = _BAND + across + 0.12, above + down + below
+    above = 0.05 + (0.3 if title else 0.0)
+    strip = plan.target.rows * _LANE + _UNDER
+    across, down = column * schedule.num_blocks, _ROW * len(lines)
+    wide, high = _BAND + across + 0.12, above + strip + _TOP + down + below
     figure = Figure(figsize=(wide, high), dpi=160)
+    upper = figure.add_axes((_BAND / wide, 1 - (above + strip) / high, across / wide, strip / high))
+    _steps(upper, plan, across=across, strip=strip)
     axes = figure.add_axes((_BAND / wide, below / high, across / wide, down / high))
     axes.set_xlim(0, schedule.num_blocks)
-    axes.set_ylim(len(routes), 0)
+    axes.set_ylim(len(lines), 0)
     axes.axis("off")
-    for stage, (route, (low, top)) in enumerate(zip(routes, pairwise(edges), strict=True)):
-        for operation in route:
-            _cell(axes, operation, stage=stage, column=column)
-        axes.text(
-            -0.12, stage + 0.5, f"t {low:.2f}\N{EN DASH}{top:.2f}", ha="right", va="center", fontsize=8.5, color=INK
-        )
+    for place, line in enumerate(lines):
+        for operation in line.route:
+            _cell(axes, operation, place=place, column=column, is_computed=operation.block in line.computed)
+        axes.text(-0.12, place + 0.5, line.label, ha="right", va="center", fontsize=8.5, color=INK)
     for block in range(schedule.num_blocks):
         axes.text(block + 0.5, -0.1, str(block), ha="center", va="bottom", fontsize=8, color=MUTED)
     axes.text(-0.12, -0.1, "block", ha="right", va="bottom", fontsize=8, color=MUTED)
     if title:
         figure.text(0.12 / wide, 1 - 0.1 / high, title, ha="left", va="top", fontsize=10, weight="bold", color=INK)
     if has_legend:
-        _legend(figure, schedule, wide=wide)
+        _legend(figure, plan, wide=wide)
     return figure
 
 
-def _cell(axes: Axes, operation: Operation, *, stage: int, column: float) -> None:
-    """Draw a block in one stage, with its grid."""
+def _steps(axes: Axes, plan: Plan, *, across: float, strip: float) -> None:
+    """Draw the strip, in inches: a cell for each step and row of guidance; a dash with the time where stages change."""
+    rows, num = plan.target.rows, len(plan.steps)
+    each = min(_WIDEST_STEP, across / num)
+    axes.set_xlim(0, across)
+    axes.set_ylim(strip, 0)
+    axes.axis("off")
+    for place, step in enumerate(plan.steps):
+        fill, ink = STEPS[step.letter]
+        for row in range(rows if step.letter == "n" else step.graph.rows):
+            gap = min(0.02, 0.1 * each)
+            corner = (place * each + gap, row * _LANE + 0.02)
+            axes.add_patch(Rectangle(corner, each - 2 * gap, _LANE - 0.04, linewidth=0, facecolor=fill))
+        if each >= _NARROWEST_NAMED:
+            middle = (place + 0.5) * each
+            axes.text(middle, _LANE / 2, step.letter, ha="center", va="center", fontsize=min(8.5, 72 * each), color=ink)
+    times = {num * each: "0 data", 0.0: "1 noise"} if num * each > _NARROWEST_TIME else {0.0: "1 noise"}
+    for place, (one, other) in enumerate(pairwise(plan.steps), start=1):
+        if one.stage != other.stage:
+            axes.plot([place * each] * 2, [0, rows * _LANE + 0.03], color=MUTED, linewidth=1.1, clip_on=False)
+            if all(abs(place * each - known) > _NARROWEST_TIME for known in times):
+                times[place * each] = f"{plan.candidate.schedule.timetable.edges[one.stage]:g}"
+    for where, text in times.items():
+        side = "left" if where == 0 else "right" if text == "0 data" else "center"
+        axes.text(where, rows * _LANE + 0.04, text, ha=side, va="top", fontsize=7, color=MUTED)
+    axes.text(_LEFT, rows * _LANE + 0.04, "t", ha="right", va="top", fontsize=7, color=MUTED)
+    for row, name in enumerate(("steps",) if rows == 1 else ("with condition", "without")):
+        axes.text(_LEFT, (row + 0.5) * _LANE, name, ha="right", va="center", fontsize=8, color=MUTED)
+
+
+def _cell(axes: Axes, operation: Operation, *, place: int, column: float, is_computed: bool) -> None:
+    """Draw a block in one line, with its grid."""
     grid = operation.queries
     fill, text = role_colours(operation.role)
     lines = [f"{grid.frames}f"] * (grid.frames > 1) + [f"{grid.height}\N{MULTIPLICATION SIGN}{grid.width}"]
     axes.add_patch(
         FancyBboxPatch(
-            (operation.block + _GAP, stage + _GAP),
+            (operation.block + _GAP, place + _GAP),
             1 - 2 * _GAP,
             1 - 2 * _GAP,
             boxstyle="round,pad=0,rounding_size=0.09",
             mutation_aspect=column / _ROW,
             linewidth=0,
-            facecolor=fill,
+            facecolor=(*to_rgb(fill), 1.0 if is_computed else _PALE),
         )
     )
-    axes.text(
-        operation.block + 0.5,
-        stage + 0.52,
-        "\n".join(lines),
-        ha="center",
-        va="center",
-        fontsize=min(9.5 if len(lines) == 1 else 7, 72 * column * (1 - 3 * _GAP) / (0.66 * len(lines[-1]))),
-        linespacing=1.05,
-        color=text,
-    )
+    if is_computed:
+        axes.text(
+            operation.block + 0.5,
+            place + 0.52,
+            "\n".join(lines),
+            ha="center",
+            va="center",
+            fontsize=min(9.5 if len(lines) == 1 else 7, 72 * column * (1 - 3 * _GAP) / (0.66 * len(lines[-1]))),
+            linespacing=1.05,
+            color=text,
+        )
 
 
-def _legend(figure: Figure, schedule: DensitySchedule, *, wide: float) -> None:
-    """Name the roles that are played."""
-    played = [role for role in ROLES if role in schedule.roles]
+def _legend(figure: Figure, plan: Plan, *, wide: float) -> None:
+    """Name the kinds of steps, if there are several, and the roles that are played."""
+    letters = {step.letter for step in plan.steps}
+    kinds = [(STEPS[letter][0], name) for letter, name in _KINDS.items() if letter in letters and len(letters) > 1]
+    played = [(role_colours(role)[0], role) for role in ROLES if role in plan.candidate.schedule.roles]
+    named = [*kinds, *played]
     legend = figure.legend(
-        handles=[Patch(facecolor=role_colours(role)[0], label=role) for role in played],
+        handles=[Patch(facecolor=fill, label=name) for fill, name in named],
         loc="lower left",
         bbox_to_anchor=(_BAND / wide - 0.03 / wide, 0),
-        ncols=len(played) if wide > 4 else 3,
+        ncols=len(named) if wide > 4 else 3,
         frameon=False,
         fontsize=8,
         handlelength=1.0,
@@ -113,15 +183,15 @@ def _legend(figure: Figure, schedule: DensitySchedule, *, wide: float) -> None:
         text.set_color(INK)
 
 
-def write_schedule_picture(schedule: DensitySchedule, grid: TokenGrid, path: Path, *, title: str | None = None) -> None:
+def write_run_picture(plan: Plan, path: Path, *, title: str | None = None) -> None:
     """Write the picture; the suffix decides the format (.png, .svg, .pdf)."""
     with context(STYLE), replacing(path) as temporary:
-        schedule_figure(schedule, grid, title=title).savefig(temporary)
+        run_figure(plan, title=title).savefig(temporary)
 
 
-def schedule_svg(schedule: DensitySchedule, grid: TokenGrid) -> str:
-    """Give the picture as an `<svg>` element for a page, which says the roles' names."""
-    return inline_svg(schedule_figure(schedule, grid, has_legend=False))
+def run_svg(plan: Plan) -> str:
+    """Give the picture as an `<svg>` element for a page, which says what colours and letters are."""
+    return inline_svg(run_figure(plan, has_legend=False))
 
 
 def inline_svg(figure: Figure) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flexsearch.report.front import Front
-from flexsearch.report.palette import DENSE, FRONT, OTHER, PAPER
-from flexsearch.report.points import FrontPoint
+from flexsearch.report.palette import DENSE, FOUND_FREE, FREE, FRONT, OTHER, PAPER
+from flexsearch.report.points import FrontPoint, is_free
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +25,30 @@ class Series:
     line: str = "none"
 
 
-def series_of(front: Front) -> tuple[Series, Series, Series, Series]:
-    """List the other trials, the dense base over its samplings, the searched front and the paper's schedules."""
+def series_of(front: Front) -> tuple[Series, ...]:
+    """List the series, in the order in which they are drawn.
+
+    They are what is on no front, the dense base over the steps of its own solver, the front of the free baselines, the
+    paper's schedules, and the searched points of the front: those that are free and those that were trained.
+    """
     points = front.as_searched
-    others = [one for one in points.points if one.record in front.others]
+    shown = [*points.dense, *points.free_front, *points.searched]
     paper = [one for one in points.points if one.record in front.paper]
     return (
-        Series(name="other trials", points=others, color=OTHER),
-        Series(name="dense base at fewer steps", points=points.dense, color=DENSE, line="dashed"),
-        Series(name="searched schedules on the front", points=points.searched, color=FRONT, line="solid"),
+        Series(name="other trials", points=[one for one in points.points if one not in (*shown, *paper)], color=OTHER),
+        Series(name="dense base, own solver, fewer steps", points=points.dense, color=DENSE, line="dashed"),
+        Series(name="free baselines' front", points=points.free_front, color=FREE, line="solid"),
         Series(name="FlexDiT paper's schedule", points=paper, color=PAPER),
+        Series(
+            name="searched, on the front: free",
+            points=[one for one in points.searched if is_free(one.record)],
+            color=FOUND_FREE,
+        ),
+        Series(
+            name="searched, on the front: trained",
+            points=[one for one in points.searched if not is_free(one.record)],
+            color=FRONT,
+        ),
     )
 
 

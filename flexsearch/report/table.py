@@ -1,20 +1,23 @@
 """Print the front as tables and lines, and give it as a data frame."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from flexsearch.report.front import Front
-from flexsearch.report.gain import largest_gain, sentence
+from flexsearch.report.gain import headline
+from flexsearch.report.points import Points
 from flexsearch.report.row import Row
 from flexsearch.schedule.role import legend
 
 _LEGEND = (
-    "{roles}; @ sparse grids from data to noise. Speed-up: over the dense base at the same steps. "
-    "Gain: over the dense base at fewer steps and equal latency (fastest: none of these is as fast)."
+    "{roles}; @ sparse grids from data to noise; x sampler steps, their solver, F full, p partial, n null steps. free: "
+    "the dense base, nothing trained. Speed-up, MACs: beside the dense base at as many steps of its own solver. Gain: "
+    "over the free baselines at equal latency (fastest: none is as fast){found}."
 )
+_FOUND = "; below it, of what was trained, over all that is free, found by the search or not"
 
 _PREDICTED_DISTANCE = (
     "Predicted distance after long training: the dense base's at these steps x (1 + paired distance to its samples). "
@@ -25,12 +28,11 @@ _PREDICTED_DISTANCE = (
 def front_table(front: Front) -> Table:
     """Make the table of the front: fastest first, then the rest of the predicted front, then the other baselines.
 
-    "speed-up" and "gain" are over the dense base, at the same steps and at equal latency. A star marks the predicted
-    front; what is on neither front is dim.
+    "speed-up" is over the dense base at as many steps, "gain" over what is free at equal latency. A star marks the
+    predicted front; what is on neither front is dim.
     """
     quality, latency = front.objectives
     headings = {
-        "steps": "steps",
         "quality": metric(quality.name),
         "latency": latency.unit.replace("/", "/\n"),
         "macs": "MACs",
@@ -44,21 +46,24 @@ def front_table(front: Front) -> Table:
         for row in section:
             shown = dict(row.printed)
             shown["latency"] += f" {shown['spread']}".replace("± ", "±").rstrip()
+            shown["gain"] += f"\n({shown['over_found']})" if shown["over_found"] else ""
             is_dim = not (row.is_on_front or row.is_on_predicted_front)
-            name = f"\n{shown['baseline']}" if shown["baseline"] else ""
             cells = [shown[key] for key in headings]
-            table.add_row(shown["trial"], shown["schedule"] + name, *cells, style="dim" if is_dim else None)
+            table.add_row(*_named(shown), *cells, style="dim" if is_dim else None)
         table.add_section()
     return table
 
 
 def confirmed_table(front: Front) -> Table:
-    """Make the table of what was measured again, fastest first; what is off the searched front is dim."""
+    """Make the table of what was measured again, fastest first, with what the search had measured in brackets.
+
+    What is off the searched front is dim.
+    """
     headings = {
-        "quality": "as\nsearched",
-        "again": "measured\nagain",
+        "again": "again\n(before)",
         "at_infinity": "infinite\nimages",
         "latency_again": "ms/\nimage",
+        "gain_again": "gain",
         "on_front": "on the\nfront",
     }
     found = front.confirmation
@@ -66,11 +71,18 @@ def confirmed_table(front: Front) -> Table:
     table = _table(f"{front.study}, measured again{size}, {front.objectives[0].name} ± 95 %", headings.values())
     for row in confirmed_rows(front):
         shown = {key: text.replace(" ± ", "\n±") for key, text in row.printed.items()}
-        shown["on_front"] = f"{shown['front_probability']}\n{shown['verdict']}"
-        schedule = shown["baseline"] or str(row.record.candidate)
+        shown["again"] += f"\n({shown['quality']})"
+        shown["on_front"] = "\n".join([shown["front_probability"], *shown["verdict"].rsplit(" ", 1)])
         cells = [shown[key] for key in headings]
-        table.add_row(shown["trial"], schedule, *cells, style=None if row.is_on_front else "dim")
+        table.add_row(*_named(shown), *cells, style=None if row.is_on_front else "dim")
     return table
+
+
+def _named(shown: Mapping[str, str]) -> tuple[str, str]:
+    """Say which trial a row is, and what it does, a line each; a free baseline's name tells its schedule."""
+    is_named = shown["free"] and shown["baseline"]
+    what = ("baseline", "sampling") if is_named else ("schedule", "sampling", "baseline")
+    return f"{shown['trial']}\n{shown['free']}".rstrip(), "\n".join(shown[key] for key in what if shown[key])
 
 
 def metric(quality: str) -> str:
@@ -111,14 +123,15 @@ def summary_lines(front: Front) -> list[str]:
     counts = ", ".join(f"{num} {state}" for state, num in front.counts.items() if num)
     lines = [f"Trials: {counts or 'none'}. Hypervolume {front.hypervolume:.4g}."]
     if front.points:
-        lines.insert(0, _LEGEND.format(roles=", ".join(legend())))
+        found_free = _FOUND if front.as_searched.found_free else ""
+        lines.insert(0, _LEGEND.format(roles=", ".join(legend()), found=found_free))
     if front.left_out:
         trials = "trial" if front.left_out == 1 else "trials"
         lines.append(f"Left out: {front.left_out} complete {trials} under another protocol than most.")
     if front.predicted_distances:
         lines.append(_PREDICTED_DISTANCE)
-    if (best := largest_gain(front.as_searched)) is not None:
-        lines.append(f"Largest gain: {sentence(best, quality.name)}")
+    if front.points:
+        lines.append(_claim(front.as_searched, quality.name))
     values = [one.quality for one in front.as_searched.best]
     if front.noise is not None and values:
         lines.append(
@@ -142,6 +155,11 @@ def summary_lines(front: Front) -> list[str]:
     return lines
 
 
+def _claim(points: Points, quality: str) -> str:
+    claim, found = headline(points, quality=quality)
+    return claim if found is None or found.quality is None else f"Largest gain: {claim}"
+
+
 def confirmed_lines(front: Front) -> list[str]:
     """Say what the confirmation shows of the points that the search had put on its front."""
     found = front.confirmation
@@ -160,6 +178,7 @@ def confirmed_lines(front: Front) -> list[str]:
         f"Of {len(verdicts)} searched points of the front that were measured again, {', '.join(counts)}. ± 95 %; "
         "on the front: the probability that no other of these is better in both."
     ]
+    lines.append(_claim(front.best_known, front.objectives[0].name))
     gained = [row.printed["trial"] for row in rows if not row.is_on_front and row.printed["verdict"] == "confirmed"]
     if gained:
         lines.append(f"Not on the searched front, but on this one: trial {', '.join(gained)}.")

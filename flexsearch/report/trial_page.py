@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from flexsearch.measurement import Measurement
+from flexsearch.report.points import is_free
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.plan import Plan
 from flexsearch.schedule.shape import TokenGrid
 
 _BARS, _WIDTH = " ▁▂▃▄▅▆▇█", 60
@@ -29,8 +30,10 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
         "reason": record.reason,
         "baseline": record.baseline,
         "digest": record.digest,
+        "free": is_free(record),
         "schedule": record.candidate.to_dict(),
-        "drawn": draw_schedule(schedule, shape.grid),
+        "sampling": str(record.candidate.sampling),
+        "drawn": draw_run(plan),
         "stages": [
             {
                 "times": list(times),
@@ -59,6 +62,15 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
         "ended": record.ended,
         "files": sorted(str(path) for path in folder.rglob("*") if path.is_file() and path.name != "lock"),
     }
+
+
+def draw_run(plan: Plan) -> list[str]:
+    """Draw the steps from noise to data in one line, their rows of guidance below them, and the schedule."""
+    calls = f"{len(plan.steps)} calls"
+    lines = [f"{calls:<10}" + "".join(step.letter for step in plan.steps)]
+    if plan.target.is_guided:
+        lines.append("rows      " + "".join("-" if step.letter == "n" else str(step.graph.rows) for step in plan.steps))
+    return [*lines, *draw_schedule(plan.candidate.schedule, plan.target.shape.grid)]
 
 
 def draw_schedule(schedule: DensitySchedule, grid: TokenGrid) -> list[str]:
@@ -90,7 +102,8 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     """Print the page on a terminal."""
     title = f"trial {page['trial']}" + (f" ({page['baseline']})" if page["baseline"] else "")
     console.print(f"[bold]{title}[/]: {page['state']}" + (f", {page['reason']}" if page["reason"] else ""))
-    console.print(f"digest {page['digest']}, sampling {Sampling.from_dict(page['schedule'])}", highlight=False)
+    trained = ", nothing of it trained" if page["free"] else ""
+    console.print(f"{page['sampling']}, digest {page['digest']}{trained}", highlight=False)
     for line in page["drawn"]:
         console.print(line, highlight=False, soft_wrap=True)
     table = Table(header_style="bold")

@@ -124,6 +124,11 @@ def searched(index: int) -> Candidate:
     )
 
 
+def dense_under(steps: int, **sampling: Any) -> Candidate:
+    """The dense base of 12 blocks under a sampling."""
+    return Candidate(schedule=DensitySchedule.all_dense(12), sampling=Sampling(steps=steps, **sampling))
+
+
 @dataclass(frozen=True, kw_only=True)
 class FakeRun:
     """What is in the run.
@@ -136,6 +141,7 @@ class FakeRun:
         has_study: whether Optuna's study is made too, which the dashboard needs.
         paired_distances: of trials, by number; where there are any, the others have 0.5.
         images: in the protocol of single trials that differ from the others', by number.
+        more: further trials, the last: name of a baseline or None, candidate, quality, latency in ms.
     """
 
     folder: Path
@@ -145,6 +151,7 @@ class FakeRun:
     has_study: bool = False
     paired_distances: dict[int, float] = field(default_factory=dict)
     images: dict[int, int] = field(default_factory=dict)
+    more: Sequence[tuple[str | None, Candidate, float, float]] = ()
 
     def make(self) -> Run:
         self.folder.mkdir()
@@ -166,6 +173,7 @@ class FakeRun:
         ]
         rows.append(("FlexDiT paper", paper, 13.0, 14.0))
         rows += [(None, searched(index), q, ms) for index, (q, ms) in enumerate(self.points)]
+        rows += self.more
         for number, (baseline, candidate, quality, latency) in enumerate(rows):
             run.store.start(number, candidate, baseline=baseline)
             run.store.record(number, self._result(number, quality, latency))

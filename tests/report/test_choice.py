@@ -72,9 +72,9 @@ def test_it_says_what_the_dense_base_gives_at_equal_latency(tmp_path: Path) -> N
     """Between 6 ms at 40 and 10 ms at 16, 7 ms is at 34."""
     found = choose(front_of(tmp_path), max_latency_ms=7.5)
     assert found.point.record.number == 4
-    assert found.gain.dense_quality == pytest.approx(34.0)
+    assert found.gain.free_quality == pytest.approx(34.0)
     assert found.gain.speedup == pytest.approx(10 / 7)
-    assert any("reach 34 (20 worse)" in line for line in reasons(found))
+    assert any("reaches 34 (20 worse)" in line for line in reasons(found))
 
 
 @pytest.mark.parametrize(("quality", "is_within"), [(14.5, True), (16.0, False)])

@@ -192,5 +192,5 @@ def test_a_confirmed_front_is_shown_everywhere(store: Store, tmp_path: Path) -> 
     plot_front(before, tmp_path / "before.png")
     assert (tmp_path / "front.png").read_bytes() != (tmp_path / "before.png").read_bytes()
     traces = {trace.name: trace for trace in front_figure(front).data}
-    assert list(traces["searched schedules on the front"].error_x.array) == pytest.approx([2.0 / 200, 7.5 / 200])
+    assert list(traces["searched, on the front: trained"].error_x.array) == pytest.approx([2.0 / 200, 7.5 / 200])
     assert any("measured again: 3 x 1000 images" in name for name in traces)

@@ -50,7 +50,8 @@ def test_publishing_twice_adds_nothing(run: Run) -> None:
 def test_notes_say_what_and_show_where(run: Run) -> None:
     optuna_study = publish_all(run)
     note = get_note(optuna_study.trial(4))
-    assert "**On the front.** Trial 4 is 1.43x as fast" in note
+    assert note.startswith("### PMssssssssRD @5,2 x5")
+    assert "**On the front.** Trial 4 reaches fid_fashion_cnn 14 at 7 ms" in note
     assert "| latency_ms | 7 ± 0.035 | ms/image |" in note
     assert "| images | 500 |" in note
     for name in ("schedule.png", "preview.png"):

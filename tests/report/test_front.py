@@ -86,12 +86,20 @@ def test_the_contract_of_front_json(tmp_path: Path) -> None:
     }
     assert set(found["counts"]) == {"complete", "pruned", "infeasible", "duplicate", "failed", "running"}
     rows = found["front"] + found["baselines"]
-    keys = {"trial", "values", "macs", "macs_ratio", "digest", "baseline", "schedule"}
+    keys = {"trial", "values", "macs", "macs_ratio", "digest", "baseline", "free", "schedule", "sampling", "gain"}
     assert all(set(row) == keys for row in rows)
     assert [row["baseline"] for row in found["baselines"]] == ["dense, 10 steps", "dense, 5 steps", "dense, 3 steps"]
     searched = next(row for row in found["front"] if row["baseline"] is None)
     assert searched["values"] == {"fid_fashion_cnn": 12.0, "latency_ms": 7.5}
     assert searched["macs_ratio"] == pytest.approx(7.5 / 20)
+    assert (searched["sampling"], searched["free"]) == ("x10", False)
+    assert searched["gain"] == {
+        "over_free_baselines": pytest.approx(8.0),
+        "over_all_free": None,
+        "speedup_at_same_steps": pytest.approx(20 / 7.5),
+        "as_good_as_dense_steps": 5,
+        "speedup_as_good": pytest.approx(10 / 7.5),
+    }
     assert Candidate.from_dict(searched["schedule"]).digest == searched["digest"]
 
 
@@ -104,6 +112,8 @@ def test_table_csv_and_pictures(tmp_path: Path) -> None:
     assert list(again["trial"]) == [0, 1, 2, 3, 4]
     assert dict(zip(again["trial"], again["on_front"], strict=True)) == {0: True, 1: False, 2: True, 3: True, 4: False}
     assert again.loc[3, "speedup_at_same_steps"] == pytest.approx(20 / 7.5)
+    assert again.loc[3, "gain_over_free_baselines"] == pytest.approx(8.0)
+    assert again.loc[3, ["steps", "sampling", "free"]].tolist() == [10, "x10", False]
     assert front_table(front).row_count == 3 + 1
     for suffix, begins in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
         plot_front(front, tmp_path / f"front.{suffix}")

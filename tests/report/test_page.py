@@ -82,6 +82,7 @@ def test_every_point_is_there(page: Page, run: Run) -> None:
     front = front_of_run(run)
     for record in (*front.points, *front.baselines):
         assert str(record.candidate.schedule) in page.text
+        assert str(record.candidate.sampling) in page.text
         if record.baseline is None:
             assert f"Trial {record.number}" in page.text
     pictures = [record for record in front.complete.values() if not record.candidate.schedule.is_dense]
@@ -115,7 +116,7 @@ def test_a_confirmation_is_shown_and_decides_the_headline(tmp_path: Path) -> Non
 def test_a_gain_within_noise_is_no_claim(tmp_path: Path) -> None:
     """At 10 ms, dense reaches 16; 15.9 is within noise of it."""
     front = front_of_run(FakeRun(folder=tmp_path / "run", points=[(15.9, 10.0), (30.0, 19.0)]).make())
-    assert "by more than noise" in headline_of(front)[0]
+    assert "by more than twice the noise" in headline_of(front)[0]
     assert chosen(front) is None
 
 

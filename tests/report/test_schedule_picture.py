@@ -1,27 +1,40 @@
-"""A cell per block and stage, in the role's colour, with its grid; the same file every time."""
+"""A cell per step, and one per block and stage in the role's colour, with its grid; the same file every time."""
 
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.colors import to_hex
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from flexsearch.report.palette import role_colours
-from flexsearch.report.schedule_picture import schedule_figure, schedule_svg, write_schedule_picture
+from flexsearch.report.palette import STEPS, role_colours
+from flexsearch.report.schedule_picture import run_figure, run_svg, write_run_picture
+from flexsearch.schedule.cache import Cache
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.guidance import GuidanceRows
+from flexsearch.schedule.plan import Plan, Target, lower
 from flexsearch.schedule.presets import PRESETS
-from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.sampling import Sampling
 
-CASES = {
-    name: (PRESETS[name].schedule, PRESETS[name].shape.grid)
-    for name in ("flexdit_b_256_r61_86", "flexdit_latte_r90_96")
-} | {"dense": (DensitySchedule.all_dense(6), TokenGrid(height=4, width=8))}
+
+def plan_of(preset: str, *, is_dense: bool = False, is_guided: bool = False, steps: int = 5, **sampling: Any) -> Plan:
+    chosen = PRESETS[preset]
+    schedule = DensitySchedule.all_dense(chosen.shape.num_blocks) if is_dense else chosen.schedule
+    candidate = Candidate(schedule=schedule, sampling=Sampling(steps=steps, **sampling))
+    return lower(candidate, Target(shape=chosen.shape, is_guided=is_guided))
+
+
+B, LATTE = "flexdit_b_256_r61_86", "flexdit_latte_r90_96"
+CASES = {"image": plan_of(B), "video": plan_of(LATTE), "dense": plan_of(B, is_dense=True)}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_block_of_every_stage_has_a_cell(name: str) -> None:
-    schedule, grid = CASES[name]
-    (axes,) = schedule_figure(schedule, grid).axes
+    plan = CASES[name]
+    schedule, grid = plan.candidate.schedule, plan.target.shape.grid
+    _, axes = run_figure(plan).axes
     cells = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
     places = {(int(cell.get_x()), int(cell.get_y())) for cell in cells}
     stages = schedule.timetable.num_stages
@@ -37,28 +50,62 @@ def test_every_block_of_every_stage_has_a_cell(name: str) -> None:
 
 
 def test_labels_stay_inside_their_cells() -> None:
-    schedule, grid = CASES["flexdit_latte_r90_96"]
-    figure = schedule_figure(schedule, grid)
+    figure = run_figure(CASES["video"])
     figure.draw_without_rendering()
-    (axes,) = figure.axes
-    wide = axes.get_window_extent().width / schedule.num_blocks
+    _, axes = figure.axes
+    wide = axes.get_window_extent().width / CASES["video"].candidate.schedule.num_blocks
     grids = [text for text in axes.texts if "\N{MULTIPLICATION SIGN}" in text.get_text()]
     assert max(text.get_window_extent().width for text in grids) < wide
 
 
 @pytest.mark.parametrize(("suffix", "begins"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
 def test_files(tmp_path: Path, suffix: str, begins: bytes) -> None:
-    schedule, grid = CASES["dense"]
-    write_schedule_picture(schedule, grid, tmp_path / f"one{suffix}", title="dense")
+    write_run_picture(CASES["dense"], tmp_path / f"one{suffix}", title="dense")
     assert (tmp_path / f"one{suffix}").read_bytes().startswith(begins)
     assert [path.name for path in tmp_path.iterdir()] == [f"one{suffix}"]
 
 
 def test_the_inline_picture_is_text_in_the_colour_of_the_page() -> None:
-    schedule, grid = CASES["flexdit_b_256_r61_86"]
-    svg = schedule_svg(schedule, grid)
-    assert svg == schedule_svg(schedule, grid)
+    svg = run_svg(CASES["image"])
+    assert svg == run_svg(CASES["image"])
     assert svg.startswith("<svg")
     assert "currentColor" in svg
     assert ">block</text>" in svg
     assert "<metadata" not in svg
+
+
+def strip(plan: Plan) -> list[tuple[str, int]]:
+    """The strip of steps: of each cell the letter that its tone stands for, and its lane."""
+    steps, _ = run_figure(plan).axes
+    letters = {fill: letter for letter, (fill, _) in STEPS.items()}
+    lane = max(one.get_height() for one in steps.patches)
+    cells = sorted((one for one in steps.patches if isinstance(one, Rectangle)), key=Rectangle.get_x)
+    return [(letters[to_hex(one.get_facecolor())], int(one.get_y() // lane)) for one in cells]
+
+
+def test_the_strip_has_a_cell_per_step_and_row() -> None:
+    assert strip(CASES["image"]) == [("F", 0)] * 5
+    pattern = "FFpFnn"
+    assert [letter for letter, _ in strip(plan_of(B, steps=6, cache=Cache(pattern=pattern)))] == list(pattern)
+    guided = plan_of(B, is_guided=True, steps=4, guidance=GuidanceRows(every=2))
+    assert strip(guided) == [("F", 0), ("F", 1), ("F", 0), ("F", 0), ("F", 1), ("F", 0)]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 50, 250])
+def test_names_in_the_strip_stay_apart(steps: int) -> None:
+    figure = run_figure(plan_of(B, steps=steps))
+    figure.draw_without_rendering()
+    axes, _ = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    assert ("F" in {text.get_text() for text in axes.texts}) == (steps <= 50)
+
+
+def test_a_partial_step_shows_pale_what_it_does_not_compute() -> None:
+    plan = plan_of(B, is_dense=True, steps=6, cache=Cache(pattern="FFpFpp", first=2, last=1))
+    _, axes = run_figure(plan).axes
+    cells = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
+    dark = {(int(one.get_x()), int(one.get_y())) for one in cells if one.get_facecolor()[3] == 1}
+    assert len(cells) == 24
+    assert dark == {(block, 0) for block in range(12)} | {(block, 1) for block in (0, 1, 11)}
+    assert "partial" in {text.get_text() for text in axes.texts}

@@ -1,14 +1,15 @@
-"""A trial as text: its schedule drawn, its sampling in short."""
+"""A run drawn as text."""
 
-from rich.console import Console
-
-from flexsearch.report.trial_page import draw_schedule, print_trial
+from flexsearch.report.trial_page import draw_run, draw_schedule
 from flexsearch.schedule.cache import Cache
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
-from flexsearch.schedule.gain import Gain
+from flexsearch.schedule.guidance import GuidanceRows
+from flexsearch.schedule.plan import Target, lower
+from flexsearch.schedule.presets import PRESETS
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.timetable import Timetable
@@ -27,21 +28,10 @@ def test_every_stage_shows_the_tokens_of_every_block() -> None:
     assert len({len(line) for line in lines}) == 1
 
 
-def test_the_whole_sampling_is_printed() -> None:
-    sampling = Sampling(steps=6, solver="ab2", cache=Cache(pattern="FFpFpp"), gain=Gain(stream=0.9, at=4))
-    page = {
-        "trial": 3,
-        "state": "complete",
-        "reason": None,
-        "baseline": None,
-        "digest": "d",
-        "drawn": [],
-        "schedule": sampling.to_dict(),
-        "measurements": [],
-        "curve": [],
-        "rungs": [],
-        "files": [],
-    }
-    console = Console(record=True, width=200)
-    print_trial(page, console)
-    assert f"digest d, sampling {sampling}\n" in console.export_text()
+def test_steps_stand_above_the_blocks_with_their_rows() -> None:
+    preset = PRESETS["flexdit_b_256_r61_86"]
+    sampling = Sampling(steps=6, cache=Cache(pattern="FpFpnF"), guidance=GuidanceRows(every=2))
+    plan = lower(Candidate(schedule=preset.schedule, sampling=sampling), Target(shape=preset.shape, is_guided=True))
+    lines = draw_run(plan)
+    assert [line.split() for line in lines[:2]] == [["6", "calls", "FpFpnF"], ["rows", "2211-2"]]
+    assert lines[2:] == draw_schedule(preset.schedule, preset.shape.grid)
