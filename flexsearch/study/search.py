@@ -7,7 +7,7 @@ that were running when the last driver died, tells those that left a result, and
 import json
 import random
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +41,12 @@ class Baseline:
     fine_tune: bool
 
 
+Results = Mapping[str, float]
+"""Quality of the baselines that were measured, by the digest of their candidates; those that failed are absent."""
+Wave = Callable[[Results], Sequence[Baseline]]
+"""Gives baselines that follow from the results of all that came before, those among them that are known already."""
+
+
 class Search(Watched):
     """Decides which trial is next, and records what became of it.
 
@@ -54,6 +60,7 @@ class Search(Watched):
         objectives: names of the measurements that are told, in the study's order: quality first.
         keep: share of the trials at a rung that goes on.
         acquisition: chooses among unseen candidates; None leaves the choice to the sampler.
+        waves: further baselines, each once all before it have ended, and all before anything is searched.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class Search(Watched):
         objectives: Sequence[str],
         keep: float = 1.0,
         acquisition: Acquisition | None = None,
+        waves: Sequence[Wave] = (),
     ) -> None:
         super().__init__()
         self._optuna_study = optuna_study
@@ -86,10 +94,12 @@ class Search(Watched):
         self._counted = {record.number for record in records if record.state in ("complete", "pruned")}
         self._seen = {record.digest for record in records if record.state not in ("failed", "duplicate")}
         running = optuna_study.running()  # a driver may have died between Optuna's record of a baseline and ours
-        begun = {record.baseline for record in records} | {proposal.notes.get("baseline") for proposal in running}
-        self._missing = deque(name for name in self._baselines if name not in begun)
+        self._begun = {record.baseline for record in records} | {one.notes.get("baseline") for one in running}
+        self._missing = deque(name for name in self._baselines if name not in self._begun)
         self._orphans = deque(proposal.number for proposal in running)
         self._duplicates = self._infeasible = self._failures = 0
+        self._waves = deque(waves)
+        self._open_waves()
 
     @property
     def num_finished(self) -> int:
@@ -115,6 +125,11 @@ class Search(Watched):
             return self._start(self._order_baseline(self._missing.popleft()))
         if self._stopped is not None:
             return Wait() if self._live else Finished(self._stopped)
+        self._open_waves()
+        if self._missing:
+            return self._start(self._order_baseline(self._missing.popleft()))
+        if self._waves and self._live:
+            return Wait()
         if self.num_finished + len(self._live) >= self._settings.trials:
             return Wait() if self._live else Finished(f"{self.num_finished} trials are finished")
         order = self._propose()
@@ -220,6 +235,21 @@ class Search(Watched):
             self._fail(number, f"was interrupted {known[number].attempts} times")
             return None
         return order
+
+    def _open_waves(self) -> None:
+        """Add the baselines of every wave whose forerunners have all ended; a search that resumes adds the same."""
+        while self._waves:
+            ended = {record.baseline: record for record in self._store.trials() if record.state != "running"}
+            if not self._baselines.keys() <= ended.keys():
+                return
+            complete = [one for name in self._baselines if (one := ended[name]).state == "complete"]
+            results = {record.digest: record.measurements[self._objectives[0]].value for record in complete}
+            known = {baseline.candidate.digest for baseline in self._baselines.values()}
+            for baseline in self._waves.popleft()(results):
+                if baseline.candidate.digest not in known:
+                    known.add(baseline.candidate.digest)
+                    self._baselines[baseline.name] = baseline
+                    self._missing.extend({baseline.name} - self._begun)
 
     def _order(self, number: int, candidate: Candidate, baseline: str | None) -> TrialOrder:
         return TrialOrder(
