@@ -17,19 +17,21 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
+from flexsearch.study.device_seconds import trained_schedules
 from flexsearch.study.early_stopping import goes_on
 from flexsearch.study.events import Ended, Moved, Started, Watched
 from flexsearch.study.executor import Finished, Wait
 from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy
 from flexsearch.study.predicted_distance import scores
 from flexsearch.study.settings import SearchSettings
-from flexsearch.study.store import Store
+from flexsearch.study.store import Store, TrialRecord
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 
 DUPLICATES_BEFORE_DRAWING = 10
 INFEASIBLE_IN_A_ROW = 40
 FAILURES_IN_A_ROW = 3
 _DRAWS = 2000
+_DRAWS_OF_VARIANTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +280,7 @@ class Search(Watched):
             or not acquisition.is_ready(records)
         ):
             return self._propose_one()
-        unseen = self._draw_unseen(acquisition.num)
+        unseen = self._draw_pool(acquisition.num, records)
         if not unseen:
             return None
         built = [self._space.build(parameters) for parameters in unseen]
@@ -288,10 +290,10 @@ class Search(Watched):
         """Takes the sampler's proposal, or after many duplicates a candidate drawn at random."""
         while True:
             drawing = self._duplicates >= DUPLICATES_BEFORE_DRAWING
-            drawn = self._draw_unseen(1) if drawing else []
-            if drawing and not drawn:
+            drawn = next(iter(self._draw_unseen(1).values()), None) if drawing else None
+            if drawing and drawn is None:
                 return None
-            order = self._ask(drawn[0] if drawn else None)
+            order = self._ask(drawn)
             if order is not None:
                 return order
 
@@ -311,18 +313,38 @@ class Search(Watched):
         self._optuna_study.discard(number)
         return None
 
-    def _draw_unseen(self, num: int) -> list[Mapping[str, Value]]:
-        """Draws parameters of up to `num` different unseen candidates, always the same at one point of a search."""
+    def _draw_pool(self, num: int, records: Sequence[TrialRecord]) -> list[Mapping[str, Value]]:
+        """Draw unseen candidates: up to half of them sample schedules in new ways that are fine-tuned already."""
+        searched = [record for record in trained_schedules(records).values() if record.baseline is None]
+        parameters = self._optuna_study.parameters() if searched else []
+        trained = [parameters[record.number] for record in searched]
+        variants = self._draw_unseen(num // 2, schedules=trained) if trained and self._sampling_parameters else {}
+        drawn = self._draw_unseen(num - len(variants))
+        return list((variants | drawn).values())
+
+    @property
+    def _sampling_parameters(self) -> list[str]:
+        """The parameters of the space that schedules do not depend on."""
+        return [name for name, _ in self._space.sampling.domains]
+
+    def _draw_unseen(
+        self, num: int, *, schedules: Sequence[Mapping[str, Value]] = ()
+    ) -> dict[str, Mapping[str, Value]]:
+        """Draw parameters of up to `num` different unseen candidates by digest, always the same at one point of a
+        search; if parameters of schedules are given, candidates with one of these."""
         generator = random.Random(f"{self._settings.seed}:{len(self._seen)}")
         found: dict[str, Mapping[str, Value]] = {}
-        for _ in range(max(_DRAWS, num)):
-            parameters = self._space.sample(generator)
+        for _ in range(_DRAWS_OF_VARIANTS * num if schedules else max(_DRAWS, num)):
+            parameters: Mapping[str, Value] = self._space.sample(generator)
+            if schedules:
+                sampling = {name: parameters[name] for name in self._sampling_parameters}
+                parameters = {**generator.choice(schedules), **sampling}
             digest = self._space.build(parameters).digest
             if digest not in self._seen:
                 found.setdefault(digest, parameters)
             if len(found) == num:
                 break
-        return list(found.values())
+        return found
 
 
 def _notes(candidate: Candidate) -> dict[str, str]:
