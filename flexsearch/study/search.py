@@ -319,8 +319,7 @@ class Search(Watched):
         parameters = self._optuna_study.parameters() if searched else []
         trained = [parameters[record.number] for record in searched]
         variants = self._draw_unseen(num // 2, schedules=trained) if trained and self._sampling_parameters else {}
-        drawn = self._draw_unseen(num - len(variants))
-        return list((variants | drawn).values())
+        return list((variants | self._draw_unseen(num)).values())[:num]
 
     @property
     def _sampling_parameters(self) -> list[str]:
@@ -332,7 +331,7 @@ class Search(Watched):
     ) -> dict[str, Mapping[str, Value]]:
         """Draw parameters of up to `num` different unseen candidates by digest, always the same at one point of a
         search; if parameters of schedules are given, candidates with one of these."""
-        generator = random.Random(f"{self._settings.seed}:{len(self._seen)}")
+        generator = random.Random(f"{self._settings.seed}:{len(self._seen)}{':variants' if schedules else ''}")
         found: dict[str, Mapping[str, Value]] = {}
         for _ in range(_DRAWS_OF_VARIANTS * num if schedules else max(_DRAWS, num)):
             parameters: Mapping[str, Value] = self._space.sample(generator)

@@ -1,4 +1,4 @@
-"""What a search is compared with: the dense base with the best of what the space searches, and the paper's schedules."""
+"""What a search is compared with: the dense base with the best of what the space searches, and the paper's."""
 
 from collections.abc import Callable
 from typing import Any
