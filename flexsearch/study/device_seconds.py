@@ -17,15 +17,12 @@ _TRAINING = ("fine-tune", "rung")
 
 
 def trained_schedules(records: Sequence[TrialRecord]) -> dict[str, TrialRecord]:
-    """Give the trial that fine-tuned each schedule to the end, by the schedule's digest.
-
-    The baselines of the dense base are evaluated as they are.
-    """
+    """Give the trial that fine-tuned each schedule to the end, by the schedule's digest. The dense base needs none."""
     found: dict[str, TrialRecord] = {}
     for record in records:
-        is_base = record.baseline is not None and record.candidate.schedule.is_dense
-        if record.state == "complete" and not is_base and _training(record):
-            found.setdefault(record.candidate.schedule.digest, record)
+        schedule = record.candidate.schedule
+        if record.state == "complete" and not schedule.is_dense and _training(record):
+            found.setdefault(schedule.digest, record)
     return found
 
 
@@ -57,8 +54,10 @@ class DeviceSeconds:
         """Give the seconds; 1 where no trial says what it took."""
         if not self._is_known:
             return 1.0
+        schedule = candidate.schedule
+        is_ready = schedule.is_dense or schedule.digest in self._trained
         sampling = float(self._fit @ (1.0, self._work(candidate) / self._scale))
-        return sampling + (0.0 if candidate.schedule.digest in self._trained else self._training)
+        return sampling + (0.0 if is_ready else self._training)
 
 
 def _training(record: TrialRecord) -> float:

@@ -47,7 +47,7 @@ class TrialRecord:
     Attributes:
         num_updates: fine-tuning updates; their losses are in `Store.curve`.
         measurements: of the study's seed, by name.
-        rungs: measured on the way, or after more updates than the trial's own; by updates.
+        rungs: measured on the way, by updates.
         seconds: of the device, by phase.
     """
 

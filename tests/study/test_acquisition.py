@@ -327,6 +327,8 @@ def test_seconds_of_samples_follow_the_work_and_a_trained_schedule_takes_no_othe
         seen.add(is_trained)
         assert predicted.of(one) == pytest.approx(4.0 + 0.25 * work_of(one) + 60.0 * (not is_trained))
     assert seen == {True, False}
+    base = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=3))
+    assert predicted.of(base) == pytest.approx(4.0 + 0.25 * work_of(base)), "it needs no fine-tune"
     assert DeviceSeconds(timed(records, lambda _: {}), work=work_of).of(one) == 1.0, "nobody knows"
     free = DeviceSeconds(timed(records, lambda _: {"sample": 2.0}), work=work_of)
     assert free.of(one) == pytest.approx(2.0), "where nothing is trained, samples are all"
