@@ -21,16 +21,21 @@ _COLUMNS = ("digest", "seed", "updates", "macs", "seconds_training", "seconds_ju
 
 class Replay:
     """Run trials by looking them up. What is not fine-tuned has rows of 0 updates.
+    <<<<<<< HEAD:experiments/density_bench/replay.py
+    =======
 
-    Args:
-        table: the rows.
-        objectives: names of the measurements, quality first; columns of the table.
-        updates: length of a trial's fine-tune.
-        rungs: fine-tuning updates at which a trial is compared with others; rows of the table.
-        seed: of the table's fine-tunes; the search's own seed decides only what is proposed.
+        A schedule that was fine-tuned to the end is not again: what samples it in another way is judged alone.
+    >>>>>>> study17:flexsearch/study/replay.py
 
-    Raises:
-        UserError: a column, a length or the seed is missing.
+        Args:
+            table: the rows.
+            objectives: names of the measurements, quality first; columns of the table.
+            updates: length of a trial's fine-tune.
+            rungs: fine-tuning updates at which a trial is compared with others; rows of the table.
+            seed: of the table's fine-tunes; the search's own seed decides only what is proposed.
+
+        Raises:
+            UserError: a column, a length or the seed is missing.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Replay:
         self._objectives = tuple(objectives)
         self._updates, self._rungs = updates, tuple(rungs)
         columns = [*_COLUMNS, *objectives]
+        self._trained: set[str] = set()
         self._rows = {(row["digest"], row["updates"]): row for row in table[columns].to_dict("records")}
 
     def __call__(self, order: TrialOrder, report: Report) -> TrialResult:
@@ -65,14 +71,16 @@ class Replay:
             UserError: the table lacks the candidate.
         """
         rungs: list[Rung] = []
-        judging = 0.0
-        lengths = (*self._rungs, self._updates) if order.fine_tune else (0,)
+        judging, schedule = 0.0, order.candidate.schedule.digest
+        is_trained = schedule in self._trained
+        lengths = (*(() if is_trained else self._rungs), self._updates) if order.fine_tune else (0,)
         for updates in lengths:
             row = self._row(order.candidate, updates)
             judging += row["seconds_judging"]
-            seconds = {"fine-tune": row["seconds_training"], "judge": judging}
+            seconds = {"fine-tune": 0.0 if is_trained else row["seconds_training"], "judge": judging}
             found = {name: _measurement(name, row[name]) for name in (*self._objectives, "macs")}
             if updates == lengths[-1]:
+                self._trained |= {schedule} if order.fine_tune else set()
                 return TrialResult(state="complete", measurements=found, rungs=tuple(rungs), seconds=seconds)
             rungs.append(Rung(updates=updates, quality=row[self._objectives[0]]))
             del found[self._objectives[0]]

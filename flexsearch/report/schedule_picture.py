@@ -60,7 +60,7 @@ def _lines(plan: Plan) -> Iterator[_Line]:
         every = frozenset(operation.block for operation in route)
         yield _Line(route=route, computed=every, label=f"t {low:.2f}\N{EN DASH}{top:.2f}")
         partial = [step.graph for step in plan.steps if step.stage == stage and step.letter == "p"]
-        kinds = {frozenset(o.block for o in one.route if not one.is_reused(o.block)) for one in partial}
+        kinds = {frozenset(o.block for o in one.route if o.block not in one.reused_blocks) for one in partial}
         for computed in sorted(kinds, key=sorted):
             yield _Line(route=route, computed=computed, label="partial")
 

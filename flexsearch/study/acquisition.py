@@ -1,4 +1,7 @@
-"""Choose the candidate of a pool with the largest expected hypervolume improvement.
+"""Choose the candidate of a pool with the largest expected hypervolume improvement per second of the device.
+
+A schedule that is fine-tuned already costs samples alone (`device_seconds.py`), so sampling it in another way and
+training a new one compete.
 
 Its latency is predicted by a profile of the device, or else by its MACs, scaled to what was measured in this study; its
 score by a Gaussian process over the trials so far. The score is the predicted distance (`predicted_distance.py`), or
@@ -12,13 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.study.device_seconds import DeviceSeconds
 from flexsearch.study.pareto import expected_gain, reference_point
 from flexsearch.study.predicted_distance import DenseQuality, dense_baselines, scores
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.store import TrialRecord
 
 LEAST_TRIALS = 5
-"""Trained schedules before anything is predicted: a model of fewer would be guesswork."""
+"""Trials to learn from before anything is predicted: a model of fewer would be guesswork."""
 SAMPLER_EVERY = 4
 """Of so many trials, one is the sampler's own proposal, so that a wrong model cannot lead for ever."""
 
@@ -42,15 +46,16 @@ class Acquisition:
     max_ms: float | None = None
 
     def is_ready(self, records: Sequence[TrialRecord]) -> bool:
-        """Tell whether there is enough to learn from: a dense baseline, and some trained schedules with positive
+        """Tell whether there is enough to learn from: a dense baseline, some trials beside its curves, and positive
         scores."""
         complete = [record for record in records if record.state == "complete"]
-        is_enough = len(_trained(complete)) >= LEAST_TRIALS and bool(dense_baselines(complete))
+        baselines = dense_baselines(complete)
+        is_enough = bool(baselines) and len(_telling(complete, self._dense(baselines))) >= LEAST_TRIALS
         least = min(scores(complete, quality=self.objectives[0]).values(), default=0.0)
         return is_enough and least > 0  # an unbiased distance may be negative
 
     def best(self, candidates: Sequence[Candidate], records: Sequence[TrialRecord]) -> int:
-        """Give the index of the candidate with the largest expected improvement.
+        """Give the index of the candidate with the largest expected improvement per second.
 
         Args:
             candidates: none of which was tried.
@@ -59,10 +64,10 @@ class Acquisition:
         complete = [record for record in records if record.state == "complete"]
         running = [record.candidate for record in records if record.state == "running"]
         asked = [*running, *candidates]
-        trained, score = _trained(complete), scores(complete, quality=self.objectives[0])
-        known = [(record.candidate, score[record.number]) for record in trained]
+        dense, score = self._dense(dense_baselines(complete)), scores(complete, quality=self.objectives[0])
+        telling = _telling(complete, dense)
+        known = [(record.candidate, score[record.number]) for record in telling]
         known += self._stopped(records, score)
-        dense = DenseQuality(dense_baselines(complete), quality=self.objectives[0])
         model = QualityModel(
             [self._features(candidate) for candidate, _ in known],
             qualities=[value for _, value in known],
@@ -71,7 +76,7 @@ class Acquisition:
         mean, sd = model.predict(
             [self._features(one) for one in asked], dense=[dense.at(one.sampling) for one in asked]
         )
-        latency = self._latencies(asked, trained)
+        latency = self._latencies(asked, telling)
         points = {record.number: (score[record.number], self._latency(record)) for record in complete}
         expected = list(zip(np.exp(mean), latency, strict=True))[: len(running)]
         gains = expected_gain(
@@ -81,9 +86,14 @@ class Acquisition:
             latency=latency[len(running) :],
             reference=reference_point(np.array([points[one.number] for one in complete if one.baseline is not None])),
         )
+        seconds = DeviceSeconds(records, work=self.work)
+        gains /= [seconds.of(candidate) for candidate in candidates]
         if self.max_ms is not None:
             gains[np.array(latency[len(running) :]) > self.max_ms] = -1.0
         return int(np.argmax(gains))
+
+    def _dense(self, baselines: Sequence[TrialRecord]) -> DenseQuality:
+        return DenseQuality(baselines, quality=self.objectives[0])
 
     def _features(self, candidate: Candidate) -> tuple[float, ...]:
         return features(candidate, work=self.work(candidate))
@@ -103,9 +113,9 @@ class Acquisition:
                 found += [(one.candidate, there[one.number] * ratio) for one, at in stopped if at == updates]
         return found
 
-    def _latencies(self, candidates: Sequence[Candidate], trained: Sequence[TrialRecord]) -> list[float]:
+    def _latencies(self, candidates: Sequence[Candidate], known: Sequence[TrialRecord]) -> list[float]:
         """Predict ms per image: predictions times the median ratio of measurement and prediction so far."""
-        measured = [(record.candidate, self._latency(record)) for record in trained]
+        measured = [(record.candidate, self._latency(record)) for record in known]
         by_work = statistics.median(ms / self.work(candidate) for candidate, ms in measured)
         by_profile = [ms / predicted for one, ms in measured if (predicted := self.predict_ms(one)) is not None]
         found = []
@@ -121,5 +131,6 @@ class Acquisition:
         return record.measurements[self.objectives[1]].value
 
 
-def _trained(complete: Sequence[TrialRecord]) -> list[TrialRecord]:
-    return [record for record in complete if not record.candidate.schedule.is_dense]
+def _telling(complete: Sequence[TrialRecord], dense: DenseQuality) -> list[TrialRecord]:
+    """All but the baselines that make the dense base's curves, with which the others are compared."""
+    return [record for record in complete if record.baseline is None or not dense.is_on_a_curve(record.candidate)]

@@ -1,16 +1,34 @@
-"""Baselines of every search: the dense base, the dense base at fewer sampler steps, the paper's schedules."""
+"""Baselines of every search: what is free on the dense base (steps, solver, gain, reuse), and the paper's schedules.
+
+Where the space searches solver, reuse or gain, the dense base gets the best of them too, so that what is trained is
+compared with the strongest of what is free. Which is best is measured: baselines come in waves, and each follows from
+the results of those before.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from flexsearch.errors import UserError
+from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.gain import NO_GAIN, Gain
 from flexsearch.schedule.presets import PRESETS, paper_schedule
 from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.solver import SolverName, is_deterministic
+from flexsearch.space.domains import Float
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.repeats import evenly
-from flexsearch.study.search import Baseline
+from flexsearch.study.search import Baseline, Results, Wave
 from flexsearch.study.settings import SearchSettings
 
 MOST_STEPS = 6
+MOST_GAINS = 6
+FORA_INTERVALS = (2, 3)
+FORA_AT = 2
+"""Uniform reuse is evaluated at so many of the largest numbers of steps: at few steps there is nothing to reuse."""
 
 
 def baseline_steps(space: SearchSpace, settings: SearchSettings) -> list[int]:
@@ -19,37 +37,149 @@ def baseline_steps(space: SearchSpace, settings: SearchSettings) -> list[int]:
 
 
 def baselines_of(space: SearchSpace, settings: SearchSettings) -> list[Baseline]:
-    """List the baselines, the dense base first; the paper's schedules run at `paper_steps`, by default the most.
+    """List the baselines that are known before anything runs, the dense base first.
 
-    "FlexDiT paper" is its r in [0.61, 0.86] schedule, scaled to this model; where the paper has others for just this
-    model, they follow under their names.
+    It runs under its own solver at every number of steps, and under the others of the space at a middle one. The
+    paper's schedules run at `paper_steps`, by default the most. "FlexDiT paper" is its r in [0.61, 0.86] schedule,
+    scaled to this model; where the paper has others for just this model, they follow under their names.
     """
-    steps = baseline_steps(space, settings)
-    dense = DensitySchedule.all_dense(space.num_blocks)
-    baselines = [
-        Baseline(
-            name="dense" if index == 0 else f"dense, {num} steps",
-            candidate=Candidate(schedule=dense, sampling=Sampling(steps=num)),
-            fine_tune=False,
-        )
-        for index, num in enumerate(steps)
-    ]
-    try:
-        paper = paper_schedule(num_blocks=space.num_blocks, grid=space.grid)
-    except UserError:  # fewer than five blocks: the paper's layout does not exist
-        return baselines
-    schedules = {"FlexDiT paper": paper}
-    schedules |= {
-        name: preset.schedule
-        for name, preset in PRESETS.items()
-        if preset.shape == space.target.shape and preset.schedule != paper
-    }
-    return baselines + [
-        Baseline(
-            name=name if index == 0 else f"{name}, {num} steps",
-            candidate=Candidate(schedule=schedule, sampling=Sampling(steps=num)),
-            fine_tune=True,
-        )
-        for name, schedule in schedules.items()
-        for index, num in enumerate(sorted(set(settings.paper_steps), reverse=True) or steps[:1])
-    ]
+    made = _Maker(space=space, settings=settings)
+    dense = [*(Sampling(steps=num) for num in made.steps), *(made.middle(solver) for solver in made.solvers)]
+    return [*made.dense(dense), *made.papers("base")]
+
+
+def waves_of(space: SearchSpace, settings: SearchSettings) -> list[Wave]:
+    """List the waves of further baselines: none where the space searches neither solver nor gain nor reuse.
+
+    First the dense base's curve over steps under the best second-order solver; then, under the best of all solvers, it
+    with every gain at a middle number of steps; then the best gain's curve, uniform reuse, and the paper's schedules.
+    """
+    made = _Maker(space=space, settings=settings)
+    return [] if made.is_plain else [made.curve_of_a_solver, made.gains_at_the_middle, made.under_the_best]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Maker:
+    """Make the baselines of a space."""
+
+    space: SearchSpace
+    settings: SearchSettings
+
+    @cached_property
+    def steps(self) -> list[int]:
+        return baseline_steps(self.space, self.settings)
+
+    @cached_property
+    def solvers(self) -> tuple[SolverName, ...]:
+        """The solvers of the space beside the base's own: all of second order."""
+        return tuple(one for one in self.space.sampling.values_of("solver") if one != "base")
+
+    @cached_property
+    def gains(self) -> list[Gain]:
+        """Gains of the stream in the space, at most six. One of the skip does nothing to the dense base."""
+        part = next((one for one in self.space.sampling.parts if one.name == "gain"), None)
+        if part is None:
+            return []
+        stream = part.fields["stream"]
+        values = (stream.low, stream.high) if isinstance(stream, Float) else part.values_of("stream")
+        gains = (Gain(stream=one, at=at) for one in values for at in part.values_of("at"))
+        return evenly([one for one in dict.fromkeys(gains) if one != NO_GAIN], MOST_GAINS)
+
+    @cached_property
+    def reuses(self) -> bool:
+        return any(one.name == "cache" for one in self.space.sampling.parts)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether steps are all that the dense base can choose."""
+        return not (self.solvers or self.gains or self.reuses)
+
+    def middle(self, solver: SolverName) -> Sampling:
+        """The middle of the steps; of Heun's method, whose steps take two calls, as many as take no more calls."""
+        middle = self.steps[len(self.steps) // 2]
+        return Sampling(steps=(middle + 1) // 2 if solver == "heun" else middle, solver=solver)
+
+    def curve_of_a_solver(self, results: Results) -> list[Baseline]:
+        solver = self._best_solver(self.solvers, results)
+        return [] if solver is None else self.dense(Sampling(steps=num, solver=solver) for num in self.steps)
+
+    def gains_at_the_middle(self, results: Results) -> list[Baseline]:
+        solver = self._best_solver(("base", *self.solvers), results)
+        return [] if solver is None else self.dense(replace(self.middle(solver), gain=gain) for gain in self.gains)
+
+    def under_the_best(self, results: Results) -> list[Baseline]:
+        solver = self._best_solver(("base", *self.solvers), results)
+        if solver is None:
+            return []
+        best = self._best((replace(self.middle(solver), gain=gain) for gain in (NO_GAIN, *self.gains)), results)
+        curve = [] if best is None else [replace(best, steps=num) for num in self.steps]
+        return [*self.dense(curve), *self._fora(results), *self.papers(solver)]
+
+    def _fora(self, results: Results) -> list[Baseline]:
+        """The dense base with the outputs of its modules reused for N - 1 of N calls (FORA, arXiv 2407.01425)."""
+        able = [one for one in ("base", *self.solvers) if is_deterministic(one, self.space.target.clock)]
+        solver = self._best_solver(able, results)
+        if solver is None or not self.reuses:
+            return []
+        found = []
+        for interval in FORA_INTERVALS:
+            for plain in (Sampling(steps=num, solver=solver) for num in self.steps[:FORA_AT]):
+                full = math.ceil(plain.num_calls / interval) / plain.num_calls
+                cache = Cache(full=full, first=0, last=0, order=0, reuse="modules")
+                found += self.dense([replace(plain, cache=cache)], name=f"fora{interval}")
+        return found
+
+    def dense(self, samplings: Iterable[Sampling], *, name: str = "dense") -> list[Baseline]:
+        """The dense base under samplings."""
+        return [
+            Baseline(name=self._name(name, one, self.steps[0]), candidate=self._candidate(one), fine_tune=False)
+            for one in samplings
+        ]
+
+    def papers(self, solver: SolverName) -> list[Baseline]:
+        """The paper's schedules under a solver."""
+        space = self.space
+        try:
+            paper = paper_schedule(num_blocks=space.num_blocks, grid=space.grid)
+        except UserError:  # fewer than five blocks: the paper's layout does not exist
+            return []
+        schedules = {"FlexDiT paper" if self.is_plain else "paper": paper}
+        schedules |= {
+            name: preset.schedule
+            for name, preset in PRESETS.items()
+            if preset.shape == space.target.shape and preset.schedule != paper
+        }
+        steps = sorted(set(self.settings.paper_steps), reverse=True) or self.steps[:1]
+        return [
+            Baseline(
+                name=self._name(name, sampling, steps[0]),
+                candidate=Candidate(schedule=schedule, sampling=sampling),
+                fine_tune=True,
+            )
+            for name, schedule in schedules.items()
+            for sampling in (Sampling(steps=num, solver=solver) for num in steps)
+        ]
+
+    def _name(self, what: str, sampling: Sampling, most_steps: int) -> str:
+        """Spell a baseline; in one word where more than steps differs: dense-5-ab2-gain0.9@4."""
+        if self.is_plain:
+            return what if sampling.steps == most_steps else f"{what}, {sampling.steps} steps"
+        parts = [what, str(sampling.steps)]
+        if sampling.solver != "base":
+            parts.append(sampling.solver)
+        if sampling.gain != NO_GAIN:
+            parts.append(f"gain{sampling.gain.stream:g}@{sampling.gain.at}")
+        return "-".join(parts)
+
+    def _candidate(self, sampling: Sampling) -> Candidate:
+        return Candidate(schedule=DensitySchedule.all_dense(self.space.num_blocks), sampling=sampling)
+
+    def _best_solver(self, solvers: Sequence[SolverName], results: Results) -> SolverName | None:
+        found = self._best(map(self.middle, solvers), results)
+        return None if found is None else found.solver
+
+    def _best(self, samplings: Iterable[Sampling], results: Results) -> Sampling | None:
+        """The sampling under which the dense base is best, the first of equals; None if it was measured under none."""
+        digests = {sampling: self._candidate(sampling).digest for sampling in samplings}
+        known = [sampling for sampling, digest in digests.items() if digest in results]
+        return min(known, key=lambda one: results[digests[one]], default=None)

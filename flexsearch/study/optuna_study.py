@@ -170,6 +170,10 @@ class OptunaStudy:
         """Read a trial."""
         return _proposal(self._frozen(number))
 
+    def parameters(self) -> list[Mapping[str, Value]]:
+        """Read the parameters of every trial, by number; a baseline has none."""
+        return [trial.params for trial in self.study.get_trials(deepcopy=False)]
+
     def running(self) -> list[Proposal]:
         """Read the trials that have not ended: after a crash, those of the driver that died."""
         return [_proposal(trial) for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]

@@ -1,8 +1,8 @@
 """Predicted distance: which schedules should be best after long training, told from short trials.
 
-It is the dense base's quality at the same sampling, times one plus the paired distance of the trial's samples to the
-dense base's at the most steps (`trial/paired_distance.py`). It ranks schedules; it is no forecast of a value. A short
-trial's own quality says how fast a schedule adapts: `experiments/density_bench/ranking.py` compares both with the
+It is the dense base's quality at the same steps under the same solver and gain, times one plus the paired distance of
+the trial's samples to the dense base's (`trial/paired_distance.py`). It ranks schedules and forecasts no value. A
+short trial's own quality says how fast a schedule adapts: `experiments/density_bench/ranking.py` compares both with the
 quality after long training.
 """
 
@@ -12,45 +12,70 @@ from dataclasses import replace
 import numpy as np
 
 from flexsearch.objectives.settings import PAIRED_DISTANCE
+from flexsearch.schedule.cache import NO_CACHE
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.gain import NO_GAIN, Gain
+from flexsearch.schedule.guidance import ALL_ROWS
 from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.solver import SolverName
 from flexsearch.study.store import TrialRecord
 
 
 def dense_baselines(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Pick the complete trials of the dense base."""
-    complete = [record for record in records if record.state == "complete"]
-    return [record for record in complete if record.baseline is not None and record.candidate.schedule.is_dense]
+    """Pick the complete trials of the dense base in which nothing is reused."""
+    complete = [record for record in records if record.state == "complete" and record.baseline is not None]
+    return [record for record in complete if _is_plain(record.candidate)]
+
+
+def _is_plain(candidate: Candidate) -> bool:
+    sampling = candidate.sampling
+    return candidate.schedule.is_dense and sampling.cache == NO_CACHE and sampling.guidance == ALL_ROWS
 
 
 class DenseQuality:
-    """Interpolates the dense base's quality over sampler steps between its trials, in logarithms of both.
+    """Interpolate the dense base's quality over sampler steps between its trials, in logarithms of both.
 
-    Trials that differ in more of their sampling than its steps lie on different curves.
+    Each solver has its own curve, and under it each gain of the stream. Reuse and guidance rows have none: a candidate
+    that computes less of its steps is compared with the dense base that computes all of as many.
 
     Args:
-        dense: complete trials of the dense base, at least one.
+        dense: complete trials of the dense base in which nothing is reused, at least one.
         quality: name of the measurement.
     """
 
     def __init__(self, dense: Sequence[TrialRecord], *, quality: str) -> None:
-        curves: dict[Sampling, dict[int, float]] = {}
+        curves: dict[_Curve, dict[int, float]] = {}
         for record in dense:
             sampling = record.candidate.sampling
-            curves.setdefault(_without_steps(sampling), {})[sampling.steps] = record.measurements[quality].value
-        self._curves = {key: np.log(sorted(curve.items())) for key, curve in curves.items()}  # rows: steps, quality
+            curves.setdefault(_curve(sampling), {})[sampling.steps] = record.measurements[quality].value
+        least = min(2, max(map(len, curves.values())))  # two make a line; with one number of steps one is enough
+        self._curves = {
+            key: np.log(sorted(curve.items()))  # rows: steps, quality
+            for key, curve in curves.items()
+            if len(curve) >= least
+        }
 
     def at(self, sampling: Sampling) -> float:
         """Give the quality at a sampling; beyond the fewest and the most steps of its curve it stays as it is there.
 
-        A sampling whose curve was not measured gets the best of the others.
+        The curve is that of its solver and gain. Where that was not measured at two numbers of steps, it is that of its
+        solver without gain, and where that was not either, the best of all curves.
         """
-        own = self._curves.get(_without_steps(sampling))
+        own = self._curves.get(_curve(sampling), self._curves.get((sampling.solver, NO_GAIN)))
         curves = self._curves.values() if own is None else [own]
         return float(min(np.exp(np.interp(np.log(sampling.steps), curve[:, 0], curve[:, 1])) for curve in curves))
 
+    def is_on_a_curve(self, candidate: Candidate) -> bool:
+        """Tell whether a candidate is the dense base as one of the curves describes it."""
+        return _is_plain(candidate) and _curve(candidate.sampling) in self._curves
 
-def _without_steps(sampling: Sampling) -> Sampling:
-    return replace(sampling, steps=1)
+
+_Curve = tuple[SolverName, Gain]
+
+
+def _curve(sampling: Sampling) -> _Curve:
+    """What curves differ in. The gain of the skip does nothing to the dense base."""
+    return sampling.solver, replace(sampling.gain, skip=1.0)
 
 
 def predicted_distances(

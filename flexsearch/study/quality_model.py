@@ -1,23 +1,33 @@
 """Quality model: a Gaussian process over candidates, fitted to the trials so far.
 
-What is regressed is the logarithm of the quality over that of the dense base at the same sampler steps: most of what
-steps do is known from the baselines. A candidate is described by how much of it plays which role, by its grids, its
-steps and its work, so that schedules of any family and space can be compared. The regression is scikit-learn's; source:
-Rasmussen & Williams 2006, chapter 2.
+What is regressed is the logarithm of the quality over that of the dense base at the same sampler steps and under the
+same solver: most of what they do is known from the baselines. A candidate is described by how much of it plays which
+role, by its grids, its sampling and its work, so that schedules of any family and space can be compared. What a space
+does not search is constant, and changes nothing. The regression is scikit-learn's; source: Rasmussen & Williams 2006,
+chapter 2.
 """
 
 import math
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import get_args
 
 import numpy as np
 
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.role import ROLES
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.solver import SolverName
 
 
 def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
-    """List role shares, sparse tokens per side near data and near noise, frames, sampler steps, MACs of an image."""
+    """List what describes a candidate.
+
+    Of its schedule: role shares, sparse tokens per side near data and near noise, frames. Of its sampling: sampler
+    steps, MACs of an image, solver, guidance rows, gain, and reuse as `_reuse` lists it. Candidates that do the same
+    have the same features.
+    """
     roles, timetable = candidate.schedule.roles, candidate.schedule.timetable
     return (
         *(roles.count(role) / len(roles) for role in ROLES),
@@ -26,6 +36,41 @@ def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
         float(timetable.frames or 0),
         math.log(candidate.sampling.steps),
         math.log(work),
+        *_sampling(candidate.sampling, len(roles)),
+    )
+
+
+@lru_cache(maxsize=1 << 14)
+def _sampling(sampling: Sampling, num_blocks: int) -> tuple[float, ...]:
+    guidance, gain = sampling.guidance, sampling.gain
+    return (
+        *(float(sampling.solver == solver) for solver in get_args(SolverName)),
+        guidance.start,
+        guidance.end,
+        1.0 / guidance.every,
+        math.log(gain.stream),
+        gain.at / num_blocks,
+        math.log(gain.skip),
+        *_reuse(sampling, num_blocks),
+    )
+
+
+def _reuse(sampling: Sampling, num_blocks: int) -> tuple[float, ...]:
+    """List full steps, where they lie on average (0 the first, 1 the last step), the longest run without one, null
+    steps, and of partial steps the order, the blocks computed below and above, and whether modules are reused."""
+    num = sampling.num_calls
+    spelled = sampling.cache.spelled(num, num_blocks=num_blocks)
+    pattern = spelled.get("pattern", "F" * num)
+    full = [index for index, letter in enumerate(pattern) if letter == "F"]
+    return (
+        math.log(len(full)),
+        sum(full) / len(full) / max(num - 1, 1),
+        max(map(len, pattern.split("F"))) / num,
+        pattern.count("n") / num,
+        float(spelled.get("order", 0)),
+        spelled.get("first", 0) / num_blocks,
+        spelled.get("last", 0) / num_blocks,
+        float(spelled.get("reuse") == "modules"),
     )
 
 

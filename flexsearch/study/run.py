@@ -10,7 +10,7 @@ from flexsearch import __version__
 from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import Acquisition
-from flexsearch.study.baselines import baselines_of
+from flexsearch.study.baselines import baselines_of, waves_of
 from flexsearch.study.events import Watched, Watcher
 from flexsearch.study.executor import Choice, ExecutorName, TrialSource, choose_executor, run_locally
 from flexsearch.study.lock import one_driver
@@ -175,6 +175,7 @@ def _search(plan: RunPlan, store: Store) -> Search:
         run_dir=plan.run_dir,
         objectives=objectives,
         acquisition=_acquisition(plan),
+        waves=waves_of(space, plan.search),
         keep=1.0 if plan.settings.early_stopping is None else plan.settings.early_stopping.keep,
     )
 

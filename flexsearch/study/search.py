@@ -7,7 +7,7 @@ that were running when the last driver died, tells those that left a result, and
 import json
 import random
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,19 +17,21 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
+from flexsearch.study.device_seconds import trained_schedules
 from flexsearch.study.early_stopping import goes_on
 from flexsearch.study.events import Ended, Moved, Started, Watched
 from flexsearch.study.executor import Finished, Wait
 from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy
 from flexsearch.study.predicted_distance import scores
 from flexsearch.study.settings import SearchSettings
-from flexsearch.study.store import Store
+from flexsearch.study.store import Store, TrialRecord
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 
 DUPLICATES_BEFORE_DRAWING = 10
 INFEASIBLE_IN_A_ROW = 40
 FAILURES_IN_A_ROW = 3
 _DRAWS = 2000
+_DRAWS_OF_VARIANTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,12 @@ class Baseline:
     name: str
     candidate: Candidate
     fine_tune: bool
+
+
+Results = Mapping[str, float]
+"""Quality of the baselines that were measured, by the digest of their candidates; those that failed are absent."""
+Wave = Callable[[Results], Sequence[Baseline]]
+"""Gives baselines that follow from the results of all that came before, those among them that are known already."""
 
 
 class Search(Watched):
@@ -54,6 +62,7 @@ class Search(Watched):
         objectives: names of the measurements that are told, in the study's order: quality first.
         keep: share of the trials at a rung that goes on.
         acquisition: chooses among unseen candidates; None leaves the choice to the sampler.
+        waves: further baselines, each once all before it have ended, and all before anything is searched.
     """
 
     def __init__(
@@ -68,6 +77,7 @@ class Search(Watched):
         objectives: Sequence[str],
         keep: float = 1.0,
         acquisition: Acquisition | None = None,
+        waves: Sequence[Wave] = (),
     ) -> None:
         super().__init__()
         self._optuna_study = optuna_study
@@ -86,10 +96,12 @@ class Search(Watched):
         self._counted = {record.number for record in records if record.state in ("complete", "pruned")}
         self._seen = {record.digest for record in records if record.state not in ("failed", "duplicate")}
         running = optuna_study.running()  # a driver may have died between Optuna's record of a baseline and ours
-        begun = {record.baseline for record in records} | {proposal.notes.get("baseline") for proposal in running}
-        self._missing = deque(name for name in self._baselines if name not in begun)
+        self._begun = {record.baseline for record in records} | {one.notes.get("baseline") for one in running}
+        self._missing = deque(name for name in self._baselines if name not in self._begun)
         self._orphans = deque(proposal.number for proposal in running)
         self._duplicates = self._infeasible = self._failures = 0
+        self._waves = deque(waves)
+        self._open_waves()
 
     @property
     def num_finished(self) -> int:
@@ -115,6 +127,11 @@ class Search(Watched):
             return self._start(self._order_baseline(self._missing.popleft()))
         if self._stopped is not None:
             return Wait() if self._live else Finished(self._stopped)
+        self._open_waves()
+        if self._missing:
+            return self._start(self._order_baseline(self._missing.popleft()))
+        if self._waves and self._live:
+            return Wait()
         if self.num_finished + len(self._live) >= self._settings.trials:
             return Wait() if self._live else Finished(f"{self.num_finished} trials are finished")
         order = self._propose()
@@ -221,6 +238,21 @@ class Search(Watched):
             return None
         return order
 
+    def _open_waves(self) -> None:
+        """Add the baselines of every wave whose forerunners have all ended; a search that resumes adds the same."""
+        while self._waves:
+            ended = {record.baseline: record for record in self._store.trials() if record.state != "running"}
+            if not self._baselines.keys() <= ended.keys():
+                return
+            complete = [one for name in self._baselines if (one := ended[name]).state == "complete"]
+            results = {record.digest: record.measurements[self._objectives[0]].value for record in complete}
+            known = {baseline.candidate.digest for baseline in self._baselines.values()}
+            for baseline in self._waves.popleft()(results):
+                if baseline.candidate.digest not in known:
+                    known.add(baseline.candidate.digest)
+                    self._baselines[baseline.name] = baseline
+                    self._missing.extend({baseline.name} - self._begun)
+
     def _order(self, number: int, candidate: Candidate, baseline: str | None) -> TrialOrder:
         return TrialOrder(
             number=number,
@@ -248,7 +280,7 @@ class Search(Watched):
             or not acquisition.is_ready(records)
         ):
             return self._propose_one()
-        unseen = self._draw_unseen(acquisition.num)
+        unseen = self._draw_pool(acquisition.num, records)
         if not unseen:
             return None
         built = [self._space.build(parameters) for parameters in unseen]
@@ -258,10 +290,10 @@ class Search(Watched):
         """Take the sampler's proposal, or after many duplicates a candidate drawn at random."""
         while True:
             drawing = self._duplicates >= DUPLICATES_BEFORE_DRAWING
-            drawn = self._draw_unseen(1) if drawing else []
-            if drawing and not drawn:
+            drawn = next(iter(self._draw_unseen(1).values()), None) if drawing else None
+            if drawing and drawn is None:
                 return None
-            order = self._ask(drawn[0] if drawn else None)
+            order = self._ask(drawn)
             if order is not None:
                 return order
 
@@ -281,18 +313,37 @@ class Search(Watched):
         self._optuna_study.discard(number)
         return None
 
-    def _draw_unseen(self, num: int) -> list[Mapping[str, Value]]:
-        """Draw parameters of up to `num` different unseen candidates, always the same at one point of a search."""
-        generator = random.Random(f"{self._settings.seed}:{len(self._seen)}")
+    def _draw_pool(self, num: int, records: Sequence[TrialRecord]) -> list[Mapping[str, Value]]:
+        """Draw unseen candidates: up to half of them sample schedules in new ways that are fine-tuned already."""
+        searched = [record for record in trained_schedules(records).values() if record.baseline is None]
+        parameters = self._optuna_study.parameters() if searched else []
+        trained = [parameters[record.number] for record in searched]
+        variants = self._draw_unseen(num // 2, schedules=trained) if trained and self._sampling_parameters else {}
+        return list((variants | self._draw_unseen(num)).values())[:num]
+
+    @property
+    def _sampling_parameters(self) -> list[str]:
+        """The parameters of the space that schedules do not depend on."""
+        return [name for name, _ in self._space.sampling.domains]
+
+    def _draw_unseen(
+        self, num: int, *, schedules: Sequence[Mapping[str, Value]] = ()
+    ) -> dict[str, Mapping[str, Value]]:
+        """Draw parameters of up to `num` different unseen candidates by digest, always the same at one point of a
+        search; if parameters of schedules are given, candidates with one of these."""
+        generator = random.Random(f"{self._settings.seed}:{len(self._seen)}{':variants' if schedules else ''}")
         found: dict[str, Mapping[str, Value]] = {}
-        for _ in range(max(_DRAWS, num)):
-            parameters = self._space.sample(generator)
+        for _ in range(_DRAWS_OF_VARIANTS * num if schedules else max(_DRAWS, num)):
+            parameters: Mapping[str, Value] = self._space.sample(generator)
+            if schedules:
+                sampling = {name: parameters[name] for name in self._sampling_parameters}
+                parameters = {**generator.choice(schedules), **sampling}
             digest = self._space.build(parameters).digest
             if digest not in self._seen:
                 found.setdefault(digest, parameters)
             if len(found) == num:
                 break
-        return list(found.values())
+        return found
 
 
 def _notes(candidate: Candidate) -> dict[str, str]:

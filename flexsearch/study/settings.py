@@ -19,10 +19,12 @@ class SearchSettings:
         algorithm: Optuna's sampler.
         startup: trials drawn at random before the sampler learns.
         seed: of the sampler, of training and of sampling noise.
-        baseline_steps: sampler steps at which the dense base is evaluated; none takes those of the space.
+        baseline_steps: sampler steps at which the dense base is evaluated, also under the best solver and gain of the
+            space (`baselines.py`); none takes those of the space.
         pool: unseen candidates from which, after `startup`, the one with the largest expected hypervolume improvement
-            is tried (`acquisition.py`); 1 leaves every choice to the sampler. None takes 256 with `tpe`, and 1 with
-            the others, which are there to be compared with. Every fourth trial is the sampler's own.
+            per second of the device is tried (`acquisition.py`); 1 leaves every choice to the sampler. None takes 256
+            with `tpe`, and 1 with the others, which are there to be compared with. Every fourth trial is the sampler's
+            own.
         paper_steps: sampler steps at which the paper's schedules are evaluated; none takes the dense base's most.
         noise_schedules: schedules whose quality is measured again under other seeds, once per study; 0 measures none.
         noise_seeds: further seeds for each of them.

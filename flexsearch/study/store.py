@@ -37,6 +37,7 @@ Remeasured = dict[int, dict[int, dict[int, dict[str, Measurement]]]]
 RecordState = Literal["running", "complete", "pruned", "infeasible", "duplicate", "failed"]
 
 _SHARED = -1  # the trial number of what all trials share
+_OF_TRIALS = "trials: "  # before a phase: seconds of trials under the study's seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class TrialRecord:
         num_updates: fine-tuning updates; their losses are in `Store.curve`.
         measurements: of the study's seed, by name.
         rungs: measured on the way, by updates.
+        seconds: of the device, by phase.
     """
 
     number: int
@@ -60,6 +62,7 @@ class TrialRecord:
     num_updates: int = 0
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     rungs: tuple[Rung, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -165,7 +168,7 @@ class Store:
         with self.engine.begin() as connection:
             key = {"number": number, "seed": seed}
             self._replace(connection, MEASUREMENT, key, map(_measurement_row, result.measurements.values()))
-            self._replace(connection, COST, key, _cost_rows("trials: {}" if is_own else "noise: {}", result))
+            self._replace(connection, COST, key, _cost_rows(f"{_OF_TRIALS}{{}}" if is_own else "noise: {}", result))
             if is_own:
                 curve = [{"update_": done, "loss": loss} for done, loss in result.curve]
                 self._replace(connection, CURVE, {"number": number}, curve)
@@ -209,6 +212,7 @@ class Store:
         """Read every trial, by number."""
         measured: dict[int, dict[str, Measurement]] = {}
         rungs: dict[int, list[Rung]] = {}
+        seconds: dict[int, dict[str, float]] = {}
         # One look into the index per trial: curves are long, and searches read all trials at every rung.
         updates = select(func.max(CURVE.c.update_)).where(
             CURVE.c.study == TRIAL.c.study, CURVE.c.number == TRIAL.c.number
@@ -222,6 +226,9 @@ class Store:
             for row in connection.execute(select(RUNG).where(self._own(RUNG)).order_by(RUNG.c.update_)):
                 rung = Rung(updates=row.update_, quality=row.quality, paired_distance=row.paired_distance)
                 rungs.setdefault(row.number, []).append(rung)
+            phases = self._own(COST, seed=self.seed) & COST.c.what.startswith(_OF_TRIALS)
+            for row in connection.execute(select(COST).where(phases)):
+                seconds.setdefault(row.number, {})[row.what.removeprefix(_OF_TRIALS)] = row.seconds
         candidates = {row.number: Candidate.from_dict(json.loads(row.candidate)) for row in rows}
         return [
             TrialRecord(
@@ -236,6 +243,7 @@ class Store:
                 num_updates=row.num_updates or 0,
                 measurements=self._as_of_today(measured.get(row.number, {}), candidates[row.number]),
                 rungs=tuple(rungs.get(row.number, ())),
+                seconds=seconds.get(row.number, {}),
             )
             for row in rows
         ]

@@ -13,7 +13,7 @@ from flexsearch.measurement import Measurement
 from flexsearch.schedule.plan import Target
 from flexsearch.schedule.presets import dit_shape
 from flexsearch.space.search_space import SearchSpace, parse_space
-from flexsearch.study.baselines import baselines_of
+from flexsearch.study.baselines import baselines_of, waves_of
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.search import Search
 from flexsearch.study.settings import SearchSettings
@@ -25,12 +25,14 @@ OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 
 
 def formula(order: TrialOrder, report: Report = lambda _: True) -> TrialResult:
-    """More dense blocks and steps are better and slower."""
+    """More dense blocks and steps are better and slower; so is a better solver, which costs nothing."""
     report(Progress(phase="fine-tune", done=1, total=2))
-    roles, steps = order.candidate.schedule.roles, order.candidate.sampling.steps
+    roles, sampling = order.candidate.schedule.roles, order.candidate.sampling
     dense = sum(role in ("dense", "recover") for role in roles)
-    quality = 40 / (1 + dense) + 30 / steps + 0.01 * order.seed
-    latency = steps * (1 + dense)
+    full = sampling.cache.of(sampling.num_calls).count("F")
+    bonus = {"base": 1.0, "unipc": 0.6, "ab2": 0.5}[sampling.solver] * (1.1 - 0.1 * full / sampling.num_calls)
+    quality = 40 / (1 + dense) + 30 / sampling.steps * bonus * sampling.gain.stream + 0.01 * order.seed
+    latency = full * (1 + dense)
     measurements = {
         name: Measurement(name=name, value=float(value), unit=unit, spread=0.1, protocol={"by": "formula"})
         for name, value, unit in (
@@ -64,6 +66,21 @@ def space() -> SearchSpace:
     )
 
 
+@pytest.fixture
+def sampling_space() -> SearchSpace:
+    """A space of schedules and of every axis that the dense base has as well."""
+    return parse_space(
+        {
+            "segments": [{"family": "pooling", "depth": {"int": [1, 3]}}, {"family": "dense", "depth": "rest"}],
+            "sampler_steps": {"choice": [3, 4, 5, 7, 10]},
+            "solver": {"choice": ["base", "unipc", "ab2"]},
+            "cache": {"full": {"choice": [1.0, 0.5]}, "first": {"choice": [0, 1]}},
+            "gain": {"stream": {"choice": [1.0, 0.95, 0.9]}, "at": 4},
+        },
+        target=TARGET,
+    )
+
+
 TARGET = Target(shape=dit_shape(num_blocks=8, width=16, side=8))
 
 
@@ -89,6 +106,7 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
             objectives=OBJECTIVES,
             keep=keep,
             acquisition=acquisition,
+            waves=waves_of(searched, settings),
         )
         search.store, search.optuna_study = store, optuna_study  # for the tests to look at
         return search

@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 
 from flexsearch.measurement import Measurement
+from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.gain import Gain
+from flexsearch.schedule.guidance import GuidanceRows
 from flexsearch.schedule.plan import Target
 from flexsearch.schedule.presets import dit_shape
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.study.acquisition import LEAST_TRIALS, Acquisition
+from flexsearch.study.device_seconds import DeviceSeconds
 from flexsearch.study.executor import run_locally
 from flexsearch.study.pareto import expected_gain, hypervolume, reference_point
 from flexsearch.study.quality_model import QualityModel, features
@@ -269,6 +275,127 @@ def test_distances_that_are_not_positive_are_left_to_the_sampler(half_done: Any)
     )
     assert last.state == "complete"
     assert not acquisition().is_ready([*records[:-1], last])
+
+
+def sampled(**sampling: Any) -> Candidate:
+    return Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=10, **sampling))
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {"solver": "ab2"},
+        {"cache": Cache(full=0.5)},
+        {"cache": Cache(full=0.5, skew=1.0, warmup=2)},
+        {"cache": Cache(full=0.5, order=0)},
+        {"cache": Cache(full=0.5, first=2)},
+        {"cache": Cache(full=0.5, last=1)},
+        {"cache": Cache(full=0.5, null=1.0)},
+        {"cache": Cache(full=0.5, reuse="modules")},
+        {"guidance": GuidanceRows(start=0.2)},
+        {"guidance": GuidanceRows(every=2)},
+        {"gain": Gain(stream=0.9, at=4)},
+        {"gain": Gain(skip=0.9)},
+    ],
+)
+def test_the_model_sees_every_axis_of_sampling(sampling: dict[str, Any]) -> None:
+    plain = Cache(full=0.5) if sampling.get("cache", Cache()) != Cache(full=0.5) and "cache" in sampling else Cache()
+    assert features(sampled(**sampling), work=1.0) != features(sampled(cache=plain), work=1.0)
+
+
+def test_what_does_the_same_looks_the_same_to_the_model() -> None:
+    same = sampled(cache=Cache(full=1.0, first=3, order=0, reuse="modules", null=0.5))
+    assert features(same, work=1.0) == features(sampled(), work=1.0)
+    assert same.digest == sampled().digest
+
+
+def timed(records: list[TrialRecord], seconds: Callable[[TrialRecord], dict[str, float]]) -> list[TrialRecord]:
+    return [replace(record, seconds=seconds(record)) for record in records]
+
+
+def test_seconds_of_samples_follow_the_work_and_a_trained_schedule_takes_no_others(half_done: Any) -> None:
+    def seconds(record: TrialRecord) -> dict[str, float]:
+        sampling = {"sample": 3.0 + 0.25 * work_of(record.candidate), "score": 1.0}
+        return sampling if record.baseline == "dense" else {**sampling, "fine-tune": 50.0, "rung": 10.0}
+
+    records = timed(_complete(half_done), seconds)
+    predicted = DeviceSeconds(records, work=work_of)
+    trained = {one.candidate.schedule.digest for one in records if one.baseline in (None, "FlexDiT paper")}
+    seen = set()
+    for one in half_done._space.candidates(up_to=200):
+        is_trained = one.schedule.digest in trained
+        seen.add(is_trained)
+        assert predicted.of(one) == pytest.approx(4.0 + 0.25 * work_of(one) + 60.0 * (not is_trained))
+    assert seen == {True, False}
+    base = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=3))
+    assert predicted.of(base) == pytest.approx(4.0 + 0.25 * work_of(base)), "it needs no fine-tune"
+    assert DeviceSeconds(timed(records, lambda _: {}), work=work_of).of(one) == 1.0, "nobody knows"
+    free = DeviceSeconds(timed(records, lambda _: {"sample": 2.0}), work=work_of)
+    assert free.of(one) == pytest.approx(2.0), "where nothing is trained, samples are all"
+
+
+def test_a_long_fine_tune_is_weighed_against_cheap_variants_of_what_is_trained(half_done: Any) -> None:
+    """The trials are the same; what differs is what a fine-tune costs."""
+    trained = {record.candidate.schedule.digest for record in half_done.store.trials() if record.baseline is None}
+    tried = {record.digest for record in half_done.store.trials()}
+    unseen = [one for one in half_done._space.candidates(up_to=400) if one.digest not in tried]
+
+    def chosen(fine_tune: float) -> Candidate:
+        records = timed(_complete(half_done), lambda _: {"sample": 1.0, "fine-tune": fine_tune})
+        return unseen[acquisition().best(unseen, records)]
+
+    assert {one.schedule.digest in trained for one in unseen} == {True, False}
+    assert chosen(1e6).schedule.digest in trained
+    assert chosen(0.0).schedule.digest not in trained
+
+
+def test_half_of_the_pool_samples_trained_schedules_in_new_ways(
+    open_search: Open, sampling_space: SearchSpace, run_trial: Run
+) -> None:
+    pools: list[list[Candidate]] = []
+
+    class Spy(Acquisition):
+        def best(self, candidates: Any, records: Any) -> int:
+            pools.append(list(candidates))
+            return 0
+
+    wide = acquisition(num=32)
+    spy = Spy(num=wide.num, work=wide.work, predict_ms=wide.predict_ms, objectives=wide.objectives)
+    search = open_search(space=sampling_space, trials=27, startup=2, acquisition=spy, algorithm="random")
+    run_locally(search, run_trial)
+    trained = {record.candidate.schedule.digest for record in _complete(search)[23:25]}
+    assert len({one.digest for one in pools[0]}) == len(pools[0]) == 32
+    assert {one.schedule.digest for one in pools[0][:16]} <= trained
+    assert len({one.sampling for one in pools[0]}) > 8
+
+
+def test_a_space_without_training_is_screened_too(open_search: Open, run_trial: Run) -> None:
+    """All of its candidates are dense, and the first proposals after `startup` are the acquisition's."""
+    space = parse_space(
+        {
+            "segments": [{"family": "dense", "depth": "rest"}],
+            "sampler_steps": {"choice": [3, 4, 5, 7, 10]},
+            "solver": {"choice": ["base", "ab2"]},
+            "cache": {"full": {"choice": [1.0, 0.75, 0.5]}, "first": {"int": [0, 2]}, "order": {"choice": [0, 1]}},
+        },
+        target=TARGET,
+    )
+    calls: list[int] = []
+
+    class Spy(Acquisition):
+        def best(self, candidates: Any, records: Any) -> int:
+            calls.append(len(candidates))
+            return super().best(candidates, records)
+
+    def untrained(order: TrialOrder, report: Report) -> TrialResult:
+        return replace(run_trial(order, report), seconds={"sample": 1.0})
+
+    wide = acquisition(num=32, work=lambda one: float(space.plan(one).macs))
+    spy = Spy(num=wide.num, work=wide.work, predict_ms=wide.predict_ms, objectives=wide.objectives)
+    search = open_search(space=space, trials=24, startup=1, acquisition=spy)
+    run_locally(search, untrained)
+    assert calls
+    assert set(calls) == {32}
 
 
 def test_only_the_default_sampler_is_helped_unasked() -> None:

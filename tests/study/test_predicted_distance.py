@@ -1,14 +1,17 @@
 """What long training should make of a schedule: the formula, and where nothing can be said."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from flexsearch.measurement import Measurement
+from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.pooling import Pooling
+from flexsearch.schedule.gain import Gain
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.predicted_distance import (
     DenseQuality,
@@ -61,28 +64,64 @@ def test_between_dense_baselines_quality_is_a_power_of_the_steps() -> None:
     assert [dense.at(Sampling(steps=steps)) for steps in (2, 50)] == pytest.approx([32.0, 8.0]), "beyond them it stays"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Other(Sampling):
-    """A sampling with a further choice."""
-
-    solver: str
-
-
-def with_solver(record: TrialRecord, solver: str) -> TrialRecord:
-    sampling = Other(steps=record.candidate.sampling.steps, solver=solver)
-    return replace(record, candidate=replace(record.candidate, sampling=sampling))
-
-
-def test_two_samplings_of_equal_steps_have_two_curves() -> None:
-    faster = [with_solver(replace(one, number=10 + one.number), "heun") for one in DENSE]
-    faster[1] = replace(
-        faster[1], measurements={**DENSE[1].measurements, "fid": Measurement(name="fid", value=16.0, unit="1")}
+def sampled(one: TrialRecord, quality: float, **sampling: Any) -> TrialRecord:
+    """The trial under another sampling."""
+    return replace(
+        one,
+        candidate=replace(one.candidate, sampling=replace(one.candidate.sampling, **sampling)),
+        measurements={**one.measurements, "fid": Measurement(name="fid", value=quality, unit="1")},
     )
-    for dense in ([*DENSE, *faster], [*faster, *DENSE]):
+
+
+def test_every_solver_and_gain_has_its_own_curve() -> None:
+    gain = Gain(stream=0.9, at=4)
+    others = [
+        *(sampled(one, value, solver="ab2") for one, value in zip(DENSE, (6.0, 16.0), strict=True)),
+        *(sampled(one, value, solver="ab2", gain=gain) for one, value in zip(DENSE, (5.0, 12.0), strict=True)),
+        sampled(DENSE[1], 2.0, solver="unipc"),
+        sampled(DENSE[1], 1.0, solver="ab2", gain=Gain(stream=0.8, at=4)),
+    ]
+    for dense in ([*DENSE, *others], [*others, *DENSE]):
         curve = DenseQuality(dense, quality="fid")
-        assert curve.at(Sampling(steps=4)) == pytest.approx(32.0)
-        assert curve.at(Other(steps=4, solver="heun")) == pytest.approx(16.0)
-        assert curve.at(Other(steps=4, solver="dpm")) == pytest.approx(16.0), "not measured: the best of the others"
+        at = {
+            name: curve.at(Sampling(steps=4, **sampling))
+            for name, sampling in {
+                "base": {},
+                "ab2": {"solver": "ab2"},
+                "ab2, gain": {"solver": "ab2", "gain": gain},
+                "ab2, skip": {"solver": "ab2", "gain": Gain(stream=0.9, at=4, skip=0.9)},
+                "ab2, a gain measured once": {"solver": "ab2", "gain": Gain(stream=0.8, at=4)},
+                "ab2, half of the steps": {"solver": "ab2", "cache": Cache(full=0.5)},
+                "measured once": {"solver": "unipc"},
+                "never measured": {"solver": "heun"},
+            }.items()
+        }
+        assert at == pytest.approx(
+            {
+                "base": 32.0,
+                "ab2": 16.0,
+                "ab2, gain": 12.0,
+                "ab2, skip": 12.0,
+                "ab2, a gain measured once": 16.0,
+                "ab2, half of the steps": 16.0,
+                "measured once": 12.0,
+                "never measured": 12.0,
+            }
+        )
+        assert [curve.is_on_a_curve(one.candidate) for one in others] == [True] * 4 + [False] * 2
+
+
+def test_at_one_number_of_steps_one_trial_is_a_curve() -> None:
+    curve = DenseQuality([DENSE[1], sampled(DENSE[1], 16.0, solver="ab2")], quality="fid")
+    assert curve.at(Sampling(steps=4)) == pytest.approx(32.0)
+    assert curve.at(Sampling(steps=4, solver="ab2")) == pytest.approx(16.0)
+
+
+def test_what_reuses_is_no_point_of_a_curve() -> None:
+    reuses = replace(sampled(DENSE[1], 1.0, cache=Cache(full=0.5)), number=9)
+    assert dense_baselines([*DENSE, reuses]) == DENSE
+    found = predicted_distances([*DENSE, reuses], quality="fid")
+    assert found == pytest.approx({0: 8.0, 1: 40.0, 9: 40.0}), "the quality of all its steps counts"
 
 
 def test_without_dense_baselines_or_paired_distance_there_is_none() -> None:

@@ -62,7 +62,11 @@ def test_a_trial_is_its_rows(table: pd.DataFrame, order: TrialOrder) -> None:
     assert result.measurements["fid_fashion_cnn"].value == 30 / order.candidate.sampling.steps + 5 - 2
     assert result.rungs == (Rung(updates=0, quality=30 / order.candidate.sampling.steps + 5),)
     assert result.seconds == {"fine-tune": 4.0, "judge": 6.0}, "judged twice, at the rung and at the end"
+    again = replay(order, lambda _: True)
+    assert again.seconds == {"fine-tune": 0.0, "judge": 3.0}, "its schedule is trained"
+    assert (again.measurements, again.rungs) == (result.measurements, ())
     seen: list[Progress] = []
+    replay = Replay(table, objectives=OBJECTIVES, updates=8, rungs=(0,), seed=1)
     stopped = replay(order, lambda progress: bool(seen.append(progress)))
     assert stopped.state == "pruned"
     assert stopped.seconds == {"fine-tune": 0.0, "judge": 3.0}

@@ -55,6 +55,8 @@ def test_a_trial_is_kept_whole(store: Store, order: TrialOrder, run_trial: Run) 
     assert (record.rungs, record.rung(1), record.rung(2)) == (rungs, rungs[1], None)
     assert (record.state, record.baseline, record.attempts) == ("complete", "dense", 1)
     assert record.ended is not None
+    store.record(0, replace(result, seconds={"sample": 7.0}), seed=1)
+    assert store.trials()[0].seconds == result.seconds, "a repetition's are its own"
 
 
 def test_a_database_from_before_rungs_had_a_drift_is_read_on(store: Store, order: TrialOrder, run_trial: Run) -> None:
