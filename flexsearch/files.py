@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,16 @@ def write_atomically(path: Path, text: str) -> None:
     """Writes `text` so that a reader, or a crash, sees all of it or the file as it was."""
     with replacing(path) as temporary:
         temporary.write_text(text)
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Give a file that nobody changes a second name, in place of what has it; a copy where a file has only one name."""
+    with replacing(path) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def file_sha256(path: Path) -> str:
