@@ -20,8 +20,9 @@ from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.models.loading import Base
 from flexsearch.schedule.sampling import Sampling
 
-REFERENCE_SEED = 2**40
-"""Of the noise of a reference: no study's seed, nor one that a study derives from its own."""
+REFERENCE_SEED = 2**31 - 1
+"""Of the noise of a reference: no study's seed, nor one that a study derives from its own. Torch's generator on the CPU
+reads the last 32 bits of what `item_seed` makes of it."""
 
 
 def converged(steps: int) -> Sampling:

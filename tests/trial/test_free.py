@@ -8,8 +8,8 @@ import pytest
 import torch
 from backbone_suite import randomised
 from builders import TEXT
-from diffusers import DPMSolverMultistepScheduler, PixArtTransformer2DModel
-from tiny_checkpoint import save_autoencoder, save_text_encoder
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtTransformer2DModel
+from tiny_checkpoint import save_text_encoder
 
 from flexsearch.config import RunConfig, load_config, parse_config
 from flexsearch.data.conditions import CaptionConditions, ClassConditions
@@ -130,12 +130,21 @@ def test_what_is_trained_needs_data(tiny_config: Config, free: Config) -> None:
 
 @pytest.fixture
 def text_base(tmp_path: Path) -> Path:
-    """A whole PixArt-alpha checkpoint that draws 16 x 16 pixels."""
+    """A whole PixArt-alpha checkpoint that draws grey images."""
     folder = tmp_path / "base"
     transformer = PixArtTransformer2DModel(**TEXT | {"num_layers": 5, "sample_size": 8, "caption_channels": 16})
     randomised(transformer).save_pretrained(folder / "transformer", safe_serialization=True)
     DPMSolverMultistepScheduler(beta_schedule="linear").save_pretrained(folder / "scheduler")
-    save_autoencoder(folder, seed=1)
+    vae = AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        down_block_types=["DownEncoderBlock2D"] * 2,
+        up_block_types=["UpDecoderBlock2D"] * 2,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        latent_channels=4,
+    )
+    randomised(vae).save_pretrained(folder / "vae", safe_serialization=True)
     save_text_encoder(folder)
     return folder
 

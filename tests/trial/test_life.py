@@ -243,6 +243,8 @@ def test_a_trial_is_judged_at_its_rungs_and_ends_where_it_is_told_to(start: Call
             seen.append(progress.so_far)
         return len(seen) < 2
 
+    (kept,) = (order.run_dir / "base").glob("weights-*")
+    shutil.rmtree(kept)
     stopped = run_trial(order, stop_at_the_second)
     assert (stopped.state, stopped.rungs) == ("pruned", whole.rungs), "the same batches, noise and images"
     assert [update for update, _ in stopped.curve] == [1, 2]
