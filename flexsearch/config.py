@@ -87,4 +87,11 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     """Check a configuration, its search space included."""
     config = checked(RunConfig, values)
     _ = config.search_space  # raises where a combination of choices could not be built
+    if not config.is_free and not config.data.can_train:
+        raise UserError(
+            f"must be a data set, which trials are trained on, but got {config.data.name!r}; only a space whose "
+            "segments are all dense, or trial.updates=0 without a warm start, needs none",
+            field="data.name",
+            nearest="images",
+        )
     return config

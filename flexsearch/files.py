@@ -41,6 +41,16 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
+def link_or_copy(source: Path, path: Path) -> None:
+    """Give a file that nobody changes a second name, in place of what has it; a copy where a file has only one name."""
+    with replacing(path) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
 def file_sha256(path: Path) -> str:
     """Hash a file by SHA-256, 64 hexadecimal digits."""
     with path.open("rb") as content:

@@ -1,4 +1,7 @@
-"""Captions of images or videos: `captions.jsonl` in their folder, or a `.txt` file beside each."""
+"""Captions of images or videos: `captions.jsonl` in their folder, or a `.txt` file beside each.
+
+Captions alone, of images to be drawn, are the lines of a text file.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -28,6 +31,18 @@ def read_captions(root: Path, names: Sequence[str]) -> list[str]:
     if (root / LISTING).exists():
         return _listed(root, names)
     return [_beside(root, name) for name in names]
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read a file with a caption on every line; empty lines do not count.
+
+    Raises:
+        UserError: it cannot be read, or holds none.
+    """
+    captions = [line.strip() for line in _text(path).split("\n") if line.strip()]
+    if not captions:
+        raise UserError("must hold a caption on every line, but is empty", field=str(path))
+    return captions
 
 
 def _listed(root: Path, names: Sequence[str]) -> list[str]:

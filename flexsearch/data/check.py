@@ -2,7 +2,7 @@
 
 import torch
 
-from flexsearch.data.conditions import CaptionConditions, ClassConditions
+from flexsearch.data.conditions import CaptionConditions, ClassConditions, Conditions
 from flexsearch.data.source import DataSource
 from flexsearch.errors import UserError
 from flexsearch.schedule.shape import TransformerShape
@@ -17,7 +17,15 @@ def check_fit(data: DataSource, shape: TransformerShape) -> None:
     found, wanted = tuple(data.clean(torch.tensor([0])).shape[1:]), shape.sample_size
     if found != wanted:
         raise UserError(f"must be of shape {wanted}, which the base reads, but have {found}", field="data")
-    conditions = data.conditions
+    check_conditions(data.conditions, shape)
+
+
+def check_conditions(conditions: Conditions, shape: TransformerShape) -> None:
+    """Compare conditions with those that the base reads.
+
+    Raises:
+        UserError: they differ; says how.
+    """
     if isinstance(conditions, ClassConditions):
         if not shape.num_classes:
             raise UserError("must have captions, which the base reads, but have class labels", field="data")

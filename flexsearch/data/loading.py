@@ -9,16 +9,23 @@ from flexsearch.data.pixel_folder import load_pixels
 from flexsearch.data.settings import DataSettings
 from flexsearch.data.shards import is_latent_folder
 from flexsearch.data.source import DataSource
+from flexsearch.errors import UserError
 
 
 def load_data(settings: DataSettings) -> DataSource:
     """Load the training data.
 
     Raises:
-        UserError: they are missing or damaged; says how to get them.
+        UserError: there are none, or they are missing or damaged; says how to get them.
     """
     root = Path(settings.root).expanduser()
     match settings.name:
+        case "none" | "captions":
+            raise UserError(
+                f"must be a data set to train on, but got {settings.name!r}",
+                field="data.name",
+                nearest="{name: images, root: FOLDER}",
+            )
         case "quickstart":
             return load_quickstart()
         case "fashion_mnist":

@@ -33,7 +33,7 @@ def evaluate(model: FlexDiT, recipe: Recipe, inputs: Inputs, processes: Processe
         model.eval(),
         inputs.base.scheduler,
         plan_of(model, inputs.base.scheduler, recipe.chosen.sampling, recipe.sampling),
-        conditions=inputs.data.conditions,
+        conditions=inputs.conditions,
         num_images=fid.images,
         batch=fid.batch,
         seed=recipe.evaluation_seed,

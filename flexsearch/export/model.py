@@ -44,7 +44,7 @@ def recipe_of(run: Run, record: TrialRecord) -> Recipe:
     return Recipe(
         base=settings.base,
         data=settings.data,
-        objectives=settings.objectives,
+        objectives=settings.inputs.objectives,
         sampling=settings.sampling,
         candidate=record.candidate.to_dict(),
         start=TRANSFORMER,
@@ -54,11 +54,11 @@ def recipe_of(run: Run, record: TrialRecord) -> Recipe:
 
 
 def _made(run: Run, record: TrialRecord) -> str:
-    if not record.num_updates:
+    if record.candidate.schedule.is_dense or run.settings.is_free:
         return "The weights are the base's own: nothing was trained."
     trial, warm_start = run.settings.trial, run.settings.warm_start
     before = f" after the study's shared warm start of {warm_start.updates} updates" if warm_start is not None else ""
     return (
-        f"The weights are the averaged ones of a short fine-tune, {record.num_updates} updates of batch {trial.batch} "
+        f"The weights are the averaged ones of a short fine-tune, {trial.updates} updates of batch {trial.batch} "
         f"on `{run.settings.data.name}`{before}. `recipe.yaml` trains them for long."
     )

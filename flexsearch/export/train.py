@@ -120,7 +120,7 @@ def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes
     if settings.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     stream = BatchStream(
-        data=inputs.data,
+        data=inputs.training_data,
         batch=settings.batch,
         seed=settings.seed,
         edges=model.schedule.timetable.edges,

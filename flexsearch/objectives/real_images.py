@@ -41,7 +41,7 @@ class RealImages(Images, Protocol):
 
     @property
     def preparation(self) -> str | None:
-        """How the images were resized, for protocols; None if they were not."""
+        """How the images were resized or drawn, for protocols; None if they were neither."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ out: machines that share a study have the same reference. A kept file that is da
 N: real images. D: features.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from flexsearch.objectives.extractors import Extractor
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.frechet import FeatureStatistics, feature_statistics
 from flexsearch.objectives.precision_recall import NEIGHBOURHOOD
-from flexsearch.objectives.real_images import ArrayImages, FolderImages, RealImages, Shape, TrainingImages, list_folder
+from flexsearch.objectives.real_images import ArrayImages, FolderImages, RealImages, Shape, list_folder
 from flexsearch.objectives.reference_file import (
     DAMAGE,
     FIELD,
@@ -32,10 +33,9 @@ from flexsearch.objectives.reference_file import (
     load_statistics,
     read_statistics,
 )
-from flexsearch.objectives.settings import Metric
+from flexsearch.objectives.settings import TRAINING_DATA, Metric
 from flexsearch.paths import cache_folder
 
-TRAINING_DATA = "data"
 _FORMAT = 1  # of the kept files, in their hash
 
 
@@ -48,12 +48,14 @@ class Reference:
         protocol: identifies what the statistics are of.
         features: (N, D) float32, where a metric needs them.
         features_protocol: identifies what the features are of.
+        seconds: that drawing or reading the images and their features took, when they were not kept yet.
     """
 
     statistics: FeatureStatistics
     protocol: Mapping[str, Any]
     features: Tensor | None = None
     features_protocol: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @classmethod
     def of_statistics(cls, statistics: FeatureStatistics) -> "Reference":
@@ -122,7 +124,7 @@ def open_reference(path: Path, *, metrics: Mapping[str, tuple[Metric, ...]]) -> 
 
 
 def reference_for(
-    source: ReferenceSource | TrainingImages,
+    source: ReferenceSource | RealImages,
     *,
     extractor: Extractor,
     metrics: tuple[Metric, ...],
@@ -133,7 +135,7 @@ def reference_for(
     """Load the reference as `extractor` sees it. A file's own statistics are those of the objective's extractor.
 
     Args:
-        source: the real images.
+        source: the images, or where they are.
         extractor: the network.
         metrics: what is to be measured on its features.
         shape: gives (C, H, W) of the generated images, or (C, F, H, W) of videos; asked where it is needed.
@@ -153,7 +155,7 @@ def reference_for(
             )
         if metrics == ("frechet",):
             return Reference.of_statistics(statistics)
-    images = source if isinstance(source, TrainingImages) else source.images(shape())
+    images = source.images(shape()) if isinstance(source, ReferenceSource) else source
     found = reference_of_images(images, extractor=extractor, batch=batch)
     num_images = found.features_protocol["reference_images"]
     if num_images <= NEIGHBOURHOOD and {"precision", "recall"} & set(metrics):
@@ -184,24 +186,30 @@ def reference_of_images(images: RealImages, *, extractor: Extractor, batch: int)
     path = cache_folder("references") / f"{digest}-{images.version}.npz"
     kept = _kept(path)
     if kept is None:
+        begun = time.monotonic()
         features = extract_features(images, extractor=extractor, batch=batch)
         try:
-            kept = features, feature_statistics(features)
+            statistics, seconds = feature_statistics(features), round(time.monotonic() - begun, 3)
         except UserError as error:
             raise error.under(FIELD) from None
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, features=features.numpy(), mu=kept[1].mean, sigma=kept[1].covariance)
-    protocol: dict[str, Any] = {"reference": digest, "reference_images": len(kept[0])}
+            np.savez(file, features=features.numpy(), mu=statistics.mean, sigma=statistics.covariance, seconds=seconds)
+    else:
+        features, statistics, seconds = kept
+    protocol: dict[str, Any] = {"reference": digest, "reference_images": len(features)}
     if images.preparation is not None:
         protocol["reference_preparation"] = images.preparation
-    return Reference(statistics=kept[1], protocol=protocol, features=kept[0], features_protocol=protocol)
+    return Reference(
+        statistics=statistics, protocol=protocol, features=features, features_protocol=protocol, seconds=seconds
+    )
 
 
-def _kept(path: Path) -> tuple[Tensor, FeatureStatistics] | None:
-    """Read a kept reference; None if it is not there or damaged."""
+def _kept(path: Path) -> tuple[Tensor, FeatureStatistics, float] | None:
+    """Read a kept reference and the seconds that it took; None if it is not there or damaged."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             features, statistics = torch.from_numpy(arrays["features"]), read_statistics(arrays)
+            seconds = float(arrays["seconds"]) if "seconds" in arrays else 0.0  # there since 0.2
     except DAMAGE:
         return None
-    return (features, statistics) if features.shape[1:] == statistics.mean.shape else None
+    return (features, statistics, seconds) if features.shape[1:] == statistics.mean.shape else None

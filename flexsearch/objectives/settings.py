@@ -14,6 +14,10 @@ Metric = Literal["frechet", "kernel", "precision", "recall"]
 PAIRED_DISTANCE = "paired_distance"
 """Name of the measurement: the distance of samples to the dense base's, from the same noise."""
 
+TRAINING_DATA = "data"
+BASE = "base"
+"""References by name: the training data, and the dense base's own samples."""
+
 _REPORTED: dict[str, Metric] = {
     "fid": "frechet",
     "kid": "kernel",
@@ -35,8 +39,11 @@ class QualitySettings:
         distance: what the search minimises: "frechet" compares mean and covariance, "kernel" is the maximum mean
             discrepancy with a cubic kernel (KID on Inception's features): without bias at small numbers of images.
         reference: the real images: a `.npz` file with `mu` and `sigma`, images as `arr_0`, or both, such as ADM's; a
-            folder of images; "data", the training data of the run; or "embedded:quickstart".
+            folder of images; "data", the training data of the run; or "embedded:quickstart". Or "base": as many of the
+            dense base's own converged samples, from noise that no trial has (rFID, Flexiffusion, arXiv 2409.17566).
         reference_images: how many of the training data are the reference, where that is "data".
+        reference_steps: sampler steps of what the base draws as a reference; None takes twice the most of the space,
+            and at least 20.
         report: measured beside the objective on the same samples, and not searched for: "fid", "kid", "precision" and
             "recall" on the objective's features, "fd_dinov2" on those of DINOv2. Precision and recall are better the
             higher they are, and a search minimises: they are never objectives. All but "fid" need real images, not
@@ -45,9 +52,9 @@ class QualitySettings:
         weights_sha256: the SHA-256 of that file, or its beginning; None does not check files of networks without
             published weights.
         batch: images per sampling and feature batch.
-        paired_distance: also measure the distance of samples to the dense base's at the space's most steps, from the
-            same noise, by the objective's features of up to 2,000 images. The study predicts from it the
-            rank of a schedule after long training (`study/predicted_distance.py`).
+        paired_distance: also measure the distance of samples to the dense base's converged ones from the same noise,
+            by the objective's features of up to 2,000 images. The study predicts from it the rank of a schedule after
+            long training (`study/predicted_distance.py`).
     """
 
     images: Annotated[int, Ge(2)] = 5000
@@ -55,6 +62,7 @@ class QualitySettings:
     distance: Literal["frechet", "kernel"] = "frechet"
     reference: str | None = None
     reference_images: Annotated[int, Ge(2)] = 10_000
+    reference_steps: PositiveCount | None = None
     report: tuple[Literal["fid", "kid", "precision", "recall", "fd_dinov2"], ...] = ()
     weights: str | None = None
     weights_sha256: str | None = None

@@ -29,7 +29,7 @@ class TrialContext:
     def stream(self, seed: int) -> BatchStream:
         """Give the training batches of every trial with `seed`."""
         return BatchStream(
-            data=self.inputs.data,
+            data=self.inputs.training_data,
             batch=self.settings.trial.batch,
             seed=seed,
             edges=self.space.time_edges,
@@ -49,7 +49,7 @@ def trial_context(run_dir: Path) -> TrialContext:
     inputs, space = load_inputs(settings), settings.search_space
     shared = SharedFiles.of(run_dir, settings)
     start = inputs.base.model
-    if settings.warm_start is not None:
+    if settings.warm_start is not None and not settings.is_free:
         start = load_warm_start(shared.warm_start, base=inputs.base, space=space)
     device_lock = DeviceLock(shared.device_lock)
     return TrialContext(

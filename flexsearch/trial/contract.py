@@ -24,7 +24,7 @@ class TrialOrder:
         run_dir: the run directory.
         seed: of training stream and sampling noise; equal for all trials of a study, so that they are paired.
         baseline: its name, if this trial is a baseline; baselines are never gated.
-        fine_tune: whether the trial fine-tunes; the dense base is evaluated as it is.
+        fine_tune: whether the trial fine-tunes; schedules of the dense base never do.
         kind: a "trial"; or a "repeat": the quality alone of one that has ended, under another seed.
     """
 
@@ -82,10 +82,11 @@ class TrialResult:
             stopped early; "failed" ended in an error.
         measurements: everything that was measured, objectives among them, by name.
         constraints: name to value; a value of at most 0 is feasible. Every trial has all of them.
-        curve: (update, loss) pairs of the fine-tune.
+        curve: (update, loss) pairs of the fine-tune; empty if the weights are those of an earlier trial.
         rungs: measured on the way, in order.
         seconds: wall time per phase.
-        reason: one sentence for the states other than "complete".
+        reason: one sentence for the states other than "complete"; of a complete trial, whose weights it has if it did
+            not train them itself.
     """
 
     state: State

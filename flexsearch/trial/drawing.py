@@ -10,31 +10,29 @@ from flexsearch.diffusion.sampling import generate
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.plan import Plan
 from flexsearch.trial.context import TrialContext
-from flexsearch.trial.contract import Progress, Report, TrialOrder
+from flexsearch.trial.contract import Progress, Report
 
 
-def draw(
-    model: FlexDiT, plan: Plan, order: TrialOrder, context: TrialContext, report: Report, *, num: int
-) -> Iterator[Tensor]:
+def draw(model: FlexDiT, plan: Plan, context: TrialContext, report: Report, *, num: int, seed: int) -> Iterator[Tensor]:
     """Draw batches of (B, C, H, W) uint8 images on the CPU, or (B, C, F, H, W) videos, `num` in all.
 
     Args:
         model: draws.
-        plan: what it computes, which may be another candidate's than the order's.
-        order: whose seed it is: one seed gives every model the same noise and conditions, image by image.
+        plan: what it computes.
         context: of the run.
         report: called after every batch.
         num: of images.
+        seed: one seed gives every model the same noise and conditions, image by image.
     """
     done = 0
     drawn = generate(
         model.eval(),
         context.inputs.base.scheduler,
         plan,
-        conditions=context.inputs.data.conditions,
+        conditions=context.inputs.conditions,
         num_images=num,
         batch=context.settings.objectives.quality.batch,
-        seed=order.seed,
+        seed=seed,
         settings=context.settings.sampling,
     )
     while done < num:
@@ -46,8 +44,6 @@ def draw(
         yield images
 
 
-def draw_all(
-    model: FlexDiT, plan: Plan, order: TrialOrder, context: TrialContext, report: Report, *, num: int
-) -> Tensor:
+def draw_all(model: FlexDiT, plan: Plan, context: TrialContext, report: Report, *, num: int, seed: int) -> Tensor:
     """Draw as `draw` does, in one tensor: (num, C, H, W) uint8 images, or (num, C, F, H, W) videos."""
-    return torch.cat(list(draw(model, plan, order, context, report, num=num)))
+    return torch.cat(list(draw(model, plan, context, report, num=num, seed=seed)))

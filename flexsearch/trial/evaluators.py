@@ -3,38 +3,57 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from flexsearch.data.conditions import ClassConditions, Conditions
 from flexsearch.data.source import DataSource
 from flexsearch.errors import UserError
+from flexsearch.files import file_sha256
+from flexsearch.models.loading import Base
 from flexsearch.objectives.extractors import Extractor, create_extractor
 from flexsearch.objectives.quality import Evaluator
-from flexsearch.objectives.real_images import Shape, TrainingImages
-from flexsearch.objectives.reference import TRAINING_DATA, ReferenceSource, open_reference, reference_for
-from flexsearch.objectives.settings import QualitySettings
+from flexsearch.objectives.real_images import RealImages, Shape, TrainingImages
+from flexsearch.objectives.reference import ReferenceSource, open_reference, reference_for
+from flexsearch.objectives.settings import BASE, TRAINING_DATA, QualitySettings
 from flexsearch.paths import PREFIX, resolve_path
+from flexsearch.trial.converged import BaseImages, converged
 from flexsearch.trial.settings import InputSettings
+from flexsearch.trial.shared_files import base_fingerprint
 
 Decode = Callable[[Tensor], Tensor]
+ReferenceReport = Callable[[int, int], None]
 
 
-def open_source(fid: QualitySettings) -> ReferenceSource | str:
-    """Open the source of the real images, checked as far as that needs no network; "data" stands for the training data.
+def open_source(settings: InputSettings) -> ReferenceSource | str:
+    """Open the source of the reference, checked as far as that needs no network.
+
+    Returns:
+        The source; "data" stands for the training data, "base" for samples of the base.
 
     Raises:
         UserError: none is named, or the one named cannot serve.
     """
+    fid = settings.objectives.quality
     name = fid.reference
     if name is None:
         raise UserError(
             "is missing: a .npz file with mu and sigma of the real images, such as ADM's "
-            f"VIRTUAL_imagenet256_labeled.npz, a folder of them, or the word {TRAINING_DATA} for the training data",
+            f"VIRTUAL_imagenet256_labeled.npz, a folder of them, the word {TRAINING_DATA} for the training data, or "
+            f"{BASE} for the base's own samples",
             field="objectives.quality.reference",
         )
-    if name == TRAINING_DATA:
-        return TRAINING_DATA
+    if name == TRAINING_DATA and not settings.data.can_train:
+        raise UserError("is the training data, but there are none", field="objectives.quality.reference", nearest=BASE)
+    if name == BASE and fid.reference_steps is None:
+        raise UserError(
+            "is missing: sampler steps of the base's own samples", field="objectives.quality.reference_steps"
+        )
+    if name in (TRAINING_DATA, BASE):
+        return name
     path = resolve_path(name, inside="reference.npz" if name.startswith(PREFIX) else "")
     return open_reference(path, metrics=fid.metrics)
 
@@ -53,39 +72,59 @@ def load_extractors(fid: QualitySettings, *, device: torch.device) -> dict[str, 
 
 def load_evaluators(
     settings: InputSettings,
+    report: ReferenceReport,
     *,
     source: ReferenceSource | str,
     extractors: Mapping[str, Extractor],
-    data: DataSource,
+    base: Base,
+    data: DataSource | None,
+    conditions: Conditions,
     decode: Decode,
     device: torch.device,
 ) -> tuple[Evaluator, ...]:
-    """Load the evaluators, the objective's first. Features of real images are computed where they are not kept yet.
+    """Load the evaluators, the objective's first. Features of the reference are computed where they are not kept yet.
 
     Raises:
         UserError: an image is damaged, or the reference does not fit its extractor.
     """
     fid = settings.objectives.quality
-    training = TrainingImages(
-        data=data,
-        decode=decode,
-        device=device,
-        num=fid.reference_images,
-        source={
-            "data": asdict(settings.data),
-            "base": [settings.base.checkpoint, settings.base.revision],
-        },
-    )
+    images: ReferenceSource | RealImages
+    if isinstance(source, ReferenceSource):
+        images = source
+    elif source == TRAINING_DATA:
+        assert data is not None
+        images = TrainingImages(
+            data=data,
+            decode=decode,
+            device=device,
+            num=fid.reference_images,
+            source={
+                "data": asdict(settings.data),
+                "base": [settings.base.checkpoint, settings.base.revision],
+            },
+        )
+    else:
+        assert fid.reference_steps is not None
+        images = BaseImages(
+            base=base,
+            sampling=converged(fid.reference_steps),
+            settings=settings.sampling,
+            conditions=conditions,
+            decode=decode,
+            num=fid.images,
+            source={"base": base_fingerprint(settings), "conditions": _identity(conditions, settings)},
+            report=report,
+        )
 
     @cache
     def shape() -> Shape:
-        return tuple(training[:1].shape[1:])  # generated samples have the training data's
+        return tuple(decode(torch.zeros(1, *base.model.shape.sample_size, device=device)).shape[1:])
 
     return tuple(
         Evaluator(
             extractor=extractors[name],
             reference=reference_for(
-                training if isinstance(source, str) else source,
+                images,
                 extractor=extractors[name],
                 metrics=metrics,
                 shape=shape,
@@ -96,3 +135,12 @@ def load_evaluators(
         )
         for name, metrics in fid.metrics.items()
     )
+
+
+def _identity(conditions: Conditions, settings: InputSettings) -> Mapping[str, Any]:
+    """Identify conditions, where that can be on every machine alike."""
+    if isinstance(conditions, ClassConditions):
+        return {"classes": conditions.num_classes}
+    if settings.data.name == "captions":
+        return {"captions": file_sha256(Path(settings.data.root).expanduser())}
+    return {"data": asdict(settings.data)}

@@ -1,8 +1,8 @@
-"""Load what the user supplies (base, data, extractor, reference), which checks that a run can start."""
+"""Load what the user supplies (base, data or captions, extractor, reference), which checks that a run can start."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TypeVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flexsearch.cpu_memory import keep_freed_memory
 from flexsearch.data.check import check_fit
+from flexsearch.data.conditions import Conditions
 from flexsearch.data.latents import LatentFolder, LatentSet
 from flexsearch.data.loading import load_data
 from flexsearch.data.source import DataSource
@@ -19,24 +20,50 @@ from flexsearch.errors import UserError
 from flexsearch.models.autoencoder import load_autoencoder
 from flexsearch.models.loading import Base, is_here, load_base
 from flexsearch.objectives.quality import Evaluator
+from flexsearch.objectives.settings import BASE
+from flexsearch.trial.conditions import conditions_of, read_captions
 from flexsearch.trial.device import trial_device
-from flexsearch.trial.evaluators import load_evaluators, load_extractors, open_source
+from flexsearch.trial.evaluators import ReferenceReport, load_evaluators, load_extractors, open_source
 from flexsearch.trial.settings import InputSettings
 
 T = TypeVar("T")
 
+_PIXELS = (1, 3)  # channels of a base that draws images themselves
+
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Loaded inputs, on `device`. The base is all-dense and never changed; `decode` turns its data into images; the
-    first evaluator measures the objective."""
+    """Loaded inputs, on `device`. The base is all-dense and never changed; `decode` turns its data into images. There
+    are no data where nothing is trained.
+
+    Attributes:
+        load_evaluators: loads the evaluators; called with what is told of (images done, images in total) while the base
+            draws the reference, if it is not kept yet.
+    """
 
     base: Base
-    data: DataSource
+    data: DataSource | None
+    conditions: Conditions
     process: DiffusionProcess
     decode: Callable[[Tensor], Tensor]
-    evaluators: tuple[Evaluator, ...]
+    load_evaluators: Callable[[ReferenceReport], tuple[Evaluator, ...]]
     device: torch.device
+
+    @cached_property
+    def evaluators(self) -> tuple[Evaluator, ...]:
+        """The evaluators; the first one measures the objective."""
+        return self.load_evaluators(lambda *_: None)
+
+    @property
+    def training_data(self) -> DataSource:
+        """The data, to be trained on.
+
+        Raises:
+            UserError: there are none.
+        """
+        if self.data is None:
+            raise UserError("is missing: there is nothing to train on", field="data")
+        return self.data
 
 
 def load_inputs(settings: InputSettings) -> Inputs:
@@ -54,8 +81,9 @@ def _load(settings_json: str) -> Inputs:
     keep_freed_memory()
     device, fid = trial_device(), settings.objectives.quality
     missing: list[UserError] = []
-    source = _try(lambda: open_source(fid), missing)
-    data = _try(lambda: load_data(settings.data), missing)
+    source = _try(lambda: open_source(settings), missing)
+    data = _try(lambda: load_data(settings.data), missing) if settings.data.can_train else None
+    captions = () if settings.data.can_train else _try(lambda: read_captions(settings), missing)
     if missing and not is_here(settings.base):  # no download for a run that cannot start
         missing.append(
             UserError(
@@ -66,24 +94,41 @@ def _load(settings_json: str) -> Inputs:
         raise UserError("; ".join(map(str, missing)))
     base = _try(lambda: load_base(settings.base, device=device), missing)
     extractors = _try(lambda: load_extractors(fid, device=device), missing)
-    if source is None or data is None or base is None or extractors is None:
+    if source is None or captions is None or base is None or extractors is None or missing:
         raise UserError("; ".join(map(str, missing)))
-    check_fit(data, base.model.shape)
+    if data is not None:
+        check_fit(data, base.model.shape)
+    conditions = conditions_of(captions, settings, device=device) if data is None else data.conditions
+    is_latent = (
+        isinstance(data, LatentSet | LatentFolder) if data is not None else base.model.shape.in_channels not in _PIXELS
+    )
     decode = (
         load_autoencoder(settings.base.checkpoint, revision=settings.base.revision, device=device).decode
-        if isinstance(data, LatentSet | LatentFolder)
+        if is_latent
         else _as_it_is
     )
-    return Inputs(
+    inputs = Inputs(
         base=base,
         data=data,
+        conditions=conditions,
         process=process_of(base.scheduler),
         decode=decode,
-        evaluators=load_evaluators(
-            settings, source=source, extractors=extractors, data=data, decode=decode, device=device
+        load_evaluators=partial(
+            load_evaluators,
+            settings,
+            source=source,
+            extractors=extractors,
+            base=base,
+            data=data,
+            conditions=conditions,
+            decode=decode,
+            device=device,
         ),
         device=device,
     )
+    if source != BASE:
+        _ = inputs.evaluators  # an image that is damaged is found before anything runs
+    return inputs
 
 
 def _try(load: Callable[[], T], missing: list[UserError]) -> T | None:

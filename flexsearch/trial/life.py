@@ -1,7 +1,8 @@
 """The life of a trial, top to bottom, cheapest evidence first.
 
-MACs, then measured latency with the device to itself, then the gate, then a short fine-tune from the warm start, then
-samples, then their distance to real images. Everything that a trial leaves lies in `trials/<number>/`.
+MACs, then measured latency with the device to itself, then the gate, then a short fine-tune from the warm start (or
+the weights that another trial of the schedule has left), then samples, then their distance to real images. Everything
+that a trial leaves lies in `trials/<number>/`.
 """
 
 import json
@@ -22,9 +23,10 @@ from flexsearch.trial.clock import Clock
 from flexsearch.trial.context import TrialContext, trial_context
 from flexsearch.trial.contract import Progress, Report, Rung, State, TrialOrder, TrialResult
 from flexsearch.trial.drawing import draw_all
-from flexsearch.trial.paired_distance import ensure_reference, is_reference, keep_reference, measure_paired_distance
+from flexsearch.trial.paired_distance import measure_paired_distance
 from flexsearch.trial.protocol import with_protocol
 from flexsearch.trial.timing import latency_of
+from flexsearch.trial.weights import keep_weights, link_model, load_weights
 
 SHOWN_IMAGES = 40
 SHOWN_VIDEOS = 4
@@ -45,9 +47,10 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
     with clock.phase("prepare"):
         report(Progress(phase="prepare"))
         context = trial_context(order.run_dir)
-        start = context.start if order.fine_tune else context.inputs.base.model
-        model = start.clone()
-        model.set_schedule(order.candidate.schedule)
+        schedule, trains = order.candidate.schedule, _trains(order, context)
+        shared = context.shared.weights(context.settings, schedule, seed=order.seed, trains=trains)
+        model = (context.start if trains else context.inputs.base.model).clone()
+        model.set_schedule(schedule)
         model.drop_unused_weights()
         plan = context.space.plan(order.candidate)
         measurements = {"macs": _macs(plan)}
@@ -74,7 +77,12 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
             reason=reason,
         )
 
-    if state == "complete" and order.fine_tune:
+    if state == "complete" and trains:
+        with clock.phase("prepare"):
+            origin = load_weights(shared, model)
+        trains = origin is None
+        reason = None if trains else f"it has the weights that trial {origin} trained"
+    if state == "complete" and trains:
         training = _training(model, order, context)
         for updates in _rungs(order, context):
             with clock.phase("fine-tune"):
@@ -89,6 +97,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
             with clock.phase("fine-tune"):
                 curve += _train(training, training.optimisation.updates, context, report)
             model = training.averaged  # type: ignore[assignment]  # of the model's own class
+            keep_weights(shared, model, trial=order.number)
     if state == "complete":
         with clock.phase("sample"):
             images = _draw(model, order, context, report, num=context.settings.objectives.quality.images)
@@ -96,10 +105,17 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
             report(Progress(phase="score"))
             measurements |= {measured.name: measured for measured in _quality(images, order, context)}
         if order.kind == "trial":
-            _keep(model, images, order)
+            keep_weights(shared, model, trial=order.number)
+            link_model(shared, order.trial_dir / CHECKPOINT)
+            _keep_samples(images, order)
     result = so_far()
     write_atomically(order.trial_dir / "result.json", json.dumps(result.to_dict(), indent=2))
     return result
+
+
+def _trains(order: TrialOrder, context: TrialContext) -> bool:
+    """Whether the trial's weights are trained: those of the dense base never are."""
+    return order.fine_tune and not context.settings.is_free and not order.candidate.schedule.is_dense
 
 
 def _macs(plan: Plan) -> Measurement:
@@ -160,11 +176,8 @@ def _has_paired_distance(order: TrialOrder, context: TrialContext) -> bool:
 
 
 def _draw(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, *, num: int) -> Tensor:
-    """Draw the trial's samples; the reference of their paired distance is there as well afterwards."""
-    images = draw_all(model, context.space.plan(order.candidate), order, context, report, num=num)
-    if _has_paired_distance(order, context) and not is_reference(order, context):
-        ensure_reference(order, context, report)
-    return images
+    """Draw the trial's samples."""
+    return draw_all(model, context.space.plan(order.candidate), context, report, num=num, seed=order.seed)
 
 
 def _quality(images: Tensor, order: TrialOrder, context: TrialContext) -> list[Measurement]:
@@ -174,15 +187,12 @@ def _quality(images: Tensor, order: TrialOrder, context: TrialContext) -> list[M
         features = extract_features(images, extractor=first.extractor, batch=batch)
         measured = measure_features(features, evaluator=first) + measure_quality(images, evaluators=others, batch=batch)
     if _has_paired_distance(order, context):
-        if is_reference(order, context):
-            keep_reference(features, order, context)
         measured.append(measure_paired_distance(features, order, context))
     return with_protocol(measured, context.space.target.clock, context.settings.sampling, seed=order.seed)
 
 
-def _keep(model: FlexDiT, images: Tensor, order: TrialOrder) -> None:
-    """Write the averaged weights with their schedule, and a grid of the first images."""
-    model.save_pretrained(order.trial_dir / CHECKPOINT, safe_serialization=True)
+def _keep_samples(images: Tensor, order: TrialOrder) -> None:
+    """Write a grid of the first images."""
     shown = SHOWN_IMAGES if images.ndim == 4 else SHOWN_VIDEOS
     with replacing(order.trial_dir / "samples.png") as path:
         save_image(tiles(images[:shown]).float() / 255, path, nrow=10, padding=1)

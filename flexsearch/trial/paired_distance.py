@@ -1,13 +1,13 @@
-"""Measure the paired distance of a trial's samples to the dense base's at the most steps: same noise, image by image.
+"""Measure the paired distance of a trial's samples to the dense base's converged ones: same noise, image by image.
 
 After a short fine-tune the distance to real images says how fast a schedule adapts; how close its samples stay to the
 dense base's ranks schedules better by what a long fine-tune makes of them (`experiments/density_bench/ranking.py`). The
 noise is common to both, so few images are enough.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -17,47 +17,45 @@ from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.context import TrialContext
-from flexsearch.trial.contract import Report, TrialOrder
+from flexsearch.trial.contract import Progress, TrialOrder
+from flexsearch.trial.converged import converged, described
 from flexsearch.trial.drawing import draw_all
 
 MOST_IMAGES = 2000
 
 
-def is_reference(order: TrialOrder, context: TrialContext) -> bool:
-    """Say whether the order's samples are those that others are compared with."""
-    return order.candidate.digest == _reference(context).digest
+def make_reference(path: Path, context: TrialContext, *, seed: int, report: Callable[[int, int], None]) -> None:
+    """Leave features (N, D) of the dense base's converged samples from the noise of `seed` in `path`.
 
-
-def ensure_reference(order: TrialOrder, context: TrialContext, report: Report) -> None:
-    """Draw the dense base's samples, unless its baseline or another trial has left their features.
-
-    Of trials that would do so at once, one draws and the others wait.
+    Args:
+        path: safetensors file.
+        context: of the run.
+        seed: of the trials' noise.
+        report: called with (images done, images in total).
     """
-    path = _path(order, context)
-    if path.exists():
-        return
-    with FileLock(path.with_suffix(".lock")):
-        if not path.exists():
-            base, batch = context.inputs.base.model, context.settings.objectives.quality.batch
-            images = draw_all(
-                base, context.space.plan(_reference(context)), order, context, report, num=_num_images(context)
-            )
-            with context.device_lock.shared():
-                features = extract_features(images, extractor=context.inputs.evaluators[0].extractor, batch=batch)
-            keep_reference(features, order, context)
+    quality, space = context.settings.objectives.quality, context.space
+    candidate = Candidate(
+        schedule=DensitySchedule.all_dense(space.num_blocks), sampling=converged(context.settings.reference_steps)
+    )
 
+    def drawing(progress: Progress) -> bool:
+        report(progress.done, progress.total)
+        return True
 
-def keep_reference(features: Tensor, order: TrialOrder, context: TrialContext) -> None:
-    """Leave features (N, D) of the dense base's samples for the trials to come."""
-    with replacing(_path(order, context)) as path:
-        save_file({"features": features[: _num_images(context)].cpu().contiguous()}, path)
+    num = min(quality.images, MOST_IMAGES)
+    images = draw_all(context.inputs.base.model, space.plan(candidate), context, drawing, num=num, seed=seed)
+    with context.device_lock.shared():
+        extractor = context.inputs.evaluators[0].extractor
+        features = extract_features(images, extractor=extractor, batch=quality.batch)
+    with replacing(path) as temporary:
+        save_file({"features": features.contiguous()}, temporary)
 
 
 def measure_paired_distance(features: Tensor, order: TrialOrder, context: TrialContext) -> Measurement:
-    """Measure the paired distance of features (N, D) to the dense base's, which are there already."""
-    extractor, reference = context.inputs.evaluators[0].extractor, load_file(_path(order, context))["features"]
+    """Measure the paired distance of features (N, D) to the dense base's, which `prepare` has left."""
+    settings, extractor = context.settings, context.inputs.evaluators[0].extractor
+    reference = load_file(context.shared.dense_features(settings, seed=order.seed))["features"]
     return Measurement(
         name=PAIRED_DISTANCE,
         value=paired_distance(features, reference),
@@ -66,7 +64,7 @@ def measure_paired_distance(features: Tensor, order: TrialOrder, context: TrialC
             "images": min(len(features), len(reference)),
             "extractor": extractor.name,
             "extractor_weights": extractor.digest,
-            "from": f"the dense base's samples at {_reference(context).sampling.steps} steps from the same noise",
+            "from": f"{described(converged(settings.reference_steps))}, from the same noise",
         },
     )
 
@@ -85,18 +83,3 @@ def paired_distance(features: Tensor, reference: Tensor) -> float:
     apart = (features[:both].cpu().double() - reference[:both]).square().sum(dim=1).mean()
     unrelated = 2.0 * reference.var(dim=0).sum()
     return float((apart / unrelated).sqrt())
-
-
-def _reference(context: TrialContext) -> Candidate:
-    """Give the dense base at the most sampler steps of the space."""
-    return Candidate(
-        schedule=DensitySchedule.all_dense(context.space.num_blocks), sampling=Sampling(steps=max(context.space.steps))
-    )
-
-
-def _num_images(context: TrialContext) -> int:
-    return min(context.settings.objectives.quality.images, MOST_IMAGES)
-
-
-def _path(order: TrialOrder, context: TrialContext) -> Path:
-    return context.shared.dense_features(context.settings, sampling=_reference(context).sampling, seed=order.seed)

@@ -1,17 +1,21 @@
-"""Make what all trials of a study share, before the first one: warm start and teacher outputs. Their time counts."""
+"""Make what all trials of a study share, before the first one: the warm start, the teacher's outputs, what the base
+draws as a reference. Their time counts."""
 
 import json
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from flexsearch.files import write_atomically
 from flexsearch.latency.measure import device_name
+from flexsearch.objectives.settings import BASE
 from flexsearch.paths import cache_folder, embedded_path
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.inputs import load_inputs
+from flexsearch.trial.paired_distance import make_reference
 from flexsearch.trial.settings import TrialSettings
 from flexsearch.trial.shared_files import WARM_START_SEED, SharedFiles
 from flexsearch.trial.teacher import write_teacher_outputs
@@ -43,16 +47,45 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
         What was prepared, with its cost.
     """
     shared, done = SharedFiles.of(run_dir, settings), []
-    if settings.warm_start is not None:
+    quality = settings.objectives.quality
+    if quality.reference == BASE:
+        done.append(_reference(settings, report))
+    if settings.warm_start is not None and not settings.is_free:
         done.append(_warm_start(shared, settings, report))
-    if settings.trial.distillation and settings.trial.updates:
+    if settings.trial.distillation and settings.trial.updates and not settings.is_free:
         done.append(_teacher_outputs(shared, settings, seed, report))
+    if quality.paired_distance:
+        done.append(_paired_reference(shared, settings, seed, report))
     return done
 
 
 def warm_start_cache() -> Path:
     """Give the folder where warm starts are kept for other runs of the same configuration."""
     return cache_folder("warm_starts")
+
+
+def _reference(settings: TrialSettings, report: PreparationReport) -> Preparation:
+    inputs, drawn = load_inputs(settings), []
+
+    def drawing(done: int, total: int) -> None:
+        drawn.append(done)
+        report("reference", done, total)
+
+    seconds = sum(one.reference.seconds for one in inputs.load_evaluators(drawing))
+    return Preparation(what="reference", seconds=seconds, device=device_name(inputs.device), found=not drawn)
+
+
+def _paired_reference(
+    shared: SharedFiles, settings: TrialSettings, seed: int, report: PreparationReport
+) -> Preparation:
+    path = shared.dense_features(settings, seed=seed)
+    receipt = path.with_suffix(".json")
+    if path.exists() and receipt.exists():
+        return _receipt(receipt, found=True)
+    what, context, begun = "paired reference", trial_context(shared.folder.parent), time.monotonic()
+    make_reference(path, context, seed=seed, report=partial(report, what))
+    _write_receipt(receipt, what, time.monotonic() - begun, device_name(context.inputs.device))
+    return _receipt(receipt, found=False)
 
 
 def _warm_start(shared: SharedFiles, settings: TrialSettings, report: PreparationReport) -> Preparation:
@@ -71,7 +104,7 @@ def _warm_start(shared: SharedFiles, settings: TrialSettings, report: Preparatio
     training = elastic_training(
         inputs.base,
         space=settings.search_space,
-        data=inputs.data,
+        data=inputs.training_data,
         settings=settings.warm_start,
         seed=WARM_START_SEED,
     )

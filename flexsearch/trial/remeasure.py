@@ -71,7 +71,7 @@ def _kept(order: TrialOrder, context: TrialContext) -> FlexDiT:
 def _features(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, images: int) -> Tensor:
     """Extract (images, D) features by the objective's extractor, in the order of the images."""
     rows, batch = [], context.settings.objectives.quality.batch
-    for drawn in draw(model, context.space.plan(order.candidate), order, context, report, num=images):
+    for drawn in draw(model, context.space.plan(order.candidate), context, report, num=images, seed=order.seed):
         with context.device_lock.shared():
             rows.append(extract_features(drawn, extractor=context.inputs.evaluators[0].extractor, batch=batch))
     return torch.cat(rows)

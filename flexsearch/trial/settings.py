@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import field, fields, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from flexsearch.diffusion.optimisation import FineTune
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.files import write_atomically
 from flexsearch.models.settings import BaseSettings, base_clock, base_shape
-from flexsearch.objectives.settings import ObjectiveSettings
+from flexsearch.objectives.settings import BASE, ObjectiveSettings
 from flexsearch.old_names import as_it_was_written
+from flexsearch.schedule.families.dense import DENSE
 from flexsearch.schedule.plan import Target
 from flexsearch.schedule.shape import TransformerShape
 from flexsearch.settings import settings
@@ -23,14 +24,23 @@ from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.trial.early_stopping import EarlyStopping
 
 _FILE = "trial.json"
+_LEAST_REFERENCE_STEPS = 20
 
 
 @settings
 class InputSettings:
-    """The dense base, what it is trained on, what is measured of it, and how images are drawn."""
+    """Say what is trained and measured, on what, and how.
+
+    Attributes:
+        base: the dense base.
+        data: what is trained on, or only what images are drawn of; none is needed where nothing is trained and the
+            base reads class labels.
+        objectives: what is measured.
+        sampling: how images are drawn.
+    """
 
     base: BaseSettings
-    data: DataSettings
+    data: DataSettings = field(default_factory=DataSettings)
     objectives: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
 
@@ -55,6 +65,28 @@ class TrialSettings(InputSettings):
     warm_start: FineTune | None = None
     trial: FineTune = field(default_factory=lambda: FineTune(updates=1000))
     early_stopping: EarlyStopping | None = None
+
+    @property
+    def inputs(self) -> InputSettings:
+        """The four parts alone; where the base draws the reference, they say in how many steps."""
+        quality = self.objectives.quality
+        if quality.reference != BASE:
+            return super().inputs
+        quality = replace(quality, reference_steps=self.reference_steps)
+        return replace(super().inputs, objectives=replace(self.objectives, quality=quality))
+
+    @property
+    def reference_steps(self) -> int:
+        """Sampler steps of what the base draws as a reference."""
+        clock = self.search_space.target.clock
+        enough = max(2 * max(self.search_space.steps), _LEAST_REFERENCE_STEPS)
+        return self.objectives.quality.reference_steps or min(enough, clock.num_train_timesteps)
+
+    @cached_property
+    def is_free(self) -> bool:
+        """Whether nothing is ever trained: no updates, or no schedule but the dense base's."""
+        trains = self.trial.updates > 0 or self.warm_start is not None
+        return not trains or all(role == DENSE.name for role, _ in self.search_space.role_blocks())
 
     @property
     def shape(self) -> TransformerShape:

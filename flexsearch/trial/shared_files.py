@@ -1,4 +1,4 @@
-"""Files that all trials of a study share: warm start, teacher outputs, features of the dense base, reference latency.
+"""Files that trials of a study share: warm start, teacher outputs, weights, the base's features, reference latency.
 
 Each carries a digest of what it depends on, so a changed configuration never meets an old file.
 """
@@ -10,16 +10,17 @@ from typing import Any
 
 from flexsearch.measurement import short_digest
 from flexsearch.paths import checkpoint_folder
-from flexsearch.schedule.sampling import Sampling
-from flexsearch.trial.settings import TrialSettings
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.trial.converged import converged
+from flexsearch.trial.settings import InputSettings, TrialSettings
 
 WARM_START_SEED = 0
 _FINGERPRINT_BYTES = 1 << 20
 
 
-def base_fingerprint(settings: TrialSettings) -> dict[str, Any]:
+def base_fingerprint(settings: InputSettings, *, part: str = "transformer") -> dict[str, Any]:
     """Identify the base's weights: name and revision, and size and first mebibyte of files on this machine."""
-    folder = checkpoint_folder(settings.base.checkpoint) / "transformer"
+    folder = checkpoint_folder(settings.base.checkpoint) / part
     if not folder.is_dir():
         return {"checkpoint": settings.base.checkpoint, "revision": settings.base.revision}
     files = {}
@@ -67,6 +68,18 @@ def teacher_outputs_digest(settings: TrialSettings, *, seed: int) -> str:
     )
 
 
+def weights_digest(settings: TrialSettings, schedule: DensitySchedule, *, seed: int, trains: bool) -> str:
+    """Identify the weights of a trial: what it starts from and its training, but nothing of how it samples."""
+    trained = {
+        "warm_start": warm_start_digest(settings),
+        "trial": asdict(settings.trial),
+        "edges": settings.search_space.time_edges,
+        "seed": seed,
+    }
+    start = {"base": base_fingerprint(settings), "schedule": schedule.digest}
+    return short_digest({**start, **(trained if trains else {})})
+
+
 @dataclass(frozen=True, kw_only=True)
 class SharedFiles:
     """Paths under `RUN/base`."""
@@ -83,15 +96,19 @@ class SharedFiles:
         """Give the file of the teacher's outputs on the training stream of `seed`."""
         return self.folder / f"lessons-{teacher_outputs_digest(settings, seed=seed)}.safetensors"
 
-    def dense_features(self, settings: TrialSettings, *, sampling: Sampling, seed: int) -> Path:
-        """Give the file of features of the dense base's samples under `sampling` from the noise of `seed`."""
+    def weights(self, settings: TrialSettings, schedule: DensitySchedule, *, seed: int, trains: bool) -> Path:
+        """Give the folder of the weights of trials with `schedule`, trained on the stream of `seed` if they train."""
+        return self.folder / f"weights-{weights_digest(settings, schedule, seed=seed, trains=trains)}"
+
+    def dense_features(self, settings: TrialSettings, *, seed: int) -> Path:
+        """Give the file of features of the dense base's converged samples from the noise of `seed`."""
         digest = short_digest(
             {
                 "base": base_fingerprint(settings),
                 "data": asdict(settings.data),
                 "fid": asdict(settings.objectives.quality),
                 "sampling": asdict(settings.sampling),
-                "steps": sampling.to_dict(),
+                "steps": converged(settings.reference_steps).to_dict(),
                 "seed": seed,
             }
         )

@@ -76,7 +76,7 @@ def check_budget(settings: TrialSettings) -> None:
 
 def timer_of(settings: TrialSettings, inputs: Inputs) -> ImageTimer:
     """Time images as trials draw them: with the conditions of their first samples."""
-    conditions, batch = inputs.data.conditions, settings.objectives.latency.batch
+    conditions, batch = inputs.conditions, settings.objectives.latency.batch
     return ImageTimer(
         base=inputs.base,
         target=settings.search_space.target,

@@ -1,6 +1,7 @@
 """One real trial: real images, training, sampling and distance, on a tiny base."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -74,7 +75,10 @@ def test_a_trial_measures_everything_and_leaves_its_files(start: Callable[..., T
 
 def test_quality_is_reproducible_to_the_bit(start: Callable[..., TrialOrder]) -> None:
     order = start()
-    first, second = (run_trial(replace(order, number=number), nothing) for number in (3, 4))
+    first = run_trial(order, nothing)
+    (kept,) = (order.run_dir / "base").glob("weights-*")
+    shutil.rmtree(kept)
+    second = run_trial(replace(order, number=4), nothing)
     assert first.measurements["fid_fashion_cnn"] == second.measurements["fid_fashion_cnn"]
     assert first.curve == second.curve
 
@@ -153,14 +157,22 @@ def test_shared_files_are_made_once_and_their_cost_is_kept(
     order = start(**warm)
     settings = parse_config(tiny_config(**warm)).trial_settings
     again = prepare(order.run_dir, settings, seed=0, report=nothing)
-    assert [(one.what, one.found) for one in again] == [("warm start", True), ("teacher", True)]
+    assert [(one.what, one.found) for one in again] == [
+        ("warm start", True),
+        ("teacher", True),
+        ("paired reference", True),
+    ]
     elsewhere = tmp_path / "elsewhere"
     parse_config(tiny_config(**warm)).save(elsewhere)
     found = prepare(elsewhere, settings, seed=0, report=nothing)
-    assert [(one.what, one.found) for one in found] == [("warm start", True), ("teacher", False)]
+    assert [(one.what, one.found) for one in found] == [
+        ("warm start", True),
+        ("teacher", False),
+        ("paired reference", False),
+    ]
     assert found[0].seconds == again[0].seconds > 0
     other = parse_config(tiny_config(warm_start={"updates": 4, "batch": 4})).trial_settings
-    assert [one.found for one in prepare(order.run_dir, other, seed=0, report=nothing)] == [False, True]
+    assert [one.found for one in prepare(order.run_dir, other, seed=0, report=nothing)] == [False, True, True]
 
 
 def test_trials_start_from_the_warm_start(start: Callable[..., TrialOrder]) -> None:
@@ -231,6 +243,8 @@ def test_a_trial_is_judged_at_its_rungs_and_ends_where_it_is_told_to(start: Call
             seen.append(progress.so_far)
         return len(seen) < 2
 
+    (kept,) = (order.run_dir / "base").glob("weights-*")
+    shutil.rmtree(kept)
     stopped = run_trial(order, stop_at_the_second)
     assert (stopped.state, stopped.rungs) == ("pruned", whole.rungs), "the same batches, noise and images"
     assert [update for update, _ in stopped.curve] == [1, 2]

@@ -72,28 +72,26 @@ def test_only_as_many_rows_are_compared_as_the_reference_has() -> None:
     assert paired_distance(rows[:10], rows) == 0.0
 
 
-def test_the_dense_base_leaves_the_reference_and_trials_are_compared_with_it(start: Start) -> None:
-    order = start(space={"sampler_steps": {"choice": [1, 2]}})
-    most = run_trial(dense(order, steps=2, number=0), nothing)
-    assert most.measurements["paired_distance"].value == 0.0
+def test_trials_are_compared_with_converged_samples_of_the_dense_base(start: Start) -> None:
+    order = start(space={"sampler_steps": {"choice": [1, 2, 12]}})
     written = reference(order).stat().st_mtime_ns
-    fewer = run_trial(dense(order, steps=1, number=1), nothing)
+    few, many = (run_trial(dense(order, steps=steps, number=steps), nothing) for steps in (1, 12))
     ours = run_trial(order, nothing)
-    assert fewer.measurements["paired_distance"].value > 0
-    assert ours.measurements["paired_distance"].value > 0
-    assert ours.measurements["paired_distance"].protocol["from"] == (
-        "the dense base's samples at 2 steps from the same noise"
+    found = [one.measurements["paired_distance"] for one in (many, few, ours)]
+    assert 0 < found[0].value < found[1].value
+    assert found[2].value > 0
+    assert found[2].protocol["from"] == ("the dense base's converged samples (ab2, 24 steps), from the same noise"), (
+        "twice the most steps of the space"
     )
     assert reference(order).stat().st_mtime_ns == written
 
 
-def test_without_a_dense_baseline_the_first_trial_draws_it(start: Start) -> None:
-    order = start(space={"sampler_steps": {"choice": [1, 2]}})
-    before = run_trial(order, nothing).measurements["paired_distance"]
-    drawn = load_file(reference(order))["features"]
-    run_trial(dense(order, steps=2, number=0), nothing)
-    assert torch.equal(load_file(reference(order))["features"], drawn), "the same noise, the same samples"
-    assert run_trial(replace(order, number=4), nothing).measurements["paired_distance"] == before
+def test_the_converged_samples_themselves_have_none(start: Start) -> None:
+    order = start()
+    assert trial_context(order.run_dir).settings.reference_steps == 20, "at least"
+    itself = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=20, solver="ab2"))
+    order = replace(order, candidate=itself, baseline="itself", fine_tune=False)
+    assert run_trial(order, nothing).measurements["paired_distance"].value == 0.0
 
 
 def test_few_images_are_enough(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

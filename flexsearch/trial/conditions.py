@@ -1,0 +1,90 @@
+"""Conditions of a run's images: its data's, or, where it has none, all classes in turn or the captions of a file.
+
+Embeddings of captions are kept in `~/.cache/flexsearch/captions` (below XDG_CACHE_HOME where that is set): a text
+encoder may need more memory than all else.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from flexsearch.data.captions import read_lines
+from flexsearch.data.check import check_conditions
+from flexsearch.data.conditions import CaptionConditions, ClassConditions, Conditions, size_condition
+from flexsearch.errors import UserError
+from flexsearch.files import replacing
+from flexsearch.measurement import short_digest
+from flexsearch.models.settings import base_shape
+from flexsearch.models.text_encoder import load_text_encoder
+from flexsearch.paths import cache_folder
+from flexsearch.trial.settings import InputSettings
+from flexsearch.trial.shared_files import base_fingerprint
+
+_CHUNK = 64  # captions per call of the text encoder
+
+
+def read_captions(settings: InputSettings) -> tuple[str, ...]:
+    """Read the captions of a run without data; none of a base that reads class labels.
+
+    Raises:
+        UserError: the base reads text and there are no captions, or they cannot be read.
+    """
+    reads_text = base_shape(settings.base).text_tokens > 0
+    if settings.data.name == "captions":
+        if not reads_text:
+            raise UserError("has captions, but the base reads class labels", field="data.name", nearest="none")
+        return tuple(read_lines(Path(settings.data.root).expanduser()))
+    if reads_text:
+        raise UserError(
+            "is missing: this base reads text, so its images need captions, one a line of a file",
+            field="data",
+            nearest="{name: captions, root: FILE}",
+        )
+    return ()
+
+
+def conditions_of(captions: Sequence[str], settings: InputSettings, *, device: torch.device) -> Conditions:
+    """Give the captions in turn, or all classes in turn where there are none.
+
+    Raises:
+        UserError: there is no text encoder, or it is not the base's.
+    """
+    shape = base_shape(settings.base)
+    if not captions:
+        return ClassConditions(num_classes=shape.num_classes)
+    embedded = _embedded(captions, settings, device=device)
+    conditions = CaptionConditions(
+        rows=embedded["rows"],
+        ends=embedded["ends"],
+        empty=embedded["empty"],
+        max_tokens=shape.text_tokens,
+        added=size_condition(shape),
+    )
+    check_conditions(conditions, shape)
+    return conditions
+
+
+def _embedded(captions: Sequence[str], settings: InputSettings, *, device: torch.device) -> dict[str, Tensor]:
+    """Embed captions, or find their embeddings kept."""
+    base, max_tokens = settings.base, base_shape(settings.base).text_tokens
+    encoder = base_fingerprint(settings, part="text_encoder")
+    digest = short_digest({"captions": list(captions), "encoder": encoder, "max_tokens": max_tokens})
+    path = cache_folder("captions") / f"{digest}.safetensors"
+    try:
+        kept: dict[str, Tensor] = load_file(path)
+        return kept
+    except (OSError, SafetensorError):  # not there, or damaged
+        pass
+    embed = load_text_encoder(base.checkpoint, revision=base.revision, device=device, max_tokens=max_tokens).embed
+    (empty,), rows = embed([""]), list[Tensor]()
+    for start in range(0, len(captions), _CHUNK):
+        rows += embed(captions[start : start + _CHUNK])
+    ends = torch.tensor([len(row) for row in rows]).cumsum(0)
+    found = {"rows": torch.cat(rows).half(), "ends": ends, "empty": empty.half()}
+    with replacing(path) as temporary:
+        save_file(found, temporary)
+    return found

@@ -1,0 +1,197 @@
+"""Spaces in which nothing is trained need the base alone, and captions where it reads text."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from backbone_suite import randomised
+from builders import TEXT
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtTransformer2DModel
+from tiny_checkpoint import save_text_encoder
+
+from flexsearch.config import RunConfig, load_config, parse_config
+from flexsearch.data.conditions import CaptionConditions, ClassConditions
+from flexsearch.errors import UserError
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.trial import conditions
+from flexsearch.trial.context import trial_context
+from flexsearch.trial.contract import TrialOrder, TrialResult
+from flexsearch.trial.inputs import load_inputs
+from flexsearch.trial.life import run_trial
+from flexsearch.trial.prepare import Preparation, prepare
+
+Config = Callable[..., dict[str, Any]]
+ROOT = Path(__file__).parents[2]
+
+
+def nothing(*_: object) -> bool:
+    """Reports to nobody."""
+    return True
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def free(tiny_config: Config) -> Config:
+    """The configuration of a space without sparse segments and without data."""
+
+    def config(**changes: Any) -> dict[str, Any]:
+        values = tiny_config(**{"objectives": {"quality": {"reference": "base"}}, **changes})
+        values["space"] = {
+            "segments": [{"family": "dense", "depth": "rest"}],
+            "solver": {"choice": ["base", "ab2"]},
+            "cache": {"full": {"choice": [0.5, 1.0]}},
+            "sampler_steps": {"choice": [2, 4]},
+        }
+        if "data" not in changes:
+            del values["data"]
+        return values
+
+    return config
+
+
+def prepared(config: RunConfig, run_dir: Path) -> list[Preparation]:
+    config.save(run_dir)
+    return prepare(run_dir, config.trial_settings, seed=0, report=nothing)
+
+
+def run_one(config: RunConfig, run_dir: Path, sampling: Sampling, number: int = 0) -> TrialResult:
+    schedule = DensitySchedule.all_dense(config.search_space.num_blocks)
+    candidate = Candidate(schedule=schedule, sampling=sampling)
+    order = TrialOrder(number=number, candidate=candidate, run_dir=run_dir, seed=0, baseline="not gated")
+    return run_trial(order, nothing)
+
+
+def test_a_trial_needs_the_base_alone(free: Config, tmp_path: Path) -> None:
+    config, run_dir = parse_config(free()), tmp_path / "run"
+    made = prepared(config, run_dir)
+    assert [(one.what, one.found) for one in made] == [("reference", False), ("paired reference", False)]
+    assert all(one.seconds > 0 for one in made)
+    few = run_one(config, run_dir, Sampling(steps=2))
+    assert few.state == "complete"
+    assert few.curve == ()
+    assert set(few.measurements) == {"macs", "latency_ms", "fid_fashion_cnn", "paired_distance"}
+    protocol = few.measurements["fid_fashion_cnn"].protocol
+    assert protocol["reference_preparation"] == "the dense base's converged samples (ab2, 20 steps)"
+    assert protocol["reference_images"] == 20
+    again = prepared(config, run_dir)
+    assert [(one.what, one.seconds, one.found) for one in again] == [(one.what, one.seconds, True) for one in made]
+    context = trial_context(run_dir)
+    assert context.inputs.data is None
+    assert context.inputs.conditions == ClassConditions(num_classes=10)
+
+
+def test_the_reference_has_other_noise_than_trials(free: Config, tmp_path: Path) -> None:
+    """The converged base's own samples are at no paired distance from it, but at some from the set it is judged by."""
+    config, run_dir = parse_config(free()), tmp_path / "run"
+    prepared(config, run_dir)
+    itself = run_one(config, run_dir, Sampling(steps=20, solver="ab2"))
+    assert itself.measurements["paired_distance"].value == 0.0
+    assert itself.measurements["fid_fashion_cnn"].value > 0.01
+
+
+def test_what_is_free_is_never_trained(free: Config, tiny_config: Config) -> None:
+    assert parse_config(free(trial={"updates": 9}, warm_start={"updates": 9})).is_free
+    assert parse_config(tiny_config(trial={"updates": 0})).is_free
+    assert not parse_config(tiny_config()).is_free
+    assert not parse_config(tiny_config(trial={"updates": 0}, warm_start={"updates": 9})).is_free
+
+
+def test_sparse_schedules_without_updates_are_the_base_rerouted(tiny_config: Config, tmp_path: Path) -> None:
+    values = tiny_config(trial={"updates": 0})
+    del values["data"]
+    config, run_dir = parse_config(values), tmp_path / "run"
+    assert [one.what for one in prepared(config, run_dir)] == ["paired reference"]
+    candidate = config.search_space.build(next(iter(config.search_space.choices())))
+    order = TrialOrder(number=0, candidate=candidate, run_dir=run_dir, seed=0, baseline="not gated")
+    found = run_trial(order, nothing)
+    assert (found.state, found.curve, found.reason) == ("complete", (), None)
+    assert "fine-tune" not in found.seconds
+
+
+def test_what_is_trained_needs_data(tiny_config: Config, free: Config) -> None:
+    values = tiny_config()
+    del values["data"]
+    with pytest.raises(UserError, match=r"data\.name: must be a data set, which trials are trained on, but got 'none'"):
+        parse_config(values)
+    config = parse_config(free(objectives={"quality": {"reference": "data"}}))
+    with pytest.raises(UserError, match=r"reference: is the training data, but there are none; nearest legal: base"):
+        load_inputs(config.trial_settings)
+    with pytest.raises(UserError, match="there is nothing to train on"):
+        _ = load_inputs(parse_config(free()).trial_settings).training_data
+
+
+@pytest.fixture
+def text_base(tmp_path: Path) -> Path:
+    """A whole PixArt-alpha checkpoint that draws grey images."""
+    folder = tmp_path / "base"
+    transformer = PixArtTransformer2DModel(**TEXT | {"num_layers": 5, "sample_size": 8, "caption_channels": 16})
+    randomised(transformer).save_pretrained(folder / "transformer", safe_serialization=True)
+    DPMSolverMultistepScheduler(beta_schedule="linear").save_pretrained(folder / "scheduler")
+    vae = AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        down_block_types=["DownEncoderBlock2D"] * 2,
+        up_block_types=["UpDecoderBlock2D"] * 2,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        latent_channels=4,
+    )
+    randomised(vae).save_pretrained(folder / "vae", safe_serialization=True)
+    save_text_encoder(folder)
+    return folder
+
+
+def test_a_base_that_reads_text_needs_captions(
+    free: Config, text_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = {"checkpoint": str(text_base), "backbone": "pixart"}
+    with pytest.raises(UserError, match=r"data: is missing: this base reads text.*captions, one a line"):
+        load_inputs(parse_config(free(base=base)).trial_settings)
+    captions = tmp_path / "captions.txt"
+    data = {"name": "captions", "root": str(captions)}
+    config = parse_config(free(base=base, data=data, sampling={"guidance": 3.0}))
+    with pytest.raises(UserError, match=r"captions\.txt: cannot be read"):
+        load_inputs(config.trial_settings)
+    captions.write_text("a red cat\n\nthe moon\n")
+    found = load_inputs(config.trial_settings).conditions
+    assert isinstance(found, CaptionConditions)
+    assert len(found.ends) == 2
+    prepared(config, tmp_path / "run")
+    result = run_one(config, tmp_path / "run", Sampling(steps=2, solver="ab2"))
+    assert result.measurements["fid_fashion_cnn"].value > 0
+
+    def fails(*_: object, **__: object) -> None:
+        raise AssertionError("embeddings are kept")
+
+    monkeypatch.setattr(conditions, "load_text_encoder", fails)
+    again = conditions.conditions_of(("a red cat", "the moon"), config.trial_settings, device=torch.device("cpu"))
+    assert torch.equal(
+        again.of_samples([0, 1, 2])["encoder_hidden_states"][0], again.of_samples([2])["encoder_hidden_states"][0]
+    )
+    with pytest.raises(AssertionError):
+        conditions.conditions_of(("another",), config.trial_settings, device=torch.device("cpu"))
+
+
+def test_captions_are_for_bases_that_read_text(free: Config, tmp_path: Path) -> None:
+    config = parse_config(free(data={"name": "captions", "root": str(tmp_path / "captions.txt")}))
+    with pytest.raises(
+        UserError, match=r"data\.name: has captions, but the base reads class labels; nearest legal: none"
+    ):
+        load_inputs(config.trial_settings)
+
+
+@pytest.mark.parametrize("name", ["quickstart", "dit_xl", "pixart_alpha"])
+def test_the_free_spaces_train_nothing(name: str) -> None:
+    config = load_config(ROOT / "search_spaces" / f"{name}_free.yaml")
+    assert config.is_free
+    assert not config.data.can_train
+    assert config.objectives.quality.reference == "base"
+    assert config.reference_steps == 2 * max(config.search_space.steps)
