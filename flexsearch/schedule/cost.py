@@ -5,6 +5,7 @@ work, norms, softmax, means and pooling count nothing. This equals half of what 
 Letters: n and m tokens, C width, S text tokens.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -76,14 +77,16 @@ def block_params(shape: TransformerShape) -> int:
 
 
 @lru_cache(maxsize=1 << 16)
-def _operation_macs(operation: Operation, shape: TransformerShape) -> int:
-    return ROLES[operation.role].macs(operation, shape)
+def _key_macs(key: tuple[str, TokenGrid, TokenGrid, tuple[tuple[str, int], ...]], shape: TransformerShape) -> int:
+    role, queries, keys, amounts = key
+    operation = Operation(role=role, block=0, queries=queries, keys=keys, amounts=amounts)
+    return ROLES[role].macs(operation, shape)
 
 
-@lru_cache(maxsize=1 << 14)
 def route_macs(route: Route, shape: TransformerShape) -> int:
     """One model call on one row: the operations of the route, and the model's ends."""
-    return ends_macs(shape) + sum(_operation_macs(operation, shape) for operation in route)
+    nums = Counter(operation.key for operation in route)
+    return ends_macs(shape) + sum(num * _key_macs(key, shape) for key, num in nums.items())
 
 
 def reused_macs(operation: Operation, shape: TransformerShape) -> int:

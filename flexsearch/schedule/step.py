@@ -67,8 +67,6 @@ class Graph:
 def _macs(graph: Graph, shape: TransformerShape) -> int:
     if graph.reuses == "output":
         return 0
-    if graph.reuses != "modules":
-        return graph.rows * route_macs(graph.route, shape)
     computed = tuple(operation for operation in graph.route if not graph.is_reused(operation.block))
     reused = sum(reused_macs(operation, shape) for operation in graph.route if graph.is_reused(operation.block))
     return graph.rows * (route_macs(computed, shape) + reused)
