@@ -90,8 +90,9 @@ def fits_by_kind(table: pd.DataFrame) -> list[Fit]:
     found = []
     for word in sorted(words):
         own = table[[word in kind.split(", ") for kind in table["kind"]]]
-        name = f"{word} ({len(own)})"
-        found.append(fit_of(name, own["composed_ms"].to_numpy(), own["measured_ms"].to_numpy()))
+        if len(own) > 1:  # one cannot be ranked
+            name = f"{word} ({len(own)})"
+            found.append(fit_of(name, own["composed_ms"].to_numpy(), own["measured_ms"].to_numpy()))
     return found
 
 
