@@ -134,7 +134,7 @@ def print_plan(found: dict[str, Any]) -> None:
     for row in found["baselines"]:
         beside_steps = row["sampling"].removeprefix(f"x{row['steps']}")
         table.add_row(
-            f"{row['name']}\n{_folded(row['schedule'])}{beside_steps}",
+            f"{row['name']}\n{_folded(row['schedule'] + beside_steps)}",
             str(row["steps"]),
             _macs(row["macs"]),
             f"{row['macs_ratio']:.1%}",
@@ -174,9 +174,9 @@ def _print_latency(found: dict[str, Any], console: "Console") -> None:
         console.print(plateau_text(run), highlight=False)
 
 
-def _folded(schedule: str) -> str:
-    """Fold the repeats of a long schedule: PP(MsssRD)x4DD @10,8,7,6."""
-    return re.sub(r"([A-Za-z]{1,12}?)\1{2,}", lambda run: f"({run[1]})x{len(run[0]) // len(run[1])}", schedule)
+def _folded(text: str) -> str:
+    """Fold the repeats of a long schedule or pattern: PP(MsssRD)x4DD @10,8,7,6."""
+    return re.sub(r"([A-Za-z]{1,12}?)\1{2,}", lambda run: f"({run[1]})x{len(run[0]) // len(run[1])}", text)
 
 
 def _macs(macs: float) -> str:

@@ -44,7 +44,7 @@ def predicted_infeasible(
     protocol = {**profile.protocol, "statistic": "sum of operation times", "median_error": profile.error}
     latency = Measurement(name=PREDICTED, value=ms, unit="ms/image", spread=profile.error * ms, protocol=protocol)
     dense_ms = profile.predict(_dense_plan(plan), reference_ms=reference_ms)
-    return latency, {"latency_limit_ms": ms - max_ms, "slower_than_dense": ms / dense_ms - 1.0}
+    return latency, {"latency_limit_ms": ms - max_ms, "slower_than_dense": _slower(plan, ms / dense_ms)}
 
 
 def _dense_plan(plan: Plan) -> Plan:
@@ -69,7 +69,14 @@ def constraints_of(
     dense_ms = reference_ms * len(plan.steps) / len(reference.steps)
     clearly_ms = latency.value - (latency.spread or 0.0)  # what only noise makes slower is not refused
     limit = -1.0 if max_ms is None else latency.value - max_ms
-    return {"latency_limit_ms": limit, "slower_than_dense": clearly_ms / dense_ms - 1.0}
+    return {"latency_limit_ms": limit, "slower_than_dense": _slower(plan, clearly_ms / dense_ms)}
+
+
+def _slower(plan: Plan, ratio: float) -> float:
+    """The share by which a plan is slower than the dense base; a dense schedule is so by its solver alone, which is no
+    reason to refuse it.
+    """
+    return min(ratio - 1.0, 0.0) if plan.candidate.schedule.is_dense else ratio - 1.0
 
 
 def infeasible_reason(latency: Measurement, constraints: Mapping[str, float], *, max_ms: float | None) -> str | None:

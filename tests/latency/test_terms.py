@@ -306,3 +306,11 @@ def test_a_prediction_is_compared_with_the_dense_base_in_full() -> None:
     dense_ms = found.predict(plan_of(solver="ab2"))
     assert result[1]["slower_than_dense"] == pytest.approx(found.predict(plan) / dense_ms - 1)
     assert result[1]["slower_than_dense"] < -0.4
+
+
+def test_a_dense_schedule_is_not_refused_for_its_solver() -> None:
+    slow = Measurement(name="latency_ms", value=31.0, unit="ms/image", spread=0.0)
+    for schedule, slower in ((None, 0.0), (DensitySchedule(segments=(Pooling(depth=BLOCKS),)), 31.0 / 30.0 - 1)):
+        plan, reference = plan_of(schedule=schedule, solver="ab2"), dense_plan(TARGET, Sampling(steps=2))
+        found = constraints_of(slow, plan, max_ms=None, reference=reference, reference_ms=10.0)
+        assert found["slower_than_dense"] == pytest.approx(slower)
