@@ -2,10 +2,14 @@
 
     uv run python experiments/latency_profile/run.py --out experiments/latency_profile/cpu
 
+    uv run python experiments/latency_profile/run.py --variants --out experiments/latency_profile/cpu_variants
+
 About 3 minutes on a CPU for the quickstart's space. `--space` takes any other, also without the base's weights; on a
-machine with a GPU that is what is timed. Beside the composed latency stands what multiply-accumulates alone predict:
-MACs of all sampler steps, times the one factor that fits the held-out candidates best. Writes `held_out.csv`,
-`profile.json` and `latency_profile.png`.
+machine with a GPU that is what is timed. `--variants` searches sampling too: solvers, reuse over steps, and guidance's
+rows where the space is guided; the error is then told for each kind of candidate as well.
+
+Beside the composed latency stands what multiply-accumulates alone predict: MACs of all sampler steps, times the one
+factor that fits the held-out candidates best. Writes `held_out.csv`, `profile.json` and `latency_profile.png`.
 """
 
 import argparse
@@ -26,8 +30,20 @@ from scipy.stats import kendalltau
 from flexsearch.config import RunConfig, load_config
 from flexsearch.latency.profile import LatencyProfile
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.plan import Plan
 from flexsearch.trial.profiles import make_profile
 
+VARIANTS = {
+    "space.solver": "{choice: [base, ab2, dpmsolver++, unipc]}",
+    "space.cache": (
+        "{full: {choice: [1, 0.67, 0.5, 0.4, 0.33]}, warmup: {int: [1, 2]}, skew: {choice: [0, 1]}, "
+        '"null": {choice: [0, 0.5, 1]}, first: {choice: [0, 1, 2]}, last: {choice: [0, 1]}, order: {choice: [0, 1]}, '
+        "reuse: {choice: [span, modules]}}"
+    ),
+}
+WORDS = {"residual": "residual", "modules": "modules", "output": "null"}
+GUIDED = {"space.guidance": "{to: {choice: [0.6, 0.8, 1]}, every: {choice: [1, 2]}}"}
+"""The same where the space is guided."""
 _DOT, _LINE = "#0b6e99", "#d1495b"
 
 
@@ -57,12 +73,37 @@ def fit_of(name: str, predicted: NDArray[np.float64], measured: NDArray[np.float
     )
 
 
+def kind_of(plan: Plan) -> str:
+    """What is special about how a candidate samples, in words: "modules, null, ab2"; "plain" is nothing."""
+    reused = {graph.reuses for graph in plan.graphs}
+    kinds = [word for what, word in WORDS.items() if what in reused]
+    if any(graph.rows < plan.target.rows for graph in plan.graphs):
+        kinds.append("one row")
+    if plan.candidate.sampling.solver != "base":
+        kinds.append(plan.candidate.sampling.solver)
+    return ", ".join(kinds) or "plain"
+
+
+def fits_by_kind(table: pd.DataFrame) -> list[Fit]:
+    """How well the composed latency does on candidates with each word in their kind; a candidate may have several."""
+    words = dict.fromkeys(word for kind in table["kind"] for word in kind.split(", "))
+    found = []
+    for word in sorted(words):
+        own = table[[word in kind.split(", ") for kind in table["kind"]]]
+        if len(own) > 1:  # one cannot be ranked
+            name = f"{word} ({len(own)})"
+            found.append(fit_of(name, own["composed_ms"].to_numpy(), own["measured_ms"].to_numpy()))
+    return found
+
+
 def table_of(profile: LatencyProfile, config: RunConfig) -> pd.DataFrame:
     """One row per held-out candidate; latencies in ms per image."""
     table = pd.DataFrame(
         {
             "schedule": str(candidate.schedule),
             "sampler_steps": candidate.sampling.steps,
+            "sampling": str(candidate.sampling),
+            "kind": kind_of(config.search_space.plan(candidate)),
             "macs_per_image": config.search_space.plan(candidate).macs,
             "measured_ms": one.measured_ms,
             "composed_ms": one.predicted_ms,
@@ -102,11 +143,17 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", type=Path, default=Path("search_spaces/quickstart.yaml"))
     parser.add_argument("--set", action="append", default=[], help="override a field, as in flexsearch run")
+    parser.add_argument("--variants", action="store_true", help="search sampling too")
     parser.add_argument("--held-out", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     config = load_config(arguments.space, arguments.set)
+    if arguments.variants:
+        variants = {**VARIANTS, **(GUIDED if config.sampling.is_guided else {})}
+        config = load_config(
+            arguments.space, [*(f"{field}={value}" for field, value in variants.items()), *arguments.set]
+        )
     profile = make_profile(
         config.trial_settings,
         others=(),
@@ -129,5 +176,5 @@ if __name__ == "__main__":
     (arguments.out / "profile.json").write_text(json.dumps(profile.to_dict(), indent=2))
     draw(table, fits, title, arguments.out / "latency_profile.png")
     print(title)
-    for fit in fits:
+    for fit in [*fits, *(fits_by_kind(table) if arguments.variants else [])]:
         print(fit)

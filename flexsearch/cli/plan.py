@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # `--help` waits for none of them
     from flexsearch.space.search_space import SearchSpace
 
 _ENUMERATE_UP_TO = 20_000
+_DRAWS = 4000
+"""Of a larger space: so many are costed in less than a second."""
 command = typer.Typer()
 
 
@@ -46,21 +48,22 @@ def plan_of(config: "RunConfig") -> dict[str, Any]:
     profile = load_profile(config.trial_settings)
     baselines = []
     for one in baselines_of(space, config.search):
-        plan, schedule = space.plan(one.candidate), one.candidate.schedule
+        plan, schedule, sampling = space.plan(one.candidate), one.candidate.schedule, one.candidate.sampling
         baselines.append(
             {
                 "name": one.name,
-                "steps": one.candidate.sampling.steps,
+                "steps": sampling.steps,
                 "macs": plan.macs,
-                "macs_ratio": plan.macs / _dense(space, one.candidate.sampling).macs,
+                "macs_ratio": plan.macs / _dense(space, steps=sampling.steps).macs,
                 "params": plan.params,
                 "digest": schedule.digest,
                 "schedule": str(schedule),
+                "sampling": str(sampling),
                 **_latency(plan, profile),
             }
         )
     ratios = _macs_ratios(space)
-    dense = _dense(space, Sampling(steps=max(space.steps)))
+    dense = _dense(space, steps=max(space.steps))
     return {
         "name": config.name,
         "backbone": config.base.backbone,
@@ -80,9 +83,9 @@ def plan_of(config: "RunConfig") -> dict[str, Any]:
     }
 
 
-def _dense(space: "SearchSpace", sampling: Sampling) -> Plan:
-    """Lower the dense base."""
-    return space.plan(Candidate(schedule=DensitySchedule.all_dense(space.num_blocks), sampling=sampling))
+def _dense(space: "SearchSpace", *, steps: int) -> Plan:
+    """Lower the dense base, sampled as it is published: nothing reused, all rows of guidance."""
+    return space.plan(Candidate(schedule=DensitySchedule.all_dense(space.num_blocks), sampling=Sampling(steps=steps)))
 
 
 def _latency(plan: Plan, profile: "LatencyProfile | None") -> dict[str, Any]:
@@ -94,10 +97,11 @@ def _latency(plan: Plan, profile: "LatencyProfile | None") -> dict[str, Any]:
 
 
 def _macs_ratios(space: "SearchSpace") -> list[float]:
-    """Divide MACs of every candidate, or of 20,000 draws, by those of the dense base under the same sampling."""
-    found = space.candidates(up_to=_ENUMERATE_UP_TO)
-    dense = {sampling: _dense(space, sampling).macs for sampling in {one.sampling for one in found}}
-    return [space.plan(one).macs / dense[one.sampling] for one in found]
+    """Divide MACs of every candidate, or of some of a large space, by those of the dense base at the same steps."""
+    is_small = space.size is not None and space.size <= _ENUMERATE_UP_TO
+    found = space.candidates(up_to=_ENUMERATE_UP_TO if is_small else _DRAWS)
+    dense = {steps: _dense(space, steps=steps).macs for steps in space.steps}
+    return [space.plan(one).macs / dense[one.sampling.steps] for one in found]
 
 
 def print_plan(found: dict[str, Any]) -> None:
@@ -128,8 +132,9 @@ def print_plan(found: dict[str, Any]) -> None:
     for column in ("baseline", "steps", "MACs\nper image", "of dense", "parameters"):
         table.add_column(column, justify="left" if column == "baseline" else "right", no_wrap=True)
     for row in found["baselines"]:
+        beside_steps = row["sampling"].removeprefix(f"x{row['steps']}")
         table.add_row(
-            f"{row['name']}\n{_folded(row['schedule'])}",
+            f"{row['name']}\n{_folded(row['schedule'] + beside_steps)}",
             str(row["steps"]),
             _macs(row["macs"]),
             f"{row['macs_ratio']:.1%}",
@@ -169,9 +174,9 @@ def _print_latency(found: dict[str, Any], console: "Console") -> None:
         console.print(plateau_text(run), highlight=False)
 
 
-def _folded(schedule: str) -> str:
-    """Fold the repeats of a long schedule: PP(MsssRD)x4DD @10,8,7,6."""
-    return re.sub(r"([A-Za-z]{1,12}?)\1{2,}", lambda run: f"({run[1]})x{len(run[0]) // len(run[1])}", schedule)
+def _folded(text: str) -> str:
+    """Fold the repeats of a long schedule or pattern: PP(MsssRD)x4DD @10,8,7,6."""
+    return re.sub(r"([A-Za-z]{1,12}?)\1{2,}", lambda run: f"({run[1]})x{len(run[0]) // len(run[1])}", text)
 
 
 def _macs(macs: float) -> str:

@@ -11,7 +11,10 @@ from flexsearch.errors import UserError
 if TYPE_CHECKING:  # `--help` waits for none of them
     from flexsearch.latency.profile import LatencyProfile
 
-_LEGEND = "ms per image and forward pass. A step is what a sampler step takes beside its blocks."
+_LEGEND = (
+    "ms per image and forward pass, on all rows of guidance unless it says otherwise. A step is what a sampler step "
+    "takes beside its blocks; of a solver, what its step takes more."
+)
 
 command = typer.Typer()
 
@@ -55,18 +58,21 @@ def print_profile(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from flexsearch.latency.profile import LatencyProfile
     from flexsearch.schedule.families.dense import DENSE
-    from flexsearch.schedule.shape import TokenGrid
 
-    console, protocol = Console(), found["protocol"]
+    console, protocol, profile = Console(), found["protocol"], LatencyProfile.from_dict(found)
     table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
     for column in ("operation", "tokens in", "out", "ms", "of dense"):
         table.add_column(column, justify="left" if column == "operation" else "right")
-    dense = next(one["ms"] for one in found["operations"] if one["role"] == DENSE.name)
-    for one in found["operations"]:
-        keys, queries = TokenGrid(**one["keys"]), TokenGrid(**one["queries"])
-        table.add_row(one["role"], str(keys), str(queries), f"{one['ms']:.3g}", f"{one['ms'] / dense:.0%}")
-    table.add_row("step", "", "", f"{found['step_ms']:.3g}", f"{found['step_ms'] / dense:.0%}")
+    dense = next(one.ms for one in profile.operations if one.role == DENSE.name)
+    for one in profile.operations:
+        table.add_row(one.role, str(one.keys), str(one.queries), f"{one.ms:.3g}", f"{one.ms / dense:.0%}")
+    table.add_row("step", "", "", f"{profile.step_ms:.3g}", f"{profile.step_ms / dense:.0%}")
+    for other in profile.others:
+        term, ms = other.term, other.ms
+        _, queries, keys, _ = term.operation or (None, "", "", None)
+        table.add_row(term.name, str(keys), str(queries), f"{ms:.3g}", f"{ms / dense:.0%}")
     console.print(table)
     console.print()
     console.print(_LEGEND, highlight=False)

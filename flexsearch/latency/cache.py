@@ -1,7 +1,8 @@
 """Latency profiles on disk: kept for every run, and found again by all that decides them. Needs no torch.
 
-A profile belongs to a model, to how images are drawn (batch, guidance, dtype, threads, scheduler), to the families and
-sparse grids of a space, to the hardware and to the version of torch. It serves every number of sampler steps.
+A profile belongs to a model, to how images are drawn (batch, guidance, dtype, threads, scheduler), to the families,
+sparse grids and searched sampling of a space, to the hardware and to the version of torch. It serves every number of
+sampler steps.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.files import write_atomically
+from flexsearch.latency.axes import Axes
 from flexsearch.latency.profile import LatencyProfile
 from flexsearch.latency.settings import LatencySettings
 from flexsearch.measurement import short_digest
@@ -28,6 +30,7 @@ def profile_key(
     base: BaseSettings, space: SearchSpace, *, settings: LatencySettings, sampling: SamplingSettings
 ) -> str:
     """Identify all that decides a profile but the machine. How often something is timed does not."""
+    axes = Axes.of_space(space).to_dict()
     return short_digest(
         {
             "format": _FORMAT,
@@ -38,6 +41,7 @@ def profile_key(
             "batch": settings.batch,
             "families": sorted({segment.kind.family for segment in space.segments}),
             "grids": [one.to_dict() for one in sparse_timetables(space)],
+            **({"axes": axes} if axes else {}),
         }
     )
 

@@ -1,11 +1,11 @@
-"""Times of single operations, from whole batches of images under plans that were designed for it.
+"""Times of terms, such as single operations, from whole batches of images under plans that were designed for it.
 
 An operation timed alone, in a loop, is faster than the same operation inside a forward pass, where weights and tokens
 come from farther away and the framework's own work lies between the operations. So nothing is timed alone: whole
 batches are generated under plans that hold as much of one operation as a plan can (`flexsearch.latency.design`), and
-the times of the operations are the least-squares solution, none negative, of
+the times of the terms are the least-squares solution, none negative, of
 
-    time of an image = once + model calls * step + sum over operations (how often it ran * its time)
+    time of an image = sum over terms (how often it occurs * its time)
 
 Making a module's sparse tokens, once per module, is thereby counted with the block that recovers the dense ones. A few
 candidates of the space join the fit, so that neighbours as they occur count too.
@@ -19,34 +19,19 @@ taken. A second run of the same, while others' work made the machine three times
 measured with a median error of 0.9 %; with the ratio of the medians of all runs, 4.1 %.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import nnls
 
-from flexsearch.latency.design import model_calls
+from flexsearch.latency.terms import Term, terms_of
 from flexsearch.schedule.plan import Plan
-from flexsearch.schedule.role import OperationKey
 
 
-def operation_counts(plan: Plan) -> Counter[OperationKey]:
-    """Count how often each operation runs for one image."""
-    counts: Counter[OperationKey] = Counter()
-    for graph, num in plan.counts.items():
-        for operation in graph.route:
-            counts[operation.key] += num
-    return counts
-
-
-def solve(plans: Sequence[Plan], times: Sequence[float]) -> tuple[dict[OperationKey, float], float, float]:
-    """Find the times (of each operation, of a step, once) that explain those of whole plans best, by relative error."""
-    counts = [operation_counts(plan) for plan in plans]
-    keys = list(dict.fromkeys(key for count in counts for key in count))
-    rows = np.array(
-        [[*(count[key] for key in keys), model_calls(plan), 1] for count, plan in zip(counts, plans, strict=True)],
-        dtype=np.float64,
-    )
+def solve(plans: Sequence[Plan], times: Sequence[float]) -> dict[Term, float]:
+    """Find the times of terms that explain those of whole plans best, by relative error."""
+    counts = [terms_of(plan) for plan in plans]
+    terms = list(dict.fromkeys(term for count in counts for term in count))
+    rows = np.array([[count[term] for term in terms] for count in counts], dtype=np.float64)
     found, _ = nnls(rows / np.asarray(times)[:, None], np.ones(len(rows)))
-    *operations, step, once = map(float, found)
-    return dict(zip(keys, operations, strict=True)), step, once
+    return dict(zip(terms, map(float, found), strict=True))

@@ -8,12 +8,13 @@ import math
 from collections.abc import Mapping
 
 from flexsearch.errors import UserError
-from flexsearch.latency.design import dense_plan, model_calls
+from flexsearch.latency.design import dense_plan
 from flexsearch.latency.measure import ImageTimer
 from flexsearch.latency.profile import LatencyProfile
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.plan import Plan
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.space.search_space import SearchSpace
 
 PREDICTED = "predicted_latency_ms"
@@ -42,8 +43,14 @@ def predicted_infeasible(
         return None
     protocol = {**profile.protocol, "statistic": "sum of operation times", "median_error": profile.error}
     latency = Measurement(name=PREDICTED, value=ms, unit="ms/image", spread=profile.error * ms, protocol=protocol)
-    dense_ms = profile.predict(dense_plan(plan.target, plan.candidate.sampling), reference_ms=reference_ms)
-    return latency, {"latency_limit_ms": ms - max_ms, "slower_than_dense": ms / dense_ms - 1.0}
+    dense_ms = profile.predict(_dense_plan(plan), reference_ms=reference_ms)
+    return latency, {"latency_limit_ms": ms - max_ms, "slower_than_dense": _slower(plan, ms / dense_ms)}
+
+
+def _dense_plan(plan: Plan) -> Plan:
+    """The dense base at the sampler steps of a plan, by its solver, all of them in full."""
+    own = plan.candidate.sampling
+    return dense_plan(plan.target, Sampling(steps=own.steps, solver=own.solver))
 
 
 def constraints_of(
@@ -56,13 +63,20 @@ def constraints_of(
         plan: what was measured.
         max_ms: the limit; None sets none.
         reference: the plan of the reference workload, of the dense base.
-        reference_ms: its latency per image. The dense base at the candidate's sampling takes as much per model call.
+        reference_ms: its latency per image. The dense base that computes the candidate's steps in full takes as much
+            per step.
     """
-    dense = dense_plan(plan.target, plan.candidate.sampling)
-    dense_ms = reference_ms * model_calls(dense) / model_calls(reference)
+    dense_ms = reference_ms * len(plan.steps) / len(reference.steps)
     clearly_ms = latency.value - (latency.spread or 0.0)  # what only noise makes slower is not refused
     limit = -1.0 if max_ms is None else latency.value - max_ms
-    return {"latency_limit_ms": limit, "slower_than_dense": clearly_ms / dense_ms - 1.0}
+    return {"latency_limit_ms": limit, "slower_than_dense": _slower(plan, clearly_ms / dense_ms)}
+
+
+def _slower(plan: Plan, ratio: float) -> float:
+    """The share by which a plan is slower than the dense base; a dense schedule is so by its solver alone, which is no
+    reason to refuse it.
+    """
+    return min(ratio - 1.0, 0.0) if plan.candidate.schedule.is_dense else ratio - 1.0
 
 
 def infeasible_reason(latency: Measurement, constraints: Mapping[str, float], *, max_ms: float | None) -> str | None:

@@ -13,11 +13,12 @@ from scipy.stats import kendalltau
 from flexsearch.cpu_memory import keep_freed_memory
 from flexsearch.data.conditions import random_condition
 from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.latency.axes import Axes
 from flexsearch.latency.cache import sparse_timetables
 from flexsearch.latency.design import designed_plans
 from flexsearch.latency.fit import solve
 from flexsearch.latency.measure import ImageTimer
-from flexsearch.latency.profile import HeldOut, LatencyProfile, OperationTime
+from flexsearch.latency.profile import HeldOut, LatencyProfile
 from flexsearch.latency.settings import LatencySettings
 from flexsearch.models.settings import BaseSettings
 from flexsearch.models.untrained import base_or_untrained
@@ -71,19 +72,13 @@ def make_profile(
     drawn = space.candidates(up_to=_DRAW_FROM)
     random.Random(0).shuffle(drawn)
     held_out, fitted = drawn[:num_held_out], drawn[num_held_out : num_held_out + NUM_FITTED]
-    plans = [*_designed(space, [*others, *drawn]), *map(space.plan, fitted)]
+    plans = [*_designed(space, drawn, others), *map(space.plan, fitted)]
     ratios, errors, reference_s = timer.relative(plans, rounds=rounds, report=partial(report, "operations"))
-    operations, step, once = solve(plans, ratios)
     unit_ms = reference_s * 1000 / settings.batch
-    profile = LatencyProfile(
+    profile = LatencyProfile.of(
+        {term: ratio * unit_ms for term, ratio in solve(plans, ratios).items()},
         num_blocks=space.num_blocks,
         grid=space.grid,
-        operations=tuple(
-            OperationTime(role=role, queries=queries, keys=keys, amounts=amounts, ms=ratio * unit_ms)
-            for (role, queries, keys, amounts), ratio in operations.items()
-        ),
-        step_ms=step * unit_ms,
-        image_ms=once * unit_ms,
         reference_ms=reference_s * 1000,
         noise=statistics.median(errors),
         error=0.0,
@@ -101,8 +96,9 @@ def make_profile(
     return _tested(profile, plans, [ratio * unit_ms for ratio in ratios])
 
 
-def _designed(space: SearchSpace, candidates: Sequence[Candidate]) -> list[Plan]:
-    """The designed plans for all that the space and `candidates` hold."""
+def _designed(space: SearchSpace, drawn: Sequence[Candidate], others: Sequence[Candidate]) -> list[Plan]:
+    """The designed plans for all that the space, of which some candidates were drawn, and others hold."""
+    candidates = [*others, *drawn]
     schedules = [one.schedule for one in candidates]
     kinds = {segment.kind for segment in space.segments} | {type(one) for each in schedules for one in each.segments}
     sparse = [each.timetable for each in schedules if each.has_sparse_tokens]
@@ -112,6 +108,7 @@ def _designed(space: SearchSpace, candidates: Sequence[Candidate]) -> list[Plan]
         families=sorted(kinds, key=lambda kind: kind.family),
         timetables=sparse_timetables(space, sparse),
         operations=[operation for graph in graphs for operation in graph.route],
+        axes=Axes.of_space(space) | Axes.of_plans(map(space.plan, others)),
     )
 
 

@@ -1,8 +1,7 @@
-"""Latency by composition: the times of single operations on one device, and from them that of any plan.
+"""Latency by composition: the times of terms on one device, such as operations, and from them that of any plan.
 
-    latency(plan) = per image + sum over model calls (per step + sum over operations time(role, queries, keys, amounts))
-
-How the times are found: `flexsearch.latency.fit`. Needs no torch: a profile is a JSON file.
+What the terms are: `flexsearch.latency.terms`. How their times are found: `flexsearch.latency.fit`. Needs no torch: a
+profile is a JSON file.
 """
 
 import math
@@ -14,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from flexsearch.errors import UserError
+from flexsearch.latency.terms import CALL, IMAGE, Term, graph_terms, has_one_row, operation_term, solver_terms, terms_of
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import FAMILIES
 from flexsearch.schedule.plan import Plan, stage_graphs
@@ -40,6 +40,14 @@ class OperationTime:
     def key(self) -> OperationKey:
         """What decides the time, as `Operation.key`."""
         return (self.role, self.queries, self.keys, self.amounts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermTime:
+    """Time of another term, in ms per image each time that it occurs."""
+
+    term: Term
+    ms: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +83,11 @@ class LatencyProfile:
     Attributes:
         num_blocks: blocks of the model.
         grid: its dense tokens.
-        operations: time of every operation that was profiled.
-        step_ms: what a sampler step takes beside its blocks: embedding, conditioning, head, guidance and the sampler.
+        operations: time of every operation that was profiled, on all rows of guidance.
+        step_ms: what a sampler step takes beside its blocks, on all rows: embedding, conditioning, head, guidance and
+            the base's own solver.
         image_ms: what an image takes beside its sampler steps.
+        others: time of every other term: other solvers, reuse over steps, guidance on one row.
         reference_ms: latency of the reference workload, a batch, while the profile was made.
         noise: relative standard error of a time that was fitted, the median.
         error: median relative error on `held_out`.
@@ -97,25 +107,51 @@ class LatencyProfile:
     kendall_tau: float | None
     held_out: tuple[HeldOut, ...]
     protocol: Mapping[str, Any]
+    others: tuple[TermTime, ...] = ()
+
+    @classmethod
+    def of(cls, times: Mapping[Term, float], **rest: Any) -> "LatencyProfile":
+        """Build a profile from the ms of terms, and the other fields."""
+        operations, others = [], []
+        for term, ms in times.items():
+            if term.operation is not None and term == operation_term(term.operation):
+                role, queries, keys, amounts = term.operation
+                operations.append(OperationTime(role=role, queries=queries, keys=keys, amounts=amounts, ms=ms))
+            elif term not in (CALL, IMAGE):
+                others.append(TermTime(term=term, ms=ms))
+        return cls(
+            operations=tuple(operations),
+            step_ms=times[CALL],
+            image_ms=times[IMAGE],
+            others=tuple(others),
+            **rest,
+        )
 
     @cached_property
-    def _ms(self) -> dict[OperationKey, float]:
-        return {one.key: one.ms for one in self.operations}
+    def _ms(self) -> dict[Term, float]:
+        own = {operation_term(one.key): one.ms for one in self.operations}
+        return {IMAGE: self.image_ms, CALL: self.step_ms, **own, **{one.term: one.ms for one in self.others}}
 
     @cached_property
-    def _calls_ms(self) -> dict[Graph, float]:
+    def _graphs_ms(self) -> dict[tuple[Graph, bool], float | None]:
         """Every graph that was asked for: candidates share them."""
         return {}
 
-    def _call_ms(self, graph: Graph) -> float:
-        """One model call, without the step; raises KeyError, with the operation, where one was not profiled."""
-        if graph not in self._calls_ms:
-            self._calls_ms[graph] = sum(self._ms[operation.key] for operation in graph.route)
-        return self._calls_ms[graph]
+    def _graph_ms(self, graph: Graph, *, is_one_row: bool = False) -> float | None:
+        """One step that computes a graph; None where something of it was not profiled."""
+        key = (graph, is_one_row)
+        if key not in self._graphs_ms:
+            terms = graph_terms(graph, is_one_row=is_one_row)
+            self._graphs_ms[key] = self._sum(terms) if terms.keys() <= self._ms.keys() else None
+        return self._graphs_ms[key]
+
+    def _sum(self, terms: Mapping[Term, int]) -> float:
+        return sum(num * self._ms[term] for term, num in terms.items())
 
     def covers(self, plan: Plan) -> bool:
-        """Whether every operation was profiled."""
-        return all(operation.key in self._ms for graph in plan.graphs for operation in graph.route)
+        """Whether every term was profiled."""
+        known = (self._graph_ms(graph, is_one_row=has_one_row(graph, plan)) for graph in plan.graphs)
+        return None not in known and solver_terms(plan).keys() <= self._ms.keys()
 
     def predict(self, plan: Plan, *, reference_ms: float | None = None) -> float:
         """Predict latency in ms per image.
@@ -126,15 +162,14 @@ class LatencyProfile:
                 the profile was made. None takes it to be as fast.
 
         Raises:
-            UserError: an operation was not profiled.
+            UserError: a term was not profiled.
         """
-        try:
-            calls = sum(num * (self.step_ms + self._call_ms(graph)) for graph, num in plan.counts.items())
-        except KeyError as error:
-            role, queries, keys, amounts = error.args[0]
-            part = f" with {dict(amounts)}" if amounts else ""
-            raise UserError(f"{role} from {keys} to {queries} tokens{part} was not profiled", field="profile") from None
-        ms = self.image_ms + calls
+        if not self.covers(plan):
+            unknown = next(term for term in terms_of(plan) if term not in self._ms)
+            raise UserError(f"{unknown} was not profiled", field="profile")
+        ms = self.image_ms + self._sum(solver_terms(plan))
+        for graph, num in plan.counts.items():
+            ms += num * (self._graph_ms(graph, is_one_row=has_one_row(graph, plan)) or 0.0)
         return ms if reference_ms is None else ms * reference_ms / self.reference_ms
 
     def sparse_call_ms(self) -> dict[TokenGrid, float]:
@@ -145,8 +180,9 @@ class LatencyProfile:
             timetable = Timetable(grids=(min(grid.height, grid.width),), frames=grid.frames)
             for segments in designs:
                 (graph,) = stage_graphs(DensitySchedule(segments=segments, timetable=timetable), self.grid)
-                if all(operation.key in self._ms for operation in graph.route):
-                    times[grid] = self.step_ms + self._call_ms(graph)
+                ms = self._graph_ms(graph)
+                if ms is not None:
+                    times[grid] = ms
         return times
 
     def plateaus(self) -> list[Plateau]:

@@ -96,10 +96,17 @@ def base_clock(settings: BaseSettings, *, spacing: Spacing = "pipeline") -> Cloc
 
 
 def _in_hub_cache(settings: BaseSettings) -> Path | None:
-    """The scheduler's configuration of a model on the hub, where an earlier download left it."""
+    """Find the scheduler's configuration of a model on the hub, where an earlier download left it.
+
+    By the documented layout of the cache: `huggingface_hub.try_to_load_from_cache` takes most of a second to import.
+    """
     if is_path(settings.checkpoint):
         return None
-    from huggingface_hub import try_to_load_from_cache  # a quarter second, which other bases need not wait for
+    from huggingface_hub.constants import HF_HUB_CACHE  # other bases need not wait for it
 
-    found = try_to_load_from_cache(settings.checkpoint, "scheduler/scheduler_config.json", revision=settings.revision)
-    return Path(found) if isinstance(found, str) else None
+    folder = Path(HF_HUB_CACHE) / f"models--{settings.checkpoint.replace('/', '--')}"
+    revision = settings.revision or "main"
+    named = folder / "refs" / revision
+    commit = named.read_text() if named.is_file() else revision
+    path = folder / "snapshots" / commit / "scheduler" / "scheduler_config.json"
+    return path if path.is_file() else None

@@ -161,8 +161,17 @@ def _routes(schedule: DensitySchedule, grid: TokenGrid) -> tuple[Route, ...]:
 @lru_cache(maxsize=1 << 14)
 def _route(roles: tuple[str, ...], amounts: tuple[Amounts, ...], dense: TokenGrid, sparse: TokenGrid) -> Route:
     """The operations of one stage, which schedules with other timetables share."""
-    operations = []
-    for block, (role, amount) in enumerate(zip(roles, amounts, strict=True)):
-        queries, keys = ROLES[role].tokens(dense, sparse)
-        operations.append(Operation(role=role, block=block, queries=queries, keys=keys, amounts=amount))
-    return HashedOnce(operations)
+    played = list(zip(roles, amounts, strict=True))
+    operations = {one: _operations(*one, dense, sparse, len(roles)) for one in set(played)}
+    return HashedOnce(operations[one][block] for block, one in enumerate(played))
+
+
+@lru_cache(maxsize=1 << 12)
+def _operations(
+    role: str, amounts: Amounts, dense: TokenGrid, sparse: TokenGrid, num_blocks: int
+) -> tuple[Operation, ...]:
+    """A role in every block, which routes share."""
+    queries, keys = ROLES[role].tokens(dense, sparse)
+    return tuple(
+        Operation(role=role, block=block, queries=queries, keys=keys, amounts=amounts) for block in range(num_blocks)
+    )

@@ -60,11 +60,11 @@ class Plan:
     @cached_property
     def counts(self) -> Counter[Graph]:
         """How often each graph runs for one image. The one loop over steps that costs are taken from."""
-        times = Counter(id(step.graph) for step in self.steps)  # by identity: comparing routes takes longer
-        graphs = {id(step.graph): step.graph for step in self.steps}
+        graphs = [step.graph for step in self.steps]
+        known = dict(zip(map(id, graphs), graphs, strict=True))
         found: Counter[Graph] = Counter()
-        for key, num in times.items():
-            found[graphs[key]] += num
+        for key, num in Counter(map(id, graphs)).items():  # by identity: comparing routes takes longer
+            found[known[key]] += num
         return found
 
     @property
@@ -101,7 +101,7 @@ def lower(candidate: Candidate, target: Target) -> Plan:
     return Plan(candidate=candidate, target=target, steps=tuple(steps))
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 8)  # variants of one schedule follow each other; thousands of plans would fill the memory
 def _full_steps(schedule: DensitySchedule, solver: SolverName, steps: int, target: Target) -> Sequence[Step]:
     """The steps that compute all blocks on all rows."""
     shape = target.shape

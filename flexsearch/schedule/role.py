@@ -38,7 +38,14 @@ class Operation:
     keys: TokenGrid
     amounts: Amounts = ()
 
-    @property
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.block, self.key))
+
+    def __hash__(self) -> int:
+        return self._hash  # routes are hashed by it
+
+    @cached_property
     def key(self) -> OperationKey:
         """Everything but the block's place: MACs and time depend on nothing else."""
         return (self.role, self.queries, self.keys, self.amounts)

@@ -1,6 +1,7 @@
 """Sizes: token grids, and what of a transformer decides its cost. Grids are carried, never recovered from a count."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
 
 from flexsearch.errors import UserError
 
@@ -23,6 +24,7 @@ class TokenGrid:
         """Tokens on the grid."""
         return self.frames * self.height * self.width
 
+    @lru_cache(maxsize=1 << 12)  # noqa: B019 - grids are few, and equal ones share it
     def pooled(self, side: int, frames: int | None = None) -> "TokenGrid":
         """The sparse grid whose shorter side has `side` tokens; the longer side keeps the aspect ratio, rounded.
 
@@ -88,6 +90,13 @@ class TransformerShape:
     shares_modulation: bool = False
     has_temporal_blocks: bool = False
     reads_size: bool = False
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, one.name) for one in fields(self)))
+
+    def __hash__(self) -> int:
+        return self._hash  # of many fields, and asked for at every count of MACs
 
     @property
     def blocks_per_operation(self) -> int:

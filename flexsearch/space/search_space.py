@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from flexsearch.errors import UserError
+from flexsearch.measurement import canonical_json
 from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
@@ -76,9 +77,20 @@ class SearchSpace:
         """Give the candidate of one choice of parameters."""
         key = tuple(parameters[name] for name in self._of_schedules)
         if key not in self._schedules:
-            segments = build_segments(self.segments, parameters, num_blocks=self.num_blocks)
-            self._schedules[key] = DensitySchedule(segments=segments, timetable=self._timetable(parameters))
+            segments, timetable = self._layout(parameters), self._timetable(parameters)
+            self._schedules[key] = DensitySchedule(segments=segments, timetable=timetable)
         return Candidate(schedule=self._schedules[key], sampling=self._sampling(parameters))
+
+    def _layout(self, parameters: Parameters) -> tuple[Segment, ...]:
+        key = tuple(parameters[name] for segment in self.segments for name, _ in segment.domains)
+        if key not in self._known_layouts:
+            self._known_layouts[key] = build_segments(self.segments, parameters, num_blocks=self.num_blocks)
+        return self._known_layouts[key]
+
+    @cached_property
+    def _known_layouts(self) -> dict[tuple[Value, ...], tuple[Segment, ...]]:
+        """Segments by their parameters."""
+        return {}
 
     def _sampling(self, parameters: Parameters) -> Sampling:
         key = tuple(parameters[name] for name, _ in self.sampling.domains)
@@ -109,7 +121,16 @@ class SearchSpace:
     def _timetable(self, parameters: Parameters) -> Timetable:
         if self.timetable is None:
             return Timetable()
-        return LinearTimetable(**self.timetable.resolve(parameters)).build(frames=self.grid.frames)
+        key = tuple(parameters[name] for name, _ in self.timetable.domains)
+        if key not in self._known_timetables:
+            fields = self.timetable.resolve(parameters)
+            self._known_timetables[key] = LinearTimetable(**fields).build(frames=self.grid.frames)
+        return self._known_timetables[key]
+
+    @cached_property
+    def _known_timetables(self) -> dict[tuple[Value, ...], Timetable]:
+        """Timetables by their parameters."""
+        return {}
 
     def plan(self, candidate: Candidate) -> Plan:
         """Lower a candidate for the model of this space."""
@@ -140,7 +161,10 @@ class SearchSpace:
         else:
             generator = random.Random(0)
             choices = [self.sample(generator) for _ in range(up_to)]
-        return list({candidate.digest: candidate for candidate in map(self.build, choices)}.values())
+        found = list(map(self.build, choices))
+        samplings = {one.sampling for one in found}
+        spelled = {one: canonical_json(one.spelled(num_blocks=self.num_blocks)) for one in samplings}
+        return list({(one.schedule.digest, spelled[one.sampling]): one for one in found}.values())  # as by `digest`
 
     def timetables(self) -> list[Timetable]:
         """Give every timetable of the space once."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from flexsearch.cli.plan import plan_of
+from flexsearch.config import parse_config
 from flexsearch.schedule.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,20 @@ def test_the_contract_of_plan_json(flexsearch: Call) -> None:
     assert baselines["dense"]["macs"] == found["dense"]["macs"]
     low, high = found["macs_ratio_range"]
     assert 0.2 < low < high < 1
+
+
+def test_reuse_saves_against_the_dense_base_in_full(tiny_config: Callable[..., dict[str, Any]]) -> None:
+    segments = [{"family": "dense", "depth": "rest"}]
+    plain, reusing = (
+        plan_of(parse_config(tiny_config(space={"segments": segments, "sampler_steps": 4, **sampling})))
+        for sampling in ({}, {"cache": {"full": 0.5, "null": {"choice": [0, 1]}}})
+    )
+    assert reusing["dense"] == plain["dense"]
+    assert plain["macs_ratio_range"] == [1.0, 1.0]
+    low, high = reusing["macs_ratio_range"]
+    assert low == pytest.approx(0.5)  # two of four steps call no model
+    assert low < high < 0.75
+    assert [row["sampling"] for row in plain["baselines"]][:1] == ["x4"]
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,36 @@ def test_a_profile_covers_its_space_and_what_else_is_asked(settings: Callable[..
     assert "1 thread" in found.protocol["device"]
 
 
+def test_a_profile_covers_solvers_reuse_and_guidance_rows(settings: Callable[..., TrialSettings]) -> None:
+    cache = {"full": 0.5, "null": {"choice": [0, 1]}, "reuse": {"choice": ["span", "modules"]}}
+    searched = settings(
+        space={
+            "sampler_steps": 4,
+            "solver": {"choice": ["base", "ab2"]},
+            "cache": cache,
+            "guidance": {"to": {"choice": [0.6, 1.0]}},
+            "timetable": {"clean_grid": 3, "noise_grid": 3},
+        },
+        sampling={"guidance": 2.0},
+        objectives={"latency": {"batch": 2}},
+    )
+    found, space = made(searched), searched.search_space
+    plans = [space.plan(one) for one in space.candidates(up_to=100)]
+    assert {step.letter for plan in plans for step in plan.steps} == {"F", "p", "n"}
+    assert all(map(found.covers, plans))
+    assert {one.term.kind for one in found.others} == {
+        "call",
+        "operation",
+        "null step",
+        "reused residual",
+        "left residual",
+        "reused operation",
+        "left module outputs",
+        "solver",
+    }
+    assert all(one.ms >= 0 for one in found.others)
+
+
 def test_a_profile_is_found_again_by_what_decides_it(settings: Callable[..., TrialSettings]) -> None:
     tiny = settings()
     assert load_profile(tiny) is None
@@ -79,7 +109,7 @@ def test_a_profile_is_found_again_by_what_decides_it(settings: Callable[..., Tri
     assert load_profile(tiny) == found
     for same in (
         settings(trial={"updates": 9}, objectives={"latency": {"max_ms": 3.0}}),
-        settings(space={"sampler_steps": 3}),
+        settings(space={"sampler_steps": 3, "solver": "base", "gain": {"skip": {"choice": [0.9, 1]}}}),
     ):
         assert load_profile(same) == found
     for other in (
@@ -89,6 +119,8 @@ def test_a_profile_is_found_again_by_what_decides_it(settings: Callable[..., Tri
         settings(sampling={"dtype": "bf16"}),
         settings(space={"timetable": {"clean_grid": 5}}),
         settings(space={"segments": [{"family": "sdtm", "sparse": "rest"}]}),
+        settings(space={"solver": {"choice": ["base", "ab2"]}}),
+        settings(space={"cache": {"full": 0.5}}),
     ):
         assert load_profile(other) is None
 

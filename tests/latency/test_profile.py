@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from flexsearch.errors import UserError
+from flexsearch.latency.axes import Axes
 from flexsearch.latency.design import dense_plan, designed_plans
-from flexsearch.latency.fit import operation_counts, solve
+from flexsearch.latency.fit import solve
 from flexsearch.latency.gate import constraints_of, fastest_candidates, infeasible_reason, predicted_infeasible
 from flexsearch.latency.profile import PLATEAU_WITHIN, HeldOut, LatencyProfile, OperationTime
+from flexsearch.latency.terms import terms_of
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.clock import Clock
@@ -77,7 +79,8 @@ def space() -> SearchSpace:
 
 def design() -> list[Plan]:
     timetables = [Timetable(grids=(side,)) for side in (2, 4, 5)]
-    return designed_plans(TARGET, families=[Dense, Pooling, Sdtm], timetables=timetables, operations=[NARROW])
+    families = [Dense, Pooling, Sdtm]
+    return designed_plans(TARGET, families=families, timetables=timetables, operations=[NARROW], axes=Axes())
 
 
 def profile(*, noise: float = 0.0, error: float = 0.01) -> LatencyProfile:
@@ -87,13 +90,10 @@ def profile(*, noise: float = 0.0, error: float = 0.01) -> LatencyProfile:
         ONCE + len(plan.steps) * STEP + sum(time_of(one.key) for step in plan.steps for one in step.route)
         for plan in plans
     ]
-    operations, step, once = solve(plans, measured)
-    return LatencyProfile(
+    return LatencyProfile.of(
+        solve(plans, measured),
         num_blocks=BLOCKS,
         grid=GRID,
-        operations=tuple(operation_time(key, ms) for key, ms in operations.items()),
-        step_ms=step,
-        image_ms=once,
         reference_ms=100.0,
         noise=noise,
         error=error,
@@ -151,8 +151,7 @@ def test_a_slower_device_is_slower_for_all(space: SearchSpace) -> None:
 
 def test_times_are_never_negative() -> None:
     plans, generator = design(), random.Random(3)
-    operations, step, once = solve(plans, [generator.uniform(0.1, 10) for _ in plans])
-    assert min(*operations.values(), step, once) >= 0
+    assert min(solve(plans, [generator.uniform(0.1, 10) for _ in plans]).values()) >= 0
 
 
 def test_what_was_not_profiled_is_not_guessed() -> None:
@@ -209,7 +208,8 @@ def test_stages_decide_how_often_an_operation_runs() -> None:
         segments=(Pooling(depth=1), Sdtm(sparse=2, dense=0), Dense(depth=BLOCKS - 5)),
         timetable=Timetable(edges=equal_edges(2), grids=(4, 2)),
     )
-    counts = operation_counts(lower(Candidate(schedule=schedule, sampling=Sampling(steps=3)), TARGET))
+    terms = terms_of(lower(Candidate(schedule=schedule, sampling=Sampling(steps=3)), TARGET))
+    counts = {term.operation: num for term, num in terms.items()}
     few, many = GRID.pooled(2), GRID.pooled(4)
     assert counts[SPARSE.name, few, few, ()] == 2 * 2  # the times 1 and 2/3
     assert counts[SPARSE.name, many, many, ()] == 2
