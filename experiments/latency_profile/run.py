@@ -37,7 +37,7 @@ VARIANTS = {
     "space.solver": "{choice: [base, ab2, dpmsolver++, unipc]}",
     "space.cache": (
         "{full: {choice: [1, 0.67, 0.5, 0.4, 0.33]}, warmup: {int: [1, 2]}, skew: {choice: [0, 1]}, "
-        '"null": {choice: [0, 0.5, 1]}, first: {choice: [0, 1, 2]}, last: {choice: [0, 1]}, order: {choice: [0, 1]}, '
+        "nulls: {choice: [0, 0.5, 1]}, first: {choice: [0, 1, 2]}, last: {choice: [0, 1]}, order: {choice: [0, 1]}, "
         "reuse: {choice: [span, modules]}}"
     ),
 }

@@ -64,7 +64,7 @@ def _reuses(cache: Searched) -> frozenset[tuple[Reused, int]]:
     patterns = cache.values_of("pattern")
     letters = set("".join(pattern for pattern in patterns if pattern is not None))
     if not patterns or None in patterns:
-        shares = cache.values_of("null") or (0.5,)  # a continuous one has both kinds
+        shares = cache.values_of("nulls") or (0.5,)  # a continuous one has both kinds
         letters |= {"p"} if min(shares) < 1 else set()
         letters |= {"n"} if max(shares) > 0 else set()
     kinds: list[Reused] = ["output"] if "n" in letters else []

@@ -36,7 +36,7 @@ class Cache:
         warmup: the first steps, which are full.
         ends: whether the last step is full: 0 or 1.
         skew: how much later gaps between full steps are longer than earlier ones: gap j, from 1, has weight j^skew.
-        null: share of each gap, its last steps, that are null steps.
+        nulls: share of each gap, its last steps, that are null steps.
         first: blocks at the bottom that a partial step computes.
         last: blocks at the top that a partial step computes.
         order: of the extrapolation in diffusion time; 0 takes what was computed last.
@@ -50,7 +50,7 @@ class Cache:
     warmup: PositiveCount = 1
     ends: Literal[0, 1] = 0
     skew: Annotated[float, Ge(0)] = 0.0
-    null: Share = 0.0
+    nulls: Share = 0.0
     first: Count = 1
     last: Count = 0
     order: Literal[0, 1] = 1
@@ -77,7 +77,7 @@ class Cache:
             if len(self.pattern) != num:
                 raise UserError(f"must have {num} letters, but got {self.pattern!r}", field="cache.pattern")
             return self.pattern
-        return _pattern(num, self.full, self.warmup, self.ends, self.skew, self.null)
+        return _pattern(num, self.full, self.warmup, self.ends, self.skew, self.nulls)
 
     def planned(self, num: int, masks: Mapping[int, str] | None) -> "Cache":
         """Give the cache with the pattern of `num` steps whose full steps are planned.
@@ -90,7 +90,7 @@ class Cache:
         pattern = self.of(num)
         if masks is not None:
             gaps = masks[pattern.count("F")].split("F")[1:]
-            pattern = "".join("F" + _gap(len(gap), self.null) for gap in gaps)
+            pattern = "".join("F" + _gap(len(gap), self.nulls) for gap in gaps)
         return Cache(pattern=pattern, first=self.first, last=self.last, order=self.order, reuse=self.reuse)
 
     def spelled(self, num: int, *, num_blocks: int) -> dict[str, Any]:

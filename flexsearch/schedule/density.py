@@ -9,13 +9,14 @@ from flexsearch.errors import UserError
 from flexsearch.measurement import short_digest
 from flexsearch.schedule.families import Segment, family_named
 from flexsearch.schedule.families.dense import DENSE, Dense
+from flexsearch.schedule.pickling import PickledWithoutHash
 from flexsearch.schedule.role import ROLES, Amounts, HashedOnce, Operation, Route
 from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.timetable import Timetable
 
 
 @dataclass(frozen=True, kw_only=True)
-class DensitySchedule:
+class DensitySchedule(PickledWithoutHash):
     """Segments from bottom to top and a timetable of sparse grids.
 
     A schedule without sparse tokens has no use for grids, and one whose blocks do the same in all stages none for

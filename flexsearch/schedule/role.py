@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from flexsearch.errors import UserError
+from flexsearch.schedule.pickling import PickledWithoutHash
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 
 Amounts = tuple[tuple[str, int], ...]
@@ -21,7 +22,7 @@ Density = Literal["dense", "sparse"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Operation:
+class Operation(PickledWithoutHash):
     """What one block does in one stage of diffusion time.
 
     Attributes:
@@ -67,7 +68,7 @@ def _no_macs(_: Operation, __: TransformerShape) -> int:
     return 0
 
 
-class HashedOnce(tuple[Operation, ...]):
+class HashedOnce(PickledWithoutHash, tuple[Operation, ...]):
     """A route that computes its hash once: schedules share routes, and plans look their graphs up by them."""
 
     @cached_property

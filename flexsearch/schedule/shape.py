@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 
 from flexsearch.errors import UserError
+from flexsearch.schedule.pickling import PickledWithoutHash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class TokenGrid:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerShape:
+class TransformerShape(PickledWithoutHash):
     """The sizes of a diffusion transformer that decide its cost.
 
     Attributes:

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from flexsearch.schedule.cost import route_macs
 from flexsearch.schedule.gain import NO_GAIN, Gain
+from flexsearch.schedule.pickling import PickledWithoutHash
 from flexsearch.schedule.role import Route
 from flexsearch.schedule.shape import TransformerShape
 
@@ -15,7 +16,7 @@ their tokens, the outputs of their modules (attention, MLP), whose gates are com
 
 
 @dataclass(frozen=True, kw_only=True)
-class Graph:
+class Graph(PickledWithoutHash):
     """One static computation: what is compiled, exported and timed. Steps that compute the same share it.
 
     Attributes:

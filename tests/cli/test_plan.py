@@ -45,7 +45,7 @@ def test_reuse_saves_against_the_dense_base_in_full(tiny_config: Callable[..., d
     segments = [{"family": "dense", "depth": "rest"}]
     plain, reusing = (
         plan_of(parse_config(tiny_config(space={"segments": segments, "sampler_steps": 4, **sampling})))
-        for sampling in ({}, {"cache": {"full": 0.5, "null": {"choice": [0, 1]}}})
+        for sampling in ({}, {"cache": {"full": 0.5, "nulls": {"choice": [0, 1]}}})
     )
     assert reusing["dense"] == plain["dense"]
     assert plain["macs_ratio_range"] == [1.0, 1.0]

@@ -123,7 +123,7 @@ def test_its_images_equal_generates_to_the_bit(tiny_model: FlexDiT, scheduler: A
 EVERY_AXIS = Sampling(
     steps=6,
     solver="ab2",
-    cache=Cache(full=0.5, warmup=2, skew=1, null=0.5, first=1, last=1),
+    cache=Cache(full=0.5, warmup=2, skew=1, nulls=0.5, first=1, last=1),
     guidance=GuidanceRows(start=0.1, end=0.9, every=2),
     gain=Gain(stream=0.9, at=2, skip=0.8),
 )

@@ -202,7 +202,7 @@ def test_the_loop_never_waits_for_the_device(
     sampling = Sampling(
         steps=steps,
         solver=solver,
-        cache=Cache(full=0.5, null=0.5, warmup=2, reuse=reuse),
+        cache=Cache(full=0.5, nulls=0.5, warmup=2, reuse=reuse),
         guidance=GuidanceRows(every=2),
         gain=Gain(stream=0.9, at=1, skip=0.9),
     )

@@ -72,7 +72,7 @@ def test_a_profile_covers_its_space_and_what_else_is_asked(settings: Callable[..
 
 
 def test_a_profile_covers_solvers_reuse_and_guidance_rows(settings: Callable[..., TrialSettings]) -> None:
-    cache = {"full": 0.5, "null": {"choice": [0, 1]}, "reuse": {"choice": ["span", "modules"]}}
+    cache = {"full": 0.5, "nulls": {"choice": [0, 1]}, "reuse": {"choice": ["span", "modules"]}}
     searched = settings(
         space={
             "sampler_steps": 4,

@@ -39,7 +39,7 @@ SEARCHED: dict[str, Any] = {
     "cache": {
         "full": {"choice": [0.5, 1.0]},
         "warmup": {"int": [1, 2]},
-        "null": {"choice": [0, 0.5]},
+        "nulls": {"choice": [0, 0.5]},
         "first": {"choice": [0, 2]},
         "order": {"choice": [0, 1]},
         "reuse": {"choice": ["span", "modules"]},

@@ -63,8 +63,8 @@ def test_an_even_pattern_is_that_of_fora(steps: int, interval: int) -> None:
     ("steps", "cache", "expected"),
     [
         (6, Cache(full=0.5, warmup=2, skew=1.0), "FFpFpp"),
-        (6, Cache(full=0.5, warmup=2, skew=1.0, null=0.5), "FFpFpn"),
-        (6, Cache(full=0.5, warmup=2, skew=1.0, null=1.0), "FFnFnn"),
+        (6, Cache(full=0.5, warmup=2, skew=1.0, nulls=0.5), "FFpFpn"),
+        (6, Cache(full=0.5, warmup=2, skew=1.0, nulls=1.0), "FFnFnn"),
         (7, Cache(full=0.57, warmup=2), "FFpFpFp"),
         (10, Cache(full=0.5), "FpFpFpFpFp"),
         (10, Cache(full=0.4, ends=1), "FppFppFppF"),
@@ -82,7 +82,7 @@ def test_every_choice_gives_a_pattern() -> None:
     for steps, full, warmup, ends, skew, null in product(
         (1, 2, 5, 10), (0.1, 0.34, 0.5, 1.0), (1, 2, 3), (0, 1), (0.0, 0.5, 1.0), (0.0, 0.5, 1.0)
     ):
-        cache = Cache(full=full, warmup=warmup, ends=ends, skew=skew, null=null)  # type: ignore[arg-type]
+        cache = Cache(full=full, warmup=warmup, ends=ends, skew=skew, nulls=null)  # type: ignore[arg-type]
         found = cache.of(steps)
         assert len(found) == steps
         assert found.count("F") == min(steps, max(round(full * steps), warmup + ends))
@@ -179,7 +179,7 @@ def test_macs_are_those_of_the_blocks_that_are_computed() -> None:
 
 
 def test_planned_masks_take_as_many_full_steps_and_keep_null_steps() -> None:
-    cache = Cache(full=0.5, null=0.5, first=2, order=0, mask="planned")
+    cache = Cache(full=0.5, nulls=0.5, first=2, order=0, mask="planned")
     masks = {3: "FFFppp", 6: "FFFFFF"}
     assert cache.planned(6, masks) == Cache(pattern="FFFpnn", first=2, order=0)
     assert cache.planned(6, None) == Cache(pattern=cache.of(6), first=2, order=0)

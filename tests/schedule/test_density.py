@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 
 import pytest
 
@@ -11,6 +12,7 @@ from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
+from flexsearch.schedule.plan import stage_graphs
 from flexsearch.schedule.presets import PRESETS, paper_schedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
@@ -172,3 +174,16 @@ def test_the_scaled_paper_is_exact_where_the_paper_states_it() -> None:
     ):
         scaled = paper_schedule(num_blocks=num_blocks, grid=TokenGrid(height=side, width=side))
         assert scaled.digest == PRESETS[name].schedule.digest
+
+
+def test_a_pickle_carries_no_hash() -> None:
+    """Hashes of strings differ from process to process: a set in another one would not find what it holds."""
+    schedule = DensitySchedule.all_dense(6)
+    graphs = stage_graphs(schedule, TokenGrid(height=8, width=8))
+    for value in (schedule, graphs[0], graphs[0].route, graphs[0].route[0]):
+        hash(value)
+        again = pickle.loads(pickle.dumps(value))
+        assert again == value
+        assert "_hash" in vars(value)
+        assert "_hash" not in vars(again)
+        assert hash(again) == hash(value)

@@ -290,7 +290,7 @@ def sampled(**sampling: Any) -> Candidate:
         {"cache": Cache(full=0.5, order=0)},
         {"cache": Cache(full=0.5, first=2)},
         {"cache": Cache(full=0.5, last=1)},
-        {"cache": Cache(full=0.5, null=1.0)},
+        {"cache": Cache(full=0.5, nulls=1.0)},
         {"cache": Cache(full=0.5, reuse="modules")},
         {"guidance": GuidanceRows(start=0.2)},
         {"guidance": GuidanceRows(every=2)},
@@ -304,7 +304,7 @@ def test_the_model_sees_every_axis_of_sampling(sampling: dict[str, Any]) -> None
 
 
 def test_what_does_the_same_looks_the_same_to_the_model() -> None:
-    same = sampled(cache=Cache(full=1.0, first=3, order=0, reuse="modules", null=0.5))
+    same = sampled(cache=Cache(full=1.0, first=3, order=0, reuse="modules", nulls=0.5))
     assert features(same, work=1.0) == features(sampled(), work=1.0)
     assert same.digest == sampled().digest
 
