@@ -62,7 +62,7 @@ class TrialComparison:
     Attributes:
         a: the first.
         b: the second.
-        drawn: steps and blocks of both as text.
+        drawn: both schedules as text.
         measured: what both have.
         confirmed: quality and latency of both as measured again; empty unless both were.
         latency_ratio: latency of a over b with its spread; None unless both were timed under one protocol.
