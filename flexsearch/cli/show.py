@@ -31,8 +31,8 @@ def show(
         from flexsearch.report.schedule_picture import write_run_picture
 
         candidate = run.trial(trial).candidate
-        plan = run.settings.search_space.plan(candidate)
-        write_run_picture(plan, picture, title=f"{run.name}, trial {trial}: {candidate.sampling}")
+        title = f"{run.name}, trial {trial}: {candidate.sampling}"
+        write_run_picture(run.settings.search_space.plan(candidate), picture, title=title)
     if as_json:
         print_json(page)
     else:

@@ -13,6 +13,7 @@ from flexsearch.report.points import is_free
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.plan import Plan
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
 
 _BARS, _WIDTH = " ▁▂▃▄▅▆▇█", 60
@@ -102,8 +103,7 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     """Print the page on a terminal."""
     title = f"trial {page['trial']}" + (f" ({page['baseline']})" if page["baseline"] else "")
     console.print(f"[bold]{title}[/]: {page['state']}" + (f", {page['reason']}" if page["reason"] else ""))
-    trained = ", nothing of it trained" if page["free"] else ""
-    console.print(f"{page['sampling']}, digest {page['digest']}{trained}", highlight=False)
+    console.print(f"digest {page['digest']}, sampling {Sampling.from_dict(page['schedule'])}", highlight=False)
     for line in page["drawn"]:
         console.print(line, highlight=False, soft_wrap=True)
     table = Table(header_style="bold")
