@@ -15,6 +15,7 @@ from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import Segment
+from flexsearch.schedule.families.dense import DENSE
 from flexsearch.schedule.fields import declared
 from flexsearch.schedule.masks import Masks
 from flexsearch.schedule.plan import Plan, Target, lower
@@ -173,6 +174,11 @@ class SearchSpace:
         searched = {name: domain.values or () for name, domain in self.timetable.domains}
         rows = itertools.product(*searched.values())
         return list(dict.fromkeys(self._timetable(dict(zip(searched, row, strict=True))).joined() for row in rows))
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether all of its schedules are the dense base."""
+        return {role for role, _ in self.role_blocks()} == {DENSE.name}
 
     @property
     def plans_masks(self) -> bool:

@@ -137,8 +137,10 @@ class _Maker:
         ]
 
     def papers(self, solver: SolverName) -> list[Baseline]:
-        """The paper's schedules under a solver."""
+        """The paper's schedules under a solver; none in a space without training, which they need."""
         space = self.space
+        if space.is_dense:
+            return []
         try:
             paper = paper_schedule(num_blocks=space.num_blocks, grid=space.grid)
         except UserError:  # fewer than five blocks: the paper's layout does not exist

@@ -96,9 +96,20 @@ def predicted_distances(
     curve = DenseQuality(dense, quality=quality)
     return {
         record.number: curve.at(record.candidate.sampling) * (1.0 + paired_distance)
-        for record in records
+        for record in _from_the_newest_reference(records)
         if (paired_distance := _paired_distance(record, updates)) is not None
     }
+
+
+def _from_the_newest_reference(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Leave out trials whose paired distance was measured to other samples, by an earlier version of flexsearch."""
+    references = {
+        record.number: record.measurements[PAIRED_DISTANCE].protocol.get("from")
+        for record in records
+        if PAIRED_DISTANCE in record.measurements
+    }
+    newest = references[max(references)] if references else None
+    return [record for record in records if references.get(record.number, newest) == newest]
 
 
 def scores(records: Sequence[TrialRecord], *, quality: str, updates: int | None = None) -> Mapping[int, float]:

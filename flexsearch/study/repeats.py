@@ -77,10 +77,10 @@ def repetitions(
 
 
 def schedules_to_repeat(records: Sequence[TrialRecord], *, objective: str, num: int) -> list[TrialRecord]:
-    """Pick `num` trained trials, evenly over the better half by `objective`."""
-    trained = [record for record in records if record.state == "complete" and record.num_updates]
-    trained.sort(key=lambda record: record.measurements[objective].value)
-    return evenly(trained[: max(num, (len(trained) + 1) // 2)], num)
+    """Pick `num` searched trials, evenly over the better half by `objective`."""
+    searched = [record for record in records if record.state == "complete" and record.baseline is None]
+    searched.sort(key=lambda record: record.measurements[objective].value)
+    return evenly(searched[: max(num, (len(searched) + 1) // 2)], num)
 
 
 def evenly(items: Sequence[T], num: int) -> list[T]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from flexsearch import __version__
 from flexsearch.errors import UserError
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.baselines import baselines_of, waves_of
 from flexsearch.study.events import Watched, Watcher
@@ -112,6 +113,7 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         search = _search(plan, store)
         if search.num_finished < plan.search.trials or search.has_unfinished:
             _prepare(plan, store, console)
+            search = _search(plan, store)  # with the masks that were planned
         with _executor(choice, plan) as execute:
             if search.num_finished < plan.search.trials or search.has_unfinished:
                 _watch(search, console.searching(search, choice))
@@ -156,8 +158,20 @@ def _acquisition(plan: RunPlan) -> Acquisition | None:
     )
 
 
-def _search(plan: RunPlan, store: Store) -> Search:
+def _space(plan: RunPlan) -> SearchSpace:
+    """The search space, with its masks once they are planned."""
     space = plan.settings.search_space
+    if not space.plans_masks:
+        return space
+    from flexsearch.trial.masks import load_masks
+    from flexsearch.trial.shared_files import SharedFiles
+
+    path = SharedFiles.of(plan.run_dir, plan.settings).masks(plan.settings, seed=plan.search.seed)
+    return replace(space, masks=load_masks(path)) if path.exists() else space
+
+
+def _search(plan: RunPlan, store: Store) -> Search:
+    space = _space(plan)
     objectives = plan.settings.objectives.names
     optuna_study = OptunaStudy(
         storage_url(plan.run_dir, plan.storage),

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from flexsearch.files import write_atomically
 from flexsearch.latency.measure import device_name
 from flexsearch.objectives.settings import BASE
 from flexsearch.paths import cache_folder, embedded_path
-from flexsearch.trial.context import trial_context
+from flexsearch.trial.context import TrialContext, trial_context
 from flexsearch.trial.inputs import load_inputs
+from flexsearch.trial.masks import make_masks
 from flexsearch.trial.paired_distance import make_reference
 from flexsearch.trial.settings import TrialSettings
 from flexsearch.trial.shared_files import WARM_START_SEED, SharedFiles
@@ -55,7 +57,11 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
     if settings.trial.distillation and settings.trial.updates and not settings.is_free:
         done.append(_teacher_outputs(shared, settings, seed, report))
     if quality.paired_distance:
-        done.append(_paired_reference(shared, settings, seed, report))
+        done.append(
+            _made("paired reference", shared.dense_features(settings, seed=seed), make_reference, shared, seed, report)
+        )
+    if settings.search_space.plans_masks:
+        done.append(_made("masks", shared.masks(settings, seed=seed), make_masks, shared, seed, report))
     return done
 
 
@@ -75,15 +81,17 @@ def _reference(settings: TrialSettings, report: PreparationReport) -> Preparatio
     return Preparation(what="reference", seconds=seconds, device=device_name(inputs.device), found=not drawn)
 
 
-def _paired_reference(
-    shared: SharedFiles, settings: TrialSettings, seed: int, report: PreparationReport
-) -> Preparation:
-    path = shared.dense_features(settings, seed=seed)
-    receipt = path.with_suffix(".json")
+class _Make(Protocol):
+    def __call__(self, path: Path, context: TrialContext, *, seed: int, report: Callable[[int, int], None]) -> None: ...
+
+
+def _made(what: str, path: Path, make: _Make, shared: SharedFiles, seed: int, report: PreparationReport) -> Preparation:
+    """A file that the dense base alone decides."""
+    receipt = path.with_suffix(".receipt.json")
     if path.exists() and receipt.exists():
         return _receipt(receipt, found=True)
-    what, context, begun = "paired reference", trial_context(shared.folder.parent), time.monotonic()
-    make_reference(path, context, seed=seed, report=partial(report, what))
+    context, begun = trial_context(shared.folder.parent), time.monotonic()
+    make(path, context, seed=seed, report=partial(report, what))
     _write_receipt(receipt, what, time.monotonic() - begun, device_name(context.inputs.device))
     return _receipt(receipt, found=False)
 

@@ -114,6 +114,19 @@ class SharedFiles:
         )
         return self.folder / f"dense_features-{digest}.safetensors"
 
+    def masks(self, settings: TrialSettings, *, seed: int) -> Path:
+        """Give the file of the space's planned masks."""
+        digest = short_digest(
+            {
+                "base": base_fingerprint(settings),
+                "data": asdict(settings.data),
+                "sampling": asdict(settings.sampling),
+                "space": settings.space,
+                "seed": seed,
+            }
+        )
+        return self.folder / f"masks-{digest}.json"
+
     def reference_latency(self, protocol: dict[str, Any]) -> Path:
         """Give the file of the dense base's latency under `protocol`."""
         return self.folder / f"reference_latency-{short_digest(protocol)}.json"

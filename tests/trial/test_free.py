@@ -1,6 +1,7 @@
 """Spaces in which nothing is trained need the base alone, and captions where it reads text."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder, TrialResult
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.life import run_trial
+from flexsearch.trial.masks import load_masks
 from flexsearch.trial.prepare import Preparation, prepare
+from flexsearch.trial.shared_files import SharedFiles
 
 Config = Callable[..., dict[str, Any]]
 ROOT = Path(__file__).parents[2]
@@ -195,3 +198,22 @@ def test_the_free_spaces_train_nothing(name: str) -> None:
     assert not config.data.can_train
     assert config.objectives.quality.reference == "base"
     assert config.reference_steps == 2 * max(config.search_space.steps)
+
+
+def test_masks_are_planned_once_and_serve_the_search(free: Config, tmp_path: Path) -> None:
+    values = free()
+    values["space"]["cache"] = {"full": {"choice": [0.5, 1.0]}, "mask": "planned"}
+    values["space"]["sampler_steps"] = {"choice": [2, 6]}
+    config = parse_config(values)
+    first, again = prepared(config, tmp_path), prepared(config, tmp_path)
+    assert [one.what for one in first if not one.found][-1] == "masks"
+    assert all(one.found for one in again)
+    path = SharedFiles.of(tmp_path, config.trial_settings).masks(config.trial_settings, seed=0)
+    masks = load_masks(path)
+    assert sorted(masks) == [2, 6]
+    assert {num: mask.count("F") for num, mask in masks[6].items()} == {num: num for num in range(1, 7)}
+    space = replace(config.search_space, masks=masks)
+    found = {
+        candidate.sampling.cache.of(6) for candidate in space.candidates(up_to=100) if candidate.sampling.steps == 6
+    }
+    assert found == {masks[6][3], "FFFFFF"}
