@@ -31,7 +31,19 @@ from flexsearch.space.searched import Searched, parse_searched
 Parameters = Mapping[str, Value]
 _CHECK_ALL_UP_TO = 200_000
 _PARTS = ("segments", "timetable")
+_LAYOUT = ("dense",)
 _DEFAULT_STEPS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What takes the place of the segments.
+
+    Attributes:
+        dense: the dense base does, so that how it samples is searched beside schedules.
+    """
+
+    dense: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +55,7 @@ class SearchSpace:
         segments: the layout.
         timetable: stages and grids; None in a space without them.
         sampling: the choices of sampling.
+        layout: whether the dense base is among the schedules.
         masks: of `cache.mask: planned`, by sampler steps; None before they are planned.
     """
 
@@ -50,12 +63,13 @@ class SearchSpace:
     segments: tuple[Searched, ...]
     timetable: Searched | None
     sampling: Searched
+    layout: Searched = Searched(kind=Layout, name="", fields={})  # noqa: RUF009 - a frozen value
     masks: Masks | None = None
 
     @cached_property
     def domains(self) -> Mapping[str, Domain]:
         """Every searched parameter; all of them are suggested in every trial."""
-        parts = [*self.segments, *([] if self.timetable is None else [self.timetable]), self.sampling]
+        parts = [*self.segments, *([] if self.timetable is None else [self.timetable]), self.sampling, self.layout]
         return {name: domain for part in parts for name, domain in part.domains}
 
     @property
@@ -75,7 +89,9 @@ class SearchSpace:
         return None if None in counts else math.prod(count for count in counts if count is not None)
 
     def build(self, parameters: Parameters) -> Candidate:
-        """Give the candidate of one choice of parameters."""
+        """Give the candidate of one choice of parameters; those of a schedule that the dense base replaces are idle."""
+        if self.layout.build(parameters).dense:
+            return Candidate(schedule=DensitySchedule.all_dense(self.num_blocks), sampling=self._sampling(parameters))
         key = tuple(parameters[name] for name in self._of_schedules)
         if key not in self._schedules:
             segments, timetable = self._layout(parameters), self._timetable(parameters)
@@ -176,6 +192,11 @@ class SearchSpace:
         return list(dict.fromkeys(self._timetable(dict(zip(searched, row, strict=True))).joined() for row in rows))
 
     @property
+    def searches_dense(self) -> bool:
+        """Whether the dense base is one of several schedules."""
+        return not self.is_dense and len(self.layout.values_of("dense")) > 1
+
+    @property
     def is_dense(self) -> bool:
         """Whether all of its schedules are the dense base."""
         return {role for role, _ in self.role_blocks()} == {DENSE.name}
@@ -226,7 +247,7 @@ def parse_space(entries: Any, *, target: Target, field: str = "space") -> Search
     """
     if not isinstance(entries, Mapping):
         raise UserError(f"must be a mapping, but got {entries!r}", field=field)
-    known = (*_PARTS, *(one.key for one in declared(Sampling)))
+    known = (*_PARTS, *_LAYOUT, *(one.key for one in declared(Sampling)))
     for key in entries:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
@@ -235,9 +256,10 @@ def parse_space(entries: Any, *, target: Target, field: str = "space") -> Search
     timetable = _parse_timetable(entries.get("timetable"), grid=target.shape.grid, field=f"{field}.timetable")
     if timetable is None and any(segment.kind.needs_grid for segment in segments):
         raise UserError("is missing: these segments need sparse grids", field=f"{field}.timetable.clean_grid")
-    chosen = {key: value for key, value in entries.items() if key not in _PARTS}
+    layout = parse_searched(Layout, {key: entries[key] for key in _LAYOUT if key in entries}, name="", field=field)
+    chosen = {key: value for key, value in entries.items() if key not in (*_PARTS, *_LAYOUT)}
     sampling = parse_searched(Sampling, {"sampler_steps": _DEFAULT_STEPS, **chosen}, name="", field=field)
-    space = SearchSpace(target=target, segments=segments, timetable=timetable, sampling=sampling)
+    space = SearchSpace(target=target, segments=segments, timetable=timetable, sampling=sampling, layout=layout)
     _check_layouts(space, field=f"{field}.segments")
     _check_sampling(space, field=field)
     return space

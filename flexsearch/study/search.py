@@ -314,10 +314,13 @@ class Search(Watched):
         return None
 
     def _draw_pool(self, num: int, records: Sequence[TrialRecord]) -> list[Mapping[str, Value]]:
-        """Draw unseen candidates: up to half of them sample schedules in new ways that are fine-tuned already."""
+        """Draw unseen candidates: up to half of them sample schedules in new ways that are fine-tuned already, the
+        dense base, which needs no fine-tune, among them."""
         searched = [record for record in trained_schedules(records).values() if record.baseline is None]
         parameters = self._optuna_study.parameters() if searched else []
         trained = [parameters[record.number] for record in searched]
+        if self._space.searches_dense:
+            trained.append({**self._space.sample(random.Random(self._settings.seed)), "dense": True})
         variants = self._draw_unseen(num // 2, schedules=trained) if trained and self._sampling_parameters else {}
         return list((variants | self._draw_unseen(num)).values())[:num]
 

@@ -31,7 +31,8 @@ def elastic_training(base: Base, *, space: SearchSpace, data: DataSource, settin
     student.add_weights(space.role_blocks())
 
     def draw_schedule(update: int, _: Batch) -> None:
-        student.set_schedule(space.build(space.sample(random.Random(f"{seed}:{update}"))).schedule)
+        drawn = space.sample(random.Random(f"{seed}:{update}"))
+        student.set_schedule(space.build({**drawn, "dense": False}).schedule)
 
     stream = BatchStream(data=data, batch=settings.batch, seed=seed, edges=space.time_edges, shift=space.target.shift)
     return Training(
