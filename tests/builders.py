@@ -1,19 +1,14 @@
-"""Small made-up things that tests of many packages share: transformers' configurations, evidence, trials, a store."""
+"""Small made-up things that tests of many packages share: transformers' configurations and trials."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.families.dense import Dense
-from flexsearch.schedule.families.pooling import Pooling
-from flexsearch.schedule.sampling import Sampling
-from flexsearch.study.storage import connect, storage_url
-from flexsearch.study.store import Store, TrialRecord
-from flexsearch.trial.contract import TrialResult
+from flexsearch.schedule import Candidate, Dense, DensitySchedule, Pooling, Sampling
+from flexsearch.study.store import TrialRecord
 
+Call = Callable[..., Any]
+"""What a fixture gives to be called; its own docstring says with what and for what."""
 TINY: dict[str, Any] = {
     "num_attention_heads": 2,
     "attention_head_dim": 8,
@@ -51,23 +46,17 @@ VIDEO: dict[str, Any] = {
 }
 """A Latte."""
 
-QUALITY, LATENCY = "fid_fashion_cnn", "latency_ms"
 DENSE = DensitySchedule.all_dense(4)
 POOLED = DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
 
 
-def result(
-    quality: float, latency: float, *, images: int = 500, spread: float = 0.0, paired_distance: float | None = None
-) -> TrialResult:
-    """What a complete trial measured; `spread` of the latency, as a share of it."""
-    found = [
-        Measurement(name=QUALITY, value=quality, unit="1", protocol={"images": images, "seed": 0}),
-        Measurement(name=LATENCY, value=latency, unit="ms/image", spread=spread * latency, protocol={"batch": 8}),
-        Measurement(name="macs", value=latency * 1e6, unit="MACs/image"),
-    ]
-    if paired_distance is not None:
-        found.append(Measurement(name="paired_distance", value=paired_distance, unit="1"))
-    return TrialResult(state="complete", measurements={one.name: one for one in found}, seconds={"sample": 60.0})
+class Killed(BaseException):
+    """kill -9: nothing after it runs."""
+
+
+def nothing(*_: object) -> bool:
+    """Reports to nobody."""
+    return True
 
 
 def trial_record(
@@ -87,13 +76,3 @@ def trial_record(
         measurements={name: Measurement(name=name, value=value, unit="1") for name, value in found.items()},
         **parts,
     )
-
-
-def store_of(folder: Path, trials: Sequence[tuple[str | None, int, TrialResult]]) -> Store:
-    """A store of complete trials: name of the dense baseline or None, sampler steps, result."""
-    store = Store(connect(storage_url(folder, None)), study="s", seed=0)
-    for number, (baseline, steps, found) in enumerate(trials):
-        candidate = Candidate(schedule=DENSE if baseline else POOLED, sampling=Sampling(steps=steps))
-        store.start(number, candidate, baseline=baseline)
-        store.record(number, found)
-    return store

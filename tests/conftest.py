@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 import torch
-from builders import TINY
+import yaml
+from builders import TINY, nothing
 from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
 from torch import nn
 
+from flexsearch.config import parse_config
+from flexsearch.export.recipe import BASE, RECIPE
 from flexsearch.models.backbones.dit import new_base, untied
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.families.dense import Dense
-from flexsearch.schedule.families.pooling import Pooling
-from flexsearch.schedule.families.sdtm import Sdtm
-from flexsearch.schedule.timetable import Timetable, equal_edges
+from flexsearch.schedule import Dense, DensitySchedule, Pooling, Sdtm, Timetable
+from flexsearch.schedule.timetable import equal_edges
+from flexsearch.trial.contract import TrialOrder
+from flexsearch.trial.prepare import prepare
+from flexsearch.trial.settings import TrialSettings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each of the workers, and for what they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -129,3 +132,54 @@ def tiny_config(base_folder: Path) -> Callable[..., dict[str, Any]]:
         return _merged(values, changes)
 
     return config
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is computed once and kept for later is kept for this test alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def settings(tiny_config: Callable[..., dict[str, Any]]) -> Callable[..., TrialSettings]:
+    """The settings of the tiny search's trials; keywords replace parts of its configuration."""
+    return lambda **changes: parse_config(tiny_config(**changes)).trial_settings
+
+
+@pytest.fixture
+def start(own_cache: None, tmp_path: Path, tiny_config: Callable[..., dict[str, Any]]) -> Callable[..., TrialOrder]:
+    """A run directory with its shared files; gives the order for a trial of it."""
+
+    def start_(folder: str = "run", **changes: Any) -> TrialOrder:
+        config, run_dir = parse_config(tiny_config(**changes)), tmp_path / folder
+        config.save(run_dir)
+        prepare(run_dir, config.trial_settings, seed=0, report=nothing)
+        candidate = config.search_space.build(next(iter(config.search_space.choices())))
+        return TrialOrder(number=3, candidate=candidate, run_dir=run_dir, seed=0)
+
+    return start_
+
+
+@pytest.fixture
+def recipe_folder(
+    tiny_config: Callable[..., dict[str, Any]], sparse_schedule: DensitySchedule, tmp_path: Path
+) -> Callable[..., Path]:
+    """Writes a recipe into a folder of its own, whose training takes a second; keywords replace parts of it."""
+
+    def write(**training: Any) -> Path:
+        config = tiny_config()
+        candidate = {**sparse_schedule.to_dict(), "sampler_steps": 2}
+        candidate["segments"] = [*candidate["segments"], {"family": "dense", "depth": 2}]  # 8 blocks
+        steps = {"updates": 6, "batch": 8, "save_every": 2, "evaluate_every": 3}
+        values = {
+            **{part: config[part] for part in ("base", "data", "objectives")},
+            "candidate": candidate,
+            "start": BASE,
+            "training": {**steps, "learning_rate": 1e-3, "decay": "linear", "ema_decay": 0.5, **training},
+        }
+        folder = tmp_path / "recipe"
+        folder.mkdir(exist_ok=True)
+        (folder / RECIPE).write_text(yaml.safe_dump(values))
+        return folder
+
+    return write

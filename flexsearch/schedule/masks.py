@@ -4,45 +4,46 @@ Source of the idea: DPCache (arXiv 2602.22654), whose abstract names a cost tens
 costs are, and that they are exact for one reuse at a time, is ours: `flexsearch.diffusion.calibration`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
-import numpy as np
-
+Costs = Sequence[Sequence[Sequence[float]]]
+"""(S, S, S): of reuse at step k from full steps i < j, or i = j where j is the only one before."""
 Masks = Mapping[int, Mapping[int, str]]
 """By sampler steps and number of full steps: the pattern, such as FFpFpp."""
 
 
-def mask_cost(pattern: str, costs: np.ndarray) -> float:
+def mask_cost(pattern: str, costs: Costs) -> float:
     """Sum what a pattern's reuse costs.
 
     Args:
         pattern: a letter per step; all but F reuse.
-        costs: (S, S, S): of step k from full steps i < j, or i = j where j is the only one before.
+        costs: of reuse.
     """
     total, before, last = 0.0, -1, -1
     for step, letter in enumerate(pattern):
         if letter == "F":
             before, last = (step if last < 0 else last), step
         else:
-            total += float(costs[before, last, step])
+            total += costs[before][last][step]
     return total
 
 
-def planned_masks(costs: np.ndarray) -> dict[int, str]:
+def planned_masks(costs: Costs) -> dict[int, str]:
     """Find the pattern of least cost for every number of full steps, by dynamic programming over the last two.
 
     Args:
-        costs: as `mask_cost` reads them; what is reused is extrapolated through two full steps once there are two.
+        costs: of reuse; what is reused is extrapolated through two full steps once there are two.
 
     Returns:
         By number of full steps, from 1: the pattern of full steps F and partial ones p.
     """
     num = len(costs)
-    sums = np.concatenate([np.zeros((num, num, 1)), np.cumsum(costs, axis=2)], axis=2)
+    sums = [[list(accumulate(steps, initial=0.0)) for steps in of_before] for of_before in costs]
 
     def between(before: int, last: int, until: int) -> float:
         """Cost of all steps after `last` and before `until`."""
-        return float(sums[before, last, until] - sums[before, last, last + 1])
+        return sums[before][last][until] - sums[before][last][last + 1]
 
     # by the last two full steps: the least cost so far, and the full steps
     best: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {(0, 0): (0.0, (0,))}

@@ -47,7 +47,7 @@ def make_masks(path: Path, context: TrialContext, *, seed: int, report: Callable
                 seed=seed + 1,
                 settings=context.settings.sampling,
             )
-        found[str(steps)] = {str(num): pattern for num, pattern in planned_masks(costs).items()}
+        found[str(steps)] = {str(num): pattern for num, pattern in planned_masks(costs.tolist()).items()}
         report(done, len(space.steps))
     write_atomically(path, json.dumps(found, indent=2))
 

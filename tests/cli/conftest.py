@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from builders import Call
 
 from flexsearch.cli.app import main
 
@@ -58,7 +59,7 @@ def _run(patch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_config: Callable[..., dict[str, Any]]) -> Path:
+def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_config: Call) -> Path:
     """A finished run, made once; on one thread, as Ray's workers have."""
     folder, num_threads = tmp_path_factory.mktemp("finished"), torch.get_num_threads()
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config(**WHOLE)))
@@ -77,7 +78,7 @@ def run_dir(finished_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_space(tiny_space: Callable[..., Path]) -> Path:
+def run_space(tiny_space: Call) -> Path:
     """The search space of the finished run."""
     return tiny_space(**WHOLE)
 
@@ -95,7 +96,7 @@ def start_program(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def tiny_space(tmp_path: Path, tiny_config: Callable[..., dict[str, Any]]) -> Callable[..., Path]:
+def tiny_space(tmp_path: Path, tiny_config: Call) -> Callable[..., Path]:
     """Writes a search space file; keywords replace parts of the tiny configuration."""
 
     def write(**changes: Any) -> Path:
@@ -107,5 +108,5 @@ def tiny_space(tmp_path: Path, tiny_config: Callable[..., dict[str, Any]]) -> Ca
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def _own_cache(own_cache: None) -> None:
+    """No command finds what another test computed."""

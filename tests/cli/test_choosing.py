@@ -1,16 +1,13 @@
 """`choose`, `compare`, `report` and pictures from the command line: JSON alone on stdout, one line for an error."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from builders import Call
 from fake_run import FakeRun
 
-from flexsearch.schedule.sampling import Sampling
-
-Call = Callable[..., Any]
+from flexsearch.schedule import Sampling
 
 
 @pytest.fixture(scope="module")

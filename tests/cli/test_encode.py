@@ -1,33 +1,24 @@
 """`flexsearch encode`: exit status, and what goes where."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from builders import Call
 from PIL import Image
+from tiny_checkpoint import save_autoencoder
 
 from flexsearch.data.latents import LatentFolder
 from flexsearch.models.text_encoder import TextEncoder
-
-Call = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny autoencoder of stride 2."""
     folder = tmp_path_factory.mktemp("checkpoint")
-    torch.manual_seed(1)
-    AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        latent_channels=4,
-    ).save_pretrained(folder / "vae", safe_serialization=True)
+    save_autoencoder(folder, seed=1)
     return folder
 
 

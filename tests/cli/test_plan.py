@@ -6,18 +6,16 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from builders import Call
 
 from flexsearch.cli.plan import plan_of
 from flexsearch.config import parse_config
 from flexsearch.schedule.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
-Call = Callable[..., Any]
 
 
 def test_the_contract_of_plan_json(flexsearch: Call) -> None:
@@ -41,7 +39,7 @@ def test_the_contract_of_plan_json(flexsearch: Call) -> None:
     assert 0.2 < low < high < 1
 
 
-def test_reuse_saves_against_the_dense_base_in_full(tiny_config: Callable[..., dict[str, Any]]) -> None:
+def test_reuse_saves_against_the_dense_base_in_full(tiny_config: Call) -> None:
     segments = [{"family": "dense", "depth": "rest"}]
     plain, reusing = (
         plan_of(parse_config(tiny_config(space={"segments": segments, "sampler_steps": 4, **sampling})))
@@ -92,31 +90,6 @@ def test_help_is_quick_and_needs_no_torch() -> None:
 def test_python_runs_the_package() -> None:
     called = [sys.executable, "-m", "flexsearch", "--help"]
     assert "Commands:" in subprocess.run(called, capture_output=True, text=True, check=True).stdout
-
-
-def commands() -> list[str]:
-    from typer.main import get_command
-
-    from flexsearch.cli.app import app
-
-    return sorted(get_command(app).commands)
-
-
-@pytest.mark.parametrize("command", commands())
-def test_every_command_has_help_with_an_example(flexsearch: Call, command: str) -> None:
-    outcome = flexsearch(command, "--help")
-    assert outcome.code == 0
-    assert f"Example: flexsearch {command} " in " ".join(outcome.out.split())
-
-
-def documented() -> list[str]:
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    lines = [line for page in pages for line in page.read_text().splitlines()]
-    return sorted({m.group(1) for line in lines for m in re.finditer(r"(?:`|uv run )flexsearch ([a-z]+)\b", line)})
-
-
-def test_every_documented_command_exists_and_every_command_is_documented() -> None:
-    assert set(documented()) == set(commands())
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])

@@ -3,15 +3,12 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from builders import Call
 
 from flexsearch.cli.profile import print_profile
-
-Call = Callable[..., Any]
 
 
 def test_plan_predicts_latency_where_there_is_a_profile(

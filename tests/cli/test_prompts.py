@@ -1,18 +1,14 @@
 """`flexsearch sample` of a base that reads text."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from backbone_suite import randomised
-from builders import TEXT
+from builders import TEXT, Call
 from diffusers import DPMSolverMultistepScheduler, PixArtTransformer2DModel
 from PIL import Image
 from tiny_checkpoint import save_autoencoder, save_text_encoder
-
-Call = Callable[..., Any]
 
 
 @pytest.fixture
@@ -48,5 +44,3 @@ def test_what_the_base_reads_must_be_given(flexsearch: Call, text_base: Path, tm
     assert (missing.code, "--prompt: is missing" in missing.err) == (2, True)
     classes = flexsearch("sample", text_base, "--out", out, "--classes", 3)
     assert (classes.code, "--classes: this model reads text" in classes.err) == (2, True)
-    labels = flexsearch("sample", "embedded:quickstart", "--out", out, "--steps", 1, "--prompt", "a shoe")
-    assert (labels.code, "--prompt: this model reads class labels" in labels.err) == (2, True)

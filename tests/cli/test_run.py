@@ -7,7 +7,6 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ import optuna
 import pandas as pd
 import pytest
 import torch
+from builders import Call
 from PIL import Image
 
 from flexsearch.models.flexdit import FlexDiT
-
-Call = Callable[..., Any]
 
 
 def front(flexsearch: Call, run_dir: Path) -> dict[str, Any]:

@@ -1,37 +1,18 @@
 """`flexsearch train`: what it refuses, in one line and before anything is made; and what it says of a finished run."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from builders import Call
 
 from flexsearch.export.recipe import RECIPE
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.families.dense import Dense
-
-Call = Callable[..., Any]
 
 
 @pytest.fixture
-def recipe(tiny_config: Callable[..., dict[str, Any]], sparse_schedule: DensitySchedule, tmp_path: Path) -> Path:
+def recipe(recipe_folder: Call) -> Path:
     """A recipe that trains a tiny dense base for two updates and measures nothing."""
-    config = tiny_config()
-    schedule = DensitySchedule(
-        segments=(*sparse_schedule.segments, Dense(depth=2)), timetable=sparse_schedule.timetable
-    )
-    values = {
-        **{part: config[part] for part in ("base", "data", "objectives")},
-        "candidate": {**schedule.to_dict(), "sampler_steps": 2},
-        "start": "base",
-        "training": {"updates": 2, "batch": 4, "evaluate_every": None},
-    }
-    folder = tmp_path / "exported"
-    folder.mkdir()
-    (folder / RECIPE).write_text(yaml.safe_dump(values))
-    return folder / RECIPE
+    return recipe_folder(updates=2, batch=4, evaluate_every=None) / RECIPE
 
 
 @pytest.mark.parametrize(
@@ -89,7 +70,7 @@ def test_a_finished_run_says_so_and_options_go_before_the_file(
 ) -> None:
     line = ("train", recipe.parent, "--updates", 1, "--set", "training.updates=5")
     first = flexsearch(*line)
-    out = recipe.parent.with_name("exported-trained")
+    out = recipe.parent.with_name("recipe-trained")
     assert (first.code, first.out) == (0, "")
     assert [row.split(",")[0] for row in (out / "training.csv").read_text().splitlines()] == ["update", "0", "1"]
     assert f"{out}: trained, rebuilt and compared" in first.err

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import Call
 from PIL import Image
 from tiny_checkpoint import save_autoencoder, save_text_encoder
 from torch import Tensor
@@ -62,7 +63,7 @@ def save_images(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def class_images(save_images: Callable[..., Path]) -> Path:
+def class_images(save_images: Call) -> Path:
     """7 images of 3 classes."""
     return save_images(["b/2.png", "b/10.png", "a/x/y.png", "a/z.png", "c d/1.png", "c d/sub/1.png", "c d/sub-2/1.bmp"])
 
@@ -83,7 +84,7 @@ def captions() -> dict[str, str]:
 
 
 @pytest.fixture
-def captioned_images(save_images: Callable[..., Path]) -> Path:
+def captioned_images(save_images: Call) -> Path:
     root = save_images(CAPTIONS)
     lines = [json.dumps({"file": name, "caption": caption}) for name, caption in CAPTIONS.items()]
     (root / "captions.jsonl").write_text("\n".join(lines) + "\n")

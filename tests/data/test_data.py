@@ -20,14 +20,9 @@ def test_the_embedded_images() -> None:
     assert images.images.shape == (10_000, 1, 16, 16)
     assert torch.bincount(images.labels).tolist() == [1000] * 10
     clean = images.clean(torch.tensor([0, 5]))
-    assert clean.shape == (2, 1, 16, 16)
-    assert clean.dtype == torch.float32
+    assert (clean.shape, clean.dtype) == ((2, 1, 16, 16), torch.float32)
     assert clean.min() == -1
     assert clean.max() <= 1
-
-
-def test_uint8_round_trip() -> None:
-    images = load_quickstart()
     assert torch.equal(to_uint8(images.clean(torch.arange(100))), images.images[:100])
     assert to_uint8(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
 
@@ -102,9 +97,6 @@ def test_latent_errors_name_the_file(latent_folder: Path, tmp_path: Path) -> Non
         LatentSet(latent_folder)
     with pytest.raises(UserError, match=r"must hold latents.*one folder \*_features.*extract_features\.py"):
         LatentSet(tmp_path / "nowhere")
-
-
-def test_arrays_of_objects_are_not_unpickled(latent_folder: Path) -> None:
     np.save(latent_folder / "imagenet256_labels" / "0.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(UserError, match="cannot be read"):
         LatentSet(latent_folder)

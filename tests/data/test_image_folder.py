@@ -1,24 +1,22 @@
 """Folders of images: order, classes, captions, frames; and errors that name the file."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from builders import Call
 from PIL import Image
 
 from flexsearch.data.crop import read_cropped
 from flexsearch.data.image_folder import open_image_folder
 from flexsearch.errors import UserError
 
-Paint = Callable[..., Path]
-
 
 @pytest.fixture
-def paint(tmp_path: Path) -> Paint:
+def paint(tmp_path: Path) -> Call:
     """Writes a picture below `tmp_path / "images"`."""
     generator = np.random.default_rng(0)
 
@@ -36,7 +34,7 @@ def list_captions(root: Path, captions: dict[str, str]) -> None:
     (root / "captions.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def test_classes_are_in_the_order_of_torchvision(tmp_path: Path, paint: Paint) -> None:
+def test_classes_are_in_the_order_of_torchvision(tmp_path: Path, paint: Call) -> None:
     root = tmp_path / "images"
     for name in ("b/2.png", "b/10.png", "a-b/x.png", "a/z/1.JPEG", "a/y.webp", "a/z-z/1.png"):
         paint(name)
@@ -50,7 +48,7 @@ def test_classes_are_in_the_order_of_torchvision(tmp_path: Path, paint: Paint) -
     assert list(found.class_names) == expected.classes == ["a", "a-b", "b"]
 
 
-def test_captions_from_a_listing_and_from_files_beside(tmp_path: Path, paint: Paint) -> None:
+def test_captions_from_a_listing_and_from_files_beside(tmp_path: Path, paint: Call) -> None:
     root = tmp_path / "images"
     for name in ("one.png", "sub/two.png"):
         paint(name)
@@ -67,7 +65,7 @@ def test_captions_from_a_listing_and_from_files_beside(tmp_path: Path, paint: Pa
         open_image_folder(root, captions=False)
 
 
-def test_frames_of_videos_are_evenly_spaced_and_in_order(tmp_path: Path, paint: Paint) -> None:
+def test_frames_of_videos_are_evenly_spaced_and_in_order(tmp_path: Path, paint: Call) -> None:
     root = tmp_path / "images"
     for frame in range(12):
         paint(f"run/clip/frame{frame}.png")
@@ -84,14 +82,14 @@ def test_frames_of_videos_are_evenly_spaced_and_in_order(tmp_path: Path, paint: 
         open_image_folder(root, frames=13)
 
 
-def test_captions_of_videos_beside_their_folders(tmp_path: Path, paint: Paint) -> None:
+def test_captions_of_videos_beside_their_folders(tmp_path: Path, paint: Call) -> None:
     for video in ("v1.0", "v2.0"):
         paint(f"{video}/0.png")
         (tmp_path / "images" / f"{video}.txt").write_text(f"clip {video}")
     assert open_image_folder(tmp_path / "images", frames=1).captions == ["clip v1.0", "clip v2.0"]
 
 
-def test_errors_name_the_file(tmp_path: Path, paint: Paint) -> None:
+def test_errors_name_the_file(tmp_path: Path, paint: Call) -> None:
     root = tmp_path / "images"
     with pytest.raises(UserError, match=r"images: must be a folder"):
         open_image_folder(root)
@@ -123,13 +121,16 @@ def test_errors_name_the_file(tmp_path: Path, paint: Paint) -> None:
         ("not json", r"line 1: must be \{"),
         ('["a.png"]', r"line 1: must be \{"),
         ('{"file": "a.png"}', r"line 1: must be \{"),
-        ('{"file": "a.png", "caption": ""}', "line 1: file and caption must be text and not empty"),
+        *(
+            (f'{{"file": "a.png", "caption": {caption}}}', "line 1: file and caption must be text and not empty")
+            for caption in ('""', '" "', "3")
+        ),
         ('\n{"file": "c.png", "caption": "c"}', "line 2: names c.png, which is not among the 2 items"),
         ('{"file": "a.png", "caption": "c"}\n{"file": "./a.png", "caption": "d"}', r"line 2: gives a\.png a second"),
         ('{"file": "a.png", "caption": "c"}', r"b\.png: has no caption in .*captions\.jsonl \(1 have none\)"),
     ],
 )
-def test_listings_that_do_not_fit(tmp_path: Path, paint: Paint, lines: str, message: str) -> None:
+def test_listings_that_do_not_fit(tmp_path: Path, paint: Call, lines: str, message: str) -> None:
     for name in ("a.png", "b.png"):
         paint(name)
     (tmp_path / "images" / "captions.jsonl").write_text(lines)
@@ -137,7 +138,7 @@ def test_listings_that_do_not_fit(tmp_path: Path, paint: Paint, lines: str, mess
         open_image_folder(tmp_path / "images")
 
 
-def test_the_crop_is_the_middle_at_the_size_of_the_shorter_side(tmp_path: Path, paint: Paint) -> None:
+def test_the_crop_is_the_middle_at_the_size_of_the_shorter_side(tmp_path: Path, paint: Call) -> None:
     path = paint("wide.png", width=30, height=16)
     middle = np.array(Image.open(path))[:, 7:23]
     assert torch.equal(read_cropped(path, (3, 16, 16)), torch.from_numpy(middle).permute(2, 0, 1))
@@ -148,7 +149,7 @@ def test_the_crop_is_the_middle_at_the_size_of_the_shorter_side(tmp_path: Path, 
     assert read_cropped(grey, (3, 16, 16)).unique().tolist() == [70]
 
 
-def test_damaged_images_are_named(tmp_path: Path, paint: Paint) -> None:
+def test_damaged_images_are_named(tmp_path: Path, paint: Call) -> None:
     path = paint("whole.png", width=200, height=200)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(UserError, match=r"whole\.png: cannot be read as an image \(image file is truncated"):

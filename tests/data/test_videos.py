@@ -1,28 +1,26 @@
 """Videos: folders of frames become latents (C, F, h, w)."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from builders import Call
 
 from flexsearch.data.crop import read_cropped
 from flexsearch.data.latents import LatentFolder
 from flexsearch.models.autoencoder import Autoencoder
 
-Encode = Callable[..., Any]
 CLOSE = {"rtol": 2e-3, "atol": 2e-3}  # float16
 NUM_FRAMES = {"sea/calm": 5, "sea/storm": 3, "sky/clouds": 9, "sky/stars": 4}
 
 
 @pytest.fixture
-def videos(save_images: Callable[..., Path]) -> Path:
+def videos(save_images: Call) -> Path:
     return save_images([f"{name}/{number}.png" for name, num in NUM_FRAMES.items() for number in range(num)])
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7, 100])
-def test_latents_of_videos(encode: Encode, autoencoder: Autoencoder, videos: Path, tmp_path: Path, batch: int) -> None:
+def test_latents_of_videos(encode: Call, autoencoder: Autoencoder, videos: Path, tmp_path: Path, batch: int) -> None:
     assert encode(videos, tmp_path / "out", frames=3, batch=batch).num_images == 4 * 3
     found = LatentFolder(tmp_path / "out")
     latents = found.clean(torch.arange(4))
@@ -37,7 +35,7 @@ def test_latents_of_videos(encode: Encode, autoencoder: Autoencoder, videos: Pat
             torch.testing.assert_close(latents[item, :, frame], mean[0] + std[0] * noise[:, frame], **CLOSE)
 
 
-def test_videos_with_captions(encode: Encode, videos: Path, tmp_path: Path) -> None:
+def test_videos_with_captions(encode: Call, videos: Path, tmp_path: Path) -> None:
     for name in NUM_FRAMES:
         (videos / f"{name}.txt").write_text("a red moon")
     encode(videos, tmp_path / "out", frames=2)

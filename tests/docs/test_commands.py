@@ -1,5 +1,6 @@
 """Every command line in README, documentation and help exists, with the options that it names."""
 
+import re
 import runpy
 import shlex
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,11 @@ def test_documented_command_lines_parse(where: str, arguments: list[str]) -> Non
     check(arguments)
 
 
+def test_commands_that_a_text_names_exist() -> None:
+    named = {name for page in PAGES for name in re.findall(r"(?:`|uv run )flexsearch ([a-z]+)\b", page.read_text())}
+    assert named == set(COMMANDS)
+
+
 def test_command_lines_are_found() -> None:
     """A change of how pages are written does not hide their commands from the test above."""
     pages = {where.rpartition(":")[0] for where, _ in documented()}
@@ -55,26 +61,16 @@ def test_a_wrong_command_line_is_told() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_has_help_with_an_example_that_parses(name: str) -> None:
+def test_every_command_is_in_the_readme_and_has_help_with_an_example_that_parses(name: str) -> None:
     command = COMMANDS[name]
+    assert f"`flexsearch {name}" in (ROOT / "README.md").read_text()
     assert command.help
+    assert [one.name for one in command.params if not getattr(one, "help", None) and one.name != "help"] == []
     assert command.epilog.startswith("Example: flexsearch ")
     for line in command.epilog.split("Example: ")[1:]:
         arguments = flexsearch_arguments(shlex.split(line))
-        assert arguments is not None
         assert arguments[0] == name
         check(arguments)
-
-
-@pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_option_says_what_it_is(name: str) -> None:
-    lacking = [one.name for one in COMMANDS[name].params if not getattr(one, "help", None) and one.name != "help"]
-    assert lacking == []
-
-
-@pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_is_in_the_readme(name: str) -> None:
-    assert f"`flexsearch {name}" in (ROOT / "README.md").read_text()
 
 
 def test_the_page_of_commands_is_up_to_date() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from builders import LATENT, TEXT, VIDEO
+from builders import LATENT, TEXT, VIDEO, Call
 from diffusers import (
     DiTTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
@@ -26,14 +26,8 @@ from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.export import graphs
 from flexsearch.export.graphs import export_onnx, export_programs, write_graphs
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.schedule.cache import Cache
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.families.pooling import Pooling
-from flexsearch.schedule.families.sdtm import Sdtm
-from flexsearch.schedule.gain import Gain
-from flexsearch.schedule.guidance import ALL_ROWS, GuidanceRows
-from flexsearch.schedule.sampling import Sampling
-from flexsearch.schedule.timetable import Timetable
+from flexsearch.schedule import Cache, DensitySchedule, Gain, GuidanceRows, Pooling, Sampling, Sdtm, Timetable
+from flexsearch.schedule.guidance import ALL_ROWS
 
 SMALL = {"num_layers": 3}
 TWO_STAGES = Timetable(edges=(0.0, 0.25, 1.0), grids=(5, 3))
@@ -185,7 +179,7 @@ def test_the_loop_of_the_page_draws_what_flexsearch_draws(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("export", [export_onnx, export_programs])
-def test_models_that_read_text(tmp_path: Path, export: Callable[..., dict[str, Any]]) -> None:
+def test_models_that_read_text(tmp_path: Path, export: Call) -> None:
     sizes = PixArtTransformer2DModel(**TEXT | SMALL, use_additional_conditions=True)
     video = LatteTransformer3DModel(**VIDEO | SMALL)
     models = {

@@ -17,10 +17,7 @@ from flexsearch.export import samples
 from flexsearch.export.grid_picture import SMALLEST_SIDE_PX, Row, _wrapped, grid_picture
 from flexsearch.export.samples import SampleRequest, draw
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.schedule.cache import Cache
-from flexsearch.schedule.gain import Gain
-from flexsearch.schedule.plan import Plan
-from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule import Cache, Gain, Plan, Sampling
 
 Drawn = list[Row]
 
@@ -77,12 +74,8 @@ def test_dense_beside_sparse_shares_noise_steps_and_condition(
     assert drawn["columns"] == ["class 7", "class 2", "class 7", "class 2", "class 7"]
     captions = [row.caption for row in drawn["rows"]]
     assert captions[0] == ("dense", "2 steps", "seed 0")
-    assert [(lines[0], lines[-1]) for lines in captions] == [
-        ("dense", "seed 0"),
-        ("model", "seed 0"),
-        ("dense", "seed 3"),
-        ("model", "seed 3"),
-    ]
+    pairs = [(name, f"seed {seed}") for seed in (0, 3) for name in ("dense", "model")]
+    assert [(lines[0], lines[-1]) for lines in captions] == pairs
     assert captions[1][2].endswith("of MACs")
     assert [row.opens_group for row in drawn["rows"]] == [True, False, True, False]
     for row, (name, seed) in zip(drawn["rows"], [(base, 0), (exported, 0), (base, 3), (exported, 3)], strict=True):
@@ -138,11 +131,7 @@ def test_a_video_has_a_row_of_frames(drawn: dict[str, Any]) -> None:
     captions = {"dense": ("dense",), "model": ("model",)}
     picture = samples._captioned(found, captions, request, num_classes=0)
     assert [row.caption[0] for row in drawn["rows"]] == ["dense", "model"] * 3
-    assert [row.caption[-1] for row in drawn["rows"][::2]] == [
-        request.prompts[0],
-        request.prompts[1],
-        request.prompts[0],
-    ]
+    assert [row.caption[-1] for row in drawn["rows"][::2]] == [*request.prompts, request.prompts[0]]
     assert all(row.images.shape == (10, 3, 8, 8) for row in drawn["rows"])
     assert torch.equal(drawn["rows"][4].images[[0, 9]], video[2][:, [0, 3]].transpose(0, 1))
     assert drawn["columns"] == []

@@ -1,51 +1,21 @@
 """Profiles of real (tiny) models: made, kept, and found again by what decides them."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import TEXT, VIDEO, Call
 
-from flexsearch.config import parse_config
 from flexsearch.latency.cache import sparse_timetables
 from flexsearch.latency.design import dense_plan
 from flexsearch.latency.profile import LatencyProfile
-from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule import Candidate, Sampling
 from flexsearch.schedule.families.sdtm import SPARSE
-from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.profiles import load_profile, make_profile, save_profile
 from flexsearch.trial.settings import TrialSettings
 
-Config = Callable[..., dict[str, Any]]
-LATTE = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 8,
-    "num_layers": 8,
-    "in_channels": 4,
-    "out_channels": 8,
-    "sample_size": 8,
-    "patch_size": 2,
-    "cross_attention_dim": 16,
-    "caption_channels": 20,
-    "norm_type": "ada_norm_single",
-    "norm_elementwise_affine": False,
-    "num_embeds_ada_norm": 1000,
-    "video_length": 4,
-}
-PIXART = {key: value for key, value in LATTE.items() if key != "video_length"}
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def settings(tiny_config: Config) -> Callable[..., TrialSettings]:
-    return lambda **changes: parse_config(tiny_config(**changes)).trial_settings
-
-
+pytestmark = pytest.mark.usefixtures("own_cache")
+SMALL = {"num_layers": 8, "sample_size": 8}
 _made: dict[str, LatencyProfile] = {}
 
 
@@ -57,7 +27,7 @@ def made(settings: TrialSettings, *, others: tuple[Candidate, ...] = (), num_hel
     return _made[key]
 
 
-def test_a_profile_covers_its_space_and_what_else_is_asked(settings: Callable[..., TrialSettings]) -> None:
+def test_a_profile_covers_its_space_and_what_else_is_asked(settings: Call) -> None:
     tiny = settings()
     dense = dense_plan(tiny.search_space.target, Sampling(steps=4))
     found = made(tiny, others=(dense.candidate,))
@@ -71,7 +41,7 @@ def test_a_profile_covers_its_space_and_what_else_is_asked(settings: Callable[..
     assert "1 thread" in found.protocol["device"]
 
 
-def test_a_profile_covers_solvers_reuse_and_guidance_rows(settings: Callable[..., TrialSettings]) -> None:
+def test_a_profile_covers_solvers_reuse_and_guidance_rows(settings: Call) -> None:
     cache = {"full": 0.5, "nulls": {"choice": [0, 1]}, "reuse": {"choice": ["span", "modules"]}}
     searched = settings(
         space={
@@ -101,7 +71,7 @@ def test_a_profile_covers_solvers_reuse_and_guidance_rows(settings: Callable[...
     assert all(one.ms >= 0 for one in found.others)
 
 
-def test_a_profile_is_found_again_by_what_decides_it(settings: Callable[..., TrialSettings]) -> None:
+def test_a_profile_is_found_again_by_what_decides_it(settings: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = settings()
     assert load_profile(tiny) is None
     found = made(tiny)
@@ -123,18 +93,13 @@ def test_a_profile_is_found_again_by_what_decides_it(settings: Callable[..., Tri
         settings(space={"cache": {"full": 0.5}}),
     ):
         assert load_profile(other) is None
-
-
-def test_other_hardware_has_no_profile(settings: Callable[..., TrialSettings], monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = settings()
-    save_profile(made(tiny), tiny)
     monkeypatch.setattr("flexsearch.latency.measure.device_name", lambda _: "another machine")
     assert load_profile(tiny) is None
 
 
-@pytest.mark.parametrize(("backbone", "config"), [("dit", None), ("pixart", PIXART), ("latte", LATTE)])
+@pytest.mark.parametrize(("backbone", "config"), [("dit", None), ("pixart", TEXT | SMALL), ("latte", VIDEO | SMALL)])
 def test_a_base_that_is_not_here_is_timed_without_its_weights(
-    settings: Callable[..., TrialSettings],
+    settings: Call,
     tiny_transformer: dict[str, Any],
     backbone: str,
     config: dict[str, Any] | None,

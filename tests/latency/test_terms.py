@@ -16,19 +16,25 @@ from flexsearch.latency.gate import constraints_of, predicted_infeasible
 from flexsearch.latency.profile import LatencyProfile
 from flexsearch.latency.terms import CALL, IMAGE, Term, operation_term, terms_of
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.cache import Cache
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.families.dense import DENSE, Dense
-from flexsearch.schedule.families.pooling import POOL, Pooling
-from flexsearch.schedule.families.sdtm import Sdtm
-from flexsearch.schedule.gain import Gain
-from flexsearch.schedule.guidance import GuidanceRows
-from flexsearch.schedule.plan import Plan, Target, lower
+from flexsearch.schedule import (
+    Cache,
+    Candidate,
+    Dense,
+    DensitySchedule,
+    Gain,
+    GuidanceRows,
+    Plan,
+    Pooling,
+    Sampling,
+    Sdtm,
+    Target,
+    lower,
+)
+from flexsearch.schedule.families.dense import DENSE
+from flexsearch.schedule.families.pooling import POOL
 from flexsearch.schedule.presets import dit_shape
 from flexsearch.schedule.role import OperationKey
-from flexsearch.schedule.sampling import Sampling
-from flexsearch.space.search_space import SearchSpace, parse_space
+from flexsearch.space import SearchSpace, parse_space
 
 BLOCKS = 9
 TARGET = Target(shape=dit_shape(num_blocks=BLOCKS, width=16, side=8), is_guided=True)

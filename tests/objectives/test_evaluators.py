@@ -1,55 +1,30 @@
 """From a configuration to evaluators, and a whole trial that reports beside its objective."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import Call, nothing
 from PIL import Image
 
 from flexsearch.config import RunConfig, parse_config
 from flexsearch.data.embedded import load_quickstart
 from flexsearch.errors import UserError
-from flexsearch.trial.contract import TrialOrder
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.life import run_trial
-from flexsearch.trial.prepare import prepare
 from flexsearch.trial.shared_files import warm_start_digest
 
-Config = Callable[..., dict[str, Any]]
 
-
-def configured(tiny_config: Config, **fid: Any) -> RunConfig:
+def configured(tiny_config: Call, **fid: Any) -> RunConfig:
     return parse_config(tiny_config(objectives={"quality": fid}))
 
 
-def nothing(*_: object) -> None:
-    """Reports to nobody."""
-
-
-def test_a_trial_reports_beside_its_objective(tiny_config: Config, tmp_path: Path, cache: Path) -> None:
-    config = configured(
-        tiny_config,
-        distance="kernel",
-        reference="data",
-        reference_images=40,
-        report=["fid", "precision", "recall"],
-    )
-    config.save(tmp_path / "run")
-    prepare(tmp_path / "run", config.trial_settings, seed=0, report=nothing)
-    space = config.search_space
-    candidate = space.build(next(iter(space.choices())))
-    result = run_trial(TrialOrder(number=0, candidate=candidate, run_dir=tmp_path / "run", seed=0), nothing)
-    assert list(result.measurements) == [
-        "macs",
-        "latency_ms",
-        "kid_fashion_cnn",
-        "fid_fashion_cnn",
-        "precision",
-        "recall",
-        "paired_distance",
-    ]
-    assert config.objectives.names == ("kid_fashion_cnn", "latency_ms")
+def test_a_trial_reports_beside_its_objective(start: Call, cache: Path) -> None:
+    quality = {"distance": "kernel", "reference": "data", "reference_images": 40}
+    order = start(objectives={"quality": {**quality, "report": ["fid", "precision", "recall"]}})
+    result = run_trial(order, nothing)
+    reported = ["kid_fashion_cnn", "fid_fashion_cnn", "precision", "recall"]
+    assert list(result.measurements) == ["macs", "latency_ms", *reported, "paired_distance"]
     kid = result.measurements["kid_fashion_cnn"]
     assert kid.spread is not None
     assert kid.protocol["reference_images"] == 40
@@ -58,7 +33,7 @@ def test_a_trial_reports_beside_its_objective(tiny_config: Config, tmp_path: Pat
     assert len(list(cache.iterdir())) == 1
 
 
-def test_a_folder_is_a_reference_at_the_size_of_the_samples(tiny_config: Config, tmp_path: Path, cache: Path) -> None:
+def test_a_folder_is_a_reference_at_the_size_of_the_samples(tiny_config: Call, tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "real"
     folder.mkdir()
     for index, image in enumerate(load_quickstart().images[:6]):
@@ -73,13 +48,13 @@ def test_a_folder_is_a_reference_at_the_size_of_the_samples(tiny_config: Config,
         load_inputs(config.trial_settings)
 
 
-def test_statistics_alone_cannot_report_what_needs_images(tiny_config: Config) -> None:
+def test_statistics_alone_cannot_report_what_needs_images(tiny_config: Call) -> None:
     config = configured(tiny_config, report=["precision"])
     with pytest.raises(UserError, match="mu and sigma only, but precision on fashion-cnn must see the real images"):
         load_inputs(config.trial_settings)
 
 
-def test_what_is_missing_is_said_together(tiny_config: Config, tmp_path: Path) -> None:
+def test_what_is_missing_is_said_together(tiny_config: Call, tmp_path: Path) -> None:
     config = configured(tiny_config, reference=None)
     with pytest.raises(UserError, match=r"objectives\.quality\.reference: is missing.*the word data"):
         load_inputs(config.trial_settings)
@@ -88,6 +63,6 @@ def test_what_is_missing_is_said_together(tiny_config: Config, tmp_path: Path) -
         load_inputs(config.trial_settings)
 
 
-def test_objectives_do_not_change_the_warm_start(tiny_config: Config) -> None:
+def test_objectives_do_not_change_the_warm_start(tiny_config: Call) -> None:
     plain, other = configured(tiny_config), configured(tiny_config, distance="kernel", report=["recall"])
     assert warm_start_digest(plain.trial_settings) == warm_start_digest(other.trial_settings)

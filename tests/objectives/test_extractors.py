@@ -2,12 +2,12 @@
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import Call
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
@@ -16,13 +16,12 @@ from flexsearch.errors import UserError
 from flexsearch.files import file_sha256
 from flexsearch.objectives import extractors, weights
 from flexsearch.objectives.dinov2 import Dinov2Features
-from flexsearch.objectives.extractors import Extractor, create_extractor, weights_digest
+from flexsearch.objectives.extractors import create_extractor, weights_digest
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.weights import PublishedWeights, load_tensors, published
 from flexsearch.paths import embedded_path
 
 CPU = torch.device("cpu")
-Toy = Callable[..., Extractor]
 
 
 def test_the_fashion_classifier_classifies_held_out_images() -> None:
@@ -30,29 +29,20 @@ def test_the_fashion_classifier_classifies_held_out_images() -> None:
     with torch.inference_mode():
         guesses = extractor.network.classifier(data.clean(torch.arange(2000))).argmax(1)
     assert (guesses == data.labels[:2000]).float().mean() > 0.9
+    image = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)  # larger ones, as the 16 x 16 data are made
+    assert torch.equal(extractor.network(image), extractor.network(F.pad(image, (2, 2, 2, 2))))
 
 
-def test_larger_images_are_read_as_the_16x16_data_are_made() -> None:
-    network = create_extractor("fashion-cnn", device=CPU).network
-    image = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
-    padded = torch.nn.functional.pad(image, (2, 2, 2, 2))
-    assert torch.equal(network(image), network(padded))
-
-
-def test_features_do_not_depend_on_the_batch(toy: Toy) -> None:
+def test_features_do_not_depend_on_the_batch_and_grey_is_read_as_colour(toy: Call) -> None:
     images = torch.randint(0, 256, (23, 3, 4, 4), dtype=torch.uint8)
     whole = extract_features(images, extractor=toy(), batch=100)
     assert torch.equal(whole, toy().network(images))
     assert torch.equal(whole, extract_features(images, extractor=toy(), batch=5))
+    colour = extract_features(images[:, :1].expand(-1, 3, -1, -1), extractor=toy())
+    assert torch.equal(extract_features(images[:, :1], extractor=toy()), colour)
 
 
-def test_grey_images_are_read_by_extractors_of_colour(toy: Toy) -> None:
-    grey = torch.randint(0, 256, (6, 1, 4, 4), dtype=torch.uint8)
-    colour = extract_features(grey.expand(-1, 3, -1, -1), extractor=toy())
-    assert torch.equal(extract_features(grey, extractor=toy()), colour)
-
-
-def test_images_of_another_kind_are_refused(toy: Toy) -> None:
+def test_images_of_another_kind_are_refused(toy: Call) -> None:
     with pytest.raises(UserError, match=r"toy reads images \(C, H, W\) of 1 channels, but got 3"):
         extract_features(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), extractor=toy(channels=1))
     with pytest.raises(UserError, match=r"toy reads images \(C, H, W\), but got \(3, 8, 4, 4\)"):

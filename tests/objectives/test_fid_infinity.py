@@ -12,12 +12,12 @@ def test_a_line_in_one_over_n_is_followed_to_its_end() -> None:
     distances = {num: np.array([10.0 + 0.5 * num, 3.0 + 2.0 * num]) for num in BLOCKS}
     assert at_infinity(distances) == pytest.approx([10.0, 3.0])
     assert curvature(distances) == pytest.approx([0.0, 0.0], abs=1e-9)
-
-
-def test_the_next_order_is_seen_in_the_curvature() -> None:
     distances = {num: np.array([10.0 + 0.5 * num + 0.1 * num**2]) for num in BLOCKS}
-    assert at_infinity(distances) + curvature(distances) == pytest.approx([10.0])
+    assert at_infinity(distances) + curvature(distances) == pytest.approx([10.0]), "the next order is in the curvature"
     assert abs(curvature(distances)[0]) > 0.1
+    names = {block_name("fid", index, num) for num in BLOCKS for index in range(num)}
+    assert "fid" in names
+    assert len(names) == sum(BLOCKS)
 
 
 def test_gaussians_of_known_distance() -> None:
@@ -38,9 +38,3 @@ def test_gaussians_of_known_distance() -> None:
     error = np.std(ends) / np.sqrt(len(ends))
     assert np.mean(raw) - 1.0 > 5 * error
     assert np.mean(ends) == pytest.approx(1.0, abs=3 * error)
-
-
-def test_blocks_have_names_of_their_own() -> None:
-    names = {block_name("fid", index, num) for num in BLOCKS for index in range(num)}
-    assert "fid" in names
-    assert len(names) == sum(BLOCKS)

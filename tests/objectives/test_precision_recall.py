@@ -7,19 +7,11 @@ from flexsearch.errors import UserError
 from flexsearch.objectives.precision_recall import precision_recall
 
 
-def test_equal_sets() -> None:
-    features = torch.randn(200, 6)
-    assert precision_recall(features, features.clone()) == (1.0, 1.0)
-
-
-def test_disjoint_sets() -> None:
-    assert precision_recall(torch.randn(200, 6), torch.randn(200, 6) + 100) == (0.0, 0.0)
-
-
-def test_half_of_the_modes_is_precise_and_recalls_half() -> None:
+def test_equal_and_disjoint_sets_and_half_of_the_modes() -> None:
     one, other = torch.randn(200, 6), torch.randn(200, 6) + 100
-    precision, recall = precision_recall(one, torch.cat((one, other)))
-    assert (precision, recall) == (1.0, 0.5)
+    assert precision_recall(one, one.clone()) == (1.0, 1.0)
+    assert precision_recall(one, other) == (0.0, 0.0)
+    assert precision_recall(one, torch.cat((one, other))) == (1.0, 0.5)
     assert precision_recall(torch.cat((one, other)), one) == (0.5, 1.0)
 
 

@@ -1,11 +1,11 @@
 """Every metric from one extraction, under its name, with a protocol that says how it was measured."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from builders import Call
 
 from flexsearch.data.embedded import load_quickstart
 from flexsearch.errors import UserError
@@ -19,7 +19,6 @@ from flexsearch.objectives.settings import ObjectiveSettings, QualitySettings, q
 from flexsearch.paths import embedded_path
 
 CPU = torch.device("cpu")
-Toy = Callable[..., Extractor]
 
 
 def real(num: int, extractor: Extractor) -> Reference:
@@ -28,7 +27,7 @@ def real(num: int, extractor: Extractor) -> Reference:
     return reference_of_images(images, extractor=extractor, batch=50)
 
 
-def test_all_metrics_of_a_set_and_itself(cache: Path) -> None:
+def test_all_metrics_of_a_set_and_itself_and_of_better_and_worse_images(cache: Path) -> None:
     extractor = create_extractor("fashion-cnn", device=CPU)
     evaluator = Evaluator(
         extractor=extractor, reference=real(200, extractor), metrics=("frechet", "kernel", "precision", "recall")
@@ -55,26 +54,17 @@ def test_all_metrics_of_a_set_and_itself(cache: Path) -> None:
     }
     assert found[1].spread == pytest.approx(0, abs=1e-9)
     assert found[2].protocol == {**facts, "neighbourhood": 3}
-
-
-def test_better_images_are_better_by_every_metric(cache: Path) -> None:
-    extractor = create_extractor("fashion-cnn", device=CPU)
-    evaluator = Evaluator(
-        extractor=extractor, reference=real(300, extractor), metrics=("frechet", "kernel", "precision", "recall")
-    )
     clean = load_quickstart().images[1:9001:30]
     noise = torch.randint(-60, 61, clean.shape)
     noisy = (clean.int() + noise).clamp(0, 255).to(torch.uint8)
     good, bad = (
         [each.value for each in measure_quality(images, evaluators=[evaluator], batch=100)] for images in (clean, noisy)
     )
-    assert good[0] < bad[0]
-    assert good[1] < bad[1]
-    assert good[2] > bad[2]
-    assert good[3] > bad[3]
+    assert all(better < worse for better, worse in zip(good[:2], bad[:2], strict=True)), "distances"
+    assert all(better > worse for better, worse in zip(good[2:], bad[2:], strict=True)), "precision and recall"
 
 
-def test_each_extractor_sees_the_images_once(toy: Toy) -> None:
+def test_each_extractor_sees_the_images_once(toy: Call) -> None:
     one, other = toy(channels=1), toy(channels=1, name="other")
     evaluators = [
         Evaluator(extractor=one, reference=real(30, one), metrics=("kernel", "frechet", "precision", "recall")),
@@ -87,14 +77,11 @@ def test_each_extractor_sees_the_images_once(toy: Toy) -> None:
 
 
 def test_the_protocol_of_a_file_is_extractor_reference_and_images() -> None:
-    extractor, statistics = (
-        create_extractor("fashion-cnn", device=CPU),
-        load_statistics(embedded_path("quickstart/reference.npz")),
-    )
+    extractor = create_extractor("fashion-cnn", device=CPU)
+    statistics = load_statistics(embedded_path("quickstart/reference.npz"))
     evaluator = Evaluator(extractor=extractor, reference=Reference.of_statistics(statistics), metrics=("frechet",))
     (found,) = measure_quality(load_quickstart().images[:50], evaluators=[evaluator], batch=25)
-    assert found.name == "fid_fashion_cnn"
-    assert found.spread is None
+    assert (found.name, found.spread) == ("fid_fashion_cnn", None)
     assert found.protocol == {
         "images": 50,
         "extractor": "fashion-cnn",
@@ -103,7 +90,7 @@ def test_the_protocol_of_a_file_is_extractor_reference_and_images() -> None:
     }
 
 
-def test_statistics_of_another_extractor_are_refused(toy: Toy) -> None:
+def test_statistics_of_another_extractor_are_refused(toy: Call) -> None:
     statistics = FeatureStatistics(mean=np.zeros(3), covariance=np.eye(3))
     evaluator = Evaluator(
         extractor=toy(channels=1), reference=Reference.of_statistics(statistics), metrics=("frechet",)
@@ -137,12 +124,7 @@ def test_what_is_reported_is_measured_once_and_after_the_objective() -> None:
     assert QualitySettings(distance="kernel", report=("fid",)).metrics == {"inception": ("kernel", "frechet")}
     assert QualitySettings(extractor="dinov2", report=("fd_dinov2", "kid")).metrics == {"dinov2": ("frechet", "kernel")}
     assert QualitySettings().metrics == {"inception": ("frechet",)}
-
-
-def test_settings_that_cannot_be_measured_are_refused() -> None:
     with pytest.raises(UserError, match=r"objectives\.quality\.images: must be at least 4 for precision and recall"):
         QualitySettings(images=3, report=("recall",))
-    with pytest.raises(
-        UserError, match=r"objectives\.quality\.weights_sha256: has no objectives\.quality\.weights to check"
-    ):
+    with pytest.raises(UserError, match=r"\.weights_sha256: has no objectives\.quality\.weights to check"):
         QualitySettings(weights_sha256="abc")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from builders import Call
 from PIL import Image
 
 from flexsearch.data.crop import PREPARATION, centre_crop
@@ -18,17 +19,11 @@ from flexsearch.objectives.extractors import Extractor
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.frechet import FeatureStatistics, feature_statistics
 from flexsearch.objectives.real_images import Shape, TrainingImages
-from flexsearch.objectives.reference import Reference, ReferenceSource, open_reference, reference_for
+from flexsearch.objectives.reference import Reference, open_reference, reference_for
 from flexsearch.objectives.reference_file import load_statistics
 
 CPU = torch.device("cpu")
 SHAPE = (3, 8, 8)
-Toy = Callable[..., Extractor]
-
-
-def shape() -> Shape:
-    """Of the generated images."""
-    return SHAPE
 
 
 def never() -> Shape:
@@ -50,13 +45,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 def reference_of(
-    path: Path, extractor: Extractor, *, metrics: tuple = ("frechet",), is_objective: bool = True
+    path: Path | TrainingImages,
+    extractor: Extractor,
+    *,
+    metrics: tuple = ("frechet",),
+    is_objective: bool = True,
+    shape: Callable[[], Shape] = partial(tuple, SHAPE),
 ) -> Reference:
-    source = open_reference(path, metrics={extractor.name: metrics})
+    source = open_reference(path, metrics={extractor.name: metrics}) if isinstance(path, Path) else path
     return reference_for(source, extractor=extractor, metrics=metrics, shape=shape, batch=3, is_objective=is_objective)
 
 
-def test_a_folder_is_read_once(folder: Path, toy: Toy, cache: Path) -> None:
+def test_a_folder_is_read_once(folder: Path, toy: Call, cache: Path) -> None:
     first, second = toy(), toy()
     found = reference_of(folder, first)
     again = reference_of(folder, second, metrics=("frechet", "kernel"))
@@ -77,7 +77,7 @@ def test_a_folder_is_read_once(folder: Path, toy: Toy, cache: Path) -> None:
     np.testing.assert_array_equal(again.statistics.covariance, expected.covariance)
 
 
-def test_the_order_is_that_of_the_paths(folder: Path, toy: Toy) -> None:
+def test_the_order_is_that_of_the_paths(folder: Path, toy: Call) -> None:
     files = open_reference(folder, metrics={"toy": ("frechet",)}).files
     assert list(files) == sorted(files)
     assert len(files) == 7
@@ -87,9 +87,9 @@ def test_the_order_is_that_of_the_paths(folder: Path, toy: Toy) -> None:
 
 
 @pytest.mark.parametrize("change", ["a file more", "another time", "another name", "another size", "other weights"])
-def test_what_changes_the_features_is_computed_again(folder: Path, toy: Toy, change: str) -> None:
+def test_what_changes_the_features_is_computed_again(folder: Path, toy: Call, change: str) -> None:
     before, extractor = reference_of(folder, toy()), toy()
-    size = shape
+    size = partial(tuple, SHAPE)
     if change == "a file more":
         Image.new("RGB", (8, 8)).save(folder / "z.png")
     elif change == "another time":
@@ -102,13 +102,12 @@ def test_what_changes_the_features_is_computed_again(folder: Path, toy: Toy, cha
         extractor = Extractor(
             name="toy", network=extractor.network, device=CPU, digest="others", channels=3, num_features=4
         )
-    source = open_reference(folder, metrics={"toy": ("frechet",)})
-    after = reference_for(source, extractor=extractor, metrics=("frechet",), shape=size, batch=3, is_objective=True)
+    after = reference_of(folder, extractor, shape=size)
     assert extractor.network.num_seen >= 7
     assert (after.features_protocol["reference"] == before.features_protocol["reference"]) is (change == "another time")
 
 
-def test_copies_on_two_machines_are_the_same_reference(folder: Path, toy: Toy, tmp_path: Path) -> None:
+def test_copies_on_two_machines_are_the_same_reference(folder: Path, toy: Call, tmp_path: Path) -> None:
     for index, file in enumerate(sorted(path for path in folder.rglob("*") if path.is_file())):
         copy = tmp_path / "copy" / file.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +117,7 @@ def test_copies_on_two_machines_are_the_same_reference(folder: Path, toy: Toy, t
 
 
 @pytest.mark.parametrize("damage", ["text", "half", "nothing", "other arrays"])
-def test_a_damaged_cache_is_computed_again(folder: Path, toy: Toy, cache: Path, damage: str) -> None:
+def test_a_damaged_cache_is_computed_again(folder: Path, toy: Call, cache: Path, damage: str) -> None:
     before = reference_of(folder, toy())
     (kept,) = cache.iterdir()
     content = kept.read_bytes()
@@ -134,7 +133,7 @@ def test_a_damaged_cache_is_computed_again(folder: Path, toy: Toy, cache: Path, 
     assert [path.name for path in cache.iterdir()] == [kept.name]
 
 
-def test_a_damaged_picture_is_named(folder: Path, toy: Toy, cache: Path) -> None:
+def test_a_damaged_picture_is_named(folder: Path, toy: Call, cache: Path) -> None:
     content = (folder / "inner" / "e.png").read_bytes()
     (folder / "inner" / "e.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"objectives\.quality\.reference: .*inner/e\.png: cannot be read as an image"):
@@ -143,20 +142,14 @@ def test_a_damaged_picture_is_named(folder: Path, toy: Toy, cache: Path) -> None
     with pytest.raises(UserError, match=r"inner/e\.png"):
         reference_of(folder, toy())
     assert not list(cache.glob("*"))
+    with pytest.raises(UserError, match="cannot be the reference of videos"):
+        reference_of(folder, toy(), shape=lambda: (3, 4, 8, 8))
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "only.png")
     with pytest.raises(UserError, match=r"must hold at least 2 images .*but has 1"):
         open_reference(tmp_path, metrics={"toy": ("frechet",)})
-
-
-def test_pictures_are_no_reference_of_videos(folder: Path, toy: Toy) -> None:
-    source = open_reference(folder, metrics={"toy": ("frechet",)})
-    with pytest.raises(UserError, match="cannot be the reference of videos"):
-        reference_for(
-            source, extractor=toy(), metrics=("frechet",), shape=lambda: (3, 4, 8, 8), batch=3, is_objective=True
-        )
 
 
 def test_the_crop_is_the_middle_at_the_size_of_the_samples() -> None:
@@ -169,18 +162,23 @@ def test_the_crop_is_the_middle_at_the_size_of_the_samples() -> None:
     assert centre_crop(picture, (3, 40, 40)).shape == (3, 40, 40)
 
 
-def test_a_file_of_statistics_alone_looks_at_nothing(tmp_path: Path, toy: Toy, cache: Path) -> None:
+def test_a_file_of_statistics_alone_looks_at_nothing(tmp_path: Path, toy: Call, cache: Path) -> None:
     np.savez(tmp_path / "adm.npz", mu=np.zeros(4), sigma=np.eye(4), mu_s=np.zeros(2), sigma_s=np.eye(2))
-    source = open_reference(tmp_path / "adm.npz", metrics={"toy": ("frechet",)})
     extractor = toy()
-    found = reference_for(source, extractor=extractor, metrics=("frechet",), shape=never, batch=3, is_objective=True)
+    found = reference_of(tmp_path / "adm.npz", extractor, shape=never)
     assert found.features is None
     assert found.protocol == {"reference": found.statistics.digest}
     assert extractor.network.num_seen == 0
     assert not cache.exists()
+    np.savez(tmp_path / "inception.npz", mu=np.zeros(2048), sigma=np.zeros((2048, 2048)))
+    with pytest.raises(UserError, match=r"inception\.npz: must hold features of toy \(4\), but got 2048"):
+        reference_of(tmp_path / "inception.npz", toy())
+    saved = FeatureStatistics(mean=np.arange(3.0), covariance=np.eye(3))
+    saved.save(tmp_path / "ours.npz")
+    assert load_statistics(tmp_path / "ours.npz").digest == saved.digest
 
 
-def test_adm_files_give_their_statistics_and_their_images(tmp_path: Path, toy: Toy) -> None:
+def test_adm_files_give_their_statistics_and_their_images(tmp_path: Path, toy: Call) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "adm.npz", arr_0=pixels, mu=np.full(4, 0.5), sigma=np.eye(4))
     expected = extract_features(torch.from_numpy(pixels).permute(0, 3, 1, 2), extractor=toy())
@@ -190,13 +188,13 @@ def test_adm_files_give_their_statistics_and_their_images(tmp_path: Path, toy: T
     assert own.features_protocol == {"reference": own.features_protocol["reference"], "reference_images": 9}
     other = reference_of(tmp_path / "adm.npz", toy(), is_objective=False)
     np.testing.assert_allclose(other.statistics.mean, expected.double().mean(0).numpy())
-
-
-def test_a_file_of_images_alone_will_do_and_they_are_brought_to_size(tmp_path: Path, toy: Toy) -> None:
     np.savez(tmp_path / "samples.npz", arr_0=np.full((5, 16, 16, 3), 255, dtype=np.uint8))
-    found = reference_of(tmp_path / "samples.npz", toy())
-    assert found.statistics.mean.tolist() == [1.0] * 4
-    assert found.protocol["reference_preparation"] == PREPARATION
+    alone = reference_of(tmp_path / "samples.npz", toy())
+    assert alone.statistics.mean.tolist() == [1.0] * 4
+    assert alone.protocol["reference_preparation"] == PREPARATION, "they are brought to size"
+    np.savez(tmp_path / "few.npz", arr_0=np.zeros((3, 8, 8, 3), dtype=np.uint8))
+    with pytest.raises(UserError, match="at least 4 images for precision and recall, but got 3"):
+        reference_of(tmp_path / "few.npz", toy(), metrics=("frechet", "precision"))
 
 
 def test_statistics_alone_do_not_serve_metrics_of_images(tmp_path: Path) -> None:
@@ -210,19 +208,7 @@ def test_statistics_alone_do_not_serve_metrics_of_images(tmp_path: Path) -> None
             open_reference(tmp_path / "half.npz", metrics=metrics)
 
 
-def test_too_few_images_for_precision_are_refused_before_any_training(tmp_path: Path, toy: Toy) -> None:
-    np.savez(tmp_path / "few.npz", arr_0=np.zeros((3, 8, 8, 3), dtype=np.uint8))
-    with pytest.raises(UserError, match="at least 4 images for precision and recall, but got 3"):
-        reference_of(tmp_path / "few.npz", toy(), metrics=("frechet", "precision"))
-
-
-def test_statistics_of_another_extractor_are_refused(tmp_path: Path, toy: Toy) -> None:
-    np.savez(tmp_path / "inception.npz", mu=np.zeros(2048), sigma=np.zeros((2048, 2048)))
-    with pytest.raises(UserError, match=r"inception\.npz: must hold features of toy \(4\), but got 2048"):
-        reference_of(tmp_path / "inception.npz", toy())
-
-
-def test_bad_files_are_named(tmp_path: Path, toy: Toy) -> None:
+def test_bad_files_are_named(tmp_path: Path, toy: Call) -> None:
     with pytest.raises(UserError, match=r"objectives\.quality\.reference: .*missing\.npz: does not exist"):
         load_statistics(tmp_path / "missing.npz")
     (tmp_path / "text.npz").write_text("hello")
@@ -253,44 +239,22 @@ def test_flipped_bits_in_a_file_are_noticed(tmp_path: Path) -> None:
         load_statistics(tmp_path / "bits.npz")
 
 
-def test_saved_statistics_are_read_back(tmp_path: Path) -> None:
-    statistics = FeatureStatistics(mean=np.arange(3.0), covariance=np.eye(3))
-    statistics.save(tmp_path / "ours.npz")
-    assert load_statistics(tmp_path / "ours.npz").digest == statistics.digest
-
-
 def training_images(num: int, **changes: object) -> TrainingImages:
     source = {"data": {"name": "quickstart"}, **changes}
     return TrainingImages(data=load_quickstart(), decode=lambda data: data, device=CPU, num=num, source=source)
 
 
-def test_training_data_are_evenly_spaced_and_kept(toy: Toy) -> None:
+def test_training_data_are_evenly_spaced_and_kept(toy: Call) -> None:
     data, first, second = load_quickstart(), toy(channels=1), toy(channels=1)
     for extractor in (first, second):
-        found = reference_for(
-            training_images(20), extractor=extractor, metrics=("kernel",), shape=never, batch=7, is_objective=True
-        )
+        found = reference_of(training_images(20), extractor, metrics=("kernel",), shape=never)
         assert torch.equal(found.features, toy().network(data.images[::500]))
         assert found.protocol == {"reference": found.features_protocol["reference"], "reference_images": 20}
     assert (first.network.num_seen, second.network.num_seen) == (20, 0)
 
 
-def test_other_training_data_are_other_references(toy: Toy) -> None:
+def test_other_training_data_are_other_references(toy: Call) -> None:
     made = [training_images(20), training_images(21), training_images(20, base="other")]
-    digests = {
-        reference_for(
-            images, extractor=toy(channels=1), metrics=("frechet",), shape=never, batch=7, is_objective=True
-        ).features_protocol["reference"]
-        for images in made
-    }
-    assert len(digests) == 3
+    references = [reference_of(images, toy(channels=1), shape=never) for images in made]
+    assert len({one.features_protocol["reference"] for one in references}) == 3
     assert len(training_images(50_000)) == 10_000
-
-
-def test_opened_sources_say_what_they_are(folder: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "adm.npz", mu=np.zeros(4), sigma=np.eye(4))
-    pictures: ReferenceSource = open_reference(folder, metrics={"toy": ("kernel",)})
-    assert (len(pictures.files), pictures.statistics) == (7, None)
-    file = open_reference(tmp_path / "adm.npz", metrics={"toy": ("frechet",)})
-    assert file.files == ()
-    assert file.statistics is not None

@@ -10,9 +10,8 @@ from flexsearch.cli.results import front_of_run
 from flexsearch.errors import UserError
 from flexsearch.report.comparison import TrialComparison, compare_trials, differences
 from flexsearch.report.run import Run
-from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule import DensitySchedule, TokenGrid
 from flexsearch.schedule.presets import paper_schedule
-from flexsearch.schedule.shape import TokenGrid
 
 GRID = TokenGrid(height=8, width=8)
 
@@ -22,16 +21,24 @@ def compared(run: Run, a: int, b: int) -> TrialComparison:
 
 
 def test_differences_and_noise(tmp_path: Path) -> None:
-    found = compared(FakeRun(folder=tmp_path / "run").make(), 4, 6)
+    run = FakeRun(folder=tmp_path / "run").make()
+    found = compared(run, 4, 6)
     by_name = {one.a.name: one for one in found.measured}
     assert by_name[QUALITY].value == pytest.approx(-2.0)
     assert by_name[QUALITY].exceeds_noise is True
     assert by_name[LATENCY].value == pytest.approx(2.0)
     assert by_name["macs"].exceeds_noise is None
-    assert found.latency_ratio is not None
     assert found.latency_ratio.value == pytest.approx(7 / 9)
     assert found.latency_ratio.spread == pytest.approx(7 / 9 * 2**0.5 / 200)
     assert json.loads(json.dumps(found.to_dict()))["measurements"][QUALITY]["difference"] == pytest.approx(-2.0)
+    assert found.confirmed == ()
+    confirm(run, {0: (9.0, 20.0), 4: (13.0, 7.0), 6: (11.0, 9.0)})  # stands beside what was measured first
+    quality, latency = compared(run, 4, 6).confirmed
+    assert (quality.value, latency.value) == (pytest.approx(-2.0, abs=0.1), pytest.approx(2.0, abs=0.1))
+    assert quality.exceeds_noise is True
+    assert compared(run, 4, 5).confirmed == ()
+    with pytest.raises(UserError, match=r"no trial 99; nearest legal: 7"):
+        compared(run, 4, 99)
 
 
 def test_a_difference_within_noise_is_called_so(tmp_path: Path) -> None:
@@ -42,25 +49,7 @@ def test_a_difference_within_noise_is_called_so(tmp_path: Path) -> None:
 def test_other_protocols_give_no_difference(tmp_path: Path) -> None:
     run = FakeRun(folder=tmp_path / "run", images={6: 50}).make()
     quality = next(one for one in compared(run, 4, 6).measured if one.a.name == QUALITY)
-    assert quality.other_protocol == ("images: 500 | 50",)
-    assert quality.value is None
-    assert quality.exceeds_noise is None
-
-
-def test_what_was_measured_again_stands_beside_it(tmp_path: Path) -> None:
-    run = FakeRun(folder=tmp_path / "run").make()
-    assert compared(run, 4, 6).confirmed == ()
-    confirm(run, {0: (9.0, 20.0), 4: (13.0, 7.0), 6: (11.0, 9.0)})
-    quality, latency = compared(run, 4, 6).confirmed
-    assert quality.value == pytest.approx(-2.0, abs=0.1)
-    assert quality.exceeds_noise is True
-    assert latency.value == pytest.approx(2.0, abs=0.1)
-    assert compared(run, 4, 5).confirmed == ()
-
-
-def test_an_unknown_trial_names_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no trial 99; nearest legal: 7"):
-        compared(FakeRun(folder=tmp_path / "run").make(), 4, 99)
+    assert (quality.other_protocol, quality.value, quality.exceeds_noise) == (("images: 500 | 50",), None, None)
 
 
 @pytest.mark.parametrize("schedule", [DensitySchedule.all_dense(12), paper_schedule(num_blocks=12, grid=GRID)])

@@ -80,15 +80,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
 
 def test_the_probability_of_being_on_the_front() -> None:
     found = confirm({1: (10.0, 10.0), 2: (20.0, 5.0), 3: (20.0, 12.0), 4: (30.0, 2.0)})
-    assert found.points[1].front_probability > 0.99
-    assert found.points[2].front_probability > 0.99
+    assert min(found.points[1].front_probability, found.points[2].front_probability) > 0.99
     assert found.points[3].front_probability < 0.01
-    assert {number: point.verdict for number, point in found.points.items()} == {
-        1: "confirmed",
-        2: "confirmed",
-        3: "not confirmed",
-        4: "confirmed",
-    }
+    assert [found.points[number].verdict == "confirmed" for number in (1, 2, 3, 4)] == [True, True, False, True]
+    assert found.points[3].verdict == "not confirmed"
 
 
 def test_equal_points_share_the_front() -> None:
@@ -110,7 +105,6 @@ def test_noise_that_all_share_decides_nothing() -> None:
 def test_kernel_distances_are_not_extrapolated() -> None:
     evidence = {IMAGES: remeasured({1: (1e-3, 10.0), 2: (0.0, 11.0)}, np.random.default_rng(0), name="kid")}
     found = confirmation_of(evidence, ("kid", NAMES[1]))
-    assert found is not None
     assert found.points[2].quality.half_width == pytest.approx(found.points[1].quality.half_width)
     assert all(point.at_infinity is None for point in found.points.values())
 
@@ -122,12 +116,10 @@ def test_only_what_was_measured_alike_is_compared() -> None:
     del evidence[2][2]
     del evidence[3][1], evidence[3][2]
     found = confirmation_of({IMAGES: evidence, 4 * IMAGES: {}}, NAMES)
-    assert found is not None
     assert set(found.points) == {1, 2}
     assert found.seeds == (0, 1)
     evidence[2] = remeasured({2: truth[2]}, generator, device="another")[2]
     alone = confirmation_of({IMAGES: evidence}, NAMES)
-    assert alone is not None
     assert (set(alone.points), alone.left_out, found.left_out) == ({1}, 3, 0)
     assert confirmation_of({IMAGES: {1: {0: evidence[1][0]}}}, NAMES) is None
     assert confirmation_of({}, NAMES) is None
@@ -148,7 +140,6 @@ def store(tmp_path: Path) -> Store:
 
 def test_what_is_measured_again(store: Store) -> None:
     front = front_of(store, NAMES)
-    assert front.noise is not None
     assert front.noise.paired == pytest.approx(0.5)
     assert [record.number for record in near_front(front)] == [3]
     assert [record.number for record in to_confirm(front)] == [0, 1, 2, 3, 5]

@@ -2,10 +2,11 @@
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_run import FakeRun
+from fake_run import FakeRun, measured
 from optuna.artifacts import get_all_artifact_meta
 from optuna_dashboard import get_note, wsgi
 
@@ -33,55 +34,46 @@ def files(run: Run) -> list[tuple[str, bytes]]:
 
 def shown(optuna_study: OptunaStudy) -> list[str]:
     """The names of the study's pictures, as the dashboard itself lists them."""
-    found = get_all_artifact_meta(optuna_study.study)
-    return sorted(meta.filename for meta in found)
+    return sorted(meta.filename for meta in get_all_artifact_meta(optuna_study.study))
 
 
-def test_publishing_twice_adds_nothing(run: Run) -> None:
+def test_publishing_again_adds_nothing_but_what_was_lost(run: Run) -> None:
     first = publish_all(run)
     listed, kept = shown(first), files(run)
     assert listed == sorted(f"trial-{number}-{name}.png" for number in range(6) for name in ("preview", "schedule"))
     assert len(kept) == len(listed)
-    again = publish_all(run)
-    assert shown(again) == listed
+    assert shown(publish_all(run)) == listed
     assert files(run) == kept
+    for path in (run.folder / ARTIFACTS).iterdir():
+        path.unlink()
+    assert shown(publish_all(run)) == listed
+    assert files(run) == kept, "what was lost came back"
 
 
-def test_notes_say_what_and_show_where(run: Run) -> None:
+def test_notes_say_what_and_show_what_the_dashboard_serves(run: Run) -> None:
+    slow = optuna_study_of(run).add_baseline("one more", {}).number
+    run.store.start(slow, run.trial(4).candidate, baseline=None)
+    run.store.record(slow, replace(measured(9.0, 9.0), state="infeasible", reason="too slow"))
     optuna_study = publish_all(run)
+    assert "**infeasible**: too slow." in get_note(optuna_study.trial(slow))
     note = get_note(optuna_study.trial(4))
     assert note.startswith("### PMssssssssRD @5,2 x5")
     assert "**On the front.** Trial 4 reaches fid_fashion_cnn 14 at 7 ms" in note
     assert "| latency_ms | 7 ± 0.035 | ms/image |" in note
     assert "| images | 500 |" in note
+    images = optuna_study.artifacts(run.folder / ARTIFACTS)
     for name in ("schedule.png", "preview.png"):
         url = optuna_study.picture_url(f"trial-4-{name}", folder=run.folder / ARTIFACTS)
         assert url is not None
         assert f"![{name}]({url})" in note
+        answer: list[str] = []
+        body = wsgi(optuna_study.storage, artifact_store=images)(
+            {"REQUEST_METHOD": "GET", "PATH_INFO": url, "wsgi.errors": sys.stderr, "wsgi.input": io.BytesIO()},
+            lambda status, *_, answer=answer: answer.append(status),
+        )
+        assert b"".join(body).startswith(b"\x89PNG")
+        assert answer == ["200 OK"]
     assert optuna_study.study.metric_names == ["fid_fashion_cnn", "latency (ms/image)"]
-
-
-def test_the_dashboard_serves_what_a_note_shows(run: Run) -> None:
-    optuna_study = publish_all(run)
-    url = optuna_study.picture_url("trial-4-schedule.png", folder=run.folder / ARTIFACTS)
-    images = optuna_study.artifacts(run.folder / ARTIFACTS)
-    answer: list[str] = []
-    body = wsgi(optuna_study.storage, artifact_store=images)(
-        {"REQUEST_METHOD": "GET", "PATH_INFO": url, "wsgi.errors": sys.stderr, "wsgi.input": io.BytesIO()},
-        lambda status, *_: answer.append(status),
-    )
-    assert b"".join(body).startswith(b"\x89PNG")
-    assert answer == ["200 OK"]
-
-
-def test_images_that_were_lost_come_back(run: Run) -> None:
-    optuna_study = publish_all(run)
-    listed, kept = shown(optuna_study), files(run)
-    for path in (run.folder / ARTIFACTS).iterdir():
-        path.unlink()
-    publish_all(run)
-    assert files(run) == kept
-    assert shown(optuna_study) == listed
 
 
 def test_the_search_attaches_samples_to_a_running_trial_once(run: Run) -> None:

@@ -13,7 +13,7 @@ from fake_run import LATENCY, QUALITY, measured, tiny_store
 from flexsearch.report.front import front_of
 from flexsearch.report.plot import plot_front
 from flexsearch.report.table import front_frame, front_table, summary_lines
-from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule import Candidate
 
 NAMES = (QUALITY, LATENCY)
 
@@ -61,15 +61,6 @@ def test_protocols_never_share_a_front_and_what_is_left_out_is_counted(tmp_path:
     assert {record.number for record in front.points} == {0, 1}
     assert front.to_dict()["left_out"] == 1
     assert any(line.startswith("Left out: 1 complete trial ") for line in summary_lines(front))
-
-
-def test_an_empty_run_has_an_empty_front(tmp_path: Path) -> None:
-    front = front_of(tiny_store(tmp_path, []), NAMES)
-    assert front.points == ()
-    assert front.hypervolume == 0
-    assert json.loads(json.dumps(front.to_dict()))["front"] == []
-    plot_front(front, tmp_path / "empty.png")
-    assert summary_lines(front) == ["Trials: none. Hypervolume 0."]
 
 
 DENSE = [(10.0, 20.0, 10), (15.0, 10.0, 5), (25.0, 5.0, 3)]
@@ -128,7 +119,12 @@ def test_the_summary_says_noise_beside_spread(tmp_path: Path) -> None:
     assert any(line.startswith("Noise of fid_fashion_cnn:") and "the front spans" in line for line in lines)
 
 
-def test_states_are_counted(tmp_path: Path) -> None:
+def test_an_empty_run_has_an_empty_front_and_states_are_counted(tmp_path: Path) -> None:
+    empty = front_of(tiny_store(tmp_path / "empty", []), NAMES)
+    assert (empty.points, empty.hypervolume) == ((), 0)
+    assert json.loads(json.dumps(empty.to_dict()))["front"] == []
+    plot_front(empty, tmp_path / "empty.png")
+    assert summary_lines(empty) == ["Trials: none. Hypervolume 0."]
     store = tiny_store(tmp_path, [(12.0, 7.5)])
     candidate: Any = store.trials()[0].candidate
     for number, state in enumerate(["failed", "duplicate", "infeasible"], start=1):
@@ -138,12 +134,5 @@ def test_states_are_counted(tmp_path: Path) -> None:
     store.record(4, replace(measured(1.0, 1.0), state="pruned"))
     store.start(5, candidate, baseline=None)
     front = front_of(store, NAMES)
-    assert dict(front.counts) == {
-        "complete": 1,
-        "pruned": 1,
-        "infeasible": 1,
-        "duplicate": 1,
-        "failed": 1,
-        "running": 1,
-    }
+    assert front.counts == dict.fromkeys(("complete", "pruned", "infeasible", "duplicate", "failed", "running"), 1)
     assert len(front.points) == 1

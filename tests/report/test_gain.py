@@ -12,11 +12,7 @@ from flexsearch.report.front import front_of
 from flexsearch.report.gain import gain_of, headline, largest_gain, quality_at, sentence
 from flexsearch.report.points import FrontPoint, Points
 from flexsearch.report.table import summary_lines
-from flexsearch.schedule.cache import Cache
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.families.dense import Dense
-from flexsearch.schedule.families.pooling import Pooling
-from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule import Cache, Dense, DensitySchedule, Pooling, Sampling
 
 DENSE = [(10.0, 20.0, 10), (15.0, 10.0, 5), (25.0, 5.0, 3)]
 

@@ -78,7 +78,7 @@ def test_nothing_is_loaded(page: Page) -> None:
     assert [url for url in urls if not url.strip("'\"").startswith("#")] == []
 
 
-def test_every_point_is_there(page: Page, run: Run) -> None:
+def test_every_point_and_images_of_dense_paper_and_chosen_are_there(page: Page, run: Run) -> None:
     front = front_of_run(run)
     for record in (*front.points, *front.baselines):
         assert str(record.candidate.schedule) in page.text
@@ -88,20 +88,16 @@ def test_every_point_is_there(page: Page, run: Run) -> None:
     pictures = [record for record in front.complete.values() if not record.candidate.schedule.is_dense]
     assert page.tags.count("svg") == sum(one in front.points or one.baseline is not None for one in pictures)
     assert headline_of(front)[0] in page.text
-    assert "Cost" in page.text
-    assert "Differences of fid_fashion_cnn below" in page.text
-
-
-def test_images_of_dense_paper_and_chosen(page: Page, run: Run) -> None:
-    front = front_of_run(run)
     shown = shown_trials(front, headline_of(front)[1])
     assert set(shown) >= {0, 3, 4}  # the dense base, the paper's schedule, the largest gain
     assert page.tags.count("img") == len(shown)
     latencies = [front.values(front.complete[number])[-1] for number in shown]
     assert latencies == sorted(latencies, reverse=True)
+    assert "Cost" in page.text
+    assert "Differences of fid_fashion_cnn below" in page.text
 
 
-def test_a_confirmation_is_shown_and_decides_the_headline(tmp_path: Path) -> None:
+def test_a_confirmation_decides_the_headline_and_a_gain_within_noise_is_no_claim(tmp_path: Path) -> None:
     run = FakeRun(folder=tmp_path / "run").make()
     assert chosen(front_of_run(run)) == 4
     confirm(run, {0: (9.0, 20.0), 1: (15.0, 10.0), 2: (38.0, 6.0), 4: (33.0, 7.0), 6: (10.0, 9.0)})
@@ -111,13 +107,9 @@ def test_a_confirmation_is_shown_and_decides_the_headline(tmp_path: Path) -> Non
     page = Page(render(run, front))
     assert "Measured again 3 x 2000 images" in page.text
     assert front.row(front.complete[6]).printed["verdict"] == "confirmed"
-
-
-def test_a_gain_within_noise_is_no_claim(tmp_path: Path) -> None:
-    """At 10 ms, dense reaches 16; 15.9 is within noise of it."""
-    front = front_of_run(FakeRun(folder=tmp_path / "run", points=[(15.9, 10.0), (30.0, 19.0)]).make())
-    assert "by more than twice the noise" in headline_of(front)[0]
-    assert chosen(front) is None
+    within = front_of_run(FakeRun(folder=tmp_path / "within", points=[(15.9, 10.0), (30.0, 19.0)]).make())
+    assert "by more than twice the noise" in headline_of(within)[0], "at 10 ms, dense reaches 16"
+    assert chosen(within) is None
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

@@ -69,6 +69,9 @@ def test_noise_that_does_not_grow_with_the_value() -> None:
     noise = PairedNoise.of(measured, power=0.0)
     assert noise.half_widths() == pytest.approx(np.full(3, noise.half_widths()[0]))
     assert np.all(np.abs(noise.means - [0.0, 5.0, -1.0]) < 0.2)
+    equal = PairedNoise.of(np.full((3, 4), 7.0), power=1.0)
+    assert equal.half_widths() == pytest.approx(np.zeros(3))
+    assert equal.draws(5, np.random.default_rng(0)) == pytest.approx(np.full((5, 3), 7.0))
 
 
 def test_squared_distances_scatter_with_their_root() -> None:
@@ -80,9 +83,3 @@ def test_squared_distances_scatter_with_their_root() -> None:
     assert noise.paired == pytest.approx(2 * 0.05, rel=0.1)
     own = measured.std(axis=1, ddof=1) / np.sqrt(400)
     assert noise.half_widths() == pytest.approx(1.96 * own, rel=0.1)
-
-
-def test_equal_measurements_have_no_width() -> None:
-    noise = PairedNoise.of(np.full((3, 4), 7.0), power=1.0)
-    assert noise.half_widths() == pytest.approx(np.zeros(3))
-    assert noise.draws(5, np.random.default_rng(0)) == pytest.approx(np.full((5, 3), 7.0))

@@ -6,7 +6,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from fake_run import FakeRun, confirm
+from fake_run import PAIRED_DISTANCES, FakeRun, confirm
 from rich.console import Console
 
 from flexsearch.cli.results import front_of_run
@@ -16,9 +16,6 @@ from flexsearch.report.page import render
 from flexsearch.report.run import Run
 from flexsearch.report.table import confirmed_table, front_frame, front_table, summary_lines
 from flexsearch.study.store import TrialRecord
-
-PAIRED_DISTANCES = {0: 0.0, 1: 0.2, 2: 0.4, 3: 0.5, 4: 0.4, 5: 0.9, 6: 0.3, 7: 0.1}
-"""Trial 7 is dominated by what was measured, and no other is as fast with a better predicted distance."""
 
 
 @pytest.fixture(scope="module")
@@ -42,30 +39,26 @@ def test_the_table_lists_the_front_then_the_predicted_front_then_baselines(front
     assert any(line.startswith("Predicted distance ") for line in summary_lines(front))
 
 
-@pytest.mark.parametrize("is_confirmed", [False, True])
-def test_tables_fit_80_columns(tmp_path: Path, is_confirmed: bool) -> None:
+def test_tables_fit_80_columns(tmp_path: Path) -> None:
     run = FakeRun(folder=tmp_path / "run", paired_distances=PAIRED_DISTANCES).make()
     confirm(run, {0: (109.0, 120.0), 1: (15.0, 10.0), 4: (14.0, 7.0), 5: (22.0, 5.0)})
     front = front_of_run(run)
-    table = confirmed_table(front) if is_confirmed else front_table(front)
-    console = Console(width=80, record=True, file=StringIO())
-    console.print(table)
-    text = console.export_text()
-    cells = [cell for column in table.columns[2:] for cell in (column.header, *column.cells)]
-    assert all(line.strip() in text for cell in cells for line in str(cell).split("\n")), "nothing is cut off"
-    assert max(str(column.header).count("\n") for column in table.columns) == 1
+    for table in (confirmed_table(front), front_table(front)):
+        console = Console(width=80, record=True, file=StringIO())
+        console.print(table)
+        text = console.export_text()
+        cells = [cell for column in table.columns[2:] for cell in (column.header, *column.cells)]
+        assert all(line.strip() in text for cell in cells for line in str(cell).split("\n")), "nothing is cut off"
+        assert max(str(column.header).count("\n") for column in table.columns) == 1
 
 
-def test_files_and_json_have_it(front: Front) -> None:
+def test_files_json_and_page_have_it(run: Run, front: Front) -> None:
     frame = front_frame(front).set_index("trial")
     assert frame.loc[7, "predicted_distance"] == pytest.approx(17.6)
     assert frame.index[frame["predicted_front"]].tolist() == [0, 3, 4, 5, 7]
     found = json.loads(json.dumps(front.to_dict()))
     assert [row["trial"] for row in found["predicted_front"]] == [5, 4, 7, 3, 0]
     assert found["front"][0]["predicted_distance"] == pytest.approx(16 * 1.9)
-
-
-def test_the_page_has_its_column(run: Run, front: Front) -> None:
     assert "<th>predicted<br>distance</th>" in render(run, front)
 
 

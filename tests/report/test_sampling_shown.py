@@ -22,10 +22,7 @@ from flexsearch.report.plot import front_picture
 from flexsearch.report.run import Run
 from flexsearch.report.series import series_of
 from flexsearch.report.table import confirmed_table, front_frame, front_table, summary_lines
-from flexsearch.schedule.cache import Cache
-from flexsearch.schedule.gain import Gain
-from flexsearch.schedule.guidance import GuidanceRows
-from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule import Cache, Gain, GuidanceRows, Sampling
 
 GAIN = Gain(stream=0.9, at=4)
 REUSED = Sampling(steps=6, solver="ab2", cache=Cache(pattern="FFpFpp"), gain=GAIN)

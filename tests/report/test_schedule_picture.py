@@ -10,13 +10,8 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from flexsearch.report.palette import STEPS, role_colours
 from flexsearch.report.schedule_picture import run_figure, run_svg, write_run_picture
-from flexsearch.schedule.cache import Cache
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.guidance import GuidanceRows
-from flexsearch.schedule.plan import Plan, Target, lower
+from flexsearch.schedule import Cache, Candidate, DensitySchedule, GuidanceRows, Plan, Sampling, Target, lower
 from flexsearch.schedule.presets import PRESETS
-from flexsearch.schedule.sampling import Sampling
 
 
 def plan_of(preset: str, *, is_dense: bool = False, is_guided: bool = False, steps: int = 5, **sampling: Any) -> Plan:
@@ -34,7 +29,9 @@ CASES = {"image": plan_of(B), "video": plan_of(LATTE), "dense": plan_of(B, is_de
 def test_every_block_of_every_stage_has_a_cell(name: str) -> None:
     plan = CASES[name]
     schedule, grid = plan.candidate.schedule, plan.target.shape.grid
-    _, axes = run_figure(plan).axes
+    figure = run_figure(plan)
+    figure.draw_without_rendering()
+    _, axes = figure.axes
     cells = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
     places = {(int(cell.get_x()), int(cell.get_y())) for cell in cells}
     stages = schedule.timetable.num_stages
@@ -42,20 +39,14 @@ def test_every_block_of_every_stage_has_a_cell(name: str) -> None:
     assert places == {(block, stage) for block in range(schedule.num_blocks) for stage in range(stages)}
     colors = {int(cell.get_x()): to_hex(cell.get_facecolor()) for cell in cells}
     assert [colors[block] for block in range(schedule.num_blocks)] == [role_colours(role)[0] for role in schedule.roles]
+    wide = axes.get_window_extent().width / schedule.num_blocks
+    labels = [text for text in axes.texts if "\N{MULTIPLICATION SIGN}" in text.get_text()]
+    assert max(text.get_window_extent().width for text in labels) < wide
     texts = {text.get_text() for text in axes.texts}
     frames = f"{grid.frames}f\n" if grid.frames > 1 else ""
     sparse = schedule.timetable.grids if schedule.has_sparse_tokens else ()
     assert {f"{frames}{side}\N{MULTIPLICATION SIGN}{side}" for side in sparse} <= texts
     assert f"{frames}{grid.height}\N{MULTIPLICATION SIGN}{grid.width}" in texts
-
-
-def test_labels_stay_inside_their_cells() -> None:
-    figure = run_figure(CASES["video"])
-    figure.draw_without_rendering()
-    _, axes = figure.axes
-    wide = axes.get_window_extent().width / CASES["video"].candidate.schedule.num_blocks
-    grids = [text for text in axes.texts if "\N{MULTIPLICATION SIGN}" in text.get_text()]
-    assert max(text.get_window_extent().width for text in grids) < wide
 
 
 @pytest.mark.parametrize(("suffix", "begins"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])

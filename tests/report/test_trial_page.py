@@ -1,18 +1,21 @@
 """A run drawn as text."""
 
 from flexsearch.report.trial_page import draw_run, draw_schedule
-from flexsearch.schedule.cache import Cache
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.families.dense import Dense
-from flexsearch.schedule.families.pooling import Pooling
-from flexsearch.schedule.families.sdtm import Sdtm
-from flexsearch.schedule.guidance import GuidanceRows
-from flexsearch.schedule.plan import Target, lower
+from flexsearch.schedule import (
+    Cache,
+    Candidate,
+    Dense,
+    DensitySchedule,
+    GuidanceRows,
+    Pooling,
+    Sampling,
+    Sdtm,
+    Target,
+    Timetable,
+    TokenGrid,
+    lower,
+)
 from flexsearch.schedule.presets import PRESETS
-from flexsearch.schedule.sampling import Sampling
-from flexsearch.schedule.shape import TokenGrid
-from flexsearch.schedule.timetable import Timetable
 
 
 def test_every_stage_shows_the_tokens_of_every_block() -> None:

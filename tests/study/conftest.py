@@ -1,18 +1,16 @@
 """A search whose trials are a formula: fast, deterministic, and able to fail as told."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.storages import BaseStorage
 
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.plan import Target
+from flexsearch.schedule import Target
 from flexsearch.schedule.presets import dit_shape
-from flexsearch.space.search_space import SearchSpace, parse_space
+from flexsearch.space import SearchSpace, parse_space
 from flexsearch.study.baselines import baselines_of, waves_of
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.search import Search
@@ -90,6 +88,7 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
 
     def open_(**changes: Any) -> Search:
         run_dir = changes.pop("run_dir", tmp_path)
+        run_dir.mkdir(exist_ok=True)
         searched = changes.pop("space", space)
         keep, acquisition = changes.pop("keep", 1.0), changes.pop("acquisition", None)
         settings = SearchSettings(**{"trials": 12, "startup": 4, "seed": 0, **changes})
@@ -112,44 +111,6 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
         return search
 
     return open_
-
-
-class Killed(BaseException):
-    """kill -9: nothing after it runs."""
-
-
-@pytest.fixture
-def killed() -> type[BaseException]:
-    return Killed
-
-
-@pytest.fixture
-def dies_after_storing() -> Callable[[int], Any]:
-    """Within it a driver that asks is killed once it has stored so many parameters."""
-
-    @contextmanager
-    def dies(num: int) -> Iterator[None]:
-        num_left = num
-
-        def of(kind: Any) -> Callable[..., Any]:
-            store = kind.set_trial_param
-
-            def set_trial_param(*arguments: Any, **named: Any) -> Any:
-                nonlocal num_left
-                if num_left == 0:
-                    raise Killed
-                num_left -= 1
-                return store(*arguments, **named)
-
-            return set_trial_param
-
-        with pytest.MonkeyPatch.context() as patch, suppress(Killed):
-            for kind in BaseStorage.__subclasses__():
-                patch.setattr(kind, "set_trial_param", of(kind))
-            yield
-        assert num_left == 0
-
-    return dies
 
 
 @pytest.fixture

@@ -7,17 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import Call
 
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.cache import Cache
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.gain import Gain
-from flexsearch.schedule.guidance import GuidanceRows
-from flexsearch.schedule.plan import Target
-from flexsearch.schedule.presets import dit_shape
-from flexsearch.schedule.sampling import Sampling
-from flexsearch.space.search_space import SearchSpace, parse_space
+from flexsearch.schedule import Cache, Candidate, DensitySchedule, Gain, GuidanceRows, Sampling
+from flexsearch.space import SearchSpace, parse_space
 from flexsearch.study.acquisition import LEAST_TRIALS, Acquisition
 from flexsearch.study.device_seconds import DeviceSeconds
 from flexsearch.study.executor import run_locally
@@ -27,10 +21,6 @@ from flexsearch.study.settings import SearchSettings
 from flexsearch.study.store import TrialRecord
 from flexsearch.trial.contract import Report, Rung, TrialOrder, TrialResult
 
-TARGET = Target(shape=dit_shape(num_blocks=8, width=16, side=8))
-
-Open = Callable[..., Any]
-Run = Callable[..., TrialResult]
 OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 
 
@@ -55,7 +45,7 @@ def values(records: Any) -> np.ndarray:
 
 
 @pytest.fixture
-def half_done(open_search: Open, run_trial: Run) -> Any:
+def half_done(open_search: Call, run_trial: Call) -> Any:
     """A search with some trials, the same for all."""
     search = open_search(trials=14, algorithm="random")
     run_locally(search, run_trial)
@@ -117,7 +107,7 @@ def test_there_must_be_something_to_learn_from(half_done: Any) -> None:
     assert not acquisition().is_ready(few)
 
 
-def test_the_choice_gains_more_than_most(half_done: Any, run_trial: Run, tmp_path: Path) -> None:
+def test_the_choice_gains_more_than_most(half_done: Any, run_trial: Call, tmp_path: Path) -> None:
     """By the formula that stands for trials; on real trials, see the tabular benchmark's tests."""
     records = half_done.store.trials()
     tried = {record.digest for record in records}
@@ -160,16 +150,12 @@ def test_trials_that_were_stopped_count_by_their_rung(half_done: Any) -> None:
     assert unseen[acquisition().best(unseen, [*records, elsewhere])] == chosen, "nobody has passed it: it tells nothing"
 
 
-def test_a_profile_in_other_units_changes_nothing(half_done: Any) -> None:
+def test_other_units_change_nothing_and_what_is_over_the_limit_is_chosen_last(half_done: Any) -> None:
     """Predictions are scaled to what was measured, so a machine that is slower by a factor chooses the same."""
     records, unseen = half_done.store.trials(), half_done._space.candidates(up_to=200)
     by_work = acquisition().best(unseen, records)
     assert acquisition(predict_ms=lambda one: 7 * work_of(one)).best(unseen, records) == by_work
     assert acquisition(work=lambda one: 7 * work_of(one)).best(unseen, records) == by_work
-
-
-def test_what_is_over_the_limit_is_chosen_last(half_done: Any) -> None:
-    records, unseen = half_done.store.trials(), half_done._space.candidates(up_to=200)
     for max_ms in (10.0, 20.0, 30.0):
         assert work_of(unseen[acquisition(max_ms=max_ms).best(unseen, records)]) <= max_ms
 
@@ -178,19 +164,15 @@ def test_what_runs_beside_it_is_not_chosen_again(half_done: Any) -> None:
     records, unseen = half_done.store.trials(), half_done._space.candidates(up_to=200)
     chosen = unseen[acquisition().best(unseen, records)]
     running = replace(records[-1], number=99, candidate=chosen, state="running", measurements={}, baseline=None)
-    twin = [one for one in unseen if features(one, work=work_of(one)) != features(chosen, work=work_of(chosen))]
     assert features(unseen[acquisition().best(unseen, [*records, running])], work=1.0) != features(chosen, work=1.0)
-    assert len(twin) < len(unseen)
 
 
 def test_a_screened_search_that_was_killed_goes_on_as_if_it_had_not_been(
-    open_search: Open, run_trial: Run, tmp_path: Path
+    open_search: Call, run_trial: Call, tmp_path: Path
 ) -> None:
     def candidates(search: Any) -> list[str]:
         return [record.digest for record in search.store.trials() if record.state == "complete"]
 
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
     options = {"trials": 17, "startup": 5, "acquisition": acquisition()}
     whole = open_search(run_dir=tmp_path / "whole", **options)
     run_locally(whole, run_trial)
@@ -212,7 +194,7 @@ def test_a_screened_search_that_was_killed_goes_on_as_if_it_had_not_been(
     assert len(set(candidates(whole))) == len(candidates(whole)) == 17
 
 
-def test_a_space_that_is_used_up_ends_the_search(open_search: Open, run_trial: Run) -> None:
+def test_a_space_that_is_used_up_ends_the_search(open_search: Call, run_trial: Call, space: SearchSpace) -> None:
     tiny = parse_space(
         {
             "segments": [
@@ -222,7 +204,7 @@ def test_a_space_that_is_used_up_ends_the_search(open_search: Open, run_trial: R
             "timetable": {"stages": 1, "clean_grid": {"choice": [3, 4]}, "noise_grid": 2},
             "sampler_steps": 4,
         },
-        target=TARGET,
+        target=space.target,
     )
     search = open_search(trials=100, startup=5, acquisition=acquisition(), space=tiny)
     assert run_locally(search, run_trial) == "every schedule of the space has been evaluated"
@@ -237,10 +219,7 @@ def with_paired_distances(
     found = []
     for record in records:
         value = 0.0 if record.baseline and record.candidate.schedule.is_dense else paired_distance(record.candidate)
-        measured = {
-            **record.measurements,
-            "paired_distance": Measurement(name="paired_distance", value=value, unit="1"),
-        }
+        measured = record.measurements | {"paired_distance": Measurement(name="paired_distance", value=value, unit="1")}
         found.append(replace(record, measurements=measured) if record.state == "complete" else record)
     return found
 
@@ -269,10 +248,8 @@ def test_outlooks_decide_where_every_trial_has_one(half_done: Any) -> None:
 def test_distances_that_are_not_positive_are_left_to_the_sampler(half_done: Any) -> None:
     records = half_done.store.trials()
     assert acquisition().is_ready(records)
-    name = OBJECTIVES[0]
-    last = replace(
-        records[-1], measurements={**records[-1].measurements, name: Measurement(name=name, value=-1e-3, unit="1")}
-    )
+    negative = {OBJECTIVES[0]: Measurement(name=OBJECTIVES[0], value=-1e-3, unit="1")}
+    last = replace(records[-1], measurements={**records[-1].measurements, **negative})
     assert last.state == "complete"
     assert not acquisition().is_ready([*records[:-1], last])
 
@@ -350,7 +327,7 @@ def test_a_long_fine_tune_is_weighed_against_cheap_variants_of_what_is_trained(h
 
 
 def test_half_of_the_pool_samples_trained_schedules_in_new_ways(
-    open_search: Open, sampling_space: SearchSpace, run_trial: Run
+    open_search: Call, sampling_space: SearchSpace, run_trial: Call
 ) -> None:
     pools: list[list[Candidate]] = []
 
@@ -369,7 +346,9 @@ def test_half_of_the_pool_samples_trained_schedules_in_new_ways(
     assert len({one.sampling for one in pools[0]}) > 8
 
 
-def test_a_space_without_training_is_screened_too(open_search: Open, run_trial: Run) -> None:
+def test_a_space_without_training_is_screened_too(
+    open_search: Call, sampling_space: SearchSpace, run_trial: Call
+) -> None:
     """All of its candidates are dense, and the first proposals after `startup` are the acquisition's."""
     space = parse_space(
         {
@@ -378,7 +357,7 @@ def test_a_space_without_training_is_screened_too(open_search: Open, run_trial: 
             "solver": {"choice": ["base", "ab2"]},
             "cache": {"full": {"choice": [1.0, 0.75, 0.5]}, "first": {"int": [0, 2]}, "order": {"choice": [0, 1]}},
         },
-        target=TARGET,
+        target=sampling_space.target,
     )
     calls: list[int] = []
 

@@ -1,10 +1,10 @@
 """A confirmation is measured once, seed after seed, under seeds of its own, and goes on where it was killed."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import Call
 
 from flexsearch.errors import UserError
 from flexsearch.study.confirm import confirm, confirmations, fresh_seeds
@@ -14,7 +14,7 @@ from flexsearch.study.repeats import OrderQueue
 
 
 @pytest.fixture
-def search(open_search: Callable[..., Any], run_trial: Any) -> Any:
+def search(open_search: Call, run_trial: Any) -> Any:
     """A finished search of four trials, the dense base at 4 and at 2 steps first."""
     search = open_search(trials=4)
     run_locally(search, run_trial)

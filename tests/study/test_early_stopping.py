@@ -1,11 +1,11 @@
 """Who goes on at a rung: properties of the ranking, and of a search that stops trials on their way."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from builders import Call, Killed
 from optuna.trial import TrialState
 
 from flexsearch.errors import UserError
@@ -18,8 +18,6 @@ from flexsearch.study.predicted_distance import predicted_distances
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
 from flexsearch.trial.early_stopping import EarlyStopping
 
-Open = Callable[..., Any]
-Run = Callable[..., TrialResult]
 OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
 
 
@@ -33,11 +31,8 @@ def test_a_ranking_never_puts_a_dominated_point_before_its_dominator() -> None:
     assert sorted(order) == list(range(60))
     for place, later in enumerate(order):
         assert not any(dominates(points[later], points[earlier]) for earlier in order[:place])
-
-
-def test_an_epsilon_net_takes_the_ends_of_a_front_first() -> None:
     front = np.array([(value, 1 - value) for value in (0.5, 0.1, 0.45, 1.0, 0.0, 0.55)])
-    assert set(epsilon_net(front)[:2]) == {3, 4}
+    assert set(epsilon_net(front)[:2]) == {3, 4}, "the ends of a front first"
     assert epsilon_net(front)[2] == 0  # the middle: farthest from both ends
     assert sorted(epsilon_net(np.zeros((4, 2)))) == [0, 1, 2, 3]
 
@@ -61,7 +56,7 @@ def test_rungs_rise(rungs: tuple[float, ...]) -> None:
     assert EarlyStopping(rungs=(0.0, 0.25)).updates(2) == (0,)
 
 
-def test_stopped_trials_are_pruned_and_never_on_a_front(open_search: Open, staged: Run) -> None:
+def test_stopped_trials_were_behind_are_pruned_and_never_on_a_front(open_search: Call, staged: Call) -> None:
     search = open_search(trials=16, keep=0.34, algorithm="random")
     assert run_locally(search, staged) == "16 trials are finished"
     records = search.store.trials()
@@ -74,6 +69,12 @@ def test_stopped_trials_are_pruned_and_never_on_a_front(open_search: Open, stage
         told = search.optuna_study.study.trials[record.number]
         assert (told.state, told.values) == (TrialState.PRUNED, None)
         assert told.constraints == {"latency_limit_ms": -1.0, "slower_than_dense": 0.0}
+        rung, latency = record.rungs[-1], record.measurements[OBJECTIVES[1]].value
+        assert any(
+            dominates(np.array([reached.quality, other.measurements[OBJECTIVES[1]].value]), [rung.quality, latency])
+            for other in records[: record.number]
+            if (reached := other.rung(rung.updates)) is not None
+        )
     complete = [record for record in records if record.state == "complete" and record.baseline is None]
     assert all([rung.updates for rung in record.rungs] == [0, 10] for record in complete)
     front = front_of(search.store, OBJECTIVES)
@@ -83,24 +84,8 @@ def test_stopped_trials_are_pruned_and_never_on_a_front(open_search: Open, stage
     assert front.counts["pruned"] == len(pruned)
 
 
-def test_a_stopped_trial_was_behind_all_that_went_on(open_search: Open, staged: Run) -> None:
-    search = open_search(trials=16, keep=0.5, algorithm="random")
-    run_locally(search, staged)
-    for record in search.store.trials():
-        if record.state != "pruned":
-            continue
-        *_, rung = record.rungs
-        own = np.array([rung.quality, record.measurements[OBJECTIVES[1]].value])
-        points = [
-            np.array([reached.quality, other.measurements[OBJECTIVES[1]].value])
-            for other in search.store.trials()[: record.number]
-            if (reached := other.rung(rung.updates)) is not None
-        ]
-        assert any(dominates(point, own) for point in points)
-
-
 def test_where_paired_distance_is_measured_trials_are_stopped_by_predicted_distance(
-    open_search: Open, staged: Run
+    open_search: Call, staged: Call
 ) -> None:
     """The better the distance at a rung, the farther the samples: others are stopped than by distance."""
 
@@ -143,16 +128,12 @@ def test_where_paired_distance_is_measured_trials_are_stopped_by_predicted_dista
 
 
 @pytest.mark.parametrize("killed_at", [3, 9])
-def test_rungs_are_rebuilt_on_resume(open_search: Open, staged: Run, tmp_path: Any, killed_at: int) -> None:
+def test_rungs_are_rebuilt_on_resume(open_search: Call, staged: Call, tmp_path: Any, killed_at: int) -> None:
     def table(search: Any) -> list[tuple[Any, ...]]:
         return [(record.number, record.digest, record.state, record.rungs) for record in search.store.trials()]
 
-    (tmp_path / "whole").mkdir()
     whole = open_search(run_dir=tmp_path / "whole", trials=14, keep=0.34, algorithm="random")
     run_locally(whole, staged)
-
-    class Killed(BaseException):
-        pass
 
     def dies(order: TrialOrder, report: Report) -> TrialResult:
         def until_the_last_rung(progress: Progress) -> bool:
@@ -162,7 +143,6 @@ def test_rungs_are_rebuilt_on_resume(open_search: Open, staged: Run, tmp_path: A
 
         return staged(order, until_the_last_rung)
 
-    (tmp_path / "killed").mkdir()
     numbers: list[int] = []
     try:
         run_locally(open_search(run_dir=tmp_path / "killed", trials=14, keep=0.34, algorithm="random"), dies)
@@ -174,7 +154,7 @@ def test_rungs_are_rebuilt_on_resume(open_search: Open, staged: Run, tmp_path: A
     assert numbers == [killed_at] or len(whole.store.trials()[killed_at].rungs) < 2
 
 
-def test_baselines_are_compared_but_never_stopped(open_search: Open, staged: Run) -> None:
+def test_baselines_are_compared_but_never_stopped(open_search: Call, staged: Call) -> None:
     search = open_search(trials=8, keep=0.05, algorithm="random")
     run_locally(search, staged)
     baselines = [record for record in search.store.trials() if record.baseline is not None]

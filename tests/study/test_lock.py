@@ -27,7 +27,6 @@ with one_driver(run_dir, connect(storage_url(run_dir, None)), "s"):
 def test_a_second_driver_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
-        assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         engine = connect(storage_url(tmp_path, None))
         with (

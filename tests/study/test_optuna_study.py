@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import Killed
 
-from flexsearch.space.domains import Choice, Domain, Float, Int
+from flexsearch.space import Choice, Domain, Float, Int
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.settings import SearchSettings
 
@@ -31,10 +32,6 @@ def told(optuna_study: OptunaStudy, num: int) -> None:
 
 
 ALGORITHMS = ["tpe", "gp", "nsga2", "random", "qmc"]
-
-
-class Killed(BaseException):
-    """kill -9: nothing after it runs."""
 
 
 def drawn(optuna_study: OptunaStudy) -> list[dict[str, Any]]:

@@ -26,8 +26,5 @@ def test_a_point_that_is_worse_in_one_and_equal_in_the_other_is_dominated() -> N
     items = {"a": (1.0, 2.0), "b": (1.0, 3.0), "c": (3.0, 1.0), "d": (1.0, 2.0)}
     assert non_dominated(items, items.__getitem__) == ["a", "c"]
     assert non_dominated(items, items.__getitem__, keep_equal=True) == ["a", "c", "d"]
-
-
-def test_nothing_has_no_front() -> None:
     assert non_dominated([], lambda _: (0.0, 0.0)) == []
     assert is_non_dominated(np.empty((0, 2))).tolist() == []

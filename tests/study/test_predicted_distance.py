@@ -1,61 +1,32 @@
 """What long training should make of a schedule: the formula, and where nothing can be said."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
+from builders import trial_record
 
 from flexsearch.measurement import Measurement
-from flexsearch.schedule.cache import Cache
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.families.dense import Dense
-from flexsearch.schedule.families.pooling import Pooling
-from flexsearch.schedule.gain import Gain
-from flexsearch.schedule.sampling import Sampling
-from flexsearch.study.predicted_distance import (
-    DenseQuality,
-    dense_baselines,
-    predicted_distances,
-    scores,
-)
+from flexsearch.schedule import Cache, Gain, Sampling
+from flexsearch.study.predicted_distance import DenseQuality, dense_baselines, predicted_distances, scores
 from flexsearch.study.store import TrialRecord
 from flexsearch.trial.contract import Rung
 
-
-def record(
-    number: int, quality: float, *, steps: int, paired_distance: float | None = None, is_dense: bool = False
-) -> TrialRecord:
-    schedule = (
-        DensitySchedule.all_dense(4) if is_dense else DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
-    )
-    found = {"fid": quality} if paired_distance is None else {"fid": quality, "paired_distance": paired_distance}
-    return TrialRecord(
-        number=number,
-        candidate=Candidate(schedule=schedule, sampling=Sampling(steps=steps)),
-        baseline="dense" if is_dense else None,
-        state="complete",
-        reason=None,
-        attempts=1,
-        started="",
-        ended=None,
-        measurements={name: Measurement(name=name, value=value, unit="1") for name, value in found.items()},
-    )
-
-
+predicted, scored = partial(predicted_distances, quality="fid"), partial(scores, quality="fid")
 DENSE = [
-    record(0, 8.0, steps=16, paired_distance=0.0, is_dense=True),
-    record(1, 32.0, steps=4, paired_distance=0.25, is_dense=True),
+    trial_record(0, 8.0, steps=16, paired_distance=0.0, is_dense=True),
+    trial_record(1, 32.0, steps=4, paired_distance=0.25, is_dense=True),
 ]
 
 
 def test_it_is_dense_quality_at_the_steps_times_one_plus_the_paired_distance() -> None:
     searched = [
-        record(2, 99.0, steps=16, paired_distance=0.5),
-        record(3, 1.0, steps=4, paired_distance=0.5),
-        record(4, 5.0, steps=8),
+        trial_record(2, 99.0, steps=16, paired_distance=0.5),
+        trial_record(3, 1.0, steps=4, paired_distance=0.5),
+        trial_record(4, 5.0, steps=8),
     ]
-    assert predicted_distances([*DENSE, *searched], quality="fid") == pytest.approx({0: 8.0, 1: 40.0, 2: 12.0, 3: 48.0})
+    assert predicted([*DENSE, *searched]) == pytest.approx({0: 8.0, 1: 40.0, 2: 12.0, 3: 48.0})
 
 
 def test_between_dense_baselines_quality_is_a_power_of_the_steps() -> None:
@@ -125,13 +96,15 @@ def test_what_reuses_is_no_point_of_a_curve() -> None:
 
 
 def test_without_dense_baselines_or_paired_distance_there_is_none() -> None:
-    assert predicted_distances([], quality="fid") == {}
-    assert predicted_distances([record(2, 9.0, steps=4, paired_distance=0.5)], quality="fid") == {}
-    assert predicted_distances([record(0, 8.0, steps=16, is_dense=True), record(2, 9.0, steps=4)], quality="fid") == {}
-    negative = record(0, -0.1, steps=16, paired_distance=0.0, is_dense=True)
-    assert predicted_distances([negative, record(2, 9.0, steps=4, paired_distance=0.5)], quality="fid") == {}
-    running = replace(record(2, 9.0, steps=4, paired_distance=0.5), state="running")
-    assert set(predicted_distances([*DENSE, running], quality="fid")) == {0, 1}
+    assert predicted([]) == {}
+    assert predicted([trial_record(2, 9.0, steps=4, paired_distance=0.5)]) == {}
+    assert (
+        predicted([trial_record(0, 8.0, steps=16, is_dense=True), trial_record(2, 9.0, steps=4)], quality="fid") == {}
+    )
+    negative = trial_record(0, -0.1, steps=16, paired_distance=0.0, is_dense=True)
+    assert predicted([negative, trial_record(2, 9.0, steps=4, paired_distance=0.5)]) == {}
+    running = replace(trial_record(2, 9.0, steps=4, paired_distance=0.5), state="running")
+    assert set(predicted([*DENSE, running])) == {0, 1}
     assert dense_baselines([replace(DENSE[0], state="failed"), DENSE[1]]) == DENSE[1:]
     searched_dense = replace(DENSE[0], baseline=None)
     assert dense_baselines([searched_dense]) == [], "a searched schedule that is dense was trained"
@@ -143,23 +116,21 @@ def at_rung(record: TrialRecord, quality: float, paired_distance: float | None) 
 
 def test_at_a_rung_it_goes_by_the_paired_distance_there() -> None:
     searched = [
-        at_rung(record(2, 9.0, steps=16, paired_distance=0.5), 30.0, 1.0),
-        record(3, 9.0, steps=4, paired_distance=0.5),
+        at_rung(trial_record(2, 9.0, steps=16, paired_distance=0.5), 30.0, 1.0),
+        trial_record(3, 9.0, steps=4, paired_distance=0.5),
     ]
-    running = at_rung(replace(record(4, 9.0, steps=4), state="running", measurements={}), 40.0, 0.5)
-    assert predicted_distances([*DENSE, *searched, running], quality="fid", updates=10) == pytest.approx(
-        {2: 16.0, 4: 48.0}
-    )
-    assert predicted_distances([*DENSE, *searched, running], quality="fid", updates=20) == {}
+    running = at_rung(replace(trial_record(4, 9.0, steps=4), state="running", measurements={}), 40.0, 0.5)
+    assert predicted([*DENSE, *searched, running], updates=10) == pytest.approx({2: 16.0, 4: 48.0})
+    assert predicted([*DENSE, *searched, running], updates=20) == {}
 
 
 def test_predicted_distances_and_qualities_are_never_compared() -> None:
-    known, unknown = record(2, 9.0, steps=16, paired_distance=0.5), record(3, 7.0, steps=4)
-    assert scores([*DENSE, known], quality="fid") == pytest.approx({0: 8.0, 1: 40.0, 2: 12.0})
-    assert scores([*DENSE, known, unknown], quality="fid") == {0: 8.0, 1: 32.0, 2: 9.0, 3: 7.0}
-    assert scores([known], quality="fid") == {2: 9.0}, "no dense baseline"
+    known, unknown = trial_record(2, 9.0, steps=16, paired_distance=0.5), trial_record(3, 7.0, steps=4)
+    assert scored([*DENSE, known]) == pytest.approx({0: 8.0, 1: 40.0, 2: 12.0})
+    assert scored([*DENSE, known, unknown]) == {0: 8.0, 1: 32.0, 2: 9.0, 3: 7.0}
+    assert scored([known]) == {2: 9.0}, "no dense baseline"
     reached = [at_rung(known, 30.0, 1.0), at_rung(unknown, 40.0, 0.5)]
-    assert scores([*DENSE, *reached], quality="fid", updates=10) == pytest.approx({2: 16.0, 3: 48.0})
-    assert scores(reached, quality="fid", updates=10) == {2: 30.0, 3: 40.0}
+    assert scored([*DENSE, *reached], updates=10) == pytest.approx({2: 16.0, 3: 48.0})
+    assert scored(reached, updates=10) == {2: 30.0, 3: 40.0}
     reached[1] = at_rung(unknown, 40.0, None)
-    assert scores([*DENSE, *reached], quality="fid", updates=10) == {2: 30.0, 3: 40.0}
+    assert scored([*DENSE, *reached], updates=10) == {2: 30.0, 3: 40.0}

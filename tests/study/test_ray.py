@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import Call
 from optuna.trial import TrialState
 
 from flexsearch.errors import UserError
@@ -20,7 +21,6 @@ from flexsearch.study.repeats import repetitions
 from flexsearch.study.settings import Resources
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
-Run = Callable[..., TrialResult]
 HALF = Resources(cpu=0.5)
 
 
@@ -53,7 +53,7 @@ def on_ray(_ray: None) -> Callable[..., str]:
 class Misbehaving:
     """Runs trials by the formula, apart from those that it is told to end in another way."""
 
-    inner: Run
+    inner: Call
     log: Path
     ends: Mapping[int, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -80,9 +80,7 @@ class Misbehaving:
             lines.write(f"{order.number} {what} {os.getpid()} {time.time()}\n")
 
 
-def test_two_at_once_and_nothing_twice(
-    open_search: Callable[..., Any], on_ray: Callable[..., str], run_trial: Run, tmp_path: Path
-) -> None:
+def test_two_at_once_and_nothing_twice(open_search: Call, on_ray: Call, run_trial: Call, tmp_path: Path) -> None:
     search = open_search(algorithm="random")
     slowly = Misbehaving(inner=run_trial, log=tmp_path / "log", seconds=0.5)
     events: list[Any] = []
@@ -104,9 +102,7 @@ def test_two_at_once_and_nothing_twice(
     assert sum(begins[a] < ends[b] and begins[b] < ends[a] for a, b in pairs) >= 4
 
 
-def test_one_search_with_every_accident(
-    open_search: Callable[..., Any], on_ray: Callable[..., str], run_trial: Run, tmp_path: Path
-) -> None:
+def test_one_search_with_every_accident(open_search: Call, on_ray: Call, run_trial: Call, tmp_path: Path) -> None:
     """A worker that dies costs an attempt, one that always dies its trial, an error its trial; the search goes on."""
     search = open_search(trials=9, max_retries=1)
     ends = {4: "dies once", 5: "breaks", 6: "always dies"}
@@ -122,7 +118,7 @@ def test_one_search_with_every_accident(
 
 
 def test_what_the_user_can_mend_ends_the_search_and_the_noise_follows_in_one_session(
-    open_search: Callable[..., Any], on_ray: Callable[..., str], run_trial: Run, tmp_path: Path
+    open_search: Call, on_ray: Call, run_trial: Call, tmp_path: Path
 ) -> None:
     search = open_search(trials=6)
     with pytest.raises(UserError, match=r"data\.root: is empty"):
@@ -139,9 +135,7 @@ def test_what_the_user_can_mend_ends_the_search_and_the_noise_follows_in_one_ses
     }
 
 
-def test_trials_are_stopped_at_rungs(
-    open_search: Callable[..., Any], on_ray: Callable[..., str], staged: Run, tmp_path: Path
-) -> None:
+def test_trials_are_stopped_at_rungs(open_search: Call, on_ray: Call, staged: Call, tmp_path: Path) -> None:
     """What a worker reported at its last rung is recorded, and the worker goes no further."""
     search = open_search(trials=10, keep=0.2, algorithm="random")
     assert on_ray(search, Misbehaving(inner=staged, log=tmp_path / "log")) == "10 trials are finished"
@@ -161,6 +155,6 @@ def test_trials_are_stopped_at_rungs(
 
 
 @pytest.mark.usefixtures("_ray")
-def test_more_than_ray_has_is_refused(open_search: Callable[..., Any], run_trial: Run) -> None:
+def test_more_than_ray_has_is_refused(open_search: Call, run_trial: Call) -> None:
     with pytest.raises(UserError, match="more than Ray has"):
         run_on_ray(open_search(), run_trial, resources=Resources(cpu=10_000), slots=1)

@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 
 from flexsearch.errors import UserError
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.plan import Target
+from flexsearch.schedule import Candidate, Target
 from flexsearch.schedule.presets import dit_shape
-from flexsearch.space.search_space import SearchSpace
+from flexsearch.space import SearchSpace
 from flexsearch.study.baselines import baselines_of
 from flexsearch.study.executor import run_locally
 from flexsearch.study.optuna_study import OptunaStudy

@@ -1,32 +1,25 @@
 """The evidence: complete, replaced and never doubled, and together with Optuna's tables in one database."""
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from builders import Call
 from sqlalchemy import create_engine, inspect, text
 
 from flexsearch.errors import UserError
 from flexsearch.study.executor import run_locally
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Cost, Store
-from flexsearch.trial.contract import Rung, TrialOrder, TrialResult
+from flexsearch.trial.contract import Rung, TrialOrder
 
-Run = Callable[..., TrialResult]
-
-
-def urls() -> list[Any]:
-    postgres = pytest.mark.skipif(
-        "FLEXSEARCH_TEST_POSTGRES" not in os.environ, reason="FLEXSEARCH_TEST_POSTGRES is not set"
-    )
-    return ["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, postgres])]
+_POSTGRES = pytest.mark.skipif("FLEXSEARCH_TEST_POSTGRES" not in os.environ, reason="no PostgreSQL server")
 
 
-@pytest.fixture(params=urls())
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, _POSTGRES])])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     url = storage_url(tmp_path, None) if request.param == "sqlite" else os.environ["FLEXSEARCH_TEST_POSTGRES"]
     engine = connect(url)
@@ -39,11 +32,19 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def order(open_search: Callable[..., Any]) -> TrialOrder:
+def order(open_search: Call) -> TrialOrder:
     return open_search().next()
 
 
-def test_a_trial_is_kept_whole(store: Store, order: TrialOrder, run_trial: Run) -> None:
+@pytest.fixture
+def done(store: Store, order: TrialOrder, run_trial: Call) -> TrialOrder:
+    """The order of trial 0, which is complete."""
+    store.start(0, order.candidate, baseline=None)
+    store.record(0, run_trial(order))
+    return order
+
+
+def test_a_trial_is_kept_whole(store: Store, order: TrialOrder, run_trial: Call) -> None:
     rungs = (Rung(updates=0, quality=9.0, paired_distance=0.25), Rung(updates=1, quality=8.0))
     result = replace(run_trial(order), curve=((1, 0.5), (2, 0.125)), rungs=rungs)
     assert store.start(0, order.candidate, baseline="dense") == 1
@@ -59,9 +60,8 @@ def test_a_trial_is_kept_whole(store: Store, order: TrialOrder, run_trial: Run) 
     assert store.trials()[0].seconds == result.seconds, "a repetition's are its own"
 
 
-def test_a_database_from_before_rungs_had_a_drift_is_read_on(store: Store, order: TrialOrder, run_trial: Run) -> None:
-    store.start(0, order.candidate, baseline=None)
-    store.record(0, replace(run_trial(order), rungs=(Rung(updates=0, quality=9.0),)))
+def test_a_database_from_before_rungs_had_a_drift_is_read_on(store: Store, done: TrialOrder, run_trial: Call) -> None:
+    store.record(0, replace(run_trial(done), rungs=(Rung(updates=0, quality=9.0),)))
     before = store.trials()
     with store.engine.begin() as connection:
         connection.execute(text("ALTER TABLE flexsearch_rung DROP COLUMN drift"))
@@ -69,7 +69,7 @@ def test_a_database_from_before_rungs_had_a_drift_is_read_on(store: Store, order
         assert Store(store.engine, study="s", seed=0).trials() == before
 
 
-def test_recording_again_replaces(store: Store, order: TrialOrder, run_trial: Run) -> None:
+def test_recording_again_replaces(store: Store, order: TrialOrder, run_trial: Call) -> None:
     store.start(0, order.candidate, baseline=None)
     store.record(0, replace(run_trial(order), curve=((1, 0.5), (2, 0.25), (3, 0.1))))
     assert store.start(0, order.candidate, baseline=None) == 2
@@ -83,18 +83,16 @@ def test_recording_again_replaces(store: Store, order: TrialOrder, run_trial: Ru
     assert record.attempts == 2
 
 
-def test_repetitions_are_kept_apart(store: Store, order: TrialOrder, run_trial: Run) -> None:
-    store.start(0, order.candidate, baseline=None)
-    store.record(0, run_trial(order))
+def test_repetitions_are_kept_apart(store: Store, done: TrialOrder, run_trial: Call) -> None:
     own = store.trials()[0]
-    store.record(0, run_trial(replace(order, seed=7)), seed=7)
+    store.record(0, run_trial(replace(done, seed=7)), seed=7)
     assert store.trials()[0] == own
     values = store.repetitions("fid_fashion_cnn")[0]
     assert set(values) == {0, 7}
     assert values[7] == pytest.approx(values[0] + 0.07)
 
 
-def test_costs_count_once_however_often_they_are_recorded(store: Store, order: TrialOrder, run_trial: Run) -> None:
+def test_costs_count_once_however_often_they_are_recorded(store: Store, order: TrialOrder, run_trial: Call) -> None:
     for _ in range(2):
         store.record_cost(Cost(what="warm start", seconds=100.0, device="cpu"))
         for number in (0, 1):
@@ -110,7 +108,7 @@ def test_costs_count_once_however_often_they_are_recorded(store: Store, order: T
     }
 
 
-def test_studies_share_a_database_without_meeting(store: Store, order: TrialOrder, run_trial: Run) -> None:
+def test_studies_share_a_database_without_meeting(store: Store, order: TrialOrder, run_trial: Call) -> None:
     other = Store(store.engine, study="other", seed=0)
     for one, config in ((store, {"a": 1}), (other, {"a": 2})):
         one.start(0, order.candidate, baseline=None)
@@ -122,13 +120,11 @@ def test_studies_share_a_database_without_meeting(store: Store, order: TrialOrde
     assert (store.config(), other.config()) == ({"a": 1}, {"a": 2})
 
 
-def test_optunas_tables_lie_beside_ours(open_search: Callable[..., Any], run_trial: Run, tmp_path: Path) -> None:
+def test_optunas_tables_lie_beside_ours(open_search: Call, run_trial: Call, tmp_path: Path) -> None:
     search = open_search(trials=4)
     run_locally(search, run_trial)
     tables = inspect(create_engine(storage_url(tmp_path, None))).get_table_names()
-    assert {"trials", "flexsearch_trial", "flexsearch_measurement", "flexsearch_curve", "flexsearch_cost"} <= set(
-        tables
-    )
+    assert {"trials", *(f"flexsearch_{name}" for name in ("trial", "measurement", "curve", "cost"))} <= set(tables)
     study = optuna.load_study(study_name="test", storage=storage_url(tmp_path, None))
     assert study.metric_names == ["fid_fashion_cnn", "latency_ms"]
     for trial, record in zip(study.trials, search.store.trials(), strict=True):

@@ -1,17 +1,15 @@
 """Baselines in waves inside a search: before anything else, one after the other, and the same after every kill."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import Call, Killed
 
-from flexsearch.space.search_space import SearchSpace
+from flexsearch.space import SearchSpace
 from flexsearch.study.executor import Finished, Wait, run_locally
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
-Open = Callable[..., Any]
-Run = Callable[..., TrialResult]
 NUM = 23
 """Baselines of the space with every axis, see `test_baselines.py`."""
 WAVES = (8, 12, 14)
@@ -23,8 +21,7 @@ def table(search: Any) -> list[tuple[int, str, str, str | None]]:
 
 
 @pytest.fixture
-def whole(open_search: Open, sampling_space: SearchSpace, run_trial: Run, tmp_path: Path) -> Any:
-    (tmp_path / "whole").mkdir()
+def whole(open_search: Call, sampling_space: SearchSpace, run_trial: Call, tmp_path: Path) -> Any:
     search = open_search(run_dir=tmp_path / "whole", space=sampling_space, trials=NUM + 2)
     run_locally(search, run_trial)
     return search
@@ -33,10 +30,9 @@ def whole(open_search: Open, sampling_space: SearchSpace, run_trial: Run, tmp_pa
 @pytest.mark.parametrize("killed_at", [7, 8, 13, NUM])
 def test_a_search_killed_in_or_between_waves_ends_as_an_uninterrupted_one(
     whole: Any,
-    open_search: Open,
+    open_search: Call,
     sampling_space: SearchSpace,
-    run_trial: Run,
-    killed: type[BaseException],
+    run_trial: Call,
     tmp_path: Path,
     killed_at: int,
 ) -> None:
@@ -46,12 +42,11 @@ def test_a_search_killed_in_or_between_waves_ends_as_an_uninterrupted_one(
 
     def dies(order: TrialOrder, report: Report) -> TrialResult:
         if order.number == killed_at:
-            raise killed
+            raise Killed
         return run_trial(order, report)
 
-    (tmp_path / "killed").mkdir()
     options = {"run_dir": tmp_path / "killed", "space": sampling_space, "trials": NUM + 2}
-    with pytest.raises(killed):
+    with pytest.raises(Killed):
         run_locally(open_search(**options), dies)
     resumed = open_search(**options)
     assert resumed.has_unfinished
@@ -60,7 +55,7 @@ def test_a_search_killed_in_or_between_waves_ends_as_an_uninterrupted_one(
 
 
 def test_trials_that_are_reached_do_not_end_the_waves(
-    open_search: Open, sampling_space: SearchSpace, run_trial: Run
+    open_search: Call, sampling_space: SearchSpace, run_trial: Call
 ) -> None:
     """Killed just after the last baseline of a wave: what the next one holds is known when the search is opened."""
     search = open_search(space=sampling_space, trials=3)
@@ -75,7 +70,7 @@ def test_trials_that_are_reached_do_not_end_the_waves(
 
 
 def test_several_at_once_wait_for_the_wave_alone(
-    open_search: Open, sampling_space: SearchSpace, run_trial: Run
+    open_search: Call, sampling_space: SearchSpace, run_trial: Call
 ) -> None:
     search = open_search(space=sampling_space, trials=NUM + 6)
     live: list[TrialOrder] = []
@@ -93,7 +88,9 @@ def test_several_at_once_wait_for_the_wave_alone(
     assert [record.baseline is None for record in records] == [False] * NUM + [True] * 6
 
 
-def test_a_baseline_that_fails_holds_nothing_up(open_search: Open, sampling_space: SearchSpace, run_trial: Run) -> None:
+def test_a_baseline_that_fails_holds_nothing_up(
+    open_search: Call, sampling_space: SearchSpace, run_trial: Call
+) -> None:
     def breaks(order: TrialOrder, report: Report) -> TrialResult:
         if order.baseline == "dense-5-ab2":
             raise ZeroDivisionError("one over zero")

@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
+from builders import Call
 
 _WITHOUT_RAY = """
 from importlib.machinery import PathFinder
@@ -24,7 +23,7 @@ else:
 """
 
 
-def test_the_local_executor_needs_no_ray(tiny_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_the_local_executor_needs_no_ray(tiny_config: Call, tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(tiny_config(search={"trials": 3}, space={"sampler_steps": 1})))
     command = [sys.executable, "-c", _WITHOUT_RAY, "run", "space.yaml", "--run-dir", "run", "--executor", "local"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)

@@ -1,6 +1,5 @@
 """Spaces in which nothing is trained need the base alone, and captions where it reads text."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,16 +7,14 @@ from typing import Any
 import pytest
 import torch
 from backbone_suite import randomised
-from builders import TEXT
+from builders import TEXT, Call, nothing
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtTransformer2DModel
 from tiny_checkpoint import save_text_encoder
 
 from flexsearch.config import RunConfig, load_config, parse_config
 from flexsearch.data.conditions import CaptionConditions, ClassConditions
 from flexsearch.errors import UserError
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule import Candidate, DensitySchedule, Sampling
 from flexsearch.trial import conditions
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder, TrialResult
@@ -27,22 +24,12 @@ from flexsearch.trial.masks import load_masks
 from flexsearch.trial.prepare import Preparation, prepare
 from flexsearch.trial.shared_files import SharedFiles
 
-Config = Callable[..., dict[str, Any]]
+pytestmark = pytest.mark.usefixtures("own_cache")
 ROOT = Path(__file__).parents[2]
 
 
-def nothing(*_: object) -> bool:
-    """Reports to nobody."""
-    return True
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 @pytest.fixture
-def free(tiny_config: Config) -> Config:
+def free(tiny_config: Call) -> Call:
     """The configuration of a space without sparse segments and without data."""
 
     def config(**changes: Any) -> dict[str, Any]:
@@ -72,7 +59,7 @@ def run_one(config: RunConfig, run_dir: Path, sampling: Sampling, number: int = 
     return run_trial(order, nothing)
 
 
-def test_a_trial_needs_the_base_alone(free: Config, tmp_path: Path) -> None:
+def test_a_trial_needs_the_base_alone(free: Call, tmp_path: Path) -> None:
     config, run_dir = parse_config(free()), tmp_path / "run"
     made = prepared(config, run_dir)
     assert [(one.what, one.found) for one in made] == [("reference", False), ("paired reference", False)]
@@ -91,7 +78,7 @@ def test_a_trial_needs_the_base_alone(free: Config, tmp_path: Path) -> None:
     assert context.inputs.conditions == ClassConditions(num_classes=10)
 
 
-def test_the_reference_has_other_noise_than_trials(free: Config, tmp_path: Path) -> None:
+def test_the_reference_has_other_noise_than_trials(free: Call, tmp_path: Path) -> None:
     """The converged base's own samples are at no paired distance from it, but at some from the set it is judged by."""
     config, run_dir = parse_config(free()), tmp_path / "run"
     prepared(config, run_dir)
@@ -100,14 +87,14 @@ def test_the_reference_has_other_noise_than_trials(free: Config, tmp_path: Path)
     assert itself.measurements["fid_fashion_cnn"].value > 0.01
 
 
-def test_what_is_free_is_never_trained(free: Config, tiny_config: Config) -> None:
+def test_what_is_free_is_never_trained(free: Call, tiny_config: Call) -> None:
     assert parse_config(free(trial={"updates": 9}, warm_start={"updates": 9})).is_free
     assert parse_config(tiny_config(trial={"updates": 0})).is_free
     assert not parse_config(tiny_config()).is_free
     assert not parse_config(tiny_config(trial={"updates": 0}, warm_start={"updates": 9})).is_free
 
 
-def test_sparse_schedules_without_updates_are_the_base_rerouted(tiny_config: Config, tmp_path: Path) -> None:
+def test_sparse_schedules_without_updates_are_the_base_rerouted(tiny_config: Call, tmp_path: Path) -> None:
     values = tiny_config(trial={"updates": 0})
     del values["data"]
     config, run_dir = parse_config(values), tmp_path / "run"
@@ -119,7 +106,7 @@ def test_sparse_schedules_without_updates_are_the_base_rerouted(tiny_config: Con
     assert "fine-tune" not in found.seconds
 
 
-def test_what_is_trained_needs_data(tiny_config: Config, free: Config) -> None:
+def test_what_is_trained_needs_data(tiny_config: Call, free: Call) -> None:
     values = tiny_config()
     del values["data"]
     with pytest.raises(UserError, match=r"data\.name: must be a data set, which trials are trained on, but got 'none'"):
@@ -153,7 +140,7 @@ def text_base(tmp_path: Path) -> Path:
 
 
 def test_a_base_that_reads_text_needs_captions(
-    free: Config, text_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    free: Call, text_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = {"checkpoint": str(text_base), "backbone": "pixart"}
     with pytest.raises(UserError, match=r"data: is missing: this base reads text.*captions, one a line"):
@@ -183,7 +170,7 @@ def test_a_base_that_reads_text_needs_captions(
         conditions.conditions_of(("another",), config.trial_settings, device=torch.device("cpu"))
 
 
-def test_captions_are_for_bases_that_read_text(free: Config, tmp_path: Path) -> None:
+def test_captions_are_for_bases_that_read_text(free: Call, tmp_path: Path) -> None:
     config = parse_config(free(data={"name": "captions", "root": str(tmp_path / "captions.txt")}))
     with pytest.raises(
         UserError, match=r"data\.name: has captions, but the base reads class labels; nearest legal: none"
@@ -200,7 +187,7 @@ def test_the_free_spaces_train_nothing(name: str) -> None:
     assert config.reference_steps == 2 * max(config.search_space.steps)
 
 
-def test_masks_are_planned_once_and_serve_the_search(free: Config, tmp_path: Path) -> None:
+def test_masks_are_planned_once_and_serve_the_search(free: Call, tmp_path: Path) -> None:
     values = free()
     values["space"]["cache"] = {"full": {"choice": [0.5, 1.0]}, "mask": "planned"}
     values["space"]["sampler_steps"] = {"choice": [2, 6]}

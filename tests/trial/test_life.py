@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,53 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from builders import Call, nothing
 from PIL import Image
 from safetensors.torch import load_file
 
-from flexsearch.config import RunConfig, parse_config
+from flexsearch.config import parse_config
 from flexsearch.data.images import to_uint8
 from flexsearch.diffusion.sampling import generate
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule import Candidate, DensitySchedule, Sampling
 from flexsearch.schedule.cost import route_macs
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.sampling import Sampling
 from flexsearch.trial.context import trial_context
-from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
+from flexsearch.trial.contract import Progress, TrialResult
 from flexsearch.trial.life import run_trial
 from flexsearch.trial.prepare import prepare
 from flexsearch.trial.teacher import live_teacher, stored_teacher
 
-Config = Callable[..., dict[str, Any]]
 
-
-def nothing(*_: object) -> bool:
-    """Reports to nobody."""
-    return True
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def start(tmp_path: Path, tiny_config: Config) -> Callable[..., TrialOrder]:
-    """A run directory with its shared files; gives the order for a trial of it."""
-
-    def start_(parameters: dict[str, Any] | None = None, **changes: Any) -> TrialOrder:
-        config: RunConfig = parse_config(tiny_config(**changes))
-        run_dir = tmp_path / "run"
-        config.save(run_dir)
-        prepare(run_dir, config.trial_settings, seed=0, report=nothing)
-        space = config.search_space
-        chosen = parameters or next(iter(space.choices()))
-        return TrialOrder(number=3, candidate=space.build(chosen), run_dir=run_dir, seed=0)
-
-    return start_
-
-
-def test_a_trial_measures_everything_and_leaves_its_files(start: Callable[..., TrialOrder]) -> None:
+def test_a_trial_measures_everything_and_leaves_its_files(start: Call) -> None:
     order, seen = start(), []
     result = run_trial(order, lambda progress: seen.append(progress) is None)
     assert result.state == "complete"
@@ -70,20 +40,19 @@ def test_a_trial_measures_everything_and_leaves_its_files(start: Callable[..., T
     assert phases == ["prepare", "latency", "fine-tune", "sample", "score"]
     saved = TrialResult.from_dict(json.loads((order.trial_dir / "result.json").read_text()))
     assert saved == result
+    shape = trial_context(order.run_dir).settings.shape
+    assert order.candidate.sampling.steps == 1  # one step, at pure noise
+    (*_, at_noise) = order.candidate.schedule.routes(shape.grid)
+    assert result.measurements["macs"].value == route_macs(at_noise, shape)
+    (weights,) = (order.run_dir / "base").glob("weights-*")
+    shutil.rmtree(weights)
+    again = run_trial(replace(order, number=4), nothing)
+    assert again.measurements["fid_fashion_cnn"] == result.measurements["fid_fashion_cnn"], "to the bit"
+    assert again.curve == result.curve
     assert {"model", "samples.png", "result.json"} <= {path.name for path in order.trial_dir.iterdir()}
 
 
-def test_quality_is_reproducible_to_the_bit(start: Callable[..., TrialOrder]) -> None:
-    order = start()
-    first = run_trial(order, nothing)
-    (kept,) = (order.run_dir / "base").glob("weights-*")
-    shutil.rmtree(kept)
-    second = run_trial(replace(order, number=4), nothing)
-    assert first.measurements["fid_fashion_cnn"] == second.measurements["fid_fashion_cnn"]
-    assert first.curve == second.curve
-
-
-def test_the_kept_model_draws_the_images_that_were_scored(start: Callable[..., TrialOrder]) -> None:
+def test_the_kept_model_draws_the_images_that_were_scored(start: Call) -> None:
     order = start()
     run_trial(order, nothing)
     model = FlexDiT.from_pretrained(order.trial_dir / "model").eval()
@@ -105,20 +74,11 @@ def test_the_kept_model_draws_the_images_that_were_scored(start: Callable[..., T
     assert torch.equal(first_row, to_uint8(images))
 
 
-def test_macs_are_those_of_an_image(start: Callable[..., TrialOrder]) -> None:
-    order = start()
-    shape = trial_context(order.run_dir).settings.shape
-    assert order.candidate.sampling.steps == 1  # one step, at pure noise
-    (*_, at_noise) = order.candidate.schedule.routes(shape.grid)
-    assert run_trial(order, nothing).measurements["macs"].value == route_macs(at_noise, shape)
-
-
-def test_a_schedule_over_the_limit_is_not_trained(start: Callable[..., TrialOrder]) -> None:
+def test_a_schedule_over_the_limit_is_not_trained(start: Call) -> None:
     order = start(objectives={"latency": {"max_ms": 1e-6}})
     result = run_trial(order, nothing)
     assert result.state == "infeasible"
-    assert result.reason is not None
-    assert "above the limit" in result.reason
+    assert "above the limit" in (result.reason or "")
     assert result.constraints["latency_limit_ms"] > 0
     assert "fid_fashion_cnn" not in result.measurements
     assert result.curve == ()
@@ -128,7 +88,7 @@ def test_a_schedule_over_the_limit_is_not_trained(start: Callable[..., TrialOrde
     assert set(baseline.constraints.values()) == {0.0}
 
 
-def test_the_dense_baseline_is_the_base_as_it_is(start: Callable[..., TrialOrder]) -> None:
+def test_the_dense_baseline_is_the_base_as_it_is(start: Call) -> None:
     order = start()
     dense = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=2))
     order = replace(order, candidate=dense, baseline="dense", fine_tune=False)
@@ -139,7 +99,7 @@ def test_the_dense_baseline_is_the_base_as_it_is(start: Callable[..., TrialOrder
     assert all(torch.equal(kept[key], value) for key, value in base.items())
 
 
-def test_a_repetition_measures_quality_alone(start: Callable[..., TrialOrder]) -> None:
+def test_a_repetition_measures_quality_alone(start: Call) -> None:
     order = start()
     own = run_trial(order, nothing)
     again = run_trial(replace(order, seed=5, kind="repeat"), nothing)
@@ -151,12 +111,11 @@ def test_a_repetition_measures_quality_alone(start: Callable[..., TrialOrder]) -
 
 
 def test_shared_files_are_made_once_and_their_cost_is_kept(
-    start: Callable[..., TrialOrder], tiny_config: Config, tmp_path: Path
+    start: Call, settings: Call, tiny_config: Call, tmp_path: Path
 ) -> None:
     warm = {"warm_start": {"updates": 3, "batch": 4, "learning_rate": 1e-3}}
     order = start(**warm)
-    settings = parse_config(tiny_config(**warm)).trial_settings
-    again = prepare(order.run_dir, settings, seed=0, report=nothing)
+    again = prepare(order.run_dir, settings(**warm), seed=0, report=nothing)
     assert [(one.what, one.found) for one in again] == [
         ("warm start", True),
         ("teacher", True),
@@ -164,18 +123,18 @@ def test_shared_files_are_made_once_and_their_cost_is_kept(
     ]
     elsewhere = tmp_path / "elsewhere"
     parse_config(tiny_config(**warm)).save(elsewhere)
-    found = prepare(elsewhere, settings, seed=0, report=nothing)
+    found = prepare(elsewhere, settings(**warm), seed=0, report=nothing)
     assert [(one.what, one.found) for one in found] == [
         ("warm start", True),
         ("teacher", False),
         ("paired reference", False),
     ]
     assert found[0].seconds == again[0].seconds > 0
-    other = parse_config(tiny_config(warm_start={"updates": 4, "batch": 4})).trial_settings
+    other = settings(warm_start={"updates": 4, "batch": 4})
     assert [one.found for one in prepare(order.run_dir, other, seed=0, report=nothing)] == [False, True, True]
 
 
-def test_trials_start_from_the_warm_start(start: Callable[..., TrialOrder]) -> None:
+def test_trials_start_from_the_warm_start(start: Call) -> None:
     order = start(warm_start={"updates": 3, "batch": 4, "learning_rate": 1e-2, "ema_decay": 0.0}, trial={"updates": 0})
     run_trial(order, nothing)
     context = trial_context(order.run_dir)
@@ -185,7 +144,7 @@ def test_trials_start_from_the_warm_start(start: Callable[..., TrialOrder]) -> N
     assert any(not torch.equal(value, base[key]) for key, value in kept.items() if key in base)
 
 
-def test_an_interrupted_warm_start_goes_on(start: Callable[..., TrialOrder], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_warm_start_goes_on(start: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     from flexsearch.trial import warm_start
 
     settings = {"warm_start": {"updates": 6, "batch": 4, "learning_rate": 1e-3}}
@@ -196,11 +155,7 @@ def test_an_interrupted_warm_start_goes_on(start: Callable[..., TrialOrder], mon
 
     def training() -> Any:
         return warm_start.elastic_training(
-            folder.inputs.base,
-            space=folder.space,
-            data=folder.inputs.data,
-            settings=folder.settings.warm_start,
-            seed=0,
+            folder.inputs.base, space=folder.space, data=folder.inputs.data, settings=folder.settings.warm_start, seed=0
         )
 
     def dies(step: Any) -> None:
@@ -217,7 +172,7 @@ def test_an_interrupted_warm_start_goes_on(start: Callable[..., TrialOrder], mon
     assert all(torch.equal(value, again[key]) for key, value in whole.items())
 
 
-def test_stored_lessons_are_the_teachers_outputs(start: Callable[..., TrialOrder]) -> None:
+def test_stored_lessons_are_the_teachers_outputs(start: Call) -> None:
     context = trial_context(start().run_dir)
     stored = stored_teacher(context.shared.teacher_outputs(context.settings, seed=0))
     live, process = live_teacher(context.inputs.base.model), context.inputs.process
@@ -227,7 +182,7 @@ def test_stored_lessons_are_the_teachers_outputs(start: Callable[..., TrialOrder
         assert torch.equal(stored(update, batch, noisy, time), live(update, batch, noisy, time))
 
 
-def test_a_trial_is_judged_at_its_rungs_and_ends_where_it_is_told_to(start: Callable[..., TrialOrder]) -> None:
+def test_a_trial_is_judged_at_its_rungs_and_ends_where_it_is_told_to(start: Call) -> None:
     stopping = {"early_stopping": {"rungs": [0.0, 0.5], "images": 10}, "trial": {"updates": 4}}
     order = start(**stopping)
     whole = run_trial(order, nothing)

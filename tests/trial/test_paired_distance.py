@@ -1,48 +1,19 @@
 """How far samples drift from the dense base's: the number by itself, and where a trial takes its reference from."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from builders import Call, nothing
 from safetensors.torch import load_file
 
-from flexsearch.config import parse_config
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule import Candidate, DensitySchedule, Sampling
 from flexsearch.trial import paired_distance as drifting
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder
 from flexsearch.trial.life import run_trial
 from flexsearch.trial.paired_distance import paired_distance
-from flexsearch.trial.prepare import prepare
-
-Config = Callable[..., dict[str, Any]]
-Start = Callable[..., TrialOrder]
-
-
-def nothing(*_: object) -> bool:
-    """Reports to nobody."""
-    return True
-
-
-@pytest.fixture
-def start(tmp_path: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """A run directory with its shared files; gives the order for a trial of it."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def start_(**changes: Any) -> TrialOrder:
-        config = parse_config(tiny_config(**changes))
-        config.save(tmp_path / "run")
-        prepare(tmp_path / "run", config.trial_settings, seed=0, report=nothing)
-        space = config.search_space
-        candidate = space.build(next(iter(space.choices())))
-        return TrialOrder(number=3, candidate=candidate, run_dir=tmp_path / "run", seed=0)
-
-    return start_
 
 
 def dense(order: TrialOrder, *, steps: int, number: int) -> TrialOrder:
@@ -64,15 +35,12 @@ def test_the_same_samples_have_none_and_unrelated_ones_have_one() -> None:
     assert paired_distance(7 * ours + 3, 7 * theirs + 3) == pytest.approx(paired_distance(ours, theirs)), (
         "the features' scale cancels"
     )
-
-
-def test_only_as_many_rows_are_compared_as_the_reference_has() -> None:
-    rows = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
-    assert paired_distance(torch.cat([rows, torch.full((20, 4), 9.0)]), rows) == 0.0
+    rows = ours[:50]
+    assert paired_distance(torch.cat([rows, torch.full((20, 16), 9.0)]), rows) == 0.0, "as many as the reference has"
     assert paired_distance(rows[:10], rows) == 0.0
 
 
-def test_trials_are_compared_with_converged_samples_of_the_dense_base(start: Start) -> None:
+def test_trials_are_compared_with_converged_samples_of_the_dense_base(start: Call) -> None:
     order = start(space={"sampler_steps": {"choice": [1, 2, 12]}})
     written = reference(order).stat().st_mtime_ns
     few, many = (run_trial(dense(order, steps=steps, number=steps), nothing) for steps in (1, 12))
@@ -86,7 +54,7 @@ def test_trials_are_compared_with_converged_samples_of_the_dense_base(start: Sta
     assert reference(order).stat().st_mtime_ns == written
 
 
-def test_the_converged_samples_themselves_have_none(start: Start) -> None:
+def test_the_converged_samples_themselves_have_none(start: Call) -> None:
     order = start()
     assert trial_context(order.run_dir).settings.reference_steps == 20, "at least"
     itself = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=20, solver="ab2"))
@@ -94,14 +62,14 @@ def test_the_converged_samples_themselves_have_none(start: Start) -> None:
     assert run_trial(order, nothing).measurements["paired_distance"].value == 0.0
 
 
-def test_few_images_are_enough(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_images_are_enough(start: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drifting, "MOST_IMAGES", 4)
     order = start()
     found = run_trial(order, nothing).measurements["paired_distance"]
     assert found.protocol["images"] == len(load_file(reference(order))["features"]) == 4
 
 
-def test_it_can_be_left_out(start: Start) -> None:
+def test_it_can_be_left_out(start: Call) -> None:
     order = start(objectives={"quality": {"paired_distance": False}})
     assert "paired_distance" not in run_trial(order, nothing).measurements
     assert not list(trial_context(order.run_dir).shared.folder.glob("dense_features-*"))

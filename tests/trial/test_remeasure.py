@@ -1,39 +1,23 @@
 """A finished trial measured again: the same model, the same images under the same seed, and nothing trained."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
+from builders import Call, nothing
 
-from flexsearch.config import parse_config
 from flexsearch.errors import UserError
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule import Candidate, DensitySchedule, Sampling
 from flexsearch.trial.contract import TrialOrder
 from flexsearch.trial.life import run_trial
-from flexsearch.trial.prepare import prepare
 from flexsearch.trial.remeasure import remeasure
 
 QUALITY = "fid_fashion_cnn"
 
 
-def nothing(*_: object) -> None:
-    """Reports to nobody."""
-
-
 @pytest.fixture
-def order(tmp_path: Path, tiny_config: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> TrialOrder:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    config = parse_config(tiny_config())
-    run_dir = tmp_path / "run"
-    config.save(run_dir)
-    prepare(run_dir, config.trial_settings, seed=0, report=nothing)
-    candidate = config.search_space.build(next(iter(config.search_space.choices())))
-    return TrialOrder(number=3, candidate=candidate, run_dir=run_dir, seed=0)
+def order(start: Call) -> TrialOrder:
+    return start()
 
 
 def test_the_same_images_have_the_same_distance(order: TrialOrder) -> None:

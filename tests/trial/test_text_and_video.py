@@ -1,6 +1,5 @@
 """Whole trials of PixArt-alpha and Latte: encoded pictures and captions, real training, decoding and distances."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from backbone_suite import randomised
-from builders import TEXT, VIDEO
+from builders import TEXT, VIDEO, Call, nothing
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
@@ -18,7 +17,6 @@ from diffusers import (
 )
 from PIL import Image
 
-from flexsearch.config import parse_config
 from flexsearch.data.shards import UNCONDITIONAL, LatentIndex, read_index, shard_name, store
 from flexsearch.errors import UserError
 from flexsearch.export.drawable import load_model
@@ -26,9 +24,8 @@ from flexsearch.models.flexdit import FlexDiT
 from flexsearch.trial.contract import TrialOrder, TrialResult
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.life import run_trial
-from flexsearch.trial.prepare import prepare
 
-Config = Callable[..., dict[str, Any]]
+pytestmark = pytest.mark.usefixtures("own_cache")
 SIDE, FRAMES, CHANNELS = 8, VIDEO["video_length"], VIDEO["caption_channels"]
 WIDE = {"attention_head_dim": 48, "num_layers": 8, "sample_size": SIDE, "cross_attention_dim": 96}
 
@@ -38,11 +35,6 @@ class Toy(torch.nn.Module):
 
     def forward(self, videos: torch.Tensor) -> torch.Tensor:
         return videos.mean(dim=(3, 4)).flatten(1)[:, :6]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def write_base(folder: Path, transformer: torch.nn.Module, scheduler: Any, *, channels: int) -> None:
@@ -79,75 +71,71 @@ def write_latents(folder: Path, *, frames: int | None, num: int = 24) -> None:
     index.with_shards([shard], latent_shape=tuple(latents.shape[1:])).write(folder)
 
 
-def run_one(values: dict[str, Any], run_dir: Path) -> TrialResult:
-    config = parse_config(values)
-    config.save(run_dir)
-    prepare(run_dir, config.trial_settings, seed=0, report=lambda *_: None)
-    space = config.search_space
-    candidate = space.build(next(iter(space.choices())))
-    assert not candidate.schedule.is_dense
-    order = TrialOrder(number=0, candidate=candidate, run_dir=run_dir, seed=0, baseline="not gated")
-    return run_trial(order, lambda _: True)
-
-
 @pytest.fixture
-def pixart(tmp_path: Path, tiny_config: Config) -> dict[str, Any]:
+def pixart(tmp_path: Path) -> dict[str, Any]:
     scheduler = DPMSolverMultistepScheduler(beta_schedule="linear")
     write_base(tmp_path / "base", PixArtTransformer2DModel(**TEXT | WIDE), scheduler, channels=1)
     write_latents(tmp_path / "latents", frames=None)
-    return tiny_config(
-        base={"checkpoint": str(tmp_path / "base"), "backbone": "pixart"},
-        data={"name": "latents", "root": str(tmp_path / "latents")},
-        space={"timetable": {"stages": 2, "clean_grid": 3, "noise_grid": 2}, "sampler_steps": 2},
-        objectives={"quality": {"reference": "data"}},
-        sampling={"guidance": 4.5},
-    )
+    return {
+        "base": {"checkpoint": str(tmp_path / "base"), "backbone": "pixart"},
+        "data": {"name": "latents", "root": str(tmp_path / "latents")},
+        "space": {"timetable": {"stages": 2, "clean_grid": 3, "noise_grid": 2}, "sampler_steps": 2},
+        "objectives": {"quality": {"reference": "data"}},
+        "sampling": {"guidance": 4.5},
+    }
 
 
 @pytest.fixture
-def latte(tmp_path: Path, tiny_config: Config) -> dict[str, Any]:
+def latte(tmp_path: Path) -> dict[str, Any]:
     write_base(tmp_path / "base", LatteTransformer3DModel(**VIDEO | WIDE), DDIMScheduler(), channels=3)
     write_latents(tmp_path / "latents", frames=FRAMES)
     torch.jit.script(Toy()).save(str(tmp_path / "toy.pt"))
-    return tiny_config(
-        base={"checkpoint": str(tmp_path / "base"), "backbone": "latte"},
-        data={"name": "latents", "root": str(tmp_path / "latents")},
-        space={"timetable": {"stages": 2, "clean_grid": 3, "noise_grid": 2, "frames": {"choice": [2, 4]}}},
-        objectives={
+    return {
+        "base": {"checkpoint": str(tmp_path / "base"), "backbone": "latte"},
+        "data": {"name": "latents", "root": str(tmp_path / "latents")},
+        "space": {"timetable": {"stages": 2, "clean_grid": 3, "noise_grid": 2, "frames": {"choice": [2, 4]}}},
+        "objectives": {
             "quality": {"extractor": "video", "weights": str(tmp_path / "toy.pt"), "reference": "data", "images": 6},
             "latency": {"batch": 2},
         },
-        sampling={"guidance": 7.5},
-    )
+        "sampling": {"guidance": 7.5},
+    }
 
 
-def test_text_to_image(pixart: dict[str, Any], tmp_path: Path) -> None:
-    result = run_one(pixart, tmp_path / "run")
+def run_one(order: TrialOrder) -> TrialResult:
+    assert not order.candidate.schedule.is_dense
+    return run_trial(replace(order, baseline="not gated"), nothing)
+
+
+def test_text_to_image(pixart: dict[str, Any], start: Call) -> None:
+    order = start(**pixart)
+    result = run_one(order)
     assert result.state == "complete"
     assert result.measurements["fid_fashion_cnn"].value > 0
     assert len(result.curve) == 2
-    with Image.open(tmp_path / "run" / "trials" / "0" / "samples.png") as samples:
+    with Image.open(order.trial_dir / "samples.png") as samples:
         assert samples.size == (10 * (4 * SIDE + 1) + 1, 2 * (4 * SIDE + 1) + 1), "20 pictures, decoded"
-    kept = FlexDiT.from_pretrained(tmp_path / "run" / "trials" / "0" / "model")
+    kept = FlexDiT.from_pretrained(order.trial_dir / "model")
     assert kept.config["backbone"] == "pixart"
 
 
-def test_text_to_video(latte: dict[str, Any], tmp_path: Path) -> None:
-    result = run_one(latte, tmp_path / "run")
+def test_text_to_video(latte: dict[str, Any], start: Call) -> None:
+    order = start(**latte)
+    result = run_one(order)
     assert result.state == "complete"
     assert result.measurements["fvd"].value > 0
-    assert FlexDiT.from_pretrained(tmp_path / "run" / "trials" / "0" / "model").schedule.timetable.frames == 2
+    assert FlexDiT.from_pretrained(order.trial_dir / "model").schedule.timetable.frames == 2
 
 
-def test_captions_and_bases_must_fit(pixart: dict[str, Any], tmp_path: Path) -> None:
+def test_captions_and_bases_must_fit(pixart: dict[str, Any], settings: Call, tmp_path: Path) -> None:
     folder = tmp_path / "latents"
     empty = store(folder / UNCONDITIONAL, {"captions": torch.zeros(1, 7).half()}, items=1)
     replace(read_index(folder), unconditional=empty).write(folder)
     with pytest.raises(UserError, match="captions of 7 channels, but the base reads 20"):
-        load_inputs(parse_config(pixart).trial_settings)
+        load_inputs(settings(**pixart))
     quickstart = {**pixart, "data": {"name": "quickstart"}}
     with pytest.raises(UserError, match=r"data: must be of shape \(4, 8, 8\)"):
-        load_inputs(parse_config(quickstart).trial_settings)
+        load_inputs(settings(**quickstart))
 
 
 @pytest.mark.parametrize("architecture", ["pixart", "latte"])

@@ -1,12 +1,11 @@
 """The latency of a trial: predicted or timed, kept in a file of the run, and a limit that is checked before a run."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from builders import Call, nothing
 
 from flexsearch.config import parse_config
 from flexsearch.errors import UserError
@@ -21,17 +20,7 @@ from flexsearch.trial.profiles import save_profile
 from flexsearch.trial.settings import TrialSettings
 from flexsearch.trial.timing import check_budget, latency_of
 
-Config = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def settings(tiny_config: Config) -> Callable[..., TrialSettings]:
-    return lambda **changes: parse_config(tiny_config(**changes)).trial_settings
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def slow_profile(settings: TrialSettings) -> LatencyProfile:
@@ -58,7 +47,7 @@ def slow_profile(settings: TrialSettings) -> LatencyProfile:
 
 
 def test_a_trial_that_is_predicted_infeasible_is_not_timed_and_a_baseline_is(
-    settings: Callable[..., TrialSettings], tiny_config: Config, tmp_path: Path
+    settings: Call, tiny_config: Call, tmp_path: Path
 ) -> None:
     limited = {"objectives": {"latency": {"max_ms": 1e5}}, "trial": {"updates": 0}}
     tiny = settings(**limited)
@@ -66,9 +55,9 @@ def test_a_trial_that_is_predicted_infeasible_is_not_timed_and_a_baseline_is(
     save_profile(slow_profile(tiny), tiny)
     run_dir = tmp_path / "run"
     parse_config(tiny_config(**limited)).save(run_dir)
-    prepare(run_dir, tiny, seed=0, report=lambda *_: None)
+    prepare(run_dir, tiny, seed=0, report=nothing)
     order = TrialOrder(number=0, candidate=candidate, run_dir=run_dir, seed=0)
-    result = run_trial(order, lambda _: True)
+    result = run_trial(order, nothing)
     assert result.state == "infeasible"
     assert "predicted" in str(result.reason)
     assert set(result.measurements) == {"macs", "predicted_latency_ms"}
@@ -97,7 +86,7 @@ def test_a_trial_that_is_predicted_infeasible_is_not_timed_and_a_baseline_is(
     assert path.name == f"reference_latency-{short_digest(kept)}.json"  # where earlier versions kept it
 
 
-def test_a_limit_out_of_reach_names_one_in_reach(settings: Callable[..., TrialSettings]) -> None:
+def test_a_limit_out_of_reach_names_one_in_reach(settings: Call) -> None:
     with pytest.raises(UserError, match="no schedule of the space is that fast") as caught:
         check_budget(settings(objectives={"latency": {"max_ms": 1e-6}}))
     assert caught.value.field == "objectives.latency.max_ms"

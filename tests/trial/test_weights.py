@@ -1,50 +1,24 @@
 """Fine-tunes are shared by schedule: a trial whose schedule was trained before takes those weights and only samples."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from builders import Call, nothing
 from safetensors.torch import load_file
 
 from flexsearch.config import parse_config
 from flexsearch.files import link_or_copy
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule import Candidate, DensitySchedule, Sampling
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 from flexsearch.trial.life import run_trial
-from flexsearch.trial.prepare import prepare
 from flexsearch.trial.shared_files import weights_digest
 
-Config = Callable[..., dict[str, Any]]
-Start = Callable[..., TrialOrder]
 FILE = "diffusion_pytorch_model.safetensors"
-
-
-def nothing(*_: object) -> bool:
-    """Reports to nobody."""
-    return True
-
-
-@pytest.fixture
-def start(tmp_path: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """A run directory with its shared files; gives the order for a trial of it."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def start_(folder: str = "run", **changes: Any) -> TrialOrder:
-        config = parse_config(tiny_config(**changes))
-        config.save(tmp_path / folder)
-        prepare(tmp_path / folder, config.trial_settings, seed=0, report=nothing)
-        space = config.search_space
-        candidate = space.build(next(iter(space.choices())))
-        return TrialOrder(number=3, candidate=candidate, run_dir=tmp_path / folder, seed=0)
-
-    return start_
 
 
 def variant(order: TrialOrder, number: int = 4, **sampling: Any) -> TrialOrder:
@@ -57,7 +31,7 @@ def kept(order: TrialOrder) -> list[Path]:
     return sorted((order.run_dir / "base").glob("weights-*"))
 
 
-def test_a_sampling_variant_only_samples(start: Start) -> None:
+def test_a_sampling_variant_only_samples(start: Call) -> None:
     order = start()
     first = run_trial(order, nothing)
     seen: list[Progress] = []
@@ -74,7 +48,7 @@ def test_a_sampling_variant_only_samples(start: Start) -> None:
     assert sorted(path.name for path in other.parent.iterdir()) == sorted(path.name for path in one.parent.iterdir())
 
 
-def test_shared_weights_give_what_training_again_gives(start: Start) -> None:
+def test_shared_weights_give_what_training_again_gives(start: Call) -> None:
     warm = {"warm_start": {"updates": 3, "batch": 4, "learning_rate": 1e-3}}
     order = start(**warm)
     run_trial(order, nothing)
@@ -89,7 +63,7 @@ def test_shared_weights_give_what_training_again_gives(start: Start) -> None:
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
 
 
-def test_damaged_weights_are_trained_again(start: Start) -> None:
+def test_damaged_weights_are_trained_again(start: Call) -> None:
     order = start()
     first = run_trial(order, nothing)
     file = kept(order)[0] / FILE
@@ -103,7 +77,7 @@ def test_damaged_weights_are_trained_again(start: Start) -> None:
     assert (order.trial_dir / "model" / FILE).read_bytes() == whole
 
 
-def test_a_fine_tune_that_was_stopped_is_not_shared(start: Start) -> None:
+def test_a_fine_tune_that_was_stopped_is_not_shared(start: Call) -> None:
     order = start(early_stopping={"rungs": [0.5], "images": 10})
     stopped = run_trial(order, lambda progress: progress.so_far is None)
     assert stopped.state == "pruned"
@@ -114,7 +88,7 @@ def test_a_fine_tune_that_was_stopped_is_not_shared(start: Start) -> None:
     assert run_trial(order, nothing).rungs == (), "there is nothing left to stop"
 
 
-def test_a_dense_schedule_is_the_base_and_never_trained(start: Start) -> None:
+def test_a_dense_schedule_is_the_base_and_never_trained(start: Call) -> None:
     order = start(warm_start={"updates": 2, "batch": 4, "learning_rate": 1e-2})
     candidate = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=2))
     searched = replace(order, candidate=candidate)
@@ -130,7 +104,7 @@ def test_a_dense_schedule_is_the_base_and_never_trained(start: Start) -> None:
     assert len({(one.trial_dir / "model" / FILE).stat().st_ino for one in (searched, baseline)}) == 1
 
 
-def test_what_decides_training_decides_the_weights(tiny_config: Config) -> None:
+def test_what_decides_training_decides_the_weights(tiny_config: Call) -> None:
     def digest(*, seed: int = 0, **changes: Any) -> str:
         config = parse_config(tiny_config(**changes))
         schedule = config.search_space.build(next(iter(config.search_space.choices()))).schedule
