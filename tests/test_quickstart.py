@@ -51,7 +51,7 @@ def test_sampler_steps_and_seeds_need_no_other_warm_start() -> None:
     assert names[0] == names[1] != names[2]
 
 
-@pytest.mark.parametrize(("baseline", "limit"), [("dense", 12.0), ("FlexDiT paper", 20.0)])
+@pytest.mark.parametrize(("baseline", "limit"), [("dense-10", 12.0), ("dense-4-ab2", 12.0), ("paper-10", 20.0)])
 def test_base_and_warm_start_draw_good_images(tmp_path: Path, baseline: str, limit: float) -> None:
     """Distances of 500 images; held-out real ones are at 6.8, noise in the hundreds."""
     overrides = [

@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.optimize import nnls
 
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.store import TrialRecord
@@ -38,6 +37,8 @@ class DeviceSeconds:
     """
 
     def __init__(self, records: Sequence[TrialRecord], *, work: Callable[[Candidate], float]) -> None:
+        from scipy.optimize import nnls  # half a second, which `flexsearch plan` need not wait for
+
         self._work = work
         self._trained = trained_schedules(records)
         self._training = statistics.median(map(_training, self._trained.values())) if self._trained else 0.0

@@ -6,6 +6,7 @@ short trial's own quality says how fast a schedule adapts: `experiments/density_
 quality after long training.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -96,20 +97,23 @@ def predicted_distances(
     curve = DenseQuality(dense, quality=quality)
     return {
         record.number: curve.at(record.candidate.sampling) * (1.0 + paired_distance)
-        for record in _from_the_newest_reference(records)
+        for record in _of_one_reference(records)
         if (paired_distance := _paired_distance(record, updates)) is not None
     }
 
 
-def _from_the_newest_reference(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Leave out trials whose paired distance was measured to other samples, by an earlier version of flexsearch."""
+def _of_one_reference(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Keep trials whose paired distance was measured to the samples that most of them were measured to.
+
+    Versions of flexsearch differ in these, and a run that was begun by one goes on in another.
+    """
     references = {
         record.number: record.measurements[PAIRED_DISTANCE].protocol.get("from")
         for record in records
         if PAIRED_DISTANCE in record.measurements
     }
-    newest = references[max(references)] if references else None
-    return [record for record in records if references.get(record.number, newest) == newest]
+    (most, _), *_ = [*Counter(references.values()).most_common(1), (None, 0)]
+    return [record for record in records if references.get(record.number, most) == most]
 
 
 def scores(records: Sequence[TrialRecord], *, quality: str, updates: int | None = None) -> Mapping[int, float]:

@@ -48,6 +48,12 @@ HERE = Path(__file__).parent
 SPACES = HERE.parents[1] / "search_spaces"
 
 
+def space_file(name: str) -> Path:
+    """The file of a shipped space; of the quickstart, as it was before sampling was searched."""
+    own = HERE / f"{name}.yaml"
+    return own if own.exists() else SPACES / f"{name}.yaml"
+
+
 def read_json(name: str) -> Any:
     """A stored file."""
     return json.loads((HERE / name).read_text())
@@ -74,7 +80,7 @@ def schedule_digest(candidate: Candidate) -> str:
 
 def shape_of_space(name: str) -> TransformerShape:
     """Sizes of the base of a shipped space."""
-    return load_config(SPACES / f"{name}.yaml").shape
+    return load_config(space_file(name)).shape
 
 
 def shape_of_preset(name: str) -> TransformerShape:
@@ -118,13 +124,13 @@ def stages_at(candidate: Candidate, shape: TransformerShape, times: Sequence[flo
 
 def draws(name: str, num: int, *, seed: str) -> list[Candidate]:
     """Candidates of a shipped space from `num` draws of one generator."""
-    space, generator = load_config(SPACES / f"{name}.yaml").search_space, random.Random(seed)
+    space, generator = load_config(space_file(name)).search_space, random.Random(seed)
     return [space.build(space.sample(generator)) for _ in range(num)]
 
 
 def space_facts(name: str) -> dict[str, Any]:
     """What a shipped space is, as JSON values."""
-    config = load_config(SPACES / f"{name}.yaml")
+    config = load_config(space_file(name))
     space: SearchSpace = config.search_space
     values = {parameter: list(domain.values or ()) for parameter, domain in space.domains.items()}
     chosen = [
@@ -309,7 +315,7 @@ RENAMED = {
 def as_of_today(stored: Any, *, steps: int | None = None) -> Any:
     """The same facts as they are printed today: renamed keys, MACs of an image in place of those of its average forward
     pass (no guidance was used), protocols without the scheduler's class and with the spacing that it stood for. Rank
-    correlations are printed no more."""
+    correlations are printed no more, steps are."""
     if isinstance(stored, list):
         return [as_of_today(one, steps=steps) for one in stored]
     if isinstance(stored, str):
@@ -321,6 +327,8 @@ def as_of_today(stored: Any, *, steps: int | None = None) -> Any:
     found.pop("rank_correlations", None)
     if found.pop("sampler", None) == "FlowMatchEulerDiscreteScheduler":
         found["spacing"] = "scheduler"
+    if "drawn" in found and steps is not None:  # steps stand above the blocks
+        found["drawn"] = [f"{f'{steps} calls':<10}" + "F" * steps, *found["drawn"]]
     if "macs" in found and steps is not None:
         found["macs"] = stored["macs"] * steps
     if found.get("name") == "macs" and steps is not None:
