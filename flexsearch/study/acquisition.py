@@ -16,7 +16,7 @@ import numpy as np
 
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.device_seconds import DeviceSeconds
-from flexsearch.study.pareto import expected_gain, reference_point
+from flexsearch.study.pareto import expected_gain, non_dominated, reference_point
 from flexsearch.study.predicted_distance import DenseQuality, dense_baselines, scores
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.store import TrialRecord
@@ -84,7 +84,7 @@ class Acquisition:
             log_mean=mean[len(running) :],
             log_sd=sd[len(running) :],
             latency=latency[len(running) :],
-            reference=reference_point(np.array([points[one.number] for one in complete if one.baseline is not None])),
+            reference=_reference([points[one.number] for one in complete if one.baseline is not None]),
         )
         seconds = DeviceSeconds(records, work=self.work)
         gains /= [seconds.of(candidate) for candidate in candidates]
@@ -129,6 +129,12 @@ class Acquisition:
 
     def _latency(self, record: TrialRecord) -> float:
         return record.measurements[self.objectives[1]].value
+
+
+def _reference(baselines: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Give the (2,) point up to which improvement counts: by the best baselines alone, or a weak one at few steps would
+    make the fast end worth most."""
+    return reference_point(np.array(non_dominated(baselines, key=lambda one: one)))
 
 
 def _telling(complete: Sequence[TrialRecord], dense: DenseQuality) -> list[TrialRecord]:
