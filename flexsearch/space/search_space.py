@@ -46,6 +46,9 @@ class Layout:
     dense: bool = False
 
 
+_NO_LAYOUT = Searched(kind=Layout, name="", fields={})
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
     """Searched and constant choices for one model.
@@ -63,7 +66,7 @@ class SearchSpace:
     segments: tuple[Searched, ...]
     timetable: Searched | None
     sampling: Searched
-    layout: Searched = Searched(kind=Layout, name="", fields={})  # noqa: RUF009 - a frozen value
+    layout: Searched = _NO_LAYOUT
     masks: Masks | None = None
 
     @cached_property

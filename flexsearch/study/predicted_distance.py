@@ -84,7 +84,8 @@ def predicted_distances(
 ) -> dict[int, float]:
     """Give the predicted distance of trials, by number; the smaller the better.
 
-    There is none without dense baselines, or where one has a quality of zero or less, as an unbiased distance may.
+    There is none without dense baselines, where one has a quality of zero or less, as an unbiased distance may, or
+    where all trials are of the dense base, which no training changes.
 
     Args:
         records: all trials.
@@ -92,7 +93,9 @@ def predicted_distances(
         updates: of a rung: predicts from the paired distances there; None takes those of complete trials.
     """
     dense = dense_baselines(records)
-    if not dense or min(record.measurements[quality].value for record in dense) <= 0:
+    if all(record.candidate.schedule.is_dense for record in records) or not dense:
+        return {}
+    if min(record.measurements[quality].value for record in dense) <= 0:
         return {}
     curve = DenseQuality(dense, quality=quality)
     return {

@@ -113,7 +113,8 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         search = _search(plan, store)
         if search.num_finished < plan.search.trials or search.has_unfinished:
             _prepare(plan, store, console)
-            search = _search(plan, store)  # with the masks that were planned
+            if plan.settings.search_space.plans_masks:
+                search = _search(plan, store)  # with the masks
         with _executor(choice, plan) as execute:
             if search.num_finished < plan.search.trials or search.has_unfinished:
                 _watch(search, console.searching(search, choice))

@@ -17,21 +17,12 @@ from flexsearch.schedule import (
     Sdtm,
     Target,
     Timetable,
-    TokenGrid,
-    TransformerShape,
     lower,
 )
+from flexsearch.schedule.presets import dit_shape
 from flexsearch.schedule.timetable import equal_edges
 
-SHAPE = TransformerShape(
-    num_blocks=6,
-    width=16,
-    grid=TokenGrid(height=8, width=8),
-    patch_size=2,
-    in_channels=1,
-    out_channels=1,
-    num_classes=10,
-)
+SHAPE = dit_shape(num_blocks=6, width=16, side=8)
 DENSE = DensitySchedule.all_dense(6)
 SPARSE = DensitySchedule(
     segments=(Pooling(depth=1), Sdtm(sparse=1, dense=1), Dense(depth=1)),

@@ -10,20 +10,11 @@ from flexsearch.schedule import (
     Sampling,
     Step,
     Target,
-    TokenGrid,
-    TransformerShape,
     lower,
 )
+from flexsearch.schedule.presets import dit_shape
 
-SHAPE = TransformerShape(
-    num_blocks=6,
-    width=16,
-    grid=TokenGrid(height=8, width=8),
-    patch_size=2,
-    in_channels=1,
-    out_channels=1,
-    num_classes=10,
-)
+SHAPE = dit_shape(num_blocks=6, width=16, side=8)
 
 
 def steps_of(guidance: GuidanceRows, *, is_guided: bool = True, num: int = 10) -> tuple[Step, ...]:

@@ -91,8 +91,9 @@ def test_at_one_number_of_steps_one_trial_is_a_curve() -> None:
 def test_what_reuses_is_no_point_of_a_curve() -> None:
     reuses = replace(sampled(DENSE[1], 1.0, cache=Cache(full=0.5)), number=9)
     assert dense_baselines([*DENSE, reuses]) == DENSE
-    found = predicted_distances([*DENSE, reuses], quality="fid")
-    assert found == pytest.approx({0: 8.0, 1: 40.0, 9: 40.0}), "the quality of all its steps counts"
+    trained = trial_record(3, 9.0, steps=4, paired_distance=0.5)
+    found = predicted_distances([*DENSE, reuses, trained], quality="fid")
+    assert found == pytest.approx({0: 8.0, 1: 40.0, 9: 40.0, 3: 60.0}), "the quality of all its steps counts"
 
 
 def test_without_dense_baselines_or_paired_distance_there_is_none() -> None:
@@ -134,3 +135,13 @@ def test_predicted_distances_and_qualities_are_never_compared() -> None:
     assert scored(reached, updates=10) == {2: 30.0, 3: 40.0}
     reached[1] = at_rung(unknown, 40.0, None)
     assert scored([*DENSE, *reached], updates=10) == {2: 30.0, 3: 40.0}
+
+
+def test_where_nothing_is_trained_the_quality_itself_counts() -> None:
+    """A dense trial's quality is final: no long training is to be predicted."""
+    records = [trial_record(0, 20.0, steps=4, paired_distance=0.2, is_dense=True)]
+    records.append(trial_record(1, 10.0, steps=10, paired_distance=0.1, is_dense=True))
+    assert predicted_distances(records, quality="fid") == {}
+    assert scores(records, quality="fid") == {0: 20.0, 1: 10.0}
+    trained = trial_record(2, 15.0, steps=4, paired_distance=0.5)
+    assert set(predicted_distances([*records, trained], quality="fid")) == {0, 1, 2}
