@@ -21,21 +21,18 @@ _COLUMNS = ("digest", "seed", "updates", "macs", "seconds_training", "seconds_ju
 
 class Replay:
     """Run trials by looking them up. What is not fine-tuned has rows of 0 updates.
-    <<<<<<< HEAD:experiments/density_bench/replay.py
-    =======
 
-        A schedule that was fine-tuned to the end is not again: what samples it in another way is judged alone.
-    >>>>>>> study17:flexsearch/study/replay.py
+    A schedule that was fine-tuned to the end is not again: what samples it in another way is judged alone.
 
-        Args:
-            table: the rows.
-            objectives: names of the measurements, quality first; columns of the table.
-            updates: length of a trial's fine-tune.
-            rungs: fine-tuning updates at which a trial is compared with others; rows of the table.
-            seed: of the table's fine-tunes; the search's own seed decides only what is proposed.
+    Args:
+        table: the rows.
+        objectives: names of the measurements, quality first; columns of the table.
+        updates: length of a trial's fine-tune.
+        rungs: fine-tuning updates at which a trial is compared with others; rows of the table.
+        seed: of the table's fine-tunes; the search's own seed decides only what is proposed.
 
-        Raises:
-            UserError: a column, a length or the seed is missing.
+    Raises:
+        UserError: a column, a length or the seed is missing.
     """
 
     def __init__(

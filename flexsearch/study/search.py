@@ -5,7 +5,6 @@ that were running when the last driver died, tells those that left a result, and
 """
 
 import json
-import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from flexsearch.study.early_stopping import goes_on
 from flexsearch.study.events import Ended, Moved, Started, Watched
 from flexsearch.study.executor import Finished, Wait
 from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy
+from flexsearch.study.pool import Pool
 from flexsearch.study.predicted_distance import scores
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.store import Store, TrialRecord
@@ -30,8 +30,6 @@ from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 DUPLICATES_BEFORE_DRAWING = 10
 INFEASIBLE_IN_A_ROW = 40
 FAILURES_IN_A_ROW = 3
-_DRAWS = 2000
-_DRAWS_OF_VARIANTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +81,7 @@ class Search(Watched):
         self._optuna_study = optuna_study
         self._store = store
         self._space = space
+        self._pool = Pool(space=space, seed=settings.seed)
         self._baselines = {baseline.name: baseline for baseline in baselines}
         self._settings = settings
         self._run_dir = run_dir
@@ -280,17 +279,23 @@ class Search(Watched):
             or not acquisition.is_ready(records)
         ):
             return self._propose_one()
-        unseen = self._draw_pool(acquisition.num, records)
+        unseen = self._pool.draw(acquisition.num, seen=self._seen, trained=self._trained(records))
         if not unseen:
             return None
         built = [self._space.build(parameters) for parameters in unseen]
         return self._ask(unseen[acquisition.best(built, records)])
 
+    def _trained(self, records: Sequence[TrialRecord]) -> list[Mapping[str, Value]]:
+        """Give the parameters of every searched schedule that is fine-tuned."""
+        searched = [record for record in trained_schedules(records).values() if record.baseline is None]
+        parameters = self._optuna_study.parameters() if searched else []
+        return [parameters[record.number] for record in searched]
+
     def _propose_one(self) -> TrialOrder | None:
         """Take the sampler's proposal, or after many duplicates a candidate drawn at random."""
         while True:
             drawing = self._duplicates >= DUPLICATES_BEFORE_DRAWING
-            drawn = next(iter(self._draw_unseen(1).values()), None) if drawing else None
+            drawn = self._pool.draw_one(seen=self._seen) if drawing else None
             if drawing and drawn is None:
                 return None
             order = self._ask(drawn)
@@ -312,41 +317,6 @@ class Search(Watched):
         self._store.end(number, "duplicate", reason="the same schedule was evaluated before")
         self._optuna_study.discard(number)
         return None
-
-    def _draw_pool(self, num: int, records: Sequence[TrialRecord]) -> list[Mapping[str, Value]]:
-        """Draw unseen candidates: up to half of them sample schedules in new ways that are fine-tuned already, the
-        dense base, which needs no fine-tune, among them."""
-        searched = [record for record in trained_schedules(records).values() if record.baseline is None]
-        parameters = self._optuna_study.parameters() if searched else []
-        trained = [parameters[record.number] for record in searched]
-        if self._space.searches_dense:
-            trained.append({**self._space.sample(random.Random(self._settings.seed)), "dense": True})
-        variants = self._draw_unseen(num // 2, schedules=trained) if trained and self._sampling_parameters else {}
-        return list((variants | self._draw_unseen(num)).values())[:num]
-
-    @property
-    def _sampling_parameters(self) -> list[str]:
-        """The parameters of the space that schedules do not depend on."""
-        return [name for name, _ in self._space.sampling.domains]
-
-    def _draw_unseen(
-        self, num: int, *, schedules: Sequence[Mapping[str, Value]] = ()
-    ) -> dict[str, Mapping[str, Value]]:
-        """Draw parameters of up to `num` different unseen candidates by digest, always the same at one point of a
-        search; if parameters of schedules are given, candidates with one of these."""
-        generator = random.Random(f"{self._settings.seed}:{len(self._seen)}{':variants' if schedules else ''}")
-        found: dict[str, Mapping[str, Value]] = {}
-        for _ in range(_DRAWS_OF_VARIANTS * num if schedules else max(_DRAWS, num)):
-            parameters: Mapping[str, Value] = self._space.sample(generator)
-            if schedules:
-                sampling = {name: parameters[name] for name in self._sampling_parameters}
-                parameters = {**generator.choice(schedules), **sampling}
-            digest = self._space.build(parameters).digest
-            if digest not in self._seen:
-                found.setdefault(digest, parameters)
-            if len(found) == num:
-                break
-        return found
 
 
 def _notes(candidate: Candidate) -> dict[str, str]:
