@@ -1,12 +1,15 @@
-"""How much the quickstart's front depends on its seed, and what its defaults are worth: the same search under several
-seeds, with today's defaults and with earlier ones.
+"""What the quickstart finds under several seeds, and whether its claims hold on fresh noise.
 
-    uv run python experiments/quickstart_seeds/run.py --seeds 0 1 2 3 4
+    uv run python experiments/quickstart_seeds/run.py --seeds 0 1 2 3 4   # about 5 minutes a seed on two CPU cores
+    uv run python experiments/quickstart_seeds/run.py --fresh 0           # a run's front again: 2,000 images, 3 fresh seeds
 
-About 4 minutes per seed and variant on two CPU cores. Writes `seeds.csv` beside this script. The variants of a seed run
-one after the other, and latencies enter the hypervolume as shares of the dense base's in the same run, because the
-machine's speed drifts between runs; all hypervolumes share a reference point. The hypervolume by outlook is what the
-trials cover in outlook and latency: the search with today's defaults goes by it.
+`seeds.csv`: a seed's hypervolume is that of its front in distance, and in latency over that of ten Euler steps in the
+same run, up to the reference point of the front that README showed before sampling was searched (`BEFORE`, under the
+old spacing). Beside it stand the hypervolumes of that front, of the dense base under the best solver and gain at every
+number of steps, and of all free baselines. `claims.csv`: every searched point that a run calls a gain.
+
+`fresh.csv`: a run's front, and the dense base at 10 and 40 Euler steps, measured from noise that no search has seen;
+which points are as good as these under every seed, and at which share of their latency.
 """
 
 import argparse
@@ -15,92 +18,159 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import moocore
 import numpy as np
 import pandas as pd
+import torch
 
 from flexsearch.cli.results import front_of_run, open_run
 from flexsearch.report.front import Front
-from flexsearch.report.gain import largest_gain
-from flexsearch.study.store import Store
+from flexsearch.report.gain import gain_of
+from flexsearch.report.points import is_free
+from flexsearch.schedule import Candidate, DensitySchedule, Sampling
+from flexsearch.schedule.cache import NO_CACHE
+from flexsearch.study.confirm import fresh_seeds
+from flexsearch.study.pareto import hypervolume
+from flexsearch.study.store import TrialRecord
+from flexsearch.trial.contract import TrialOrder
+from flexsearch.trial.remeasure import remeasure
 
+HERE = Path(__file__).parent
 SPACE = "search_spaces/quickstart.yaml"
-VARIANTS: dict[str, list[str]] = {
-    "defaults": [],
-    "by distance": ["objectives.quality.paired_distance=false"],  # screened by distance: no drift is measured
-    "2026-11-24": [  # no screening, as the first version had it
-        "search.pool=1",
-        "trial.updates=60",
-        "search.trials=24",
-        "search.noise_schedules=3",
-    ],
-}
+BEFORE_REFERENCE = (1.1 * 44.62, 1.1)
+BEFORE_EULER_10_MS = 23.9
+BEFORE = (
+    *((52.38, 4.08), (34.13, 5.13), (31.12, 5.89), (27.18, 5.91), (26.93, 6.67), (19.62, 8.64)),
+    *((17.78, 12.1), (16.13, 14.4), (13.02, 16.8), (12.58, 20.0), (10.90, 23.9)),
+)
+"""README of 2026-11-27: distance and ms per image, on the same kind of machine."""
+EULER = (10, 40)
+FRESH_SEEDS, FRESH_IMAGES = 3, 2000
 
 
-def seconds_of(store: Store) -> float:
-    """Device seconds of trials and noise; what all trials share is not counted."""
-    return sum(cost.seconds for cost in store.costs() if ":" in cost.what)
+def volume(points: list[tuple[float, float]]) -> float:
+    """Hypervolume of distances and latencies over ten Euler steps'."""
+    return hypervolume(np.array(points), reference=np.array(BEFORE_REFERENCE))
 
 
-def points_of(front: Front, *, only_baselines: bool = False) -> np.ndarray:
-    """(N, 2): quality, and latency over the dense base's."""
-    dense = front.values(front.baselines[0])[1]
-    records = front.baselines if only_baselines else front.points
-    return np.array([(front.values(record)[0], front.values(record)[1] / dense) for record in records])
+def euler_ms(front: Front) -> float:
+    """Ms per image of ten Euler steps, by all of the dense base's trials that compute every step."""
+    plain = [one for one in front.baselines if is_plain(one)]
+    return float(np.median([front.values(one)[1] / one.candidate.sampling.steps for one in plain]) * EULER[0])
 
 
-def outlooks_of(front: Front) -> np.ndarray:
-    """(N, 2): outlook, and latency over the dense base's."""
-    dense = front.values(front.baselines[0])[1]
-    return np.array(
-        [(front.predicted_distances[one.number], front.values(one)[1] / dense) for one in front.predicted_front]
-    )
+def is_plain(record: TrialRecord) -> bool:
+    return record.candidate.schedule.is_dense and record.candidate.sampling.cache == NO_CACHE
 
 
-def searched(seed: int, variant: str, runs: Path) -> tuple[dict[str, Any], Front]:
-    run_dir = runs / f"quickstart-{variant.replace(' ', '-')}-{seed}"
+def searched(seed: int, runs: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A run, which is made if it is not there: its numbers, and the gains that it claims."""
+    run_dir = runs / f"quickstart-{seed}"
     command = [sys.executable, "-m", "flexsearch", "run", SPACE, "--seed", str(seed), "--run-dir", str(run_dir)]
-    overrides = [part for change in VARIANTS[variant] for part in ("--set", change)]
-    subprocess.run([*command, *overrides], check=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     run = open_run(run_dir)
     front = front_of_run(run)
-    best = largest_gain(front.as_searched)
-    return {
+    unit = euler_ms(front)
+
+    def shares(records: list[TrialRecord]) -> list[tuple[float, float]]:
+        values = [front.values(one) for one in records]
+        return [(quality, latency / unit) for quality, latency in values]
+
+    noise = float("nan") if front.noise is None else front.noise.paired
+    gains = [(one, gain_of(front.as_searched, one).quality) for one in front.as_searched.searched]
+    claims = [
+        {
+            "seed": seed,
+            "trial": one.record.number,
+            "candidate": str(one.record.candidate),
+            "is_free": is_free(one.record),
+            "distance": one.quality,
+            "share_of_euler_10": one.latency_ms / unit,
+            "gain": gain,
+            "gain_over_paired_noise": gain / noise,
+        }
+        for one, gain in gains
+        if gain is not None and gain > front.as_searched.least_claim
+    ]
+    found = volume(shares(front.points))
+    row = {
         "seed": seed,
-        "variant": variant,
-        "complete": front.counts["complete"],
-        "pruned": front.counts["pruned"],
-        "seconds": round(seconds_of(run.store), 1),
+        "seconds": sum(cost.seconds for cost in run.store.costs() if ":" in cost.what),
+        "trials": front.counts["complete"],
         "front": len(front.points),
-        "searched_on_front": sum(record.baseline is None for record in front.points),
-        "dense_fid": front.values(front.baselines[0])[0],
-        "dense_latency_ms": front.values(front.baselines[0])[1],
-        "noise_paired": None if front.noise is None else front.noise.paired,
-        "largest_gain": None if best is None else best.quality,
-        "its_speedup": None if best is None else best.speedup,
-        "its_schedule": None if best is None else str(best.point.record.candidate),
-    }, front
+        "searched_on_front": len(front.searched),
+        "claims": len(claims),
+        "noise_paired": noise,
+        "euler_10_ms": unit,
+        "volume": found,
+        "over_dense_best_solver_and_gain": found / volume(shares([one for one in front.baselines if is_plain(one)])),
+        "over_free_baselines": found / volume(shares([one for one in front.baselines if is_free(one)])),
+        "over_published_before": found / volume([(quality, ms / BEFORE_EULER_10_MS) for quality, ms in BEFORE]),
+    }
+    return row, claims
+
+
+def fresh(seed: int, runs: Path) -> pd.DataFrame:
+    """A run's front and Euler's steps on fresh noise: a row per candidate and seed."""
+    run_dir = runs / f"quickstart-{seed}"
+    run = open_run(run_dir)
+    front = front_of_run(run)
+    dense = DensitySchedule.all_dense(run.settings.search_space.num_blocks)
+    asked = [(f"Euler {steps}", 0, Candidate(schedule=dense, sampling=Sampling(steps=steps)), False) for steps in EULER]
+    for one in front.points:
+        asked.append((f"trial {one.number}", one.number, one.candidate, not one.candidate.schedule.is_dense))
+    rows = []
+    for fresh_seed in fresh_seeds(seed, FRESH_SEEDS):
+        for name, number, candidate, is_trained in asked:
+            order = TrialOrder(
+                number=number,
+                candidate=candidate,
+                run_dir=run_dir,
+                seed=fresh_seed,
+                baseline=None if is_trained else "dense",
+                fine_tune=is_trained,
+                kind="repeat",
+            )
+            found = remeasure(order, lambda _: True, images=FRESH_IMAGES).measurements
+            quality, latency = (found[objective].value for objective in run.settings.objectives.names)
+            rows.append(
+                {
+                    "what": name,
+                    "candidate": str(candidate),
+                    "seed": fresh_seed,
+                    "distance": quality,
+                    "latency_ms": latency,
+                }
+            )
+            print(rows[-1], flush=True)
+    return pd.DataFrame(rows)
+
+
+def as_good(table: pd.DataFrame) -> pd.DataFrame:
+    """Per candidate: mean distance, latency over Euler's, and under how many seeds it is as good as Euler."""
+    distances = table.pivot_table(index="what", columns="seed", values="distance", sort=False)
+    latencies = table.groupby("what", sort=False)["latency_ms"].median()
+    found = pd.DataFrame({"distance": distances.mean(axis=1)})
+    for steps in EULER:
+        found[f"share_of_euler_{steps}"] = latencies / latencies[f"Euler {steps}"]
+        found[f"seeds_as_good_as_{steps}"] = (distances <= distances.loc[f"Euler {steps}"]).sum(axis=1)
+    return found
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--fresh", type=int, help="measure this seed's run again, and search nothing")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
-    found = [searched(seed, variant, arguments.runs) for seed in arguments.seeds for variant in arguments.variants]
-    reference = 1.1 * np.max([points_of(front, only_baselines=True).max(axis=0) for _, front in found], axis=0)
-    for row, front in found:
-        row["hypervolume"] = moocore.hypervolume(points_of(front), ref=reference)
-        if front.predicted_distances:
-            row["hypervolume_by_outlook"] = moocore.hypervolume(outlooks_of(front), ref=reference)
-        row["hypervolume_of_baselines"] = moocore.hypervolume(points_of(front, only_baselines=True), ref=reference)
-    table = pd.DataFrame([row for row, _ in found])
-    table.to_csv(Path(__file__).with_name("seeds.csv"), index=False, float_format="%.4g")
-    print(table.to_string(index=False))
-    new, *others = arguments.variants
-    for value in ("hypervolume", "hypervolume_by_outlook", "seconds"):
-        known = table.pivot_table(index="seed", columns="variant", values=value)
-        for old in (variant for variant in others if variant in known):
-            gain = known[new] / known[old] - 1
-            print(f"{value}, {new} over {old}: {gain.mean():+.1%} (sd {gain.std():.1%}, {len(gain)} seeds)")
+    if arguments.fresh is not None:
+        torch.set_num_threads(1)
+        table = fresh(arguments.fresh, arguments.runs)
+        table.to_csv(HERE / "fresh.csv", index=False, float_format="%.4g")
+        print(as_good(table).to_string(float_format="%.3g"))
+    else:
+        rows, claims = zip(*(searched(seed, arguments.runs) for seed in arguments.seeds), strict=True)
+        seeds, claimed = pd.DataFrame(rows), pd.DataFrame([one for some in claims for one in some])
+        seeds.to_csv(HERE / "seeds.csv", index=False, float_format="%.4g")
+        claimed.to_csv(HERE / "claims.csv", index=False, float_format="%.4g")
+        print(seeds.to_string(index=False, float_format="%.3g"))
+        print(claimed.to_string(index=False, float_format="%.3g"))

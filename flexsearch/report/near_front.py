@@ -1,4 +1,7 @@
-"""Choose what is measured again: the front, every baseline, the predicted front, and what noise may have kept off."""
+"""Choose what is measured again: the front, the predicted front, what noise may have kept off, and the baselines that
+these are compared with."""
+
+from collections.abc import Sequence
 
 import moocore
 import numpy as np
@@ -16,19 +19,33 @@ def near_front(front: Front) -> list[TrialRecord]:
     """
     if front.noise is None:
         return []
-    margin = NOISES * front.noise.paired
-    found = [(_behind(front, record), record.number, record) for record in front.others]
-    return [record for behind, _, record in sorted(found) if behind <= margin]
+    found = [(_behind(front, record, front.points), record.number, record) for record in front.others]
+    return [record for behind, _, record in sorted(found) if behind <= _margin(front)]
 
 
-def _behind(front: Front, record: TrialRecord) -> float:
+def strongest_baselines(front: Front) -> list[TrialRecord]:
+    """List the dense base and the baselines that no other beats by more than `NOISES` paired noises."""
+    return [
+        record
+        for index, record in enumerate(front.baselines)
+        if index == 0 or _behind(front, record, front.baselines) <= _margin(front)
+    ]
+
+
+def _margin(front: Front) -> float:
+    return 0.0 if front.noise is None else NOISES * front.noise.paired
+
+
+def _behind(front: Front, record: TrialRecord, others: Sequence[TrialRecord]) -> float:
+    """How much worse a trial is than the best of others that are at most as slow."""
     quality, latency = front.values(record)
-    ahead = [one.quality for one in front.as_searched.best if one.latency_ms <= latency]
-    return quality - min(ahead, default=quality)
+    values = [front.values(one) for one in others]
+    return quality - min((other for other, other_latency in values if other_latency <= latency), default=quality)
 
 
 def to_confirm(front: Front, *, top: int | None = None) -> list[TrialRecord]:
-    """List every baseline, and the searched trials on the front, the predicted front and near the front, by number.
+    """List the strongest baselines, and the searched trials on the front, the predicted front and near the front, by
+    number.
 
     Args:
         front: of the run.
@@ -43,4 +60,4 @@ def to_confirm(front: Front, *, top: int | None = None) -> list[TrialRecord]:
     searched = sorted(front.searched, key=lambda record: -added[record.number])
     others = [one for one in (*front.predicted_front, *near_front(front)) if one.baseline is None]
     chosen = {record.number: record for record in (*searched, *others)}
-    return sorted([*front.baselines, *list(chosen.values())[:top]], key=lambda record: record.number)
+    return sorted([*strongest_baselines(front), *list(chosen.values())[:top]], key=lambda record: record.number)

@@ -16,7 +16,7 @@ from flexsearch.objectives.fid_infinity import BLOCKS, block_name
 from flexsearch.report.confirmation import Confirmation, confirmation_of
 from flexsearch.report.front import front_of
 from flexsearch.report.front_figure import front_figure
-from flexsearch.report.near_front import near_front, to_confirm
+from flexsearch.report.near_front import near_front, strongest_baselines, to_confirm
 from flexsearch.report.plot import plot_front
 from flexsearch.report.table import confirmed_lines, confirmed_table, front_frame, summary_lines
 from flexsearch.study.store import Store
@@ -145,6 +145,19 @@ def test_what_is_measured_again(store: Store) -> None:
     assert [record.number for record in to_confirm(front)] == [0, 1, 2, 3, 5]
     assert [record.number for record in to_confirm(front, top=1)] == [0, 1, 2]
     assert [record.number for record in to_confirm(front, top=2)] == [0, 1, 2, 5]
+
+
+def test_baselines_that_others_beat_are_not_measured_again(tmp_path: Path) -> None:
+    """But for the dense base at the most steps, and what noise may have put behind."""
+    dense = [(12.0, 20.0, 10), (25.0, 5.0, 2), (12.4, 10.0, 5), (13.1, 11.0, 6), (13.9, 12.0, 7)]
+    store = tiny_store(tmp_path, [TRIALS[2]], dense=dense)
+    assert [record.number for record in strongest_baselines(front_of(store, NAMES))] == [0, 1, 2]
+    for number, shift in ((5, 0.5**0.5), (2, -(0.5**0.5)), (1, 0.0)):
+        quality, latency = front_of(store, NAMES).values(store.trials()[number])
+        store.record(number, measured(quality + shift, latency), seed=1)
+    front = front_of(store, NAMES)
+    assert front.noise.paired == pytest.approx(0.5)
+    assert [record.number for record in strongest_baselines(front)] == [0, 1, 2, 3]
 
 
 def test_a_confirmed_front_is_shown_everywhere(store: Store, tmp_path: Path) -> None:

@@ -1,0 +1,240 @@
+"""Makes the benchmark's table: every candidate of a small space really trained, sampled and timed.
+
+    uv run python experiments/density_bench/make.py --seed 0     # once per seed and core; goes on where it stopped
+    uv run python experiments/density_bench/make.py --seed 1
+    uv run python experiments/density_bench/make.py --long       # schedules after ten times the updates
+    uv run python experiments/density_bench/make.py --time       # latencies; wants a quiet machine
+    uv run python experiments/density_bench/make.py --collect    # table.parquet
+
+Every schedule is fine-tuned once per seed from the quickstart's warm start, as a trial would, and sampled in every way
+of the space. About 40 minutes of one core per seed, 30 for `--long`, 5 for `--time`.
+
+| column | what |
+|---|---|
+| `digest`, `candidate` | the candidate; `schedule` and `sampling` spell it |
+| `seed` | of the fine-tune and of the noise that images are drawn from |
+| `updates` | of the fine-tune; 0 for the dense base |
+| `images` | drawn |
+| `fid_fashion_cnn` | Frechet distance to the 60,000 training images |
+| `paired_distance` | as a trial measures it, to the dense base's converged samples |
+| `latency_ms` | per image |
+| `macs` | per image |
+| `seconds_training`, `seconds_judging` | CPU seconds of the fine-tune, and of samples and their distance |
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from shipped import HERE, TABLE
+
+from flexsearch.config import load_config
+from flexsearch.diffusion.training import Training
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.quality import measure_features
+from flexsearch.schedule import Cache, Candidate, DensitySchedule, Sampling
+from flexsearch.schedule.gain import NO_GAIN
+from flexsearch.schedule.presets import paper_schedule
+from flexsearch.space.search_space import SearchSpace
+from flexsearch.trial.context import TrialContext, trial_context
+from flexsearch.trial.drawing import draw_all
+from flexsearch.trial.paired_distance import make_reference, paired_distance
+from flexsearch.trial.prepare import prepare
+from flexsearch.trial.teacher import live_teacher
+from flexsearch.trial.timing import timer_of
+
+QUICKSTART = HERE.parents[1] / "search_spaces" / "quickstart.yaml"
+LONG = 10
+"""How many times a trial's updates a long fine-tune has."""
+LONG_IMAGES = 2000
+ROUNDS = 5
+
+
+def candidates(space: SearchSpace) -> dict[DensitySchedule, list[Sampling]]:
+    """The space, and what `baselines_of` and its waves may ask for, by schedule."""
+    found: dict[str, Candidate] = {}
+    for parameters in space.choices():
+        one = space.build(parameters)
+        found.setdefault(one.digest, one)
+    dense = DensitySchedule.all_dense(space.num_blocks)
+    paper = paper_schedule(num_blocks=space.num_blocks, grid=space.grid)
+    for solver in ("base", "ab2"):
+        plain = Sampling(steps=6, solver=solver)
+        extra = [Candidate(schedule=paper, sampling=plain)]
+        for steps in (6, 5):
+            for interval in (2, 3):
+                cache = Cache(full=-(-steps // interval) / steps, first=0, last=0, order=0, reuse="modules")
+                extra.append(Candidate(schedule=dense, sampling=replace(plain, steps=steps, cache=cache)))
+        found |= {one.digest: one for one in extra}
+    by_schedule: dict[DensitySchedule, list[Sampling]] = {}
+    for one in found.values():
+        by_schedule.setdefault(one.schedule, []).append(one.sampling)
+    return by_schedule
+
+
+def long_samplings() -> list[Sampling]:
+    """Few ways to sample what was trained long: with and without reuse and gain."""
+    plain = [Sampling(steps=steps, solver=solver) for solver in ("base", "ab2") for steps in (3, 5)]
+    return [*plain, *(replace(one, gain=replace(NO_GAIN, stream=0.85, at=4)) for one in plain[2:])]
+
+
+def open_bench(runs: Path) -> TrialContext:
+    """Give what trials of the quickstart work with, its warm start among it."""
+    config, folder = load_config(QUICKSTART), runs / "quickstart"
+    config.trial_settings.save(folder)
+    prepare(folder, config.trial_settings, seed=0, report=lambda *_: None)
+    return trial_context(folder)
+
+
+def reference(context: TrialContext, runs: Path, *, seed: int) -> torch.Tensor:
+    """Features of the dense base's converged samples from the noise of `seed`."""
+    path = runs / f"reference-{seed}.safetensors"
+    if not path.exists():
+        make_reference(path, context, seed=seed, report=lambda *_: None)
+    return load_file(path)["features"]
+
+
+def trained(context: TrialContext, schedule: DensitySchedule, *, seed: int, updates: int) -> tuple[FlexDiT, float]:
+    """A schedule's averaged weights and the CPU seconds that they took; the dense base is not trained."""
+    if schedule.is_dense:
+        return context.inputs.base.model, 0.0
+    model, begun = context.start.clone(), time.process_time()
+    model.set_schedule(schedule)
+    model.drop_unused_weights()
+    training = Training(
+        model,
+        process=context.inputs.process,
+        stream=context.stream(seed),
+        optimisation=replace(context.settings.trial, updates=updates),
+        teacher=live_teacher(context.inputs.base.model),
+    )
+    for _ in training.run():
+        pass
+    found: Any = training.averaged
+    return found, time.process_time() - begun
+
+
+def judged(
+    context: TrialContext, model: FlexDiT, candidate: Candidate, to: torch.Tensor, *, seed: int, images: int
+) -> dict[str, Any]:
+    """Draw and measure a candidate's samples."""
+    begun, plan = time.process_time(), context.space.plan(candidate)
+    drawn = draw_all(model, plan, context, lambda _: True, num=images, seed=seed)
+    features = extract_features(drawn, extractor=context.inputs.evaluators[0].extractor, batch=100)
+    (quality,) = measure_features(features, evaluator=context.inputs.evaluators[0])[:1]
+    return {
+        quality.name: quality.value,
+        "paired_distance": paired_distance(features, to),
+        "macs": plan.macs,
+        "seconds_judging": time.process_time() - begun,
+    }
+
+
+def extend(
+    context: TrialContext,
+    schedule: DensitySchedule,
+    samplings: Sequence[Sampling],
+    path: Path,
+    *,
+    seed: int,
+    updates: int,
+    images: int,
+    runs: Path,
+) -> None:
+    """Add the rows of one schedule that its file lacks: a line of JSON each."""
+    updates = 0 if schedule.is_dense else updates
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    wanted = [Candidate(schedule=schedule, sampling=one) for one in samplings]
+    missing = [one for one in wanted if one.digest not in {row["digest"] for row in known}]
+    if not missing:
+        return
+    to = reference(context, runs, seed=seed)
+    model, seconds = trained(context, schedule, seed=seed, updates=updates)
+    for candidate in missing:
+        row = {
+            "digest": candidate.digest,
+            "candidate": json.dumps(candidate.to_dict()),
+            "schedule": str(schedule),
+            "sampling": str(candidate.sampling),
+            "seed": seed,
+            "updates": updates,
+            "images": images,
+            "seconds_training": seconds,
+            **judged(context, model, candidate, to, seed=seed, images=images),
+        }
+        with path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+    print(schedule, f"seed {seed}, {updates} updates: {len(missing)} samplings", flush=True)
+
+
+def timed(context: TrialContext, everything: Sequence[Candidate], path: Path) -> None:
+    """Time what differs: gain, and the solver's own sums, cost nothing that can be measured."""
+    timer = timer_of(context.settings, context.inputs)
+    plans = {}
+    for candidate in everything:
+        plan = context.space.plan(replace(candidate, sampling=replace(candidate.sampling, gain=NO_GAIN)))
+        plans.setdefault(latency_key(candidate), plan)
+    found: dict[str, list[float]] = {key: [] for key in plans}
+    for _ in range(ROUNDS):
+        for key, plan in plans.items():
+            latency, _ = timer.measure(plan)
+            found[key].append(latency.value)
+    path.write_text(json.dumps({key: statistics.median(values) for key, values in found.items()}, indent=1))
+
+
+def latency_key(candidate: Candidate) -> str:
+    """Spell what latency depends on."""
+    return str(replace(candidate, sampling=replace(candidate.sampling, gain=NO_GAIN, solver="ab2")))
+
+
+def collected(runs: Path) -> Iterator[dict[str, Any]]:
+    latencies = json.loads(Path(__import__("os").environ.get("LAT") or runs / "latency.json").read_text())
+    for path in sorted(runs.glob("rows-*/*.jsonl")):
+        for row in map(json.loads, path.read_text().splitlines()):
+            yield {**row, "latency_ms": latencies[latency_key(Candidate.from_dict(json.loads(row["candidate"])))]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--time", action="store_true")
+    parser.add_argument("--collect", action="store_true")
+    parser.add_argument("--runs", type=Path, default=Path("runs/density_bench"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    config, runs = load_config(HERE / "space.yaml"), arguments.runs
+    if arguments.collect:
+        table = pd.DataFrame(collected(runs)).sort_values(["digest", "seed", "updates", "images"], ignore_index=True)
+        table.to_parquet(TABLE, index=False)
+        print(table.groupby(["seed", "updates", "images"]).size())
+        return
+    context, everything = open_bench(runs), candidates(config.search_space)
+    updates, images = config.trial.updates, config.objectives.quality.images
+    if arguments.time:
+        timed(
+            context,
+            [Candidate(schedule=a, sampling=b) for a, bs in everything.items() for b in bs],
+            runs / "latency.json",
+        )
+        return
+    kind = "long" if arguments.long else "table"
+    for schedule, samplings in everything.items():
+        path = runs / f"rows-{kind}-{arguments.seed}" / f"{schedule.digest}.jsonl"
+        if arguments.long:
+            samplings, updates, images = long_samplings(), LONG * config.trial.updates, LONG_IMAGES
+        extend(context, schedule, samplings, path, seed=arguments.seed, updates=updates, images=images, runs=runs)
+
+
+if __name__ == "__main__":
+    main()
