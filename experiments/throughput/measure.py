@@ -15,6 +15,7 @@ from flexsearch.diffusion.sampling import denoise, on, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.latency.measure import Workload, interleaved_seconds
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.cost import read_text_macs
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.plan import stage_graphs
 from flexsearch.schedule.sampling import Sampling
@@ -130,9 +131,9 @@ def _options(compiled: str) -> dict[str, Any]:
 
 
 def _gmacs(schedule: DensitySchedule, shape: TransformerShape) -> float:
-    """Of one forward pass of one row, averaged over diffusion time."""
+    """Of one forward pass of one row that reads its text itself, averaged over diffusion time."""
     stages = zip(stage_graphs(schedule, shape.grid), pairwise(schedule.timetable.edges), strict=True)
-    return sum((high - low) * graph.macs(shape) for graph, (low, high) in stages) / 1e9
+    return (sum((high - low) * graph.macs(shape) for graph, (low, high) in stages) + read_text_macs(shape)) / 1e9
 
 
 def _call(

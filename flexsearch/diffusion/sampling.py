@@ -53,20 +53,27 @@ def initial_noise(indices: Sequence[int], *, shape: Sequence[int], seed: int) ->
 
 
 class _Run:
-    """What a sampling loop carries from step to step: what full steps left, their outputs, and guidance's difference.
+    """What a sampling loop carries from step to step: the text as the blocks read it, what full steps left, their
+    outputs, and guidance's difference.
 
     Args:
         model: draws.
         settings: guidance.
         condition: B rows.
         none: B rows of "no condition", for guidance.
+        text_rows: of the plan.
     """
 
-    def __init__(self, model: FlexDiT, settings: SamplingSettings, condition: Condition, none: Condition) -> None:
+    def __init__(
+        self, model: FlexDiT, settings: SamplingSettings, condition: Condition, none: Condition, *, text_rows: int
+    ) -> None:
         self._model, self._settings = model, settings
         self._conditions = {1: condition}
         if settings.is_guided:
             self._conditions[2] = {name: torch.cat([value, none[name]]) for name, value in condition.items()}
+        text = model.read_text(**self._conditions[text_rows]) if text_rows else ()
+        num = len(next(iter(condition.values())))  # rows with a condition come first
+        self._texts = {rows: tuple(one.rows(rows * num) for one in text) for rows in self._conditions}
         self._left: list[tuple[Tensor, ...]] = []
         self._outputs: list[Tensor] = []
         self._difference: Tensor | None = None
@@ -90,6 +97,7 @@ class _Run:
             timestep.expand(rows * num),
             graph=step.graph,
             reused=reused,
+            text=self._texts[rows],
             **self._conditions[rows],
         )
         guided = self._guided(found.sample, step, channels=sample.shape[1])
@@ -188,10 +196,11 @@ def walk(
 ) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
     """Go through the steps of a plan, with arguments as `denoise`: the sample after each, and what it left."""
     solver = solver_of(scheduler, plan, seed=seed, device=noise.device)
-    run = _Run(model, settings, condition, none)
     channels, sample = noise.shape[1], noise
     dtype = next(model.parameters(), noise).dtype
     precision = torch.autocast(noise.device.type, torch.bfloat16) if settings.dtype == "bf16" else nullcontext()
+    with precision:
+        run = _Run(model, settings, condition, none, text_rows=plan.text_rows)
     for index, step in enumerate(progress(plan.steps)):
         scaled, timestep = solver.scaled(sample, index), solver.timestep(index)
         with precision:

@@ -42,6 +42,7 @@ def profile_key(
             "families": sorted({segment.kind.family for segment in space.segments}),
             "grids": [one.to_dict() for one in sparse_timetables(space)],
             **({"axes": axes} if axes else {}),
+            **({"text": "once per image"} if space.target.shape.text_tokens else {}),
         }
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from flexsearch.errors import UserError
-from flexsearch.latency.terms import CALL, IMAGE, Term, graph_terms, has_one_row, operation_term, solver_terms, terms_of
+from flexsearch.latency.terms import CALL, IMAGE, Term, graph_terms, has_one_row, image_terms, operation_term, terms_of
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import FAMILIES
 from flexsearch.schedule.plan import Plan, stage_graphs
@@ -87,7 +87,7 @@ class LatencyProfile:
         step_ms: what a sampler step takes beside its blocks, on all rows: embedding, conditioning, head, guidance and
             the base's own solver.
         image_ms: what an image takes beside its sampler steps.
-        others: time of every other term: other solvers, reuse over steps, guidance on one row.
+        others: time of every other term: an image's text, other solvers, reuse over steps, guidance on one row.
         reference_ms: latency of the reference workload, a batch, while the profile was made.
         noise: relative standard error of a time that was fitted, the median.
         error: median relative error on `held_out`.
@@ -151,7 +151,7 @@ class LatencyProfile:
     def covers(self, plan: Plan) -> bool:
         """Whether every term was profiled."""
         known = (self._graph_ms(graph, is_one_row=has_one_row(graph, plan)) for graph in plan.graphs)
-        return None not in known and solver_terms(plan).keys() <= self._ms.keys()
+        return None not in known and image_terms(plan).keys() <= self._ms.keys()
 
     def predict(self, plan: Plan, *, reference_ms: float | None = None) -> float:
         """Predict latency in ms per image.
@@ -167,7 +167,7 @@ class LatencyProfile:
         if not self.covers(plan):
             unknown = next(term for term in terms_of(plan) if term not in self._ms)
             raise UserError(f"{unknown} was not profiled", field="profile")
-        ms = self.image_ms + self._sum(solver_terms(plan))
+        ms = self._sum(image_terms(plan))
         for graph, num in plan.counts.items():
             ms += num * (self._graph_ms(graph, is_one_row=has_one_row(graph, plan)) or 0.0)
         return ms if reference_ms is None else ms * reference_ms / self.reference_ms

@@ -20,6 +20,7 @@ from flexsearch.schedule.step import Graph
 
 Kind = Literal[
     "image",
+    "text",
     "call",
     "operation",
     "reused operation",
@@ -36,7 +37,8 @@ class Term:
     """Something that takes the same time wherever it occurs.
 
     Attributes:
-        kind: what it is: "image" is what an image takes beside its steps; "call" a model call beside its blocks, and
+        kind: what it is: "image" is what an image takes beside its steps; "text" what its caption takes, once, for all
+            blocks; "call" a model call beside its blocks, and
             the step of the base's own solver; "operation" a block; "reused operation" a block whose modules' outputs
             are reused; "reused residual" that of a span of blocks; "left residual" and, of each block, "left module
             outputs" what is kept for later steps; "null step" one without a model call; "solver" what a step of
@@ -109,10 +111,15 @@ def _reused(key: OperationKey, order: int, is_one_row: bool) -> Term:
     return Term(kind="reused operation", operation=key, order=order, is_one_row=is_one_row)
 
 
-def solver_terms(plan: Plan) -> Mapping[Term, int]:
-    """Count the steps of a solver other than the base's own."""
+def image_terms(plan: Plan) -> Counter[Term]:
+    """Count the terms beside graphs: the image, its text, and the steps of a solver other than the base's own."""
+    counts = Counter([IMAGE])
+    if plan.text_rows:
+        counts[Term(kind="text", is_one_row=plan.text_rows < plan.target.rows)] = 1
     solver = plan.candidate.sampling.solver
-    return {} if solver == "base" else {Term(kind="solver", solver=solver): len(plan.steps)}
+    if solver != "base":
+        counts[Term(kind="solver", solver=solver)] = len(plan.steps)
+    return counts
 
 
 def has_one_row(graph: Graph, plan: Plan) -> bool:
@@ -122,7 +129,7 @@ def has_one_row(graph: Graph, plan: Plan) -> bool:
 
 def terms_of(plan: Plan) -> Counter[Term]:
     """Count how often each term occurs for one image."""
-    counts = Counter({IMAGE: 1, **solver_terms(plan)})
+    counts = image_terms(plan)
     for graph, num in plan.counts.items():
         for term, times in graph_terms(graph, is_one_row=has_one_row(graph, plan)).items():
             counts[term] += num * times

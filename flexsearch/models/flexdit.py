@@ -6,7 +6,7 @@ latent pixels.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from flexsearch.errors import UserError
 from flexsearch.models.backbones import backbone_named
-from flexsearch.models.backbones.modulation import Conditioning, Modulation, Text
+from flexsearch.models.backbones.modulation import Caption, Conditioning, Modulation, Text
 from flexsearch.models.backbones.protocol import Backbone
 from flexsearch.models.roles import ROLE_MODULES, Call
 from flexsearch.models.roles.role_module import Keeping, Module, Taking, computed
@@ -238,6 +238,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return_dict: bool = True,
         graph: Graph | None = None,
         reused: tuple[Tensor, ...] = (),
+        text: tuple[Text, ...] = (),
         **condition: Any,
     ) -> "FlexDiTOutput | tuple[Tensor, ...]":
         """Run one forward pass, with the base's keyword arguments. Nothing of it stays in the model.
@@ -250,6 +251,8 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 which waits for the device.
             reused: what takes the place of the graph's span, as an earlier call left it: one residual (B, N, C), or
                 the outputs of the span's modules in their order.
+            text: what `read_text` gave for these rows, in place of a caption, which is then not read; () computes it
+                from the caption in this call, which changes no bit.
             condition: what the base is conditioned on: `class_labels` (B,) of a DiT; `encoder_hidden_states` (B, S, D)
                 and `encoder_attention_mask` (B, S) of the others; `resolution` (B, 2) and `aspect_ratio` (B, 1), also
                 inside `added_cond_kwargs`, of PixArt-alpha at 1024 px.
@@ -268,10 +271,22 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if key not in self._compiled:
                 self._compiled[key] = torch.compile(run, **self._compile_options)
             run = self._compiled[key]
-        output, left = run(hidden_states, timestep, reused, self._read(condition))
+        output, left = run(hidden_states, timestep, reused, text, self._read(condition))
         if not return_dict:
             return (output, *left)
         return FlexDiTOutput(sample=output, left=left)
+
+    def read_text(self, **condition: Any) -> tuple[Text, ...]:
+        """Compute what every block reads of a caption, once for all calls with it.
+
+        Args:
+            condition: as of `forward`.
+
+        Returns:
+            One `Text` per block; () of a base that reads no text.
+        """
+        caption = self._parts.caption(self._read(condition), self.dtype)
+        return () if caption is None else tuple(block.text_of(caption) for block, *_ in self._parts.blocks)
 
     def _read(self, condition: Mapping[str, Any]) -> dict[str, Tensor]:
         """The arguments that condition the base, without those that diffusers' pipelines leave at their defaults."""
@@ -289,6 +304,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         hidden_states: Tensor,
         timestep: Tensor,
         reused: tuple[Tensor, ...],
+        text: tuple[Text, ...],
         condition: Mapping[str, Tensor],
         *,
         grid: TokenGrid,
@@ -298,32 +314,41 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         tokens = Tokens(self._parts.embed(hidden_states))  # (B, N, C)
         blocks = [operation.block for operation in graph.route]
         conditioning = self._parts.conditioning(timestep, condition, tokens.dense.dtype, blocks)
+        texts = text or (self._parts.caption(condition, tokens.dense.dtype),) * self.shape.num_blocks
+        run_all = partial(self._run_all, conditioning=conditioning, texts=texts, gain=graph.gain)
         below, inside, above = graph.parts
-        tokens = self._run_all(below, tokens, conditioning, graph.gain)
+        tokens = run_all(below, tokens)
         entered = tokens.dense
         left: tuple[Tensor, ...] = ()
         if graph.reuses == "residual":
             tokens = Tokens(entered + reused[0])
         elif graph.reuses == "modules":
-            tokens = self._run_all(inside, tokens, conditioning, graph.gain, Taking(reused))
+            tokens = run_all(inside, tokens, module=Taking(reused))
         elif graph.leaves == "modules":
             keeping = Keeping()
-            tokens = self._run_all(inside, tokens, conditioning, graph.gain, keeping)
+            tokens = run_all(inside, tokens, module=keeping)
             left = tuple(keeping.outputs)
         else:
-            tokens = self._run_all(inside, tokens, conditioning, graph.gain)
+            tokens = run_all(inside, tokens)
             left = (tokens.dense - entered,) if graph.leaves == "residual" else ()
-        tokens = self._run_all(above, tokens, conditioning, graph.gain)
+        tokens = run_all(above, tokens)
         return self._parts.head(tokens.dense, conditioning, grid), left
 
     def _run_all(
-        self, route: Route, tokens: Tokens, conditioning: Conditioning, gain: Gain, module: Module = computed
+        self,
+        route: Route,
+        tokens: Tokens,
+        *,
+        conditioning: Conditioning,
+        texts: Sequence[Text | Caption | None],
+        gain: Gain,
+        module: Module = computed,
     ) -> Tokens:
         for operation in route:
             if gain.stream != 1 and operation.block == gain.at:
                 tokens = tokens.scaled(gain.stream)
             modulations = conditioning.modulations[operation.block]
-            arguments = (operation, *tokens, modulations, conditioning.text, gain.skip, module)
+            arguments = (operation, *tokens, modulations, texts[operation.block], gain.skip, module)
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 tokens = Tokens(*self._gradient_checkpointing_func(self._run, *arguments))
             else:
@@ -336,7 +361,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         dense: Tensor,
         sparse: Tensor | None,
         modulations: tuple[Modulation, ...],
-        text: Text | None,
+        text: Text | Caption | None,
         skip: float,
         module: Module,
     ) -> Tokens:

@@ -41,11 +41,16 @@ def modulation_macs(shape: TransformerShape) -> int:
 
 
 def text_macs(tokens: int, shape: TransformerShape) -> int:
-    """Cross-attention of `tokens` to the caption, whose keys and values are projected once per model call."""
+    """Attention of `tokens` to the keys and values of the caption, which are there (`read_text_macs`)."""
     if not shape.text_tokens:
         return 0
-    c, text = shape.width, shape.text_tokens
-    return 2 * tokens * c * c + 2 * text * c * c + 2 * tokens * text * c
+    return 2 * tokens * shape.width**2 + 2 * tokens * shape.text_tokens * shape.width
+
+
+def read_text_macs(shape: TransformerShape) -> int:
+    """The caption's projection, and its keys and values in every block: once for all steps of an image."""
+    c = shape.width
+    return shape.text_tokens * (shape.text_channels * c + c * c + shape.num_blocks * 2 * c * c)
 
 
 def temporal_macs(grid: TokenGrid, shape: TransformerShape) -> int:
@@ -84,7 +89,7 @@ def _key_macs(key: tuple[str, TokenGrid, TokenGrid, tuple[tuple[str, int], ...]]
 
 
 def route_macs(route: Route, shape: TransformerShape, reused: Collection[int] = ()) -> int:
-    """One model call on one row: the operations of the route, and the model's ends.
+    """One model call on one row, its text read before: the operations of the route, and the model's ends.
 
     Args:
         route: what is computed.
@@ -103,7 +108,7 @@ def _reused_macs(operation: Operation, shape: TransformerShape) -> int:
 
 
 def ends_macs(route: Route, shape: TransformerShape) -> int:
-    """Everything outside the blocks: patch embedding, embedding of the conditions, final modulation and projection.
+    """Everything outside the blocks but the text: patch embedding, other conditions, final modulation and projection.
 
     Where every block has an embedder of its own, those of the route's blocks are computed, and the first for the head.
     """
@@ -111,7 +116,6 @@ def ends_macs(route: Route, shape: TransformerShape) -> int:
     n, c, area = shape.grid.num_tokens, shape.width, shape.patch_size**2
     macs = n * c * area * (shape.in_channels + shape.out_channels)
     macs += num_embedders * (TIME_FREQUENCIES * c + c * c)
-    macs += shape.text_tokens * (shape.text_channels * c + c * c)
     macs += 6 * c * c if shape.shares_modulation else 2 * c * c
     if shape.reads_size:  # height, width and aspect ratio, a third of the width each
         macs += 3 * (TIME_FREQUENCIES * (c // 3) + (c // 3) ** 2)

@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from flexsearch.schedule.cache import NO_CACHE
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.clock import Clock
-from flexsearch.schedule.cost import model_params
+from flexsearch.schedule.cost import model_params, read_text_macs
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.gain import NO_GAIN, Gain
 from flexsearch.schedule.guidance import ALL_ROWS
@@ -74,8 +74,17 @@ class Plan:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one image: all sampler steps, all rows of guidance."""
-        return sum(num * graph.macs(self.target.shape) for graph, num in self.counts.items())
+        """Multiply-accumulates of one image: all sampler steps, all rows of guidance, text once."""
+        shape = self.target.shape
+        steps = sum(num * graph.macs(shape) for graph, num in self.counts.items())
+        return steps + self.text_rows * read_text_macs(shape)
+
+    @property
+    def text_rows(self) -> int:
+        """Rows per image whose text is read, once before the first step; 0 where no block reads any."""
+        if not self.target.shape.text_tokens:
+            return 0
+        return max((graph.rows for graph in self.counts if graph.route), default=0)
 
     @property
     def params(self) -> int:

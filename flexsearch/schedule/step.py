@@ -61,7 +61,7 @@ class Graph(PickledWithoutHash):
         return range(*self.span) if self.reuses == "modules" and self.span is not None else range(0)
 
     def macs(self, shape: TransformerShape) -> int:
-        """Multiply-accumulates of one call for one image, all its rows."""
+        """Multiply-accumulates of one call for one image, all its rows, its text read before."""
         return _macs(self, shape)
 
 

@@ -98,8 +98,10 @@ def paper(shape: TransformerShape, *, sampler_steps: int) -> Candidate:
 
 
 def stage_macs(candidate: Candidate, shape: TransformerShape) -> list[int]:
-    """MACs of one forward pass in every stage, data first: what lies outside the blocks, and the blocks."""
-    return [graph.macs(shape) for graph in stage_graphs(candidate.schedule, shape.grid)]
+    """MACs of one forward pass in every stage, data first: what lies outside the blocks, and the blocks. In 0.1.0 it
+    read the text as well: S tokens of D channels through two matrices, and in every block into keys and values."""
+    text = shape.text_tokens * (shape.text_channels + shape.width * (1 + 2 * shape.num_blocks)) * shape.width
+    return [graph.macs(shape) + text for graph in stage_graphs(candidate.schedule, shape.grid)]
 
 
 def mean_macs(candidate: Candidate, shape: TransformerShape, times: Sequence[float] | None = None) -> float:

@@ -32,11 +32,12 @@ from flexsearch.schedule import (
 )
 from flexsearch.schedule.families.dense import DENSE
 from flexsearch.schedule.families.pooling import POOL
-from flexsearch.schedule.presets import dit_shape
+from flexsearch.schedule.presets import dit_shape, text_shape
 from flexsearch.schedule.role import OperationKey
 from flexsearch.space import SearchSpace, parse_space
 
 BLOCKS = 9
+TEXT = Term(kind="text")
 TARGET = Target(shape=dit_shape(num_blocks=BLOCKS, width=16, side=8), is_guided=True)
 GRID = TARGET.shape.grid
 SEARCHED: dict[str, Any] = {
@@ -55,7 +56,7 @@ SEARCHED: dict[str, Any] = {
 }
 
 
-def space(**sampling: Any) -> SearchSpace:
+def space(*, target: Target = TARGET, **sampling: Any) -> SearchSpace:
     entries = {
         "segments": [
             {"family": "pooling", "depth": {"int": [1, 2]}},
@@ -65,7 +66,7 @@ def space(**sampling: Any) -> SearchSpace:
         "timetable": {"stages": 2, "clean_grid": 4, "noise_grid": {"choice": [2, 4]}},
         "sampler_steps": 3,
     }
-    return parse_space({**entries, **sampling}, target=TARGET)
+    return parse_space({**entries, **sampling}, target=target)
 
 
 def plan_of(*, schedule: DensitySchedule | None = None, target: Target = TARGET, **sampling: Any) -> Plan:
@@ -100,6 +101,7 @@ def true_ms(term: Term) -> float:
     """A time for every term, on a device of this test's making."""
     whole = {
         "image": 0.3,
+        "text": 0.7,
         "call": 0.9,
         "operation": 1.0,
         "reused operation": 0.05,
@@ -242,6 +244,20 @@ def test_the_design_tells_all_terms_apart() -> None:
         assert other.ms == pytest.approx(true_ms(operation_term(other.key)), rel=1e-6), other
     assert found.step_ms == pytest.approx(true_ms(CALL), rel=1e-6)
     assert found.image_ms == pytest.approx(true_ms(IMAGE), rel=1e-6)
+
+
+def test_text_is_a_term_of_its_own_once_per_image() -> None:
+    reads_text = replace(TARGET, shape=text_shape(num_blocks=BLOCKS, width=16, side=8))
+    plan, one_row = (plan_of(target=reads_text, guidance=GuidanceRows(end=end)) for end in (0.6, 0.0))
+    assert terms_of(plan) == terms_of(plan_of(guidance=GuidanceRows(end=0.6))) + Counter([TEXT])
+    assert terms_of(one_row)[replace(TEXT, is_one_row=True)] == 1
+    searched = space(target=reads_text, **SEARCHED)
+    found, before = profile(searched), profile(space(**SEARCHED))
+    assert dict(found._ms)[TEXT] == pytest.approx(true_ms(TEXT), rel=1e-6)
+    assert found.predict(plan) == pytest.approx(sum(num * true_ms(term) for term, num in terms_of(plan).items()))
+    assert not before.covers(plan), "a profile of before text had a time of its own"
+    with pytest.raises(UserError, match="text was not profiled"):
+        before.predict(plan)
 
 
 def test_a_space_without_searched_sampling_is_timed_as_before() -> None:

@@ -1,35 +1,38 @@
 """What every backbone must do: inherit `BackboneSuite` and say how its base is made."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
-from diffusers import ModelMixin
+from diffusers import FlowMatchEulerDiscreteScheduler, ModelMixin
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from flexsearch.data.conditions import random_condition
+from flexsearch.diffusion.sampling import denoise, initial_noise, plan_of
+from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
 from flexsearch.models.architectures import architecture_named, known_config
 from flexsearch.models.backbones import backbone_named
+from flexsearch.models.backbones.modulation import Text
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.tokens import downsample, upsample
 from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.cost import model_params
+from flexsearch.schedule.cost import model_params, read_text_macs
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.pooling import POOL, Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.gain import Gain
 from flexsearch.schedule.guidance import GuidanceRows
-from flexsearch.schedule.plan import Target, lower, stage_graphs
+from flexsearch.schedule.plan import Plan, Target, lower, stage_graphs
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
@@ -43,6 +46,8 @@ SPARSE = DensitySchedule(segments=SEGMENTS, timetable=Timetable(edges=equal_edge
 SPAN = Cache(pattern="FFpFnp", first=1)
 ENDS = Cache(pattern="FpFpnF", first=2, last=1, order=0)
 MODULES = Cache(pattern="FFppFp", first=1, reuse="modules")
+
+EULER = FlowMatchEulerDiscreteScheduler()
 
 EARLY = {
     "attention_type": "default",
@@ -63,6 +68,13 @@ def randomised(model: torch.nn.Module, *, seed: int = 1) -> Any:
         for weight in model.parameters():
             weight.copy_(torch.randn(weight.shape, generator=generator) * 0.1)
     return model
+
+
+def flops_of(run: Callable[[], Any]) -> tuple[Any, int]:
+    """What a call without gradients gives, and the floating-point operations that torch counts in it."""
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        found = run()
+    return found, counter.get_total_flops()
 
 
 def pooled_blocks(model: FlexDiT) -> list[int]:
@@ -151,12 +163,16 @@ class BackboneSuite:
 
     def test_macs_equal_torchs_flop_counter(self, model: FlexDiT) -> None:
         """Rule: one multiply-accumulate is two of torch's flops; element-wise work and pooling count nothing."""
+        inputs = self.inputs(batch=1)
+        text, flops = flops_of(lambda: self.read_text(model, inputs))
+        assert flops == 2 * read_text_macs(model.shape)
         for schedule in self.schedules:
             model.set_schedule(schedule)
             for graph in model.graphs():
-                with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-                    model(**self.inputs(batch=1), graph=graph)
-                assert counter.get_total_flops() == 2 * graph.macs(model.shape)
+                _, flops = flops_of(lambda: model(**inputs, graph=graph, text=text))  # noqa: B023 - called at once
+                assert flops == 2 * graph.macs(model.shape)
+        _, flops = flops_of(lambda: model(**inputs, graph=graph))
+        assert flops == 2 * (graph.macs(model.shape) + read_text_macs(model.shape)), "it reads the text itself"
 
     @pytest.mark.parametrize("cache", [SPAN, ENDS, MODULES], ids=["span", "ends", "modules"])
     def test_macs_of_every_step_equal_torchs_flop_counter(self, model: FlexDiT, cache: Cache) -> None:
@@ -166,11 +182,93 @@ class BackboneSuite:
             for step, left in self.walked(model, cache):
                 rows = step.graph.rows
                 inputs = self.inputs(batch=rows, time=1000 * step.time)
-                with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-                    if step.letter != "n":
-                        found = model(**inputs, graph=step.graph, reused=left if step.letter == "p" else ())
-                        left[:] = found.left or left
-                assert counter.get_total_flops() == 2 * step.graph.macs(model.shape), (str(schedule), step.letter)
+                flops = 0
+                if step.letter != "n":
+                    reused, text = left if step.letter == "p" else (), self.read_text(model, inputs)
+                    found, flops = flops_of(lambda: model(**inputs, graph=step.graph, reused=reused, text=text))  # noqa: B023
+                    left[:] = found.left or left
+                assert flops == 2 * step.graph.macs(model.shape), (str(schedule), step.letter)
+
+    @pytest.mark.parametrize(("fused", "dtype"), [(False, "fp32"), (True, "bf16")], ids=["plain", "fused, bf16"])
+    def test_text_that_was_read_before_changes_no_bit(self, model: FlexDiT, fused: bool, dtype: str) -> None:
+        """In every role, whatever is reused; the caption itself is then not read."""
+        if fused:
+            model.fuse()
+        inputs = self.inputs(time=1000.0)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16) if dtype == "bf16" else nullcontext():
+            text = self.read_text(model, inputs)
+            without = {name: value for name, value in inputs.items() if not (text and "encoder" in name)}
+            for schedule in self.schedules:
+                model.set_schedule(schedule)
+                for cache in (SPAN, MODULES):
+                    (full, *_), (partial, *_) = self.graphs_of(model, cache, "F"), self.graphs_of(model, cache, "p")
+                    expected = model(**inputs, graph=full)
+                    assert torch.equal(model(**without, graph=full, text=text).sample, expected.sample)
+                    arguments = {"graph": partial, "reused": expected.left}
+                    again = model(**without, **arguments, text=text).sample
+                    assert torch.equal(again, model(**inputs, **arguments).sample)
+
+    @pytest.mark.parametrize(("guidance", "dtype", "cache"), [(1.0, "fp32", SPAN), (2.5, "bf16", MODULES)])
+    def test_text_is_read_once_per_image_and_changes_no_bit(
+        self, model: FlexDiT, guidance: float, dtype: Literal["fp32", "bf16"], cache: Cache
+    ) -> None:
+        """Reuse, null steps and two stages: the same images as where every model call reads its text; MACs are those
+        that torch counts in the whole loop."""
+        settings, rows = SamplingSettings(guidance=guidance, dtype=dtype), 2 if guidance > 1 else 1
+        plan = plan_of(model, EULER, Sampling(steps=6, cache=cache), settings)
+        with self.captions_projected(model) as projected:
+            found, flops = flops_of(lambda: self.drawn(model, plan, settings))
+        assert projected == [2 * rows] * (plan.text_rows > 0)
+        assert flops == 2 * 2 * plan.macs, "of two images"
+        with pytest.MonkeyPatch.context() as patch, self.captions_projected(model) as projected:
+            patch.setattr(model, "read_text", lambda **_: ())
+            expected, _ = flops_of(lambda: self.drawn(model, plan, settings))
+        assert torch.equal(found, expected)
+        calls = sum(step.letter != "n" for step in plan.steps)
+        assert projected == [2 * rows] * (calls if plan.text_rows else 0)
+
+    def test_a_step_on_one_row_takes_the_text_of_its_rows(self, model: FlexDiT) -> None:
+        """All rows are read at once. A product of more rows may round in another way, as one of a larger batch may."""
+        settings = SamplingSettings(guidance=2.5)
+        for guidance, rows in ((GuidanceRows(every=2), 2), (GuidanceRows(end=0.0), 1)):
+            plan = plan_of(model, EULER, Sampling(steps=4, guidance=guidance), settings)
+            with self.captions_projected(model) as projected:
+                found, flops = flops_of(lambda: self.drawn(model, plan, settings))  # noqa: B023
+            assert projected == [2 * rows] * (plan.text_rows > 0)
+            assert flops == 2 * 2 * plan.macs
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(model, "read_text", lambda **_: ())
+                expected, _ = flops_of(lambda: self.drawn(model, plan, settings))  # noqa: B023
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+    def read_text(self, model: FlexDiT, inputs: dict[str, Any]) -> tuple[Text, ...]:
+        """What the blocks read of the text in the arguments of a forward pass."""
+        condition = {name: value for name, value in inputs.items() if name not in ("hidden_states", "timestep")}
+        with torch.inference_mode():
+            text = model.read_text(**condition)
+        assert len(text) == (NUM_BLOCKS if model.shape.text_tokens else 0)
+        return text
+
+    def drawn(self, model: FlexDiT, plan: Plan, settings: SamplingSettings) -> Tensor:
+        """Two images, of conditions that differ from "no condition" and from each other."""
+        given, none = (
+            random_condition(model.shape, batch=2, generator=torch.Generator().manual_seed(seed)) for seed in (3, 4)
+        )
+        noise = initial_noise(range(2), shape=model.shape.sample_size, seed=0)
+        return denoise(model, EULER, plan, noise=noise, condition=given, none=none, settings=settings)
+
+    @contextmanager
+    def captions_projected(self, model: FlexDiT) -> Iterator[list[int]]:
+        """Collects the rows of every batch of captions that is projected."""
+        rows: list[int] = []
+        hooks = [
+            module.register_forward_pre_hook(lambda _, arguments: rows.append(len(arguments[0])))
+            for name, module in model.base.named_children()
+            if name == "caption_projection" and module is not None
+        ]
+        yield rows
+        for hook in hooks:
+            hook.remove()
 
     def walked(self, model: FlexDiT, cache: Cache) -> Iterator[tuple[Step, list[Tensor]]]:
         """The steps of a plan, each with what the last full step left."""
@@ -206,6 +304,7 @@ class BackboneSuite:
         (full, *_), (partial, *_) = self.graphs_of(model, cache, "F"), self.graphs_of(model, cache, "p")
         model.fuse()
         inputs = self.inputs(time=1000.0)
+        inputs["text"] = self.read_text(model, inputs)
         with torch.inference_mode():
             left = model(**inputs, graph=full).left
             expected = model(**inputs, graph=partial, reused=left).sample

@@ -9,6 +9,7 @@ from flexsearch.schedule import (
     Clock,
     Dense,
     DensitySchedule,
+    GuidanceRows,
     Operation,
     Plan,
     Sampling,
@@ -18,7 +19,7 @@ from flexsearch.schedule import (
     TransformerShape,
     lower,
 )
-from flexsearch.schedule.cost import route_macs
+from flexsearch.schedule.cost import read_text_macs, route_macs
 from flexsearch.schedule.families.pooling import POOL
 from flexsearch.schedule.families.sdtm import RECOVER
 from flexsearch.schedule.presets import PRESETS, Preset, dit_shape, flexdit_segments, text_shape
@@ -30,10 +31,11 @@ def plan_of(schedule: DensitySchedule, shape: TransformerShape, *, steps: int = 
 
 
 def pass_macs(schedule: DensitySchedule, shape: TransformerShape) -> float:
-    """Of one forward pass, averaged over uniform diffusion time: what the paper's table holds."""
+    """Of one forward pass that reads its text, averaged over uniform diffusion time: what the paper's table holds."""
     edges = schedule.timetable.edges
     macs = [route_macs(route, shape) for route in schedule.routes(shape.grid, num_blocks=shape.num_blocks)]
-    return sum((high - low) * one for low, high, one in zip(edges[:-1], edges[1:], macs, strict=True))
+    mean = sum((high - low) * one for low, high, one in zip(edges[:-1], edges[1:], macs, strict=True))
+    return mean + read_text_macs(shape)
 
 
 def authors_extra(operation: Operation, shape: TransformerShape) -> int:
@@ -111,6 +113,22 @@ def test_macs_of_an_image_are_those_of_all_its_steps_and_rows() -> None:
     assert plan.macs == sum(by_stage) + by_stage[3]
     assert [(graph.stage, num) for graph, num in plan.counts.items()] == [(3, 2), (2, 1), (1, 1), (0, 1)]
     assert plan_of(preset.schedule, preset.shape, steps=5, is_guided=True).macs == 2 * plan.macs
+
+
+def test_text_is_counted_once_per_row_of_an_image() -> None:
+    shape = text_shape(num_blocks=28, width=1152, side=16)
+    dense = DensitySchedule.all_dense(28)
+    (route,) = dense.routes(shape.grid)
+    for steps in (1, 20):
+        assert plan_of(dense, shape, steps=steps).macs == steps * route_macs(route, shape) + read_text_macs(shape)
+    guided = plan_of(dense, shape, is_guided=True)
+    assert guided.macs == 2 * (4 * route_macs(route, shape) + read_text_macs(shape))
+    for guidance, rows in ((GuidanceRows(every=2), 2), (GuidanceRows(end=0.0), 1)):
+        candidate = Candidate(schedule=dense, sampling=Sampling(steps=4, guidance=guidance))
+        plan = lower(candidate, guided.target)
+        calls = sum(step.graph.rows for step in plan.steps)
+        assert plan.macs == calls * route_macs(route, shape) + rows * read_text_macs(shape)
+    assert plan_of(dense, dit_shape(num_blocks=28, width=1152, side=16), is_guided=True).text_rows == 0
 
 
 def test_the_clock_decides_the_stages() -> None:

@@ -5,21 +5,33 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from flexsearch.models.backbones.modulation import Caption, Text
 
-def attention(module: Any, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Tensor:
+
+def attention(module: Any, queries: Tensor, keys: Tensor) -> Tensor:
     """(B, n, C) what `queries` (B, n, C) read from `keys` (B, m, C), output projection included.
 
     Args:
         module: diffusers' `Attention`; its fused projections are used where it has them.
         queries: normed tokens.
         keys: normed tokens; the very same tensor for self-attention.
-        bias: added to the logits, broadcastable to (B, heads, n, m).
     """
-    query, key, value = (_by_head(rows, module.heads) for rows in _projections(module, queries, keys))
-    read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)  # (B, heads, n, C / heads)
-    output: Tensor = module.to_out[0](read.transpose(1, 2).flatten(2))
-    dropped: Tensor = module.to_out[1](output)
-    return dropped
+    return _read(module, *(_by_head(rows, module.heads) for rows in _projections(module, queries, keys)))
+
+
+def text_attention(module: Any, queries: Tensor, text: Text) -> Tensor:
+    """(B, n, C) what `queries` (B, n, C) read from a text, output projection included."""
+    return _read(module, _by_head(module.to_q(queries), module.heads), *text)
+
+
+def text_of(module: Any, caption: Caption) -> Text:
+    """The keys and values of a caption."""
+    tokens = caption.tokens
+    if module.fused_projections:
+        keys, values = module.to_kv(tokens).chunk(2, dim=-1)
+    else:
+        keys, values = module.to_k(tokens), module.to_v(tokens)
+    return Text(keys=_by_head(keys, module.heads), values=_by_head(values, module.heads), bias=caption.bias)
 
 
 def uniform_attention(module: Any, mean: Tensor) -> Tensor:
@@ -28,17 +40,23 @@ def uniform_attention(module: Any, mean: Tensor) -> Tensor:
     return output
 
 
+def _read(module: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Softmax attention of (B, heads, n, C / heads) to (B, heads, m, C / heads); `bias` is added to the logits."""
+    read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    output: Tensor = module.to_out[0](read.transpose(1, 2).flatten(2))
+    dropped: Tensor = module.to_out[1](output)
+    return dropped
+
+
 def _by_head(rows: Tensor, heads: int) -> Tensor:
     by_head: Tensor = rows.unflatten(-1, (heads, -1)).transpose(1, 2)
     return by_head
 
 
 def _projections(module: Any, queries: Tensor, keys: Tensor) -> tuple[Tensor, ...]:
-    """Queries, keys and values."""
+    """Queries, keys and values of self-attention."""
     if not module.fused_projections:
         return module.to_q(queries), module.to_k(keys), module.to_v(keys)
-    if module.is_cross_attention:
-        return (module.to_q(queries), *module.to_kv(keys).chunk(2, dim=-1))
     fused = module.to_qkv
     if keys is queries:
         return tuple(fused(queries).chunk(3, dim=-1))

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from flexsearch.models.backbones.attention import attention, uniform_attention
-from flexsearch.models.backbones.modulation import Modulation, Text
+from flexsearch.models.backbones.attention import attention, text_attention, text_of, uniform_attention
+from flexsearch.models.backbones.modulation import Caption, Modulation, Text
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid
 
@@ -62,7 +62,7 @@ class TransformerBlock:
         self,
         tokens: Tensor,
         modulation: Modulation,
-        text: Text | None,
+        text: Text | Caption | None,
         module: Callable[[Callable[[], Tensor]], Tensor],
     ) -> Tensor:
         """(B, n, C) the rest of the block: attention to the text, the gated MLP.
@@ -70,13 +70,21 @@ class TransformerBlock:
         Args:
             tokens: (B, n, C) after the mixer.
             modulation: of this block.
-            text: the caption, where the block reads one.
+            text: the caption, where the block reads one; its keys and values are computed unless they are given.
             module: gives the output of each of the two from what computes it.
         """
         if self.block.attn2 is not None and text is not None:
-            tokens = module(partial(attention, self.block.attn2, tokens, text.tokens, text.bias)) + tokens
+            tokens = module(partial(self._attend_to, tokens, text)) + tokens
         output: Tensor = modulation.gate_mlp * module(partial(self._mlp, tokens, modulation)) + tokens
         return output
+
+    def text_of(self, caption: Caption) -> Text:
+        """What the block reads of a caption, whatever the tokens are."""
+        return text_of(self.block.attn2, caption)
+
+    def _attend_to(self, tokens: Tensor, text: Text | Caption) -> Tensor:
+        text = self.text_of(text) if isinstance(text, Caption) else text
+        return text_attention(self.block.attn2, tokens, text)
 
     def _mlp(self, tokens: Tensor, modulation: Modulation) -> Tensor:
         output: Tensor = self.block.ff(self.norm_mlp(tokens) * (1 + modulation.scale_mlp) + modulation.shift_mlp)

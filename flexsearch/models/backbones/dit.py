@@ -90,6 +90,9 @@ class DiTBackbone:
             rows += F.linear(embedding, weight[part], bias[part]).chunk(len(run), dim=1)
         return rows
 
+    def caption(self, condition: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+        return None
+
     def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
         base = self.base
         shift, scale = base.proj_out_1(F.silu(conditioning.embedding)).chunk(2, dim=1)

@@ -1,4 +1,6 @@
-"""What a forward pass is conditioned on, as the blocks read it. Letters: B batch, C width, S text tokens."""
+"""What a forward pass is conditioned on, as the blocks read it. Letters: B batch, C width,
+S text tokens.
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,22 +19,35 @@ class Modulation(NamedTuple):
     gate_mlp: Tensor
 
 
-class Text(NamedTuple):
+class Caption(NamedTuple):
     """A caption: projected tokens (B, S, C), and what is added to the attention to each, (B, 1, 1, S) or None."""
 
     tokens: Tensor
     bias: Tensor | None
 
 
+class Text(NamedTuple):
+    """A caption as one block reads it: its keys and values, each (B, heads, S, C / heads), and the caption's bias.
+
+    It depends on neither time nor data, so that one serves all steps of an image.
+    """
+
+    keys: Tensor
+    values: Tensor
+    bias: Tensor | None
+
+    def rows(self, num: int) -> "Text":
+        """The first `num` rows of the batch."""
+        return Text(self.keys[:num], self.values[:num], None if self.bias is None else self.bias[:num])
+
+
 class Conditioning(NamedTuple):
-    """Everything that the blocks and the head read beside tokens.
+    """What the blocks and the head read beside tokens and text.
 
     Attributes:
         embedding: (B, C) embedded timestep, and class where the base reads classes.
         modulations: by block of the plan, one `Modulation` per transformer block in it.
-        text: the caption, where the base reads text.
     """
 
     embedding: Tensor
     modulations: Mapping[int, tuple[Modulation, ...]]
-    text: Text | None = None

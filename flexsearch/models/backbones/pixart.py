@@ -10,9 +10,9 @@ from torch import Tensor
 from flexsearch.errors import UserError
 from flexsearch.models.architectures.pixart import shape_of
 from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
-from flexsearch.models.backbones.modulation import Conditioning
+from flexsearch.models.backbones.modulation import Caption, Conditioning
 from flexsearch.models.backbones.patches import unpatchify
-from flexsearch.models.backbones.single import modulated_output, modulations_of, text_of
+from flexsearch.models.backbones.single import caption_of, modulated_output, modulations_of
 from flexsearch.schedule.shape import TokenGrid
 
 
@@ -51,8 +51,10 @@ class PixArtBackbone:
         return Conditioning(
             embedding=embedding,
             modulations={block: (one,) for block, one in zip(blocks, modulations, strict=True)},
-            text=text_of(self.base.caption_projection, condition, dtype=dtype),
         )
+
+    def caption(self, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Caption:
+        return caption_of(self.base.caption_projection, condition, dtype)
 
     def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
         projected = modulated_output(self.base, tokens, conditioning.embedding)

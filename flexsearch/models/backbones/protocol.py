@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flexsearch.models.backbones.block import TransformerBlock
-from flexsearch.models.backbones.modulation import Conditioning
+from flexsearch.models.backbones.modulation import Caption, Conditioning
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 
 
@@ -45,6 +45,9 @@ class Backbone(Protocol):
         self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype, blocks: Sequence[int]
     ) -> Conditioning:
         """What `blocks` of the plan, rising, read; `condition` holds arguments out of `reads`."""
+
+    def caption(self, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Caption | None:
+        """The projected caption that the blocks attend to; None where the base reads no text."""
 
     def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
         """The output of the model, (B, out_channels, H, W) or (B, out_channels, F, H, W)."""

@@ -6,10 +6,11 @@ PixArt-alpha and Latte share it. Letters: B batch, C width, S text tokens, D cha
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from flexsearch.errors import UserError
-from flexsearch.models.backbones.modulation import Modulation, Text
+from flexsearch.models.backbones.modulation import Caption, Modulation
 
 
 def modulations_of(shared: Tensor, blocks: list[Any]) -> list[Modulation]:
@@ -18,7 +19,7 @@ def modulations_of(shared: Tensor, blocks: list[Any]) -> list[Modulation]:
     return [Modulation(*(block.scale_shift_table[None] + rows).chunk(6, dim=1)) for block in blocks]
 
 
-def text_of(projection: Any, condition: Mapping[str, Tensor], *, dtype: Any) -> Text:
+def caption_of(projection: Any, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Caption:
     """The projected caption, padding masked out.
 
     Args:
@@ -35,9 +36,9 @@ def text_of(projection: Any, condition: Mapping[str, Tensor], *, dtype: Any) -> 
     tokens: Tensor = projection(condition["encoder_hidden_states"].to(dtype))  # (B, S, C)
     mask = condition.get("encoder_attention_mask")
     if mask is None:
-        return Text(tokens=tokens, bias=None)
+        return Caption(tokens=tokens, bias=None)
     bias = (1 - mask.to(dtype)) * -10000.0 if mask.ndim == 2 else mask.to(dtype)[:, 0]
-    return Text(tokens=tokens, bias=bias[:, None, None])
+    return Caption(tokens=tokens, bias=bias[:, None, None])
 
 
 def modulated_output(base: Any, tokens: Tensor, embedding: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from flexsearch.models.backbones.block import TransformerBlock
-from flexsearch.models.backbones.modulation import Modulation, Text
+from flexsearch.models.backbones.modulation import Caption, Modulation, Text
 from flexsearch.models.roles.role_module import Call, RoleModule, register_role_module
 from flexsearch.models.tokens import Tokens
 from flexsearch.schedule.families.dense import DENSE
@@ -22,7 +22,9 @@ def run_others(tokens: Tensor, call: Call) -> Tensor:
     return tokens
 
 
-def _run(block: TransformerBlock, tokens: Tensor, modulation: Modulation, text: Text | None, call: Call) -> Tensor:
+def _run(
+    block: TransformerBlock, tokens: Tensor, modulation: Modulation, text: Text | Caption | None, call: Call
+) -> Tensor:
     tokens, grid = block.enter(tokens, call.operation), call.operation.queries
 
     def attend() -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from flexsearch.models.backbones.block import TransformerBlock
-from flexsearch.models.backbones.modulation import Modulation, Text
+from flexsearch.models.backbones.modulation import Caption, Modulation, Text
 from flexsearch.models.tokens import Tokens
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TransformerShape
@@ -57,7 +57,7 @@ class Call(NamedTuple):
 
     blocks: tuple[TransformerBlock, ...]
     modulations: tuple[Modulation, ...]
-    text: Text | None
+    text: Text | Caption | None
     operation: Operation
     weights: Any = None
     skip: float = 1.0
