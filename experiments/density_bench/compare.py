@@ -48,7 +48,6 @@ IN_MEMORY = "sqlite://"
 SECONDS = 240.0
 """Device seconds of a search, baselines included."""
 MARKS = (0.5, 0.75, 1.0)
-DEFAULT = "TPE + acquisition (default)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +61,14 @@ class Policy:
     changes: dict[str, str] = field(default_factory=dict)
 
 
+_DEFAULT = Policy(name="TPE + acquisition (default)", acquisition=True)
 POLICIES = (
     Policy(name="random", algorithm="random"),
     Policy(name="TPE", algorithm="tpe"),
-    Policy(name=DEFAULT, acquisition=True),
+    _DEFAULT,
     Policy(name="TPE + acquisition by predicted distance", acquisition=True, paired_distance=True),
 )
 ABLATIONS = (
-    Policy(name="all axes", acquisition=True),
     Policy(name="solver left out", acquisition=True, changes={"space.solver": "base"}),
     Policy(name="reuse left out", acquisition=True, changes={"space.cache": "{}"}),
     Policy(name="gain left out", acquisition=True, changes={"space.gain": "{}"}),
@@ -209,7 +208,7 @@ def summary(curves: pd.DataFrame) -> pd.DataFrame:
 def exhaustive(table: pd.DataFrame) -> pd.DataFrame:
     """Hypervolume of everything in the table with an axis left out, over that of all axes; mean over both seeds."""
     rows = []
-    for policy in ABLATIONS:
+    for policy in (Policy(name="all axes"), *ABLATIONS):
         space, _ = space_of(policy)
         of_space = {space.build(choice).digest for choice in space.choices()}
         shares, over_free = [], []
@@ -232,7 +231,7 @@ def draw(curves: pd.DataFrame, path: Path) -> None:
     """Mean and standard deviation over seeds."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), dpi=150, sharey=True)
     grid = np.linspace(0, SECONDS, 200)
-    for axes, policies in zip(panels, (POLICIES, ABLATIONS), strict=True):
+    for axes, policies in zip(panels, (POLICIES, (_DEFAULT, *ABLATIONS)), strict=True):
         for policy, colour in zip(policies, plt.get_cmap("tab10").colors, strict=False):
             of_policy = curves[curves["policy"] == policy.name]
             table = np.array([at(curve, grid) for _, curve in of_policy.groupby("seed")])

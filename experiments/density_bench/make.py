@@ -198,7 +198,7 @@ def latency_key(candidate: Candidate) -> str:
 
 
 def collected(runs: Path) -> Iterator[dict[str, Any]]:
-    latencies = json.loads(Path(__import__("os").environ.get("LAT") or runs / "latency.json").read_text())
+    latencies = json.loads((runs / "latency.json").read_text())
     for path in sorted(runs.glob("rows-*/*.jsonl")):
         for row in map(json.loads, path.read_text().splitlines()):
             yield {**row, "latency_ms": latencies[latency_key(Candidate.from_dict(json.loads(row["candidate"])))]}

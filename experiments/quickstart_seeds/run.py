@@ -1,14 +1,15 @@
 """What the quickstart finds under several seeds, and whether its claims hold on fresh noise.
 
     uv run python experiments/quickstart_seeds/run.py --seeds 0 1 2 3 4   # about 5 minutes a seed on two CPU cores
-    uv run python experiments/quickstart_seeds/run.py --fresh 0           # a run's front again: 2,000 images, 3 fresh seeds
+    uv run python experiments/quickstart_seeds/run.py --fresh 0           # its front again, on fresh noise
 
 `seeds.csv`: a seed's hypervolume is that of its front in distance, and in latency over that of ten Euler steps in the
 same run, up to the reference point of the front that README showed before sampling was searched (`BEFORE`, under the
 old spacing). Beside it stand the hypervolumes of that front, of the dense base under the best solver and gain at every
 number of steps, and of all free baselines. `claims.csv`: every searched point that a run calls a gain.
 
-`fresh.csv`: a run's front, and the dense base at 10 and 40 Euler steps, measured from noise that no search has seen;
+`fresh.csv`: a run's front, and the dense base at 10 and 40 Euler steps, by 2,000 images each under three seeds that no
+search has seen;
 which points are as good as these under every seed, and at which share of their latency.
 """
 

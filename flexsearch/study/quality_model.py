@@ -97,15 +97,8 @@ class QualityModel:
         everything = np.vstack([self._table, np.array(asked)])
         low, span = everything.min(axis=0), np.ptp(everything, axis=0)
         scaled = (everything - low) / np.where(span > 0, span, 1.0)
-        import os
-        if os.environ.get("QM")=="ard":
-            scaled = scaled[:, span > 0]
-            smooth = ConstantKernel(1.0, (1e-2, 10.0)) * Matern(np.ones(scaled.shape[1]), (1.0, 8.0), nu=2.5)
-            noise = WhiteKernel(1e-2, (1e-3, 1e-1))
-        else:
-            smooth = ConstantKernel(1.0, (1e-2, 10.0)) * Matern(1.0, (0.1, 30.0), nu=2.5)
-            noise = WhiteKernel(1e-2, (1e-4, 1e-1))
-        process = GaussianProcessRegressor(smooth + noise, normalize_y=True, random_state=0)
+        smooth = ConstantKernel(1.0, (1e-2, 10.0)) * Matern(1.0, (0.1, 30.0), nu=2.5)
+        process = GaussianProcessRegressor(smooth + WhiteKernel(1e-2, (1e-4, 1e-1)), normalize_y=True, random_state=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound is an answer too
             process.fit(scaled[: len(self._table)], self._targets)
