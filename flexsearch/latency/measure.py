@@ -122,9 +122,9 @@ def measure_latency(
         protocol: how the batch is generated, and on what.
 
     Returns:
-        (latency in ms/image, the reference's lower quartile in ms as measured now). What else a machine does can only
-        add time: over repeated measurements on a shared machine, lower quartiles of 9 repetitions varied by 1.3 %, medians
-        by 3.1 % (experiments/LOG.md, 2026-11-28).
+        (latency in ms/image, the reference's lower quartile in ms as measured now). Other work on a machine only adds
+        time: measured again on a shared one, lower quartiles of 9 repetitions varied by 1.3 %, medians by 3.1 %
+        (experiments/LOG.md, 2026-11-28).
     """
     with cpu_threads(settings.threads):
         times, base = interleaved_seconds([candidate, reference], repeats=settings.repeats, device=device)
