@@ -24,9 +24,10 @@ class Wait:
 
 @dataclass(frozen=True)
 class Finished:
-    """Tell that nothing will start any more."""
+    """Tell that nothing will start any more; `is_failure` where errors are the reason."""
 
     reason: str
+    is_failure: bool = False
 
 
 class TrialSource(Protocol):

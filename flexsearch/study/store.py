@@ -37,6 +37,7 @@ Remeasured = dict[int, dict[int, dict[int, dict[str, Measurement]]]]
 RecordState = Literal["running", "complete", "pruned", "infeasible", "duplicate", "failed"]
 
 _SHARED = -1  # the trial number of what all trials share
+_CUT_SHORT = "cut short"  # beside the phases: attempts at a trial that a kill has ended
 _OF_TRIALS = "trials: "  # before a phase: seconds of trials under the study's seed
 
 
@@ -152,6 +153,14 @@ class Store:
                 connection.execute(update(TRIAL).where(key).values(**row))
         return int(attempts)
 
+    def put_away(self, number: int, candidate: Candidate, *, reason: str) -> None:
+        """Record a trial that never runs, because another one has its schedule."""
+        row = {"digest": candidate.digest, "candidate": json.dumps(candidate.to_dict()), "baseline": None}
+        ended = {"state": "duplicate", "reason": reason, "attempts": 1, "started": _now(), "ended": _now()}
+        with self.engine.begin() as connection:
+            connection.execute(delete(TRIAL).where(self._own(TRIAL, number=number)))
+            connection.execute(insert(TRIAL).values(study=self.study, number=number, **row, **ended))
+
     def end(self, number: int, state: RecordState, *, reason: str | None = None) -> None:
         """Record how a trial ended."""
         with self.engine.begin() as connection:
@@ -207,6 +216,12 @@ class Store:
         totals = totals.where(self._own(COST)).group_by(COST.c.what).order_by(COST.c.what)
         with self.engine.connect() as connection:
             return [Cost(what=row.what, seconds=row.seconds, device=row.device) for row in connection.execute(totals)]
+
+    def digests(self) -> dict[int, str]:
+        """Read the digest of every trial's candidate as it was noted, by number."""
+        rows = select(TRIAL.c.number, TRIAL.c.digest).where(self._own(TRIAL))
+        with self.engine.connect() as connection:
+            return {row.number: row.digest for row in connection.execute(rows)}
 
     def trials(self) -> list[TrialRecord]:
         """Read every trial, by number."""
@@ -287,7 +302,10 @@ def _add_paired_distance_of_rungs(engine: Engine) -> None:
 
 def _cost_rows(what: str, result: TrialResult) -> list[dict[str, Any]]:
     """List the seconds of each phase under `what`, in which {} stands for the phase."""
-    return [{"what": what.format(phase), "seconds": seconds, "device": ""} for phase, seconds in result.seconds.items()]
+    seconds = dict(result.seconds)
+    if result.lost_seconds:
+        seconds[_CUT_SHORT] = result.lost_seconds
+    return [{"what": what.format(phase), "seconds": value, "device": ""} for phase, value in seconds.items()]
 
 
 def _rung_row(rung: Rung) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Who is tried next, and what becomes of it: baselines, duplicates, failures, limits, and every way to resume."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -8,12 +7,12 @@ import pytest
 from builders import Call, Killed
 from optuna.trial import TrialState
 
-from flexsearch.files import write_atomically
 from flexsearch.space import SearchSpace, parse_space
 from flexsearch.study.events import Ended, Started
 from flexsearch.study.executor import Finished, Wait, run_locally
 from flexsearch.study.search import FAILURES_IN_A_ROW, INFEASIBLE_IN_A_ROW, Search
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
+from flexsearch.trial.result_file import write_result
 
 
 def table(search: Any) -> list[tuple[int, str, str, str | None]]:
@@ -85,7 +84,7 @@ def test_a_killed_search_ends_as_an_uninterrupted_one(
     def dies(order: TrialOrder, report: Report) -> TrialResult:
         if order.number == killed_at:
             if has_result:  # the worker had finished, the driver did not hear of it
-                write_atomically(order.trial_dir / "result.json", json.dumps(run_trial(order, report).to_dict()))
+                write_result(order, run_trial(order, report))
             raise Killed
         return run_trial(order, report)
 
@@ -238,7 +237,7 @@ def test_a_driver_killed_between_record_and_tell_counts_the_trial_once(
     search = open_search()
     while (order := search.next()).number < number:
         search.finished(order.number, run_trial(order))
-    write_atomically(order.trial_dir / "result.json", json.dumps(run_trial(order).to_dict()))
+    write_result(order, run_trial(order))
     search.store.record(number, run_trial(order))  # and dies
     resumed = open_search()
     run_locally(resumed, run_trial)
