@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from flexsearch.errors import UserError
 from flexsearch.space.domains import Choice, Domain, Float, Value
 from flexsearch.study.settings import SearchSettings
-from flexsearch.study.storage import engine_options
+from flexsearch.study.storage import engine_options, reconnect_patiently
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -117,6 +117,11 @@ class OptunaStudy:
         self.identity: str = self.study.user_attrs[_IDENTITY]
         self._settings = settings
         self._space: dict[str, BaseDistribution] = {name: _distribution(domain) for name, domain in domains.items()}
+
+    @property
+    def engine(self) -> Any:
+        """The engine that writes the study; None in memory."""
+        return getattr(self.storage, "engine", None)
 
     def ask(
         self,
@@ -253,7 +258,12 @@ class OptunaStudy:
 def _open(url: str) -> optuna.storages.RDBStorage:
     """Open a database; Optuna fills in what stands in braces."""
     braced = url.replace("{", "{{").replace("}", "}}")
-    return optuna.storages.RDBStorage(braced, engine_kwargs=dict(engine_options(url)))
+    try:
+        storage = optuna.storages.RDBStorage(braced, engine_kwargs=engine_options(url))
+    except RuntimeError as error:
+        raise UserError(f"cannot be used ({' '.join(str(error).split())})", field="--storage") from None
+    reconnect_patiently(storage.engine)
+    return storage
 
 
 def _proposal(trial: FrozenTrial) -> Proposal:

@@ -9,7 +9,6 @@ import os
 import shutil
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,8 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 from flexsearch.errors import FlexsearchError, UserError
-from flexsearch.files import write_atomically
-from flexsearch.study.executor import Finished, TrialSource, Wait
+from flexsearch.study.executor import Finished, TrialSource, Wait, crash
 from flexsearch.study.settings import Resources
 from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
 
@@ -59,9 +57,10 @@ def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int)
     except UserError as error:
         tune.report(_news(user_error=[error.message, error.field]))
     except Exception as error:
-        log = order.trial_dir / "error.log"
-        write_atomically(log, traceback.format_exc())
-        tune.report(_news(crash=f"{type(error).__name__}: {error} (see {log})"))
+        try:
+            tune.report(_news(crash=crash(order, error)))
+        except UserError as fault:
+            tune.report(_news(user_error=[fault.message, fault.field]))
     else:
         tune.report(_news(result=result.to_dict()))
 
@@ -93,7 +92,7 @@ def _searcher(search: TrialSource) -> Any:
         def __init__(self) -> None:
             super().__init__(metric="training_iteration", mode="max")
             self.numbers: dict[str, int] = {}
-            self.reason: str | None = None
+            self.end = Finished("Ray stopped")
             self.error: UserError | None = None
 
         def suggest(self, trial_id: str) -> Any:
@@ -101,7 +100,7 @@ def _searcher(search: TrialSource) -> Any:
             if isinstance(order, Wait):
                 return None
             if isinstance(order, Finished):
-                self.reason = order.reason
+                self.end = order
                 return Searcher.FINISHED
             self.numbers[trial_id] = order.number
             return {"order": order.to_dict()}
@@ -188,7 +187,7 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 def run_on_ray(
     search: TrialSource, run_trial: RunTrial, *, resources: Resources, slots: int, address: str | None = None
-) -> str:
+) -> Finished:
     """Run trials until the search is finished; return why it is.
 
     Args:
@@ -229,4 +228,5 @@ def run_on_ray(
             shutil.rmtree(junk, ignore_errors=True)
         if searcher.error is not None:
             raise searcher.error
-        return searcher.reason or "Ray stopped"
+        end: Finished = searcher.end
+        return end

@@ -21,7 +21,7 @@ def table(search: Any) -> list[tuple[int, str, str, str | None]]:
 
 def test_baselines_come_first_and_no_schedule_is_evaluated_twice(open_search: Call, run_trial: Call) -> None:
     search = open_search(trials=30)
-    assert run_locally(search, run_trial) == "30 trials are finished"
+    assert run_locally(search, run_trial).reason == "30 trials are finished"
     records = search.store.trials()
     assert [record.baseline for record in records[:3]] == ["dense", "dense, 2 steps", "FlexDiT paper"]
     assert all(record.baseline is None for record in records[3:])
@@ -56,7 +56,7 @@ def test_a_space_that_is_used_up_ends_the_search(open_search: Call, run_trial: C
         target=space.target,
     )
     search = open_search(space=small, trials=50)
-    assert run_locally(search, run_trial) == "every schedule of the space has been evaluated"
+    assert run_locally(search, run_trial).reason == "every schedule of the space has been evaluated"
     complete = [row for row in table(search) if row[2] == "complete"]
     assert len(complete) == 3 + 2  # the space, and two baselines outside it
 
@@ -173,7 +173,9 @@ def test_errors_in_a_row_stop_the_search(open_search: Call) -> None:
         raise RuntimeError("no disk")
 
     search = open_search()
-    reason = run_locally(search, breaks)
+    end = run_locally(search, breaks)
+    assert end.is_failure
+    reason = end.reason
     assert reason == f"{FAILURES_IN_A_ROW} trials in a row failed, the last with: {reason.split('with: ')[1]}"
     assert "no disk" in reason
 
@@ -209,7 +211,7 @@ def test_an_infeasible_budget_is_reported_with_the_least_latency(open_search: Ca
     def gate(order: TrialOrder, report: Report) -> TrialResult:
         return run_trial(order) if order.baseline else infeasible(order, run_trial)
 
-    reason = run_locally(open_search(trials=100), gate)
+    reason = run_locally(open_search(trials=100), gate).reason
     assert reason.startswith(f"{INFEASIBLE_IN_A_ROW} schedules in a row broke a limit; the fastest took")
 
 
