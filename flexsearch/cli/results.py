@@ -26,9 +26,7 @@ def open_run(run_dir: Path) -> Run:
         if not has_study(engine, name):
             raise no_study
         store = Store(engine, study=name, seed=config.search.seed)
-    return Run(
-        folder=run_dir, name=name, settings=config.trial_settings, search=config.search, store=store, url=url
-    )
+    return Run(folder=run_dir, name=name, settings=config.trial_settings, search=config.search, store=store, url=url)
 
 
 def front_of_run(run: Run) -> Front:

@@ -67,7 +67,9 @@ def load_profile(key: str, hardware: Callable[[], Mapping[str, Any]]) -> Latency
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"{path} cannot be read ({type(error).__name__})"
-        warnings.warn(f"{reason}: it is as if there were none; make it again with flexsearch profile", Note, stacklevel=3)
+        warnings.warn(
+            f"{reason}: it is as if there were none; make it again with flexsearch profile", Note, stacklevel=3
+        )
         return None
 
 

@@ -20,6 +20,7 @@ from filelock import FileLock
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.study.executor import Finished, TrialSource, Wait, crash
 from flexsearch.study.settings import Resources
+from flexsearch.study.storage import VARIABLE
 from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
 
 _QUIET = {
@@ -163,6 +164,17 @@ def _scheduler(searcher: Any) -> Any:
 
 
 @contextmanager
+def _without_secrets() -> Iterator[None]:
+    """Start processes without the variable that may hold a database's password."""
+    secret = os.environ.pop(VARIABLE, None)
+    try:
+        yield
+    finally:
+        if secret is not None:
+            os.environ[VARIABLE] = secret
+
+
+@contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
     """Start Ray, or use one that the caller started and leave it running."""
     os.environ.update(_QUIET)
@@ -175,7 +187,8 @@ def ray_session(address: str | None) -> Iterator[None]:
     options: dict[str, Any] = {"address": address} if address else {"_temp_dir": temporary}
     try:
         try:
-            ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
+            with _without_secrets():
+                ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"Ray could not be reached or started ({reason})", field="--ray-address") from None

@@ -178,9 +178,7 @@ class Search(Watched):
         """Start a trial that lost its worker again, or fail it after too many lost ones."""
         order = self._forget(number)
         self._lost_workers[number] += 1
-        self._orphans.append(
-            Entry(number=number, candidate=order.candidate, baseline=order.baseline, is_noted=True)
-        )
+        self._orphans.append(Entry(number=number, candidate=order.candidate, baseline=order.baseline, is_noted=True))
 
     def _stopped(self) -> Finished | None:
         """Say why nothing new is tried, if that is so."""

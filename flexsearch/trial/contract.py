@@ -124,7 +124,9 @@ class TrialResult:
 
     def _numbers(self) -> Iterator[tuple[str, float]]:
         """List what a result consists of, by what it is called in a reason."""
-        yield from ((name, value) for name, one in self.measurements.items() for value in (one.value, one.spread or 0.0))
+        yield from (
+            (name, value) for name, one in self.measurements.items() for value in (one.value, one.spread or 0.0)
+        )
         yield from self.constraints.items()
         yield from ((f"the loss after update {update}", loss) for update, loss in self.curve)
         for rung in self.rungs:

@@ -90,7 +90,7 @@ def test_a_search_runs_on_a_table(
         keep=0.25,
     )
     replay = Replay(table, objectives=OBJECTIVES, updates=8, rungs=(0,))
-    assert run_locally(search, replay) == "20 trials are finished"
+    assert run_locally(search, replay).reason == "20 trials are finished"
     records = [record for record in store.trials() if record.state == "complete"]
     assert len(records) + sum(record.state == "pruned" for record in store.trials()) == 20
     rows = table[(table["seed"] == 0)].set_index(["digest", "updates"])["fid_fashion_cnn"]
