@@ -144,7 +144,9 @@ class OptunaStudy:
         """Ask the sampler in a study of its own, which holds the proposed trials without the baselines: these lie
         outside the space."""
         trials = self.study.get_trials(deepcopy=False)
-        proposed = [trial for trial in trials if "baseline" not in trial.user_attrs]
+        proposed = [
+            trial for trial in trials if "baseline" not in trial.user_attrs and trial.datetime_start is not None
+        ]
         seed = (self._settings.seed * 1_000_003 + len(trials)) % 2**32
         own = optuna.create_study(directions=self._directions, sampler=_sampler(self._settings, seed=seed))
         if self._settings.algorithm == "qmc":  # reads the space from the first trial, counts its points in the study

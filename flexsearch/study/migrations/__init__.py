@@ -3,6 +3,7 @@
 A database without a version is one from before there were versions. `versions/` has one file per change.
 """
 
+from functools import cache
 from pathlib import Path
 
 from alembic.config import Config
@@ -24,7 +25,7 @@ def migrate(engine: Engine) -> None:
     Raises:
         UserError: the database is of a version that this one does not know.
     """
-    script = ScriptDirectory(str(Path(__file__).parent))
+    script = _script()
     head = script.get_current_head()
     options = {"version_table": VERSION_TABLE}
     with engine.connect() as connection:
@@ -32,7 +33,8 @@ def migrate(engine: Engine) -> None:
         is_new = not inspect(connection).has_table(RUN.name)
     if current == head:
         return
-    _check_known(script, current)
+    if current is not None:
+        _check_known(script, current)
     with engine.begin() as connection:
         TABLES.create_all(connection)
         if is_new:
@@ -40,11 +42,16 @@ def migrate(engine: Engine) -> None:
             return
         environment = EnvironmentContext(Config(), script, fn=lambda now, _: script._upgrade_revs("head", now))
         with environment:
-            environment.configure(connection=connection, **options)
+            environment.configure(connection=connection, version_table=VERSION_TABLE)
             environment.run_migrations()
 
 
-def _check_known(script: ScriptDirectory, current: str | None) -> None:
+@cache
+def _script() -> ScriptDirectory:
+    return ScriptDirectory(str(Path(__file__).parent))
+
+
+def _check_known(script: ScriptDirectory, current: str) -> None:
     try:
         script.get_revision(current)
     except CommandError:
