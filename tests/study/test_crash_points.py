@@ -156,7 +156,7 @@ def small_space(space: SearchSpace) -> SearchSpace:
 
 @pytest.fixture
 def asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk is not waited for; and a sampler is asked once with the same trials: it is a function of them, and some take a second."""
+    """Nobody waits for the disk, and a sampler is asked once with the same trials: some take a second."""
     known: dict[bytes, Any] = {}
     asked = OptunaStudy._asked
 

@@ -139,7 +139,7 @@ def test_a_full_disk_is_no_fault_of_its_trial(open_search: Call, run_trial: Call
     def full(order: TrialOrder, report: Report) -> TrialResult:
         raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    with pytest.raises(UserError, match="No space left on device.*the same command goes on"):
+    with pytest.raises(UserError, match=r"No space left on device.*the same command goes on"):
         run_locally(open_search(trials=4), full)
     search = open_search(trials=4)
     run_locally(search, run_trial)

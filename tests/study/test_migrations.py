@@ -27,7 +27,7 @@ def differences(engine: Engine) -> list[object]:
     """How our tables in a database differ from today's."""
 
     def ours(name: str | None, kind: str, _: object) -> bool:
-        return kind != "table" or (name or "").startswith("flexsearch_") and name != VERSION_TABLE
+        return kind != "table" or ((name or "").startswith("flexsearch_") and name != VERSION_TABLE)
 
     with engine.connect() as connection:
         return compare_metadata(MigrationContext.configure(connection, opts={"include_name": ours}), TABLES)
