@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from flexsearch.errors import UserError
 from flexsearch.process_lock import one_process
@@ -67,7 +67,7 @@ def _check(session: Connection, study_name: str) -> None:
     """
     try:
         session.execute(text("SELECT 1"))
-    except DBAPIError:
+    except SQLAlchemyError:  # also of a second write, after the first was refused
         raise UserError(
             f"the session that holds study {study_name!r} has ended, so that another driver may have it; nothing is "
             "lost, the same command goes on",
