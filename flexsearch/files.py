@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,17 +38,16 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def replacing_in_cache(path: Path) -> Iterator[Path]:
-    """As `replacing`, for a file that another run may use: where it cannot be written, a warning says so."""
+def write_to_cache(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file that another run may use, as `replacing` does; where it cannot be written, a warning says so."""
     try:
         with replacing(path) as temporary:
-            yield temporary
+            write(temporary)
     except Exception as error:
-        reason = disk_fault(error)
+        reason = error.strerror if isinstance(error, FileExistsError) else disk_fault(error)
         if reason is None:
             raise
-        warnings.warn(f"{path} is not kept for other runs ({reason})", Note, stacklevel=3)
+        warnings.warn(f"{path} is not kept for other runs ({reason})", Note, stacklevel=2)
 
 
 def disk_fault(error: BaseException) -> str | None:

@@ -16,8 +16,8 @@ from flexsearch.files import (
     link_or_copy,
     rename_folder,
     replacing,
-    replacing_in_cache,
     write_atomically,
+    write_to_cache,
 )
 
 
@@ -71,7 +71,7 @@ def test_a_disks_fault_is_told_however_it_is_worded() -> None:
 
 def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("no folder")
-    with pytest.warns(Note, match="is not kept for other runs"), replacing_in_cache(tmp_path / "cache" / "x") as path:
-        path.write_text("text")
-    with pytest.raises(ZeroDivisionError), replacing_in_cache(tmp_path / "other"):
-        raise ZeroDivisionError
+    with pytest.warns(Note, match="is not kept for other runs"):
+        write_to_cache(tmp_path / "cache" / "x", lambda path: path.write_text("text"))
+    with pytest.raises(ZeroDivisionError):
+        write_to_cache(tmp_path / "other", lambda path: path.write_text(str(1 // 0)))

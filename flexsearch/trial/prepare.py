@@ -5,12 +5,13 @@ import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from flexsearch.diffusion.training import Step
 from flexsearch.errors import Diverged, Note
-from flexsearch.files import copy_atomically, replacing_in_cache
+from flexsearch.files import copy_atomically, write_to_cache
 from flexsearch.latency.measure import device_name
 from flexsearch.objectives.settings import BASE
 from flexsearch.paths import cache_folder, embedded_path
@@ -155,8 +156,7 @@ def _warm_start(shared: SharedFiles, settings: TrialSettings, report: Preparatio
     made = _found_or_made(path, receipt.suffix, "warm start", work)
     if not made.found:
         for file in (path, receipt):
-            with replacing_in_cache(warm_start_cache() / file.name) as temporary:
-                shutil.copyfile(file, temporary)
+            write_to_cache(warm_start_cache() / file.name, partial(shutil.copyfile, file))
     return made
 
 
