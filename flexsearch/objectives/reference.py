@@ -192,8 +192,13 @@ def reference_of_images(images: RealImages, *, extractor: Extractor, batch: int)
             statistics, seconds = feature_statistics(features), round(time.monotonic() - begun, 3)
         except UserError as error:
             raise error.under(FIELD) from None
-        arrays = {"features": features.numpy(), "mu": statistics.mean, "sigma": statistics.covariance}
-        write_to_cache(path, lambda temporary: np.savez(temporary, **arrays, seconds=seconds))
+        arrays: dict[str, Any] = {
+            "features": features.numpy(),
+            "mu": statistics.mean,
+            "sigma": statistics.covariance,
+            "seconds": seconds,
+        }
+        write_to_cache(path, lambda temporary: np.savez(temporary, **arrays))
     else:
         features, statistics, seconds = kept
     protocol: dict[str, Any] = {"reference": digest, "reference_images": len(features)}
