@@ -1,12 +1,14 @@
 """A search space file: YAML in, a checked configuration out. Every error names the field's path."""
 
+import os
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from annotated_types import Len
 from pydantic import TypeAdapter
 
 from flexsearch.diffusion.optimisation import Optimisation
@@ -16,9 +18,11 @@ from flexsearch.old_names import as_it_was_written
 from flexsearch.settings import settings
 from flexsearch.settings_file import checked, read_values
 from flexsearch.study.settings import Resources, SearchSettings
+from flexsearch.study.storage import VARIABLE, with_secrets, without_secrets
 from flexsearch.trial.settings import TrialSettings
 
 _FILE = "config.yaml"
+_LONGEST_NAME, _MOST_BYTES = 200, 250  # of a column of the database, and of a name on most file systems
 
 
 @settings
@@ -30,14 +34,18 @@ class RunConfig(TrialSettings):
         search: trials, sampler, seed.
         resources: of one trial.
         pretrain: how `flexsearch pretrain` trains the dense base, where there is none.
-        storage: SQLAlchemy URL of the study; None is a SQLite file in the run directory.
+        storage: SQLAlchemy URL of the study; None is a SQLite file in the run directory. It is kept without its
+            password.
     """
 
-    name: Annotated[str, Len(1)]
+    name: str
     search: SearchSettings = field(default_factory=SearchSettings)
     resources: Resources = field(default_factory=Resources)
     pretrain: Optimisation | None = None
     storage: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
 
     @property
     def trial_settings(self) -> TrialSettings:
@@ -45,14 +53,36 @@ class RunConfig(TrialSettings):
         return TrialSettings(**{spec.name: getattr(self, spec.name) for spec in fields(TrialSettings)})
 
     def to_dict(self) -> dict[str, Any]:
-        """Give JSON values, defaults included."""
+        """Give JSON values, defaults included and secrets not."""
         values: dict[str, Any] = TypeAdapter(RunConfig).dump_python(self, mode="json")
-        return values
+        return {**values, "storage": without_secrets(self.storage)}
 
     def save(self, run_dir: Path) -> None:
         """Write the resolved configuration and what the workers read."""
         write_atomically(run_dir / _FILE, yaml.safe_dump(self.to_dict(), sort_keys=False))
         self.trial_settings.save(run_dir)
+
+
+def _check_name(name: str) -> None:
+    """Check that the name of a space is that of one folder.
+
+    Raises:
+        UserError: it is not.
+    """
+    categories = {unicodedata.category(character) for character in name}
+    if name in ("", ".", "..") or "/" in name or categories & {"Cc", "Cs"}:
+        nearest = re.sub(r"[^\w.-]+", "_", name[:_LONGEST_NAME]).strip("._") or "search"
+        raise UserError(
+            f"must name one folder, without / and control characters, but got {name[:100]!r}",
+            field="name",
+            nearest=nearest,
+        )
+    if len(name) > _LONGEST_NAME or len(name.encode()) > _MOST_BYTES:
+        raise UserError(
+            f"must have at most {_LONGEST_NAME} characters and {_MOST_BYTES} bytes, but has {len(name)} and "
+            f"{len(name.encode())}",
+            field="name",
+        )
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -76,11 +106,17 @@ def open_config(run_dir: Path) -> RunConfig:
     return parse_config(as_it_was_written(yaml.safe_load(path.read_text())))
 
 
-def resumed(config: RunConfig, run_dir: Path) -> RunConfig:
-    """Keep the sigma spacing of a run that is there already, so that its trials can be compared."""
+def resumed(config: RunConfig, run_dir: Path, *, storage: str | None) -> RunConfig:
+    """Keep the sigma spacing of a run that is there already, so that its trials can be compared, and its database,
+    unless another one is given; a new run takes that of FLEXSEARCH_STORAGE."""
     if not (run_dir / _FILE).exists():
-        return config
-    return replace(config, sampling=replace(config.sampling, spacing=open_config(run_dir).sampling.spacing))
+        return replace(config, storage=storage or os.environ.get(VARIABLE) or config.storage)
+    kept = open_config(run_dir)
+    return replace(
+        config,
+        sampling=replace(config.sampling, spacing=kept.sampling.spacing),
+        storage=storage or with_secrets(config.storage) or with_secrets(kept.storage),
+    )
 
 
 def parse_config(values: Mapping[str, Any]) -> RunConfig:

@@ -9,6 +9,10 @@ class FlexsearchError(Exception):
     """Base of every exception that flexsearch raises on purpose."""
 
 
+class Note(UserWarning):
+    """Something that costs time or is worth knowing, and stops nothing."""
+
+
 class UserError(FlexsearchError):
     """Something that the user typed or supplied cannot be used.
 
@@ -30,4 +34,8 @@ class UserError(FlexsearchError):
     def under(self, prefix: str) -> "UserError":
         """The same error with `prefix` put before its field path."""
         field = prefix if self.field is None else f"{prefix}.{self.field}"
-        return UserError(self.message, field=field, nearest=self.nearest)
+        return type(self)(self.message, field=field, nearest=self.nearest)
+
+
+class Diverged(UserError):
+    """A training whose numbers are not finite any more."""

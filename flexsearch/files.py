@@ -1,44 +1,117 @@
-"""Files that are whole or not there, and known by their SHA-256."""
+"""Files that are whole or not there, after a power cut as well, and known by their SHA-256.
 
+They have the permissions that the user's umask gives. What is replaced is on the disk before it gets its name.
+"""
+
+import errno
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from flexsearch.errors import Note
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EIO)
+
+
+def _beside(path: Path) -> Path:
+    """Give a hidden name beside `path`, whose folder is made, that nothing has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Make a temporary path beside `path` that takes its place when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(path)
     try:
+        temporary.touch(exist_ok=False)
         yield temporary
-        temporary.chmod(0o644)
+        _sync(temporary)
         temporary.replace(path)
+        _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_to_cache(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file that another run may use, as `replacing` does; where it cannot be written, a warning says so."""
+    try:
+        with replacing(path) as temporary:
+            write(temporary)
+    except Exception as error:
+        reason = error.strerror if isinstance(error, FileExistsError) else disk_fault(error)
+        if reason is None:
+            raise
+        warnings.warn(f"{path} is not kept for other runs ({reason})", Note, stacklevel=2)
+
+
+def disk_fault(error: BaseException) -> str | None:
+    """Say what an error, or one behind it, says of the disk; None if it says nothing. Libraries that write by
+    themselves put the operating system's words into errors of their own."""
+    texts = [os.strerror(number) for number in _DISK]
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _DISK:
+            return seen.strerror
+        found = next((text for text in texts if text in str(seen)), None)
+        if found is not None:
+            return found
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 @contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
     """Make a temporary folder beside `path`; what the block leaves of it goes when the block ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    folder = _beside(path)
+    folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def rename_folder(folder: Path, path: Path) -> None:
+    """Give a folder its final name, once all of it is on the disk.
+
+    Raises:
+        OSError: the name is taken.
+    """
+    sync_folder(folder)
+    folder.rename(path)
+    _sync(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder and all in it are on the disk."""
+    for inner in (*folder.rglob("*"), folder):
+        _sync(inner)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write `text` so that a reader, or a crash, sees all of it or the file as it was."""
     with replacing(path) as temporary:
         temporary.write_text(text)
+
+
+def copy_atomically(source: Path, path: Path) -> None:
+    """Copy a file so that a reader, or a crash, sees all of it or the file as it was."""
+    with replacing(path) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def link_or_copy(source: Path, path: Path) -> None:

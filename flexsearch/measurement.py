@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,11 @@ class Measurement:
     unit: str
     spread: float | None = None
     protocol: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether value and spread are numbers that can be compared."""
+        return math.isfinite(self.value) and math.isfinite(self.spread or 0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; `from_dict` is the inverse."""

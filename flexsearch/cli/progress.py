@@ -14,6 +14,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from flexsearch.errors import UserError
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
 from flexsearch.study.executor import Choice
 from flexsearch.study.repeats import OrderQueue
@@ -53,12 +54,18 @@ class SearchProgress(Console):
         try:
             with self._live or nullcontext():
                 yield
+        except UserError as error:
+            self._log_line(f"error: {error}")
+            raise
         finally:
             if self._log is not None:
                 self._log.close()
 
     def message(self, text: str) -> None:
         self._terminal.print(text, highlight=False, soft_wrap=True)
+        self._log_line(text)
+
+    def _log_line(self, text: str) -> None:
         if self._log is None and self._log_path.parent.exists():
             self._log = self._log_path.open("a", buffering=1)
         if self._log is not None:

@@ -25,7 +25,9 @@ def run(
     trials: Annotated[int | None, typer.Option(help="finished trials to reach")] = None,
     seed: Annotated[int | None, typer.Option(help="of search algorithm, training and noise")] = None,
     executor: Annotated[Literal["auto", "local", "ray"], typer.Option(help="where trials run")] = "auto",
-    storage: Annotated[str | None, typer.Option(help="SQLAlchemy URL; default RUN/study.db")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="SQLAlchemy URL; default FLEXSEARCH_STORAGE, else RUN/study.db")
+    ] = None,
     ray_address: Annotated[str | None, typer.Option(help="of a running Ray cluster")] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -36,7 +38,7 @@ def run(
     given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     config = load_config(space, [*(overrides or ()), *given])
     folder = run_dir or Path("runs") / config.name
-    kept = resumed(config, folder)
+    kept = resumed(config, folder, storage=storage)
     if kept.sampling.spacing != config.sampling.spacing:
         print(f"note: {folder} goes on with sampling.spacing={kept.sampling.spacing}, as it began", file=sys.stderr)
     _search(kept, run_dir=folder, executor=executor, ray_address=ray_address)

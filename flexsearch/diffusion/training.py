@@ -3,6 +3,7 @@
 What differs between them is passed in: the batches, the schedule that is active at an update, the teacher.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from flexsearch.diffusion.batches import Batch, BatchStream
 from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.diffusion.process import DiffusionProcess
 from flexsearch.diffusion.share import Share
+from flexsearch.errors import Diverged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +99,9 @@ class Training:
         """Trains to the last update, from wherever it is, yielding after each one.
 
         The next batch is made while the device still computes: reading the loss waits for it.
+
+        Raises:
+            Diverged: the loss of an update is not finite.
         """
         parameters = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         coming = self._batch_of(self.num_done)
@@ -115,7 +120,19 @@ class Training:
             self.average.update_parameters(self.model)
             self.num_done += 1
             coming = self._batch_of(self.num_done)
-            yield Step(update=self.num_done, loss=float(loss))
+            step = Step(update=self.num_done, loss=float(loss))
+            if not math.isfinite(step.loss):
+                raise Diverged(f"the loss is not finite after update {step.update}", field="learning_rate")
+            yield step
+
+    def check_weights(self) -> None:
+        """Check the averaged weights, which the next loss may be too late to show.
+
+        Raises:
+            Diverged: they are not finite.
+        """
+        if not all(bool(weight.isfinite().all()) for weight in self.average.parameters()):
+            raise Diverged(f"the weights are not finite after update {self.num_done}", field="learning_rate")
 
     def _backward(self, update: int, batch: Batch) -> Tensor:
         """Leaves the gradients of the whole batch's mean loss, and gives that loss, from this process's rows."""

@@ -21,7 +21,7 @@ from flexsearch.errors import FlexsearchError
 from flexsearch.export.card import CARD
 from flexsearch.export.example import computed_graphs, example_of
 from flexsearch.export.recipe import RECIPE, Recipe
-from flexsearch.files import folder_beside
+from flexsearch.files import folder_beside, sync_folder
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.fold import fold_gain
 from flexsearch.schedule.candidate import Candidate
@@ -61,7 +61,7 @@ def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, car
         (temporary / CANDIDATE).write_text(json.dumps(recipe.exported.to_dict(), indent=2))
         write_pipeline(temporary, sampling=recipe.exported.sampling)
         _verify(model, temporary, scheduler, recipe)
-        temporary.chmod(0o755)
+        sync_folder(temporary)
         yield temporary
 
 

@@ -27,7 +27,7 @@ from flexsearch.export.example import Example, computed_graphs, example_of
 from flexsearch.export.folder import exported_sampling
 from flexsearch.export.graph_index import index_of, inputs_of, name_of, outputs_of
 from flexsearch.export.recipe import load_recipe
-from flexsearch.files import folder_beside
+from flexsearch.files import folder_beside, rename_folder
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import load_scheduler
 from flexsearch.schedule.plan import Plan
@@ -211,8 +211,7 @@ def _export(
             **index_of(model, plan, scheduler, written=graphs),
         }
         (temporary / GRAPHS).write_text(json.dumps(index, indent=2) + "\n")
-        temporary.chmod(0o755)
-        temporary.rename(folder)
+        rename_folder(temporary, folder)
     return index
 
 

@@ -6,12 +6,14 @@ sampler steps.
 """
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.errors import Note
 from flexsearch.files import write_atomically
 from flexsearch.latency.axes import Axes
 from flexsearch.latency.profile import LatencyProfile
@@ -55,12 +57,21 @@ def load_profile(key: str, hardware: Callable[[], Mapping[str, Any]]) -> Latency
         hardware: says what of the machine decides a time; asked only where there is a profile of some machine.
 
     Returns:
-        None where there is none.
+        None where there is none that can be read.
     """
     if not any(cache_folder("profiles").glob(f"{key}-*.json")):
         return None
     path = _path(key, hardware())
-    return LatencyProfile.from_dict(json.loads(path.read_text())) if path.exists() else None
+    try:
+        return LatencyProfile.from_dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = f"{path} cannot be read ({type(error).__name__})"
+        warnings.warn(
+            f"{reason}: it is as if there were none; make it again with flexsearch profile", Note, stacklevel=3
+        )
+        return None
 
 
 def save_profile(profile: LatencyProfile, key: str, hardware: Mapping[str, Any]) -> Path:

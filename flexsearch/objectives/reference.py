@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from flexsearch.errors import UserError
-from flexsearch.files import replacing
+from flexsearch.files import write_to_cache
 from flexsearch.measurement import short_digest
 from flexsearch.objectives.extractors import Extractor
 from flexsearch.objectives.features import extract_features
@@ -192,8 +192,13 @@ def reference_of_images(images: RealImages, *, extractor: Extractor, batch: int)
             statistics, seconds = feature_statistics(features), round(time.monotonic() - begun, 3)
         except UserError as error:
             raise error.under(FIELD) from None
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, features=features.numpy(), mu=statistics.mean, sigma=statistics.covariance, seconds=seconds)
+        arrays: dict[str, Any] = {
+            "features": features.numpy(),
+            "mu": statistics.mean,
+            "sigma": statistics.covariance,
+            "seconds": seconds,
+        }
+        write_to_cache(path, lambda temporary: np.savez(temporary, **arrays))
     else:
         features, statistics, seconds = kept
     protocol: dict[str, Any] = {"reference": digest, "reference_images": len(features)}

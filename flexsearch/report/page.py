@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -91,12 +92,19 @@ def render(run: Run, front: Front) -> str:
         noise=front.noise,
         costs=_costs(front),
         protocols=_protocols(front),
-        config=(run.folder / "config.yaml").read_text(),
+        config=_config(run.folder / "config.yaml"),
         seed=run.search.seed,
         trials=run.search.trials,
         folder=run.folder.name,
         versions=_versions(run),
     )
+
+
+def _config(path: Path) -> str:
+    """Read the configuration, but not where the study is kept: what earlier versions wrote has a password in it."""
+    values = yaml.safe_load(path.read_text())
+    values.pop("storage", None)
+    return yaml.safe_dump(values, sort_keys=False)
 
 
 def _figures(front: Front, found: Gain | None) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from flexsearch.study.executor import run_locally
 from flexsearch.study.lock import one_driver
 from flexsearch.study.repeats import OrderQueue
+from flexsearch.study.storage import clear_faults
 from flexsearch.study.store import Store, TrialRecord
 from flexsearch.trial.contract import TrialOrder
 
@@ -69,7 +70,7 @@ def confirm(
     Raises:
         UserError: the run is being searched, or something that it needs is gone.
     """
-    with one_driver(run_dir, store.engine, store.study):
+    with clear_faults(), one_driver(run_dir, store.engine, store.study):
         missing = confirmations(store, records, seeds=seeds, images=images, run_dir=run_dir)
         if len(missing):
             from flexsearch.trial.remeasure import remeasure

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Literal, Protocol
 
 from flexsearch.errors import UserError
-from flexsearch.files import write_atomically
+from flexsearch.files import disk_fault, write_atomically
 from flexsearch.study.settings import Resources
 from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
 
@@ -24,9 +24,10 @@ class Wait:
 
 @dataclass(frozen=True)
 class Finished:
-    """Tell that nothing will start any more."""
+    """Tell that nothing will start any more; `is_failure` where errors are the reason."""
 
     reason: str
+    is_failure: bool = False
 
 
 class TrialSource(Protocol):
@@ -48,7 +49,22 @@ class TrialSource(Protocol):
         """Take back a trial that lost its worker."""
 
 
-def run_locally(search: TrialSource, run_trial: RunTrial) -> str:
+def crash(order: TrialOrder, error: Exception) -> str:
+    """Say how a trial failed, and leave the traceback in its `error.log`. Call it where the error is handled.
+
+    Raises:
+        UserError: it was no fault of the trial's: the disk is full, or cannot be written.
+    """
+    log, reason = order.trial_dir / "error.log", disk_fault(error)
+    if reason is not None:
+        raise UserError(
+            f"cannot be written ({reason}); mend it, and the same command goes on", field=str(order.run_dir)
+        ) from error
+    write_atomically(log, traceback.format_exc())
+    return f"{type(error).__name__}: {error} (see {log})"
+
+
+def run_locally(search: TrialSource, run_trial: RunTrial) -> Finished:
     """Run trials one after the other, in this process, until the source is finished; return why it is.
 
     An error in a trial fails that trial and is written to its `error.log`. What the user can mend, and an interrupt,
@@ -57,7 +73,7 @@ def run_locally(search: TrialSource, run_trial: RunTrial) -> str:
     while True:
         order = search.next()
         if isinstance(order, Finished):
-            return order.reason
+            return order
         assert not isinstance(order, Wait), "in one process nothing runs between two trials"
         number = order.number
         try:
@@ -65,9 +81,7 @@ def run_locally(search: TrialSource, run_trial: RunTrial) -> str:
         except (UserError, KeyboardInterrupt):
             raise
         except Exception as error:
-            log = order.trial_dir / "error.log"
-            write_atomically(log, traceback.format_exc())
-            search.crashed(number, f"{type(error).__name__}: {error} (see {log})")
+            search.crashed(number, crash(order, error))
         else:
             search.finished(number, result)
 

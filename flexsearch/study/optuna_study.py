@@ -4,6 +4,7 @@ The only file that imports optuna, through its public API.
 """
 
 import io
+import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,16 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from flexsearch.errors import UserError
 from flexsearch.space.domains import Choice, Domain, Float, Value
 from flexsearch.study.settings import SearchSettings
-from flexsearch.study.storage import engine_options
+from flexsearch.study.storage import engine_options, reconnect_patiently
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 ARTIFACTS = "artifacts"
 """Folder of a run directory with the images that the dashboard shows."""
+_IDENTITY = "identity"  # user attribute of the study: no other study has it, of the same name or not
 _PICTURES = "pictures"  # user attribute of the study: artifact ids by name
 
 
@@ -69,25 +72,34 @@ class OptunaStudy:
     one transaction: a search that resumes proposes what an uninterrupted one would.
 
     Args:
-        url: SQLAlchemy URL of the storage; None keeps the study in memory.
-        name: of the study; created if it is not there.
+        storage: SQLAlchemy URL, or a storage of Optuna's; None keeps the study in memory.
+        name: of the study; created if it is not there, unless it must be.
         objectives: names as the dashboard shows them; all are minimised. Nothing is looked up by them.
         domains: parameters of the space.
         settings: sampler, seed.
+        must_exist: there is evidence of it.
+
+    Raises:
+        UserError: the study must exist and does not; no study has been created then.
     """
 
     def __init__(
         self,
-        url: str | None,
+        storage: str | optuna.storages.BaseStorage | None,
         *,
         name: str,
         objectives: Sequence[str],
         domains: Mapping[str, Domain],
         settings: SearchSettings,
+        must_exist: bool = False,
     ) -> None:
-        self.storage: optuna.storages.BaseStorage = optuna.storages.InMemoryStorage()
-        if url is not None:
-            self.storage = optuna.storages.RDBStorage(url, engine_kwargs=dict(engine_options(url)))
+        self.storage = _open(storage) if isinstance(storage, str) else storage or optuna.storages.InMemoryStorage()
+        if must_exist and name not in optuna.get_all_study_names(self.storage):
+            raise UserError(
+                f"holds results of study {name!r}, but not the study that decided them; restore the database, or use "
+                "another name and --run-dir",
+                field="--storage",
+            )
         self._directions = [optuna.study.StudyDirection.MINIMIZE] * len(objectives)
         self.study = optuna.create_study(
             storage=self.storage,
@@ -98,9 +110,18 @@ class OptunaStudy:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self.study.set_metric_names(list(objectives))
+            if self.study.metric_names != list(objectives):
+                self.study.set_metric_names(list(objectives))
+        if _IDENTITY not in self.study.user_attrs:
+            self.study.set_user_attr(_IDENTITY, uuid.uuid4().hex)
+        self.identity: str = self.study.user_attrs[_IDENTITY]
         self._settings = settings
         self._space: dict[str, BaseDistribution] = {name: _distribution(domain) for name, domain in domains.items()}
+
+    @property
+    def engine(self) -> Any:
+        """The engine that writes the study; None in memory."""
+        return getattr(self.storage, "engine", None)
 
     def ask(
         self,
@@ -123,7 +144,9 @@ class OptunaStudy:
         """Ask the sampler in a study of its own, which holds the proposed trials without the baselines: these lie
         outside the space."""
         trials = self.study.get_trials(deepcopy=False)
-        proposed = [trial for trial in trials if "baseline" not in trial.user_attrs]
+        proposed = [
+            trial for trial in trials if "baseline" not in trial.user_attrs and trial.datetime_start is not None
+        ]
         seed = (self._settings.seed * 1_000_003 + len(trials)) % 2**32
         own = optuna.create_study(directions=self._directions, sampler=_sampler(self._settings, seed=seed))
         if self._settings.algorithm == "qmc":  # reads the space from the first trial, counts its points in the study
@@ -147,15 +170,17 @@ class OptunaStudy:
         number = len(self.study.get_trials(deepcopy=False)) - 1
         return Proposal(number=number, parameters=trial.params, notes=trial.user_attrs)
 
-    def tell(self, number: int, values: Sequence[float] | None, constraints: Mapping[str, float]) -> None:
-        """End a trial: COMPLETE with `values`, PRUNED without. A trial that has ended already stays as it is."""
-        known = self._frozen(number)
-        if known.state.is_finished():
-            return
-        trial = self.trial(number)
+    def constrain(self, number: int, constraints: Mapping[str, float]) -> None:
+        """Give a running trial its constraints, those that it has not got yet."""
+        known, trial = self._frozen(number), self.trial(number)
         for name, value in constraints.items():
             if name not in known.constraints:
                 trial.set_constraint(name, value)
+
+    def tell(self, number: int, values: Sequence[float] | None) -> None:
+        """End a trial: COMPLETE with `values`, PRUNED without. A trial that has ended already stays as it is."""
+        if self._frozen(number).state.is_finished():
+            return
         if values is None:
             self.study.tell(number, state=TrialState.PRUNED)
         else:
@@ -166,9 +191,14 @@ class OptunaStudy:
         if not self._frozen(number).state.is_finished():
             self.study.tell(number, state=TrialState.FAIL)
 
-    def proposal(self, number: int) -> Proposal:
-        """Read a trial."""
-        return _proposal(self._frozen(number))
+    def fail_waiting(self) -> None:
+        """End trials that wait as failed: an earlier version or another program has enqueued them."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self.storage.set_trial_state_values(self._trial_id(trial.number), TrialState.FAIL)
+
+    def notes(self, name: str) -> dict[int, Any]:
+        """Read one user attribute of every trial, None where it has none."""
+        return {trial.number: trial.user_attrs.get(name) for trial in self.study.get_trials(deepcopy=False)}
 
     def parameters(self) -> list[Mapping[str, Value]]:
         """Read the parameters of every trial, by number; a baseline has none."""
@@ -180,7 +210,10 @@ class OptunaStudy:
 
     def trial(self, number: int) -> optuna.Trial:
         """Give Optuna's own object of a trial."""
-        return optuna.Trial(self.study, self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number))
+        return optuna.Trial(self.study, self._trial_id(number))
+
+    def _trial_id(self, number: int) -> int:
+        return self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]
@@ -222,6 +255,17 @@ class OptunaStudy:
         artifact = upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=self.study)
         file.unlink()
         self.study.set_user_attr(_PICTURES, {**known, name: artifact})
+
+
+def _open(url: str) -> optuna.storages.RDBStorage:
+    """Open a database; Optuna fills in what stands in braces."""
+    braced = url.replace("{", "{{").replace("}", "}}")
+    try:
+        storage = optuna.storages.RDBStorage(braced, engine_kwargs=engine_options(url))
+    except RuntimeError as error:
+        raise UserError(f"cannot be used ({' '.join(str(error).split())})", field="--storage") from None
+    reconnect_patiently(storage.engine)
+    return storage
 
 
 def _proposal(trial: FrozenTrial) -> Proposal:

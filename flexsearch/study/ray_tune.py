@@ -9,7 +9,6 @@ import os
 import shutil
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,9 +18,9 @@ from typing import Any
 from filelock import FileLock
 
 from flexsearch.errors import FlexsearchError, UserError
-from flexsearch.files import write_atomically
-from flexsearch.study.executor import Finished, TrialSource, Wait
+from flexsearch.study.executor import Finished, TrialSource, Wait, crash
 from flexsearch.study.settings import Resources
+from flexsearch.study.storage import VARIABLE
 from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
 
 _QUIET = {
@@ -59,9 +58,10 @@ def _trainable(config: dict[str, Any], *, run_trial: RunTrial, num_threads: int)
     except UserError as error:
         tune.report(_news(user_error=[error.message, error.field]))
     except Exception as error:
-        log = order.trial_dir / "error.log"
-        write_atomically(log, traceback.format_exc())
-        tune.report(_news(crash=f"{type(error).__name__}: {error} (see {log})"))
+        try:
+            tune.report(_news(crash=crash(order, error)))
+        except UserError as fault:
+            tune.report(_news(user_error=[fault.message, fault.field]))
     else:
         tune.report(_news(result=result.to_dict()))
 
@@ -93,7 +93,7 @@ def _searcher(search: TrialSource) -> Any:
         def __init__(self) -> None:
             super().__init__(metric="training_iteration", mode="max")
             self.numbers: dict[str, int] = {}
-            self.reason: str | None = None
+            self.end = Finished("Ray stopped")
             self.error: UserError | None = None
 
         def suggest(self, trial_id: str) -> Any:
@@ -101,7 +101,7 @@ def _searcher(search: TrialSource) -> Any:
             if isinstance(order, Wait):
                 return None
             if isinstance(order, Finished):
-                self.reason = order.reason
+                self.end = order
                 return Searcher.FINISHED
             self.numbers[trial_id] = order.number
             return {"order": order.to_dict()}
@@ -164,6 +164,17 @@ def _scheduler(searcher: Any) -> Any:
 
 
 @contextmanager
+def _without_secrets() -> Iterator[None]:
+    """Start processes without the variable that may hold a database's password."""
+    secret = os.environ.pop(VARIABLE, None)
+    try:
+        yield
+    finally:
+        if secret is not None:
+            os.environ[VARIABLE] = secret
+
+
+@contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
     """Start Ray, or use one that the caller started and leave it running."""
     os.environ.update(_QUIET)
@@ -176,7 +187,8 @@ def ray_session(address: str | None) -> Iterator[None]:
     options: dict[str, Any] = {"address": address} if address else {"_temp_dir": temporary}
     try:
         try:
-            ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
+            with _without_secrets():
+                ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"Ray could not be reached or started ({reason})", field="--ray-address") from None
@@ -188,7 +200,7 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 def run_on_ray(
     search: TrialSource, run_trial: RunTrial, *, resources: Resources, slots: int, address: str | None = None
-) -> str:
+) -> Finished:
     """Run trials until the search is finished; return why it is.
 
     Args:
@@ -229,4 +241,5 @@ def run_on_ray(
             shutil.rmtree(junk, ignore_errors=True)
         if searcher.error is not None:
             raise searcher.error
-        return searcher.reason or "Ray stopped"
+        end: Finished = searcher.end
+        return end

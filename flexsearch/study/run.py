@@ -8,18 +8,19 @@ from typing import Any
 
 from flexsearch import __version__
 from flexsearch.errors import UserError
+from flexsearch.files import write_atomically
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.baselines import baselines_of, waves_of
 from flexsearch.study.events import Watched, Watcher
-from flexsearch.study.executor import Choice, ExecutorName, TrialSource, choose_executor, run_locally
+from flexsearch.study.executor import Choice, ExecutorName, Finished, TrialSource, choose_executor, run_locally
 from flexsearch.study.lock import one_driver
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.repeats import OrderQueue, repetitions, schedules_to_repeat
 from flexsearch.study.search import Search
 from flexsearch.study.settings import Resources, SearchSettings
-from flexsearch.study.storage import connect, storage_url
+from flexsearch.study.storage import clear_faults, connect, storage_url
 from flexsearch.study.store import Cost, Store
 from flexsearch.trial.settings import TrialSettings
 
@@ -105,25 +106,61 @@ def run_search(plan: RunPlan, console: Console) -> Store:
             check_budget(plan.settings)
     plan.run_dir.mkdir(parents=True, exist_ok=True)
     engine = connect(storage_url(plan.run_dir, plan.storage))
-    with one_driver(plan.run_dir, engine, plan.name):
+    with clear_faults(), one_driver(plan.run_dir, engine, plan.name) as guard:
         store = Store(engine, study=plan.name, seed=plan.search.seed)
         _check_unchanged(plan, store)
+        optuna_study = _optuna_study(plan, store)
+        guard(optuna_study.engine)
+        _check_directory(plan, optuna_study, is_new=is_new)
+        search = _search(plan, store, optuna_study)
         plan.save(plan.run_dir)
         store.save_config(plan.config, version=__version__)
-        search = _search(plan, store)
-        if search.num_finished < plan.search.trials or search.has_unfinished:
-            _prepare(plan, store, console)
-            if plan.settings.search_space.plans_masks:
-                search = _search(plan, store)  # with the masks
         with _executor(choice, plan) as execute:
             if search.num_finished < plan.search.trials or search.has_unfinished:
+                _prepare(plan, store, console)
+                if plan.settings.search_space.plans_masks:
+                    search = _search(plan, store, optuna_study)  # with the masks
                 _watch(search, console.searching(search, choice))
-                console.message(execute(search))
+                end = execute(search)
+                if end.is_failure:
+                    raise UserError(f"{end.reason}; the same command goes on", field=str(plan.run_dir))
+                console.message(end.reason)
             orders = _repetitions(plan, store)
             if len(orders):
+                _prepare(plan, store, console)
                 _watch(orders, console.repeating(orders, "measuring the noise"))
-                console.message(execute(orders))
+                console.message(execute(orders).reason)
     return store
+
+
+def _optuna_study(plan: RunPlan, store: Store) -> OptunaStudy:
+    return OptunaStudy(
+        storage_url(plan.run_dir, plan.storage),
+        name=plan.name,
+        objectives=plan.settings.objectives.labels,
+        domains=_space(plan).domains,
+        settings=plan.search,
+        must_exist=bool(store.digests()),
+    )
+
+
+def _check_directory(plan: RunPlan, optuna_study: OptunaStudy, *, is_new: bool) -> None:
+    """Check that the study of a shared database began in this run directory, which has its trials' files; note it.
+
+    Raises:
+        UserError: it is another run's.
+    """
+    note = plan.run_dir / "study.id"
+    known = note.read_text() if note.exists() else None
+    is_strange = is_new if known is None else known != optuna_study.identity
+    if is_strange and plan.storage is not None and optuna_study.notes("digest"):
+        raise UserError(
+            f"holds a study {plan.name!r} that began in another run directory; go on with that one, or take another "
+            "name (--set name=...) and another --run-dir",
+            field="--storage",
+        )
+    if known != optuna_study.identity:
+        write_atomically(note, optuna_study.identity)
 
 
 def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
@@ -165,22 +202,15 @@ def _space(plan: RunPlan) -> SearchSpace:
     if not space.plans_masks:
         return space
     from flexsearch.trial.masks import load_masks
+    from flexsearch.trial.receipt import is_whole
     from flexsearch.trial.shared_files import SharedFiles
 
     path = SharedFiles.of(plan.run_dir, plan.settings).masks(plan.settings, seed=plan.search.seed)
-    return replace(space, masks=load_masks(path)) if path.exists() else space
+    return replace(space, masks=load_masks(path)) if is_whole(path) else space
 
 
-def _search(plan: RunPlan, store: Store) -> Search:
+def _search(plan: RunPlan, store: Store, optuna_study: OptunaStudy) -> Search:
     space = _space(plan)
-    objectives = plan.settings.objectives.names
-    optuna_study = OptunaStudy(
-        storage_url(plan.run_dir, plan.storage),
-        name=plan.name,
-        objectives=plan.settings.objectives.labels,
-        domains=space.domains,
-        settings=plan.search,
-    )
     return Search(
         optuna_study=optuna_study,
         store=store,
@@ -188,7 +218,7 @@ def _search(plan: RunPlan, store: Store) -> Search:
         baselines=baselines_of(space, plan.search),
         settings=plan.search,
         run_dir=plan.run_dir,
-        objectives=objectives,
+        objectives=plan.settings.objectives.names,
         acquisition=_acquisition(plan),
         waves=waves_of(space, plan.search),
         keep=1.0 if plan.settings.early_stopping is None else plan.settings.early_stopping.keep,
@@ -196,11 +226,11 @@ def _search(plan: RunPlan, store: Store) -> Search:
 
 
 @contextmanager
-def _executor(choice: Choice, plan: RunPlan) -> Iterator[Callable[[TrialSource], str]]:
+def _executor(choice: Choice, plan: RunPlan) -> Iterator[Callable[[TrialSource], Finished]]:
     """Give a function that runs a source to its end; Ray, if it is used, starts with the first and serves all."""
     with ExitStack() as stack:
 
-        def execute(source: TrialSource) -> str:
+        def execute(source: TrialSource) -> Finished:
             from flexsearch.trial.life import run_trial
 
             if choice.name == "local":
@@ -245,7 +275,8 @@ def _check_unchanged(plan: RunPlan, store: Store) -> None:
     for field in sorted(set(old) | set(new)):
         if old.get(field) != new.get(field) and not field.startswith(_FREE_TO_CHANGE):
             raise UserError(
-                f"was {old.get(field)!r} when this run was started, but got {new.get(field)!r}; use another --run-dir",
+                f"was {old.get(field)!r} when this run was started, but got {new.get(field)!r}; use another "
+                f"--run-dir{' and another name' if plan.storage is not None else ''}",
                 field=field,
                 nearest=old.get(field),
             )

@@ -1,13 +1,13 @@
 """Bookkeeping of a search: what runs next, and what became of it. Executors run the trials; they know nothing else.
 
-One driver process owns the `Search`; only it writes. Resume is a new `Search` on the same study: it finds the trials
-that were running when the last driver died, tells those that left a result, and starts the others again.
+One driver process owns the `Search`; only it writes, through the `Ledger`. Resume is a new `Search` on the same study:
+all that it goes by follows from the ledger, so that it decides what the one that died would have decided.
 """
 
-import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,14 @@ from flexsearch.study.device_seconds import trained_schedules
 from flexsearch.study.early_stopping import goes_on
 from flexsearch.study.events import Ended, Moved, Started, Watched
 from flexsearch.study.executor import Finished, Wait
-from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy
+from flexsearch.study.ledger import Entry, Ledger
+from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.pool import Pool
 from flexsearch.study.predicted_distance import scores
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.store import Store, TrialRecord
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
+from flexsearch.trial.result_file import lost_seconds, read_result
 
 DUPLICATES_BEFORE_DRAWING = 10
 INFEASIBLE_IN_A_ROW = 40
@@ -78,6 +80,9 @@ class Search(Watched):
         waves: Sequence[Wave] = (),
     ) -> None:
         super().__init__()
+        self._ledger = Ledger(
+            optuna_study=optuna_study, store=store, space=space, objectives=objectives, run_dir=run_dir
+        )
         self._optuna_study = optuna_study
         self._store = store
         self._space = space
@@ -88,17 +93,21 @@ class Search(Watched):
         self._objectives = tuple(objectives)
         self._acquisition = acquisition
         self._live: dict[int, TrialOrder] = {}
-        self._stopped: str | None = None
+        self._lost_workers = Counter[int]()
         self._keep = keep
         self._on_the_way: dict[int, TrialResult] = {}
+        self._orphans = deque(self._ledger.unfinished)
         records = store.trials()
+        searched = [record.state for record in reversed(records) if record.baseline is None]
         self._counted = {record.number for record in records if record.state in ("complete", "pruned")}
-        self._seen = {record.digest for record in records if record.state not in ("failed", "duplicate")}
-        running = optuna_study.running()  # a driver may have died between Optuna's record of a baseline and ours
-        self._begun = {record.baseline for record in records} | {one.notes.get("baseline") for one in running}
+        self._seen = {record.digest: record.number for record in reversed(records)}  # the first trial of each
+        latest = {record.baseline: record for record in records}
+        self._begun = {name for name, record in latest.items() if record.state != "failed"}
+        self._begun |= {entry.baseline for entry in self._orphans}
         self._missing = deque(name for name in self._baselines if name not in self._begun)
-        self._orphans = deque(proposal.number for proposal in running)
-        self._duplicates = self._infeasible = self._failures = 0
+        self._duplicates = _num_in_a_row(searched, "duplicate")
+        self._infeasible = _num_in_a_row(searched, "infeasible")
+        self._failures: list[str] = []
         self._waves = deque(waves)
         self._open_waves()
 
@@ -119,23 +128,23 @@ class Search(Watched):
     def next(self) -> TrialOrder | Wait | Finished:
         """Give the next trial to run; it counts as running until `finished` or `crashed`."""
         while self._orphans:
-            order = self._adopt(self._orphans.popleft())
+            order = self._judge(self._orphans.popleft())
             if order is not None:
                 return self._start(order)
-        if self._missing:
-            return self._start(self._order_baseline(self._missing.popleft()))
-        if self._stopped is not None:
-            return Wait() if self._live else Finished(self._stopped)
+        stopped = self._stopped()
+        if stopped is not None:
+            return Wait() if self._live else stopped
         self._open_waves()
         if self._missing:
-            return self._start(self._order_baseline(self._missing.popleft()))
+            name = self._missing.popleft()
+            return self._start(self._order(self._ledger.ask_baseline(name, self._baselines[name].candidate)))
         if self._waves and self._live:
             return Wait()
         if self.num_finished + len(self._live) >= self._settings.trials:
             return Wait() if self._live else Finished(f"{self.num_finished} trials are finished")
         order = self._propose()
         if order is None:
-            return Wait() if self._live else Finished(self._stopped or "every schedule of the space has been evaluated")
+            return Wait() if self._live else Finished("every schedule of the space has been evaluated")
         return self._start(order)
 
     def progressed(self, number: int, progress: Progress) -> bool:
@@ -148,40 +157,42 @@ class Search(Watched):
 
     def finished(self, number: int, result: TrialResult) -> None:
         """Record a result and tell Optuna."""
+        result = result.if_finite()
         self._forget(number)
-        self._store.record(number, result)
-        image = self._run_dir / "trials" / str(number) / "samples.png"
-        if image.exists():
-            self._optuna_study.attach_image(number, image, folder=self._run_dir / ARTIFACTS)
-        values = None
-        if result.state == "complete":
-            values = [result.measurements[name].value for name in self._objectives]
-        self._optuna_study.tell(number, values, result.constraints)
+        self._ledger.end(number, result)
         if result.state in ("complete", "pruned"):
             self._counted.add(number)
-        self._infeasible = self._infeasible + 1 if result.state == "infeasible" else 0
-        self._failures = 0
-        if self._infeasible >= INFEASIBLE_IN_A_ROW:
-            measured = [record.measurements for record in self._store.trials() if record.baseline is None]
-            found = [row.get("latency_ms") or row.get("predicted_latency_ms") for row in measured]
-            least = min(latency.value for latency in found if latency is not None)
-            self._stopped = (
-                f"{self._infeasible} schedules in a row broke a limit; the fastest took {least:.3g} ms/image"
-            )
+        if result.state == "failed":
+            self._failures.append(result.reason or "")
+        else:
+            self._failures.clear()
+            self._infeasible = self._infeasible + 1 if result.state == "infeasible" else 0
         self.announce(Ended(number=number, state=result.state, result=result, reason=result.reason))
 
     def crashed(self, number: int, reason: str) -> None:
         """Record that a trial ended in an error."""
-        self._forget(number)
-        self._failures += 1
-        if self._failures >= FAILURES_IN_A_ROW:
-            self._stopped = f"{self._failures} trials in a row failed, the last with: {reason}"
-        self._fail(number, reason)
+        order = self._live[number]
+        self.finished(number, TrialResult(state="failed", reason=reason, lost_seconds=lost_seconds(order)))
 
     def interrupted(self, number: int) -> None:
-        """Start a trial that lost its worker again, or fail it after too many attempts."""
-        self._forget(number)
-        self._orphans.append(number)
+        """Start a trial that lost its worker again, or fail it after too many lost ones."""
+        order = self._forget(number)
+        self._lost_workers[number] += 1
+        self._orphans.append(Entry(number=number, candidate=order.candidate, baseline=order.baseline, is_noted=True))
+
+    def _stopped(self) -> Finished | None:
+        """Say why nothing new is tried, if that is so."""
+        if len(self._failures) >= FAILURES_IN_A_ROW:
+            reason = f"{len(self._failures)} trials in a row failed, the last with: {self._failures[-1]}"
+            return Finished(reason, is_failure=True)
+        if self._infeasible >= INFEASIBLE_IN_A_ROW:
+            measured = [record.measurements for record in self._store.trials() if record.baseline is None]
+            found = [row.get("latency_ms") or row.get("predicted_latency_ms") for row in measured]
+            least = min(latency.value for latency in found if latency is not None)
+            return Finished(
+                f"{self._infeasible} schedules in a row broke a limit; the fastest took {least:.3g} ms/image"
+            )
+        return None
 
     def _goes_on(self, number: int, rung: int) -> bool:
         """Compare a trial with all that have reached the rung, those that are running among them."""
@@ -200,50 +211,44 @@ class Search(Watched):
         return goes_on(np.array(points), own, keep=self._keep)
 
     def _start(self, order: TrialOrder) -> TrialOrder:
-        self._store.start(order.number, order.candidate, baseline=order.baseline)
+        self._ledger.note(order.number, order.candidate, baseline=order.baseline)
         self._live[order.number] = order
-        self._seen.add(order.candidate.digest)
+        self._seen.setdefault(order.candidate.digest, order.number)
         self.announce(Started(order=order))
         return order
 
-    def _forget(self, number: int) -> None:
+    def _forget(self, number: int) -> TrialOrder:
         """Remove a trial from those that run."""
-        self._live.pop(number, None)
         self._on_the_way.pop(number, None)
+        return self._live.pop(number)
 
-    def _fail(self, number: int, reason: str) -> None:
-        self._store.end(number, "failed", reason=reason)
-        self._optuna_study.discard(number)
-        self.announce(Ended(number=number, state="failed", reason=reason))
-
-    def _adopt(self, number: int) -> TrialOrder | None:
-        """Tell the result of an interrupted trial if it left one; else order it again."""
-        proposal = self._optuna_study.proposal(number)
-        if "digest" not in proposal.notes:  # an earlier version noted it last: its driver died while it asked
-            self._optuna_study.discard(number)
+    def _judge(self, entry: Entry) -> TrialOrder | None:
+        """Give the order for a trial that is asked; None if it is a duplicate, or has left its result."""
+        order = self._order(entry)
+        if entry.baseline is None and self._seen.get(entry.candidate.digest, entry.number) != entry.number:
+            self._duplicates += 1
+            self._ledger.put_away(entry)
             return None
-        baseline = proposal.notes.get("baseline")
-        order = self._order(number, Candidate.from_dict(json.loads(proposal.notes["candidate"])), baseline)
-        known = {record.number: record for record in self._store.trials()}
-        if number not in known:  # the driver died before it started the trial
-            return self._settle(number, order.candidate) if baseline is None else order
-        saved = order.trial_dir / "result.json"
-        if saved.exists():
-            self._seen.add(order.candidate.digest)
-            self.finished(number, TrialResult.from_dict(json.loads(saved.read_text())))
-            return None
-        if known[number].attempts > self._settings.max_retries:
-            self._fail(number, f"was interrupted {known[number].attempts} times")
-            return None
-        return order
+        result = read_result(order) if entry.is_noted else None
+        num_lost = self._lost_workers[entry.number]
+        if result is None and num_lost > self._settings.max_retries:
+            result = TrialResult(
+                state="failed", reason=f"was interrupted {num_lost} times", lost_seconds=lost_seconds(order)
+            )
+        if result is None:
+            self._duplicates = 0 if entry.baseline is None else self._duplicates
+            return order
+        self._live[entry.number] = order
+        self.finished(entry.number, result)
+        return None
 
     def _open_waves(self) -> None:
         """Add the baselines of every wave whose forerunners have all ended; a search that resumes adds the same."""
-        while self._waves:
-            ended = {record.baseline: record for record in self._store.trials() if record.state != "running"}
-            if not self._baselines.keys() <= ended.keys():
+        while self._waves and not self._missing:
+            latest = {record.baseline: record for record in self._store.trials()}
+            if any(name not in latest or latest[name].state == "running" for name in self._baselines):
                 return
-            complete = [one for name in self._baselines if (one := ended[name]).state == "complete"]
+            complete = [one for name in self._baselines if (one := latest[name]).state == "complete"]
             results = {record.digest: record.measurements[self._objectives[0]].value for record in complete}
             known = {baseline.candidate.digest for baseline in self._baselines.values()}
             for baseline in self._waves.popleft()(results):
@@ -252,20 +257,16 @@ class Search(Watched):
                     self._baselines[baseline.name] = baseline
                     self._missing.extend({baseline.name} - self._begun)
 
-    def _order(self, number: int, candidate: Candidate, baseline: str | None) -> TrialOrder:
+    def _order(self, entry: Entry) -> TrialOrder:
         return TrialOrder(
-            number=number,
-            candidate=candidate,
+            number=entry.number,
+            candidate=entry.candidate,
             run_dir=self._run_dir,
             seed=self._settings.seed,
-            baseline=baseline,
-            fine_tune=baseline is None or self._baselines[baseline].fine_tune,
+            study=self._optuna_study.identity,
+            baseline=entry.baseline,
+            fine_tune=entry.baseline is None or not entry.candidate.schedule.is_dense,
         )
-
-    def _order_baseline(self, name: str) -> TrialOrder:
-        candidate = self._baselines[name].candidate
-        proposal = self._optuna_study.add_baseline(name, _notes(candidate))
-        return self._order(proposal.number, candidate, name)
 
     def _propose(self) -> TrialOrder | None:
         """Propose an unseen candidate: by turns the acquisition's choice, if there is one, and the sampler's."""
@@ -283,7 +284,7 @@ class Search(Watched):
         if not unseen:
             return None
         built = [self._space.build(parameters) for parameters in unseen]
-        return self._ask(unseen[acquisition.best(built, records)])
+        return self._judge(self._ledger.ask(unseen[acquisition.best(built, records)])) or self._propose_one()
 
     def _trained(self, records: Sequence[TrialRecord]) -> list[Mapping[str, Value]]:
         """Give the parameters of every searched schedule that is fine-tuned."""
@@ -298,26 +299,11 @@ class Search(Watched):
             drawn = self._pool.draw_one(seen=self._seen) if drawing else None
             if drawing and drawn is None:
                 return None
-            order = self._ask(drawn)
+            order = self._judge(self._ledger.ask(drawn))
             if order is not None:
                 return order
 
-    def _ask(self, fixed: Mapping[str, Value] | None) -> TrialOrder | None:
-        """Give the order for the sampler's proposal or for `fixed` parameters; None for a duplicate."""
-        proposal = self._optuna_study.ask(lambda parameters: _notes(self._space.build(parameters)), fixed=fixed)
-        return self._settle(proposal.number, self._space.build(proposal.parameters))
 
-    def _settle(self, number: int, candidate: Candidate) -> TrialOrder | None:
-        """Give the order for a new trial, or end it as a duplicate."""
-        if candidate.digest not in self._seen:
-            self._duplicates = 0
-            return self._order(number, candidate, None)
-        self._duplicates += 1
-        self._store.start(number, candidate, baseline=None)
-        self._store.end(number, "duplicate", reason="the same schedule was evaluated before")
-        self._optuna_study.discard(number)
-        return None
-
-
-def _notes(candidate: Candidate) -> dict[str, str]:
-    return {"candidate": json.dumps(candidate.to_dict()), "schedule": str(candidate), "digest": candidate.digest}
+def _num_in_a_row(states: Sequence[str], state: str) -> int:
+    """Count how many of the first states are `state`."""
+    return sum(1 for _ in takewhile(lambda one: one == state, states))

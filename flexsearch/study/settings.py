@@ -28,7 +28,7 @@ class SearchSettings:
         paper_steps: sampler steps at which the paper's schedules are evaluated; none takes the dense base's most.
         noise_schedules: schedules whose quality is measured again under other seeds, once per study; 0 measures none.
         noise_seeds: further seeds for each of them.
-        max_retries: how often a trial that was interrupted is started again.
+        max_retries: how often a trial whose worker was lost is started again; a driver that dies does not count.
     """
 
     trials: PositiveCount = 100

@@ -1,40 +1,156 @@
-"""Where a study lives: a SQLite file in the run directory, or any SQL database that Optuna and SQLAlchemy speak."""
+"""Where a study lives: a SQLite file in the run directory, or any SQL database that Optuna and SQLAlchemy speak.
 
+A URL is kept without its password, which comes with every command: in the URL that is given again, or in that of the
+environment variable FLEXSEARCH_STORAGE, or from what the driver reads itself (`~/.pgpass`).
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
 
 from flexsearch.errors import UserError
 
+VARIABLE = "FLEXSEARCH_STORAGE"
+FIELD = "--storage"
 SQLITE_TIMEOUT_S = 60
+RECONNECT_AFTER_S = (0.5, 1.0, 2.0)
+_HIDDEN = "***"
+_SECRET = ("pass", "pwd", "secret", "token")  # in names of a URL's parameters
+_REFUSED = ("42501", "25006")  # PostgreSQL: no privilege, a database that can only be read
+_LIBPQ = ("postgresql+psycopg", "postgresql+psycopg2", "postgresql")
+_KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
 def storage_url(run_dir: Path, storage: str | None) -> str:
     """Give the SQLAlchemy URL of a run: `storage`, or `RUN/study.db`."""
-    return storage if storage is not None else f"sqlite:///{(run_dir / 'study.db').resolve()}"
+    if storage is not None:
+        return storage
+    return URL.create("sqlite", database=str((run_dir / "study.db").resolve())).render_as_string(hide_password=False)
 
 
-def engine_options(url: str) -> dict[str, object]:
+def without_secrets(storage: str | None) -> str | None:
+    """Give a URL as it may be kept and shown: *** in place of its password."""
+    if storage is None:
+        return None
+    url = _parsed(storage)
+    query = {name: _HIDDEN if _is_secret(name) else value for name, value in url.query.items()}
+    return url.set(query=query).render_as_string(hide_password=True)
+
+
+def with_secrets(kept: str | None) -> str | None:
+    """Give a kept URL its password: that of FLEXSEARCH_STORAGE, where this names the same database, or none."""
+    given = os.environ.get(VARIABLE)
+    if kept is None or (given and _bare(_parsed(given)) == _bare(_parsed(kept))):
+        return None if kept is None else given
+    url = _parsed(kept)
+    if url.password == _HIDDEN or _HIDDEN in url.query.values():
+        return _bare(url).render_as_string(hide_password=False)
+    return kept
+
+
+def _bare(url: URL) -> URL:
+    """A URL without its secrets."""
+    return url._replace(password=None).difference_update_query([name for name in url.query if _is_secret(name)])
+
+
+def _is_secret(name: str) -> bool:
+    return any(part in name.lower() for part in _SECRET)
+
+
+def _parsed(storage: str) -> URL:
+    try:
+        return make_url(storage)
+    except (ArgumentError, ValueError):  # its words would show parts of a password
+        raise UserError(
+            "cannot be used (it is not a URL: driver://user@host:port/database)",
+            field=FIELD,
+            nearest="postgresql+psycopg://...",
+        ) from None
+
+
+def engine_options(url: str) -> dict[str, Any]:
     """Give engine arguments: SQLite waits for its lock, servers are asked whether a connection still lives."""
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
-    return {"pool_pre_ping": True}
+    return {"pool_pre_ping": True, "connect_args": _KEEPALIVES if _parsed(url).drivername in _LIBPQ else {}}
 
 
-def connect(url: str) -> Engine:
-    """Open an engine that has reached its database.
+def connect(storage: str) -> Engine:
+    """Open an engine that has reached its database; should it lose it, it tries a few times to reach it again.
 
     Raises:
         UserError: the URL cannot be read, its driver is missing, or no database answers.
     """
+    url = _parsed(storage)
     try:
-        engine = create_engine(make_url(url), **engine_options(url))
+        engine = create_engine(url, **engine_options(storage))
         with engine.connect():
-            return engine
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise UserError(f"cannot be used ({error})", field="--storage", nearest="postgresql+psycopg://...") from None
-    except OperationalError as error:
-        reason = " ".join(str(error.orig).split())
-        raise UserError(f"cannot be reached ({reason})", field="--storage") from None
+            pass
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, TypeError) as error:
+        raise UserError(f"cannot be used ({error})", field=FIELD, nearest="postgresql+psycopg://...") from None
+    except DBAPIError as error:
+        reason = _reason(error)
+        hint = f"; give the URL with it in {VARIABLE}" if "password" in reason and url.password is None else ""
+        raise UserError(f"cannot be reached ({reason}){hint}", field=FIELD) from None
+    reconnect_patiently(engine)
+    return engine
+
+
+def reconnect_patiently(engine: Engine) -> None:
+    """Have an engine wait a little for a server that is being started again."""
+
+    @event.listens_for(engine, "do_connect")
+    def connect_again(dialect: Any, _: Any, arguments: Any, options: Any) -> Any:
+        for pause in RECONNECT_AFTER_S:
+            try:
+                return dialect.connect(*arguments, **options)
+            except dialect.loaded_dbapi.OperationalError:
+                time.sleep(pause)
+        return dialect.connect(*arguments, **options)
+
+
+@contextmanager
+def clear_faults() -> Iterator[None]:
+    """Tell the user of a database that is lost, locked or refuses, in one line.
+
+    Raises:
+        UserError: in place of the database's error. What is our fault stays as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = database_fault(error)
+        if reason is None:
+            raise
+        raise UserError(f"{reason}; nothing is lost, the same command goes on", field=FIELD) from error
+
+
+def database_fault(error: BaseException) -> str | None:
+    """Say what an error, or the one that caused it, says of the database; None if it says nothing."""
+    while not isinstance(error, DBAPIError):
+        if error.__cause__ is None:
+            return None
+        error = error.__cause__
+    is_lost = isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
+    is_damaged = type(error) is DatabaseError  # SQLite's
+    if is_lost or is_damaged or getattr(error.orig, "sqlstate", None) in _REFUSED:
+        return f"the database failed ({_reason(error)})"
+    return None
+
+
+def _reason(error: DBAPIError) -> str:
+    return " ".join(str(error.orig).split())

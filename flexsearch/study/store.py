@@ -21,14 +21,14 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
-    text,
     update,
 )
 
 from flexsearch.measurement import Measurement
 from flexsearch.old_names import MACS_PER_FORWARD, as_it_was_written, macs_of_an_image
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.study.tables import CONFIRMATION, COST, CURVE, MEASUREMENT, RUN, RUNG, TABLES, TRIAL
+from flexsearch.study.migrations import migrate
+from flexsearch.study.tables import CONFIRMATION, COST, CURVE, MEASUREMENT, RUN, RUNG, TRIAL
 from flexsearch.trial.contract import Rung, TrialResult
 
 Remeasured = dict[int, dict[int, dict[int, dict[str, Measurement]]]]
@@ -37,6 +37,7 @@ Remeasured = dict[int, dict[int, dict[int, dict[str, Measurement]]]]
 RecordState = Literal["running", "complete", "pruned", "infeasible", "duplicate", "failed"]
 
 _SHARED = -1  # the trial number of what all trials share
+_CUT_SHORT = "cut short"  # beside the phases: attempts at a trial that a kill has ended
 _OF_TRIALS = "trials: "  # before a phase: seconds of trials under the study's seed
 
 
@@ -87,11 +88,19 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def has_study(engine: Engine, study: str) -> bool:
+    """Whether a database has results of a study; nothing is written."""
+    if not inspect(engine).has_table(RUN.name):
+        return False
+    with engine.connect() as connection:
+        return connection.execute(select(RUN.c.study).where(RUN.c.study == study)).scalar() is not None
+
+
 class Store:
     """Read and write the results of one study.
 
     Args:
-        engine: a connected engine; missing tables are created.
+        engine: a connected engine; missing tables are created, those of earlier versions brought to today's.
         study: the study's name.
         seed: of the study: measurements under it are the trial's own, others measure noise.
     """
@@ -100,8 +109,7 @@ class Store:
         self.engine = engine
         self.study = study
         self.seed = seed
-        TABLES.create_all(engine)
-        _add_paired_distance_of_rungs(engine)
+        migrate(engine)
 
     def _own(self, table: Table, **key: Any) -> ColumnElement[bool]:
         """Select the study's rows of a table in which the columns of `key` have its values."""
@@ -128,9 +136,10 @@ class Store:
             return connection.execute(select(RUN.c.version).where(RUN.c.study == self.study)).scalar()
 
     def save_config(self, config: Mapping[str, Any], *, version: str) -> None:
-        """Record the configuration of the study."""
-        row = {"config": json.dumps(config), "version": version, "created": _now()}
+        """Record the configuration of the study, and when it was new."""
         with self.engine.begin() as connection:
+            created = connection.execute(select(RUN.c.created).where(self._own(RUN))).scalar() or _now()
+            row = {"config": json.dumps(config), "version": version, "created": created}
             self._replace(connection, RUN, {}, [row])
 
     def start(self, number: int, candidate: Candidate, *, baseline: str | None) -> int:
@@ -151,6 +160,14 @@ class Store:
             else:
                 connection.execute(update(TRIAL).where(key).values(**row))
         return int(attempts)
+
+    def put_away(self, number: int, candidate: Candidate, *, reason: str) -> None:
+        """Record a trial that never runs, because another one has its schedule."""
+        row = {"digest": candidate.digest, "candidate": json.dumps(candidate.to_dict()), "baseline": None}
+        ended = {"state": "duplicate", "reason": reason, "attempts": 1, "started": _now(), "ended": _now()}
+        with self.engine.begin() as connection:
+            connection.execute(delete(TRIAL).where(self._own(TRIAL, number=number)))
+            connection.execute(insert(TRIAL).values(study=self.study, number=number, **row, **ended))
 
     def end(self, number: int, state: RecordState, *, reason: str | None = None) -> None:
         """Record how a trial ended."""
@@ -207,6 +224,12 @@ class Store:
         totals = totals.where(self._own(COST)).group_by(COST.c.what).order_by(COST.c.what)
         with self.engine.connect() as connection:
             return [Cost(what=row.what, seconds=row.seconds, device=row.device) for row in connection.execute(totals)]
+
+    def digests(self) -> dict[int, str]:
+        """Read the digest of every trial's candidate as it was noted, by number."""
+        rows = select(TRIAL.c.number, TRIAL.c.digest).where(self._own(TRIAL))
+        with self.engine.connect() as connection:
+            return {row.number: row.digest for row in connection.execute(rows)}
 
     def trials(self) -> list[TrialRecord]:
         """Read every trial, by number."""
@@ -276,18 +299,12 @@ def _measurement_row(found: Measurement) -> dict[str, Any]:
     return {**found.to_dict(), "protocol": json.dumps(dict(found.protocol), sort_keys=True)}
 
 
-def _add_paired_distance_of_rungs(engine: Engine) -> None:
-    """Add the column of the paired distance to databases made before rungs had one."""
-    if RUNG.c.paired_distance.name not in {column["name"] for column in inspect(engine).get_columns(RUNG.name)}:
-        with engine.begin() as connection:
-            connection.execute(
-                text(f"ALTER TABLE {RUNG.name} ADD COLUMN {RUNG.c.paired_distance.name} DOUBLE PRECISION")
-            )
-
-
 def _cost_rows(what: str, result: TrialResult) -> list[dict[str, Any]]:
     """List the seconds of each phase under `what`, in which {} stands for the phase."""
-    return [{"what": what.format(phase), "seconds": seconds, "device": ""} for phase, seconds in result.seconds.items()]
+    seconds = dict(result.seconds)
+    if result.lost_seconds:
+        seconds[_CUT_SHORT] = result.lost_seconds
+    return [{"what": what.format(phase), "seconds": value, "device": ""} for phase, value in seconds.items()]
 
 
 def _rung_row(rung: Rung) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from flexsearch.data.captions import read_lines
 from flexsearch.data.check import check_conditions
 from flexsearch.data.conditions import CaptionConditions, ClassConditions, Conditions, size_condition
 from flexsearch.errors import UserError
-from flexsearch.files import replacing
+from flexsearch.files import write_to_cache
 from flexsearch.measurement import short_digest
 from flexsearch.models.settings import base_shape
 from flexsearch.models.text_encoder import load_text_encoder
@@ -85,6 +85,5 @@ def _embedded(captions: Sequence[str], settings: InputSettings, *, device: torch
         rows += embed(captions[start : start + _CHUNK])
     ends = torch.tensor([len(row) for row in rows]).cumsum(0)
     found = {"rows": torch.cat(rows).half(), "ends": ends, "empty": empty.half()}
-    with replacing(path) as temporary:
-        save_file(found, temporary)
+    write_to_cache(path, lambda temporary: save_file(found, temporary))
     return found

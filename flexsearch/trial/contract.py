@@ -1,7 +1,8 @@
 """What crosses a process boundary: the order for a trial, its progress, and its result. JSON values only."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ class TrialOrder:
         candidate: what to evaluate.
         run_dir: the run directory.
         seed: of training stream and sampling noise; equal for all trials of a study, so that they are paired.
+        study: identity of the study, which its files carry.
         baseline: its name, if this trial is a baseline; baselines are never gated.
         fine_tune: whether the trial fine-tunes; schedules of the dense base never do.
         kind: a "trial"; or a "repeat": the quality alone of one that has ended, under another seed.
@@ -32,6 +34,7 @@ class TrialOrder:
     candidate: Candidate
     run_dir: Path
     seed: int
+    study: str = ""
     baseline: str | None = None
     fine_tune: bool = True
     kind: Kind = "trial"
@@ -67,6 +70,10 @@ class Rung:
     quality: float
     paired_distance: float | None = None
 
+    @property
+    def is_finite(self) -> bool:
+        return math.isfinite(self.quality) and math.isfinite(self.paired_distance or 0.0)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Rung":
         """Build a rung from JSON values."""
@@ -85,6 +92,7 @@ class TrialResult:
         curve: (update, loss) pairs of the fine-tune; empty if the weights are those of an earlier trial.
         rungs: measured on the way, in order.
         seconds: wall time per phase.
+        lost_seconds: wall time of earlier attempts that were cut short, as far as they have left it.
         reason: one sentence for the states other than "complete"; of a complete trial, whose weights it has if it did
             not train them itself.
     """
@@ -95,7 +103,35 @@ class TrialResult:
     curve: tuple[tuple[int, float], ...] = ()
     rungs: tuple[Rung, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    lost_seconds: float = 0.0
     reason: str | None = None
+
+    def if_finite(self) -> "TrialResult":
+        """This result; or, where a number of it is not finite, a failed one of those that are."""
+        bad = next((name for name, value in self._numbers() if not math.isfinite(value)), None)
+        if bad is None:
+            return self
+        reason = self.reason if self.state == "failed" else f"{bad} is not finite"
+        return replace(
+            self,
+            state="failed",
+            measurements={name: one for name, one in self.measurements.items() if one.is_finite},
+            constraints={name: value for name, value in self.constraints.items() if math.isfinite(value)},
+            curve=tuple(point for point in self.curve if math.isfinite(point[1])),
+            rungs=tuple(rung for rung in self.rungs if rung.is_finite),
+            reason=reason,
+        )
+
+    def _numbers(self) -> Iterator[tuple[str, float]]:
+        """List what a result consists of, by what it is called in a reason."""
+        yield from (
+            (name, value) for name, one in self.measurements.items() for value in (one.value, one.spread or 0.0)
+        )
+        yield from self.constraints.items()
+        yield from ((f"the loss after update {update}", loss) for update, loss in self.curve)
+        for rung in self.rungs:
+            yield f"the quality at the rung of {rung.updates} updates", rung.quality
+            yield f"the paired distance at the rung of {rung.updates} updates", rung.paired_distance or 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values; `from_dict` is the inverse."""

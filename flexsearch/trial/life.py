@@ -5,26 +5,28 @@ the weights that another trial of the schedule has left), then samples, then the
 that a trial leaves lies in `trials/<number>/`.
 """
 
-import json
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 from torchvision.utils import save_image
 
 from flexsearch.data.images import tiles
 from flexsearch.diffusion.training import Training
-from flexsearch.files import replacing, write_atomically
+from flexsearch.errors import Diverged
+from flexsearch.files import replacing
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.quality import measure_features, measure_quality
 from flexsearch.schedule.plan import Plan
-from flexsearch.trial.clock import Clock
+from flexsearch.trial.clock import Clock, Meter
 from flexsearch.trial.context import TrialContext, trial_context
 from flexsearch.trial.contract import Progress, Report, Rung, State, TrialOrder, TrialResult
 from flexsearch.trial.drawing import draw_all
 from flexsearch.trial.paired_distance import measure_paired_distance
 from flexsearch.trial.protocol import with_protocol
+from flexsearch.trial.result_file import lost_seconds, write_result, write_seconds
 from flexsearch.trial.timing import latency_of
 from flexsearch.trial.weights import keep_weights, link_model, load_weights
 
@@ -43,6 +45,19 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
     Returns:
         The result, which also lies in `trials/<number>/result.json`.
     """
+    with Meter(lost_seconds(order), save=partial(write_seconds, order)) as meter:
+
+        def ticking(progress: Progress) -> bool:
+            meter.tick()
+            return report(progress)
+
+        result = _evaluate(order, ticking, lost=meter.before).if_finite()
+        write_result(order, result)
+    return result
+
+
+def _evaluate(order: TrialOrder, report: Report, *, lost: float) -> TrialResult:
+    """Take a candidate through its measurements; `lost` seconds went into attempts before."""
     clock = Clock()
     with clock.phase("prepare"):
         report(Progress(phase="prepare"))
@@ -74,6 +89,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
             curve=tuple(curve),
             rungs=tuple(rungs),
             seconds=dict(clock.seconds),
+            lost_seconds=lost,
             reason=reason,
         )
 
@@ -84,20 +100,26 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
         reason = None if trains else f"it has the weights that trial {origin} trained"
     if state == "complete" and trains:
         training = _training(model, order, context)
-        for updates in _rungs(order, context):
-            with clock.phase("fine-tune"):
-                curve += _train(training, updates, context, report)
-            with clock.phase("rung"):
-                rungs.append(_rung(training, order, context, report))
-            here = replace(so_far(), state="pruned", reason=f"others were better after {updates} fine-tuning updates")
-            if not report(Progress(phase="rung", so_far=here)):
-                state, reason = here.state, here.reason
-                break
-        else:
-            with clock.phase("fine-tune"):
-                curve += _train(training, training.optimisation.updates, context, report)
-            model = training.averaged  # type: ignore[assignment]  # of the model's own class
-            keep_weights(shared, model, trial=order.number)
+        try:
+            for updates in _rungs(order, context):
+                with clock.phase("fine-tune"):
+                    _train(training, updates, context, report, curve)
+                with clock.phase("rung"):
+                    rungs.append(_rung(training, order, context, report))
+                here = replace(
+                    so_far(), state="pruned", reason=f"others were better after {updates} fine-tuning updates"
+                )
+                if not report(Progress(phase="rung", so_far=here)):
+                    state, reason = here.state, here.reason
+                    break
+            else:
+                with clock.phase("fine-tune"):
+                    _train(training, training.optimisation.updates, context, report, curve)
+                    training.check_weights()
+                model = training.averaged  # type: ignore[assignment]  # of the model's own class
+                keep_weights(shared, model, trial=order.number)
+        except Diverged as error:
+            state, reason = "failed", error.message
     if state == "complete":
         with clock.phase("sample"):
             images = _draw(model, order, context, report, num=context.settings.objectives.quality.images)
@@ -108,9 +130,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
             keep_weights(shared, model, trial=order.number)
             link_model(shared, order.trial_dir / CHECKPOINT)
             _keep_samples(images, order)
-    result = so_far()
-    write_atomically(order.trial_dir / "result.json", json.dumps(result.to_dict(), indent=2))
-    return result
+    return so_far()
 
 
 def _trains(order: TrialOrder, context: TrialContext) -> bool:
@@ -144,15 +164,16 @@ def _rungs(order: TrialOrder, context: TrialContext) -> tuple[int, ...]:
     return () if early is None or order.kind != "trial" else early.updates(context.settings.trial.updates)
 
 
-def _train(training: Training, until: int, context: TrialContext, report: Report) -> list[tuple[int, float]]:
-    """Train on; give (update, loss) pairs."""
-    curve, steps = [], training.run()
+def _train(
+    training: Training, until: int, context: TrialContext, report: Report, curve: list[tuple[int, float]]
+) -> None:
+    """Train on; add (update, loss) pairs to the curve."""
+    steps = training.run()
     while training.num_done < until:
         with context.device_lock.shared():
             step = next(steps)
         curve.append((step.update, step.loss))
         report(Progress(phase="fine-tune", done=step.update, total=training.optimisation.updates))
-    return curve
 
 
 def _rung(training: Training, order: TrialOrder, context: TrialContext, report: Report) -> Rung:

@@ -1,23 +1,27 @@
 """Make what all trials of a study share, before the first one: the warm start, the teacher's outputs, what the base
 draws as a reference. Their time counts."""
 
-import json
 import shutil
-import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from flexsearch.files import write_atomically
+from flexsearch.diffusion.training import Step
+from flexsearch.errors import Diverged, Note
+from flexsearch.files import copy_atomically, write_to_cache
 from flexsearch.latency.measure import device_name
 from flexsearch.objectives.settings import BASE
 from flexsearch.paths import cache_folder, embedded_path
+from flexsearch.trial import receipt as receipts
 from flexsearch.trial.context import TrialContext, trial_context
+from flexsearch.trial.device import trial_device
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.masks import make_masks
 from flexsearch.trial.paired_distance import make_reference
+from flexsearch.trial.receipt import Receipt
 from flexsearch.trial.settings import TrialSettings
 from flexsearch.trial.shared_files import WARM_START_SEED, SharedFiles
 from flexsearch.trial.teacher import write_teacher_outputs
@@ -37,7 +41,7 @@ class Preparation:
 
 
 def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: PreparationReport) -> list[Preparation]:
-    """Make the shared files of a run that are not there yet.
+    """Make the shared files of a run that are not there yet, or damaged.
 
     Args:
         run_dir: the run directory.
@@ -87,66 +91,91 @@ class _Make(Protocol):
 
 def _made(what: str, path: Path, make: _Make, shared: SharedFiles, seed: int, report: PreparationReport) -> Preparation:
     """A file that the dense base alone decides."""
-    receipt = path.with_suffix(".receipt.json")
+
+    def work(tick: Callable[[], None]) -> None:
+        def told(done: int, total: int) -> None:
+            tick()
+            report(what, done, total)
+
+        make(path, trial_context(shared.folder.parent), seed=seed, report=told)
+
+    return _found_or_made(path, ".receipt.json", what, work)
+
+
+def _found_or_made(path: Path, suffix: str, what: str, work: Callable[[Callable[[], None]], None]) -> Preparation:
+    receipt = path.with_suffix(suffix)
+    found = receipts.kept(path, receipt)
+    if found is not None:
+        return _preparation(found, found=True)
+    _note_damage(path, receipt)
+    return _preparation(
+        receipts.make(path, receipt, what=what, device=device_name(trial_device()), work=work), found=False
+    )
+
+
+def _note_damage(path: Path, receipt: Path) -> None:
     if path.exists() and receipt.exists():
-        return _receipt(receipt, found=True)
-    context, begun = trial_context(shared.folder.parent), time.monotonic()
-    make(path, context, seed=seed, report=partial(report, what))
-    _write_receipt(receipt, what, time.monotonic() - begun, device_name(context.inputs.device))
-    return _receipt(receipt, found=False)
+        warnings.warn(f"{path} or its receipt is damaged: it is made again", Note, stacklevel=2)
+
+
+def _preparation(receipt: Receipt, *, found: bool) -> Preparation:
+    return Preparation(what=receipt.what, seconds=receipt.seconds, device=receipt.device, found=found)
 
 
 def _warm_start(shared: SharedFiles, settings: TrialSettings, report: PreparationReport) -> Preparation:
-    path = shared.warm_start
+    path, optimisation = shared.warm_start, settings.warm_start
     receipt = path.with_suffix(".json")
-    for folder in (embedded_path("quickstart"), warm_start_cache()):
-        if not path.exists() and (folder / path.name).exists() and (folder / receipt.name).exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / receipt.name, receipt)
-            shutil.copyfile(folder / path.name, path)
-            return _receipt(receipt, found=True)
-    if path.exists() and receipt.exists():
-        return _receipt(receipt, found=True)
-    assert settings.warm_start is not None
-    inputs, updates = load_inputs(settings), settings.warm_start.updates
-    training = elastic_training(
-        inputs.base,
-        space=settings.search_space,
-        data=inputs.training_data,
-        settings=settings.warm_start,
-        seed=WARM_START_SEED,
-    )
-    begun = time.monotonic()
-    make_warm_start(path, training, report=lambda step: report("warm start", step.update, updates))
-    _write_receipt(receipt, "warm start", time.monotonic() - begun, device_name(inputs.device))
-    warm_start_cache().mkdir(parents=True, exist_ok=True)
-    for file in (path, receipt):
-        shutil.copyfile(file, warm_start_cache() / file.name)
-    return _receipt(receipt, found=False)
+    assert optimisation is not None
+
+    def work(tick: Callable[[], None]) -> None:
+        def told(step: Step) -> None:
+            tick()
+            report("warm start", step.update, optimisation.updates)
+
+        inputs = load_inputs(settings)
+        training = elastic_training(
+            inputs.base,
+            space=settings.search_space,
+            data=inputs.training_data,
+            settings=optimisation,
+            seed=WARM_START_SEED,
+        )
+        try:
+            make_warm_start(path, training, report=told)
+        except Diverged as error:
+            raise error.under("warm_start") from None
+
+    if receipts.kept(path, receipt) is None:
+        for folder in (embedded_path("quickstart"), warm_start_cache()):
+            ready, its_receipt = folder / path.name, folder / receipt.name
+            if receipts.kept(ready, its_receipt) is not None:
+                copy_atomically(ready, path)
+                copy_atomically(its_receipt, receipt)
+                break
+            _note_damage(ready, its_receipt)
+    made = _found_or_made(path, receipt.suffix, "warm start", work)
+    if not made.found:
+        for file in (path, receipt):
+            write_to_cache(warm_start_cache() / file.name, partial(shutil.copyfile, file))
+    return made
 
 
 def _teacher_outputs(shared: SharedFiles, settings: TrialSettings, seed: int, report: PreparationReport) -> Preparation:
-    path = shared.teacher_outputs(settings, seed=seed)
-    receipt = path.with_suffix(".json")
-    if path.exists() and receipt.exists():
-        return _receipt(receipt, found=True)
-    inputs, updates = load_inputs(settings), settings.trial.updates
-    begun = time.monotonic()
-    write_teacher_outputs(
-        path,
-        base=inputs.base.model,
-        process=inputs.process,
-        stream=trial_context(shared.folder.parent).stream(seed),
-        updates=updates,
-        report=lambda done: report("teacher", done, updates),
-    )
-    _write_receipt(receipt, "teacher", time.monotonic() - begun, device_name(inputs.device))
-    return _receipt(receipt, found=False)
+    path, updates = shared.teacher_outputs(settings, seed=seed), settings.trial.updates
 
+    def work(tick: Callable[[], None]) -> None:
+        def told(done: int) -> None:
+            tick()
+            report("teacher", done, updates)
 
-def _write_receipt(path: Path, what: str, seconds: float, device: str) -> None:
-    write_atomically(path, json.dumps({"what": what, "seconds": round(seconds, 3), "device": device}))
+        inputs = load_inputs(settings)
+        write_teacher_outputs(
+            path,
+            base=inputs.base.model,
+            process=inputs.process,
+            stream=trial_context(shared.folder.parent).stream(seed),
+            updates=updates,
+            report=told,
+        )
 
-
-def _receipt(path: Path, *, found: bool) -> Preparation:
-    return Preparation(**json.loads(path.read_text()), found=found)
+    return _found_or_made(path, ".json", "teacher", work)

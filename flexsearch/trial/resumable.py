@@ -1,15 +1,18 @@
 """Training that is not lost: a checkpoint every so often, and one more before an interrupt."""
 
+import pickle
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 import torch
 
 from flexsearch.diffusion.training import Step, Training
+from flexsearch.errors import Note, UserError
 from flexsearch.files import replacing
 
 
@@ -23,6 +26,7 @@ def train_resumably(training: Training, checkpoint: Path, *, save_every: int, re
         report: called after every update.
 
     Raises:
+        Diverged: the loss or the weights are not finite any more; the checkpoint is the last one before that.
         KeyboardInterrupt: after the update that was being done, which is saved.
     """
     resume(training, checkpoint)
@@ -30,9 +34,21 @@ def train_resumably(training: Training, checkpoint: Path, *, save_every: int, re
 
 
 def resume(training: Training, checkpoint: Path) -> int:
-    """Take up the state in `checkpoint` if it is there; give the number of updates done."""
-    if checkpoint.exists():
-        training.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu"))
+    """Take up the state in `checkpoint` if it is there; give the number of updates done. One that is damaged is put
+    aside."""
+    if not checkpoint.exists():
+        return training.num_done
+    try:
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        training.load_state_dict(state)
+    except (EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        aside = checkpoint.with_suffix(".damaged")
+        with suppress(FileNotFoundError):  # another process of the same training was faster
+            checkpoint.replace(aside)
+        reason = f"{checkpoint} cannot be read ({type(error).__name__}) and is now {aside.name}"
+        if training.num_done:
+            raise UserError(f"{reason}: the same command starts over") from None
+        warnings.warn(f"{reason}: training starts over", Note, stacklevel=2)
     return training.num_done
 
 
@@ -45,7 +61,10 @@ def train_on(training: Training, checkpoint: Path, *, save_every: int, report: C
         for step in training.run():
             report(step)
             stops = training.share.any_process(interrupted())
-            is_due = step.update % save_every == 0 and step.update < training.optimisation.updates
+            is_last = step.update == training.optimisation.updates
+            is_due = step.update % save_every == 0 and not is_last
+            if stops or is_due or is_last:
+                training.check_weights()
             if (stops or is_due) and training.share.rank == 0:
                 with replacing(checkpoint) as temporary:
                     torch.save(training.state_dict(), temporary)

@@ -1,10 +1,13 @@
 """The latency of a trial's candidate, with the device to itself, and whether it is worth training."""
 
 import json
+import math
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from flexsearch.errors import Note
 from flexsearch.files import write_atomically
 from flexsearch.latency import gate
 from flexsearch.latency.measure import ImageTimer
@@ -95,5 +98,12 @@ def _reference(timer: ImageTimer, context: TrialContext) -> tuple[Path, dict[str
 
 
 def _known_ms(path: Path) -> float | None:
-    known: float | None = json.loads(path.read_text())["reference_ms"] if path.exists() else None
-    return known
+    """Read the reference workload's latency; None where it was not measured, or its file is damaged."""
+    try:
+        known = float(json.loads(path.read_text())["reference_ms"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError):
+        warnings.warn(f"{path} is damaged: the reference latency is measured again", Note, stacklevel=2)
+        return None
+    return known if 0 < known < math.inf else None

@@ -8,12 +8,11 @@ of these where the file system has that. Nothing writes into either.
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 
 from safetensors.torch import load_file
 
-from flexsearch.files import file_sha256, link_or_copy, write_atomically
+from flexsearch.files import file_sha256, folder_beside, link_or_copy, rename_folder, write_atomically
 from flexsearch.models.flexdit import FlexDiT
 
 _ORIGIN = "origin.json"
@@ -45,19 +44,15 @@ def keep_weights(folder: Path, model: FlexDiT, *, trial: int) -> None:
     """Keep the weights that a trial has, unless they are kept already."""
     if folder.is_dir():
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with folder_beside(folder) as temporary:
         model.save_pretrained(temporary, safe_serialization=True)
         checksums = {path.name: file_sha256(path) for path in temporary.iterdir()}
         write_atomically(temporary / _ORIGIN, json.dumps({"trial": trial, "sha256": checksums}, indent=2))
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # else another trial was first
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            rename_folder(temporary, folder)
+        except OSError:
+            if not folder.is_dir():  # else another trial was first
+                raise
 
 
 def link_model(folder: Path, model_folder: Path) -> None:

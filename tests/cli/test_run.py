@@ -291,3 +291,31 @@ def test_a_killed_run_on_ray_goes_on(
     assert found["counts"]["running"] == 0
     whole, again = (pd.read_csv(folder / "front.csv") for folder in (finished_run, tmp_path / "killed"))
     assert list(whole["fid_fashion_cnn"]) == list(again["fid_fashion_cnn"]), "both on one thread"
+
+
+def test_a_search_that_failures_stop_says_so_last(flexsearch: Call, tiny_space: Call, tmp_path: Path) -> None:
+    space = tiny_space(trial={"learning_rate": 1e30, "updates": 3})
+    outcome = flexsearch("run", space, "--run-dir", tmp_path / "r", "--executor", "local")
+    assert outcome.code == 2
+    reason = "3 trials in a row failed, the last with: the loss is not finite after update 2"
+    assert reason in outcome.err.strip().splitlines()[-1]
+    assert reason in (tmp_path / "r" / "run.log").read_text().splitlines()[-1]
+    assert front(flexsearch, tmp_path / "r")["counts"]["failed"] == 3
+
+
+def test_a_study_belongs_to_the_directory_where_it_began(
+    flexsearch: Call, run_space: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    outcome = flexsearch("run", run_space, "--run-dir", tmp_path / "b", "--storage", f"sqlite:///{run_dir}/study.db")
+    assert (outcome.code, "began in another run directory" in outcome.err) == (2, True)
+    assert not (tmp_path / "b" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_a_run_without_its_database_is_named(flexsearch: Call, run_dir: Path, left: bytes | None) -> None:
+    (run_dir / "study.db").unlink()
+    if left is not None:
+        (run_dir / "study.db").write_bytes(left)
+    outcome = flexsearch("front", run_dir)
+    assert (outcome.code, "holds no study 'tiny'" in outcome.err) == (2, True)
+    assert (run_dir / "study.db").exists() is (left is not None)

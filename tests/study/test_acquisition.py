@@ -207,7 +207,7 @@ def test_a_space_that_is_used_up_ends_the_search(open_search: Call, run_trial: C
         target=space.target,
     )
     search = open_search(trials=100, startup=5, acquisition=acquisition(), space=tiny)
-    assert run_locally(search, run_trial) == "every schedule of the space has been evaluated"
+    assert run_locally(search, run_trial).reason == "every schedule of the space has been evaluated"
     complete = {record.digest for record in search.store.trials() if record.state == "complete"}
     assert {candidate.digest for candidate in tiny.candidates(up_to=100)} <= complete
 

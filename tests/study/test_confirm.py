@@ -52,7 +52,7 @@ def test_it_goes_on_where_it_was_killed(search: Any, run_trial: Any, tmp_path: P
         return run_trial(order, report)
 
     before = search.store.trials()
-    assert run_locally(missing(), counts) == "everything is measured again"
+    assert run_locally(missing(), counts).reason == "everything is measured again"
     assert sorted(measured) == sorted((record.number, seed) for record in records for seed in seeds)
     assert len(missing()) == 0
     assert search.store.trials() == before

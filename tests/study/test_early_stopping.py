@@ -58,7 +58,7 @@ def test_rungs_rise(rungs: tuple[float, ...]) -> None:
 
 def test_stopped_trials_were_behind_are_pruned_and_never_on_a_front(open_search: Call, staged: Call) -> None:
     search = open_search(trials=16, keep=0.34, algorithm="random")
-    assert run_locally(search, staged) == "16 trials are finished"
+    assert run_locally(search, staged).reason == "16 trials are finished"
     records = search.store.trials()
     pruned = [record for record in records if record.state == "pruned"]
     assert 2 <= len(pruned) <= 12

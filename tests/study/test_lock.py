@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from flexsearch.errors import UserError
 from flexsearch.study.lock import one_driver
@@ -53,3 +54,33 @@ def test_drivers_on_two_machines_are_kept_apart_by_the_server(tmp_path: Path) ->
         pass
     with one_driver(tmp_path / "b", engine, "s"), one_driver(tmp_path / "c", engine, "other"):
         pass
+
+
+@pytest.mark.postgres
+@pytest.mark.skipif("FLEXSEARCH_TEST_POSTGRES" not in os.environ, reason="FLEXSEARCH_TEST_POSTGRES is not set")
+def test_a_driver_whose_session_has_ended_writes_no_more(tmp_path: Path) -> None:
+    """The server ends it, as a restart or a firewall does; from then on another driver may have the study."""
+    engine, other = (connect(os.environ["FLEXSEARCH_TEST_POSTGRES"]) for _ in range(2))
+    end = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND "
+        "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with other.begin() as connection:
+        connection.execute(text("DROP TABLE IF EXISTS flexsearch_test_lock"))
+        connection.execute(text("CREATE TABLE flexsearch_test_lock (x INT)"))
+
+    def write() -> None:
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO flexsearch_test_lock VALUES (1)"))
+
+    with one_driver(tmp_path / "a", engine, "s"):
+        write()
+        with other.begin() as connection:
+            connection.execute(end)
+        with pytest.raises(UserError, match="the session that holds study 's' has ended"):
+            write()
+        with one_driver(tmp_path / "b", other, "s"), pytest.raises(UserError, match="has ended"):
+            write()
+    write()
+    with other.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM flexsearch_test_lock")).scalar() == 2

@@ -50,7 +50,7 @@ def test_repetitions_are_measured_once(open_search: Call, run_trial: Any, tmp_pa
         return run_trial(order, report)
 
     assert len(missing()) == 6
-    assert run_locally(missing(), counts) == "the noise is measured"
+    assert run_locally(missing(), counts).reason == "the noise is measured"
     assert sorted(ran) == sorted((record.number, seed) for record in chosen for seed in (1, 2))
     assert len(missing()) == 0
     noise = noise_of(search.store.repetitions("fid_fashion_cnn"))

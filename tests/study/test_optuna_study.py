@@ -28,7 +28,7 @@ def opened(algorithm: Any, *, url: str | None = None) -> OptunaStudy:
 def told(optuna_study: OptunaStudy, num: int) -> None:
     for _ in range(num):
         proposal = optuna_study.ask()
-        optuna_study.tell(proposal.number, [float(proposal.number), 1.0 / (1 + proposal.number)], {})
+        optuna_study.tell(proposal.number, [float(proposal.number), 1.0 / (1 + proposal.number)])
 
 
 ALGORITHMS = ["tpe", "gp", "nsga2", "random", "qmc"]
@@ -72,14 +72,14 @@ def test_baselines_change_no_proposal_but_by_their_number() -> None:
     """They lie outside the space; a sampler that saw them would find no parameter in common."""
     optuna_study = opened("tpe")
     optuna_study.add_baseline("dense", {})
-    optuna_study.tell(0, [1.0, 1.0], {})
+    optuna_study.tell(0, [1.0, 1.0])
     for number in range(1, 9):
         assert set(optuna_study.ask().parameters) == set(DOMAINS)
-        optuna_study.tell(number, [float(number), 1.0 / number], {})
+        optuna_study.tell(number, [float(number), 1.0 / number])
     near, far = opened("tpe"), opened("tpe")
     for one, value in ((near, 1.0), (far, 99.0)):
         one.add_baseline("dense", {})
-        one.tell(0, [value, value], {})
+        one.tell(0, [value, value])
         told(one, 8)
     assert drawn(near) == drawn(far)
 
@@ -112,6 +112,8 @@ def test_fixed_parameters_notes_and_constraints_are_stored() -> None:
     assert (proposal.parameters, proposal.notes) == (fixed, {"sum": 8})
     assert [(one.number, one.parameters, one.notes) for one in optuna_study.running()] == [(0, fixed, {"sum": 8})]
     for _ in range(2):
-        optuna_study.tell(0, None, {"limit": 1.0})
+        optuna_study.constrain(0, {"limit": 1.0})
+    for _ in range(2):
+        optuna_study.tell(0, None)
     assert optuna_study.study.trials[0].constraints == {"limit": 1.0}
     assert not optuna_study.running()

@@ -41,7 +41,7 @@ def on_ray(_ray: None) -> Callable[..., str]:
         for module in modules:
             cloudpickle.register_pickle_by_value(module)
         try:
-            return run_on_ray(search, run_trial, resources=HALF, slots=2)
+            return run_on_ray(search, run_trial, resources=HALF, slots=2).reason
         finally:
             for module in modules:
                 cloudpickle.unregister_pickle_by_value(module)

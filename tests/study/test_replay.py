@@ -80,7 +80,7 @@ def test_a_search_runs_on_a_table(
         run_dir=tmp_path,
         objectives=OBJECTIVES,
     )
-    assert run_locally(search, Replay(table, objectives=OBJECTIVES)) == "20 trials are finished"
+    assert run_locally(search, Replay(table, objectives=OBJECTIVES)).reason == "20 trials are finished"
     records = [record for record in store.trials() if record.state == "complete"]
     assert len(records) == 20
     qualities = table[(table["seed"] == 0)].set_index("digest")["fid_fashion_cnn"]

@@ -1,6 +1,5 @@
 """Who is tried next, and what becomes of it: baselines, duplicates, failures, limits, and every way to resume."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -8,12 +7,12 @@ import pytest
 from builders import Call, Killed
 from optuna.trial import TrialState
 
-from flexsearch.files import write_atomically
 from flexsearch.space import SearchSpace, parse_space
 from flexsearch.study.events import Ended, Started
 from flexsearch.study.executor import Finished, Wait, run_locally
 from flexsearch.study.search import FAILURES_IN_A_ROW, INFEASIBLE_IN_A_ROW, Search
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
+from flexsearch.trial.result_file import write_result
 
 
 def table(search: Any) -> list[tuple[int, str, str, str | None]]:
@@ -22,7 +21,7 @@ def table(search: Any) -> list[tuple[int, str, str, str | None]]:
 
 def test_baselines_come_first_and_no_schedule_is_evaluated_twice(open_search: Call, run_trial: Call) -> None:
     search = open_search(trials=30)
-    assert run_locally(search, run_trial) == "30 trials are finished"
+    assert run_locally(search, run_trial).reason == "30 trials are finished"
     records = search.store.trials()
     assert [record.baseline for record in records[:3]] == ["dense", "dense, 2 steps", "FlexDiT paper"]
     assert all(record.baseline is None for record in records[3:])
@@ -57,7 +56,7 @@ def test_a_space_that_is_used_up_ends_the_search(open_search: Call, run_trial: C
         target=space.target,
     )
     search = open_search(space=small, trials=50)
-    assert run_locally(search, run_trial) == "every schedule of the space has been evaluated"
+    assert run_locally(search, run_trial).reason == "every schedule of the space has been evaluated"
     complete = [row for row in table(search) if row[2] == "complete"]
     assert len(complete) == 3 + 2  # the space, and two baselines outside it
 
@@ -85,7 +84,7 @@ def test_a_killed_search_ends_as_an_uninterrupted_one(
     def dies(order: TrialOrder, report: Report) -> TrialResult:
         if order.number == killed_at:
             if has_result:  # the worker had finished, the driver did not hear of it
-                write_atomically(order.trial_dir / "result.json", json.dumps(run_trial(order, report).to_dict()))
+                write_result(order, run_trial(order, report))
             raise Killed
         return run_trial(order, report)
 
@@ -174,7 +173,9 @@ def test_errors_in_a_row_stop_the_search(open_search: Call) -> None:
         raise RuntimeError("no disk")
 
     search = open_search()
-    reason = run_locally(search, breaks)
+    end = run_locally(search, breaks)
+    assert end.is_failure
+    reason = end.reason
     assert reason == f"{FAILURES_IN_A_ROW} trials in a row failed, the last with: {reason.split('with: ')[1]}"
     assert "no disk" in reason
 
@@ -210,7 +211,7 @@ def test_an_infeasible_budget_is_reported_with_the_least_latency(open_search: Ca
     def gate(order: TrialOrder, report: Report) -> TrialResult:
         return run_trial(order) if order.baseline else infeasible(order, run_trial)
 
-    reason = run_locally(open_search(trials=100), gate)
+    reason = run_locally(open_search(trials=100), gate).reason
     assert reason.startswith(f"{INFEASIBLE_IN_A_ROW} schedules in a row broke a limit; the fastest took")
 
 
@@ -238,7 +239,7 @@ def test_a_driver_killed_between_record_and_tell_counts_the_trial_once(
     search = open_search()
     while (order := search.next()).number < number:
         search.finished(order.number, run_trial(order))
-    write_atomically(order.trial_dir / "result.json", json.dumps(run_trial(order).to_dict()))
+    write_result(order, run_trial(order))
     search.store.record(number, run_trial(order))  # and dies
     resumed = open_search()
     run_locally(resumed, run_trial)

@@ -23,6 +23,7 @@ from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import Progress, TrialResult
 from flexsearch.trial.life import run_trial
 from flexsearch.trial.prepare import prepare
+from flexsearch.trial.result_file import read_result
 from flexsearch.trial.teacher import live_teacher, stored_teacher
 
 
@@ -38,8 +39,7 @@ def test_a_trial_measures_everything_and_leaves_its_files(start: Call) -> None:
     assert set(result.seconds) == {"prepare", "latency", "fine-tune", "sample", "score"}
     phases = list(dict.fromkeys(progress.phase for progress in seen if isinstance(progress, Progress)))
     assert phases == ["prepare", "latency", "fine-tune", "sample", "score"]
-    saved = TrialResult.from_dict(json.loads((order.trial_dir / "result.json").read_text()))
-    assert saved == result
+    assert read_result(order) == result
     shape = trial_context(order.run_dir).settings.shape
     assert order.candidate.sampling.steps == 1  # one step, at pure noise
     (*_, at_noise) = order.candidate.schedule.routes(shape.grid)
@@ -105,8 +105,7 @@ def test_a_repetition_measures_quality_alone(start: Call) -> None:
     again = run_trial(replace(order, seed=5, kind="repeat"), nothing)
     assert set(again.measurements) == {"macs", "fid_fashion_cnn"}
     assert again.measurements["fid_fashion_cnn"].value != own.measurements["fid_fashion_cnn"].value
-    saved = json.loads((order.trial_dir / "result.json").read_text())
-    assert TrialResult.from_dict(saved) == own
+    assert read_result(order) == own
     assert (order.trial_dir / "seed-5" / "result.json").exists()
 
 
