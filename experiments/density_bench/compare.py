@@ -31,9 +31,10 @@ from sqlalchemy import StaticPool, create_engine
 from flexsearch.config import load_config
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.acquisition import Acquisition
+from flexsearch.study.baselines import Baseline
 from flexsearch.study.executor import run_locally
 from flexsearch.study.optuna_study import OptunaStudy
-from flexsearch.study.search import Baseline, Search
+from flexsearch.study.search import Search
 from flexsearch.study.settings import AlgorithmName, SearchSettings
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult

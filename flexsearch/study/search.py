@@ -6,8 +6,8 @@ that were running when the last driver died, tells those that left a result, and
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
+from flexsearch.study.baselines import Baseline, Wave
 from flexsearch.study.device_seconds import trained_schedules
 from flexsearch.study.early_stopping import goes_on
 from flexsearch.study.events import Ended, Moved, Started, Watched
@@ -30,21 +31,6 @@ from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 DUPLICATES_BEFORE_DRAWING = 10
 INFEASIBLE_IN_A_ROW = 40
 FAILURES_IN_A_ROW = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Baseline:
-    """A candidate that every search evaluates first. The dense base is not fine-tuned."""
-
-    name: str
-    candidate: Candidate
-    fine_tune: bool
-
-
-Results = Mapping[str, float]
-"""Quality of the baselines that were measured, by the digest of their candidates; those that failed are absent."""
-Wave = Callable[[Results], Sequence[Baseline]]
-"""Gives baselines that follow from the results of all that came before, those among them that are known already."""
 
 
 class Search(Watched):
