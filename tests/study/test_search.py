@@ -12,7 +12,7 @@ from flexsearch.files import write_atomically
 from flexsearch.space import SearchSpace, parse_space
 from flexsearch.study.events import Ended, Started
 from flexsearch.study.executor import Finished, Wait, run_locally
-from flexsearch.study.search import FAILURES_IN_A_ROW, INFEASIBLE_IN_A_ROW, Search
+from flexsearch.study.search import FAILURES_IN_A_ROW, Search
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
 
@@ -206,12 +206,16 @@ def test_infeasible_trials_are_told_pruned_with_their_constraints(open_search: C
     assert len(search.store.trials()) >= 14
 
 
-def test_an_infeasible_budget_is_reported_with_the_least_latency(open_search: Call, run_trial: Call) -> None:
+def test_an_infeasible_budget_is_reported_with_the_least_latency(
+    open_search: Call, run_trial: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flexsearch.study.search.INFEASIBLE_IN_A_ROW", 7)
+
     def gate(order: TrialOrder, report: Report) -> TrialResult:
         return run_trial(order) if order.baseline else infeasible(order, run_trial)
 
     reason = run_locally(open_search(trials=100), gate)
-    assert reason.startswith(f"{INFEASIBLE_IN_A_ROW} schedules in a row broke a limit; the fastest took")
+    assert reason.startswith("7 schedules in a row broke a limit; the fastest took")
 
 
 def test_several_at_once(open_search: Call, run_trial: Call) -> None:
