@@ -26,6 +26,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each of the workers, and
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers have this environment already
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # every process that a test starts would compile torch anew
 
 
 @pytest.fixture(autouse=True)

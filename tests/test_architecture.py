@@ -126,6 +126,15 @@ def imported(file: Path, modules: set[str]) -> Iterator[str]:
                 pending.extend(child for child in ast.iter_child_nodes(statement) if isinstance(child, ast.stmt))
 
 
+def test_no_import_of_the_package_needs_ray() -> None:
+    """It is imported inside the functions of one file, and by nobody before a search goes to Ray: a machine may have
+    none. The shared run of the command line's tests is made where `import ray` fails."""
+    modules = {"ray", "ray.tune", "ray.tune.search", "ray.tune.schedulers", "ray.cloudpickle"}
+    assert [place(file) for file in FILES if set(imported(file, modules))] == []
+    runner = "flexsearch.study.ray_tune"
+    assert [place(file) for file in FILES if runner in imported(file, {runner})] == []
+
+
 def cycle(graph: dict[str, set[str]]) -> list[str]:
     """Some cycle of a graph, or nothing."""
     done: set[str] = set()

@@ -21,9 +21,6 @@ if TYPE_CHECKING:  # `--help` waits for none of them
     from flexsearch.latency.profile import LatencyProfile
     from flexsearch.space.search_space import SearchSpace
 
-_ENUMERATE_UP_TO = 20_000
-_DRAWS = 4000
-"""Of a larger space: so many are costed in less than a second."""
 command = typer.Typer()
 
 
@@ -62,7 +59,6 @@ def plan_of(config: "RunConfig") -> dict[str, Any]:
                 **_latency(plan, profile),
             }
         )
-    ratios = _macs_ratios(space)
     dense = _dense(space, steps=max(space.steps))
     return {
         "name": config.name,
@@ -77,7 +73,7 @@ def plan_of(config: "RunConfig") -> dict[str, Any]:
             "parameters": [{"name": name, **asdict(domain)} for name, domain in space.domains.items()],
             "size": space.size,
         },
-        "macs_ratio_range": [min(ratios), max(ratios)],
+        "macs_ratio_range": list(_macs_ratio_range(space)),
         "baselines": baselines,
         **({} if profile is None else {"profile": summary_of(profile)}),
     }
@@ -96,12 +92,12 @@ def _latency(plan: Plan, profile: "LatencyProfile | None") -> dict[str, Any]:
     return {"latency_ms": {"value": ms, "error": ms * profile.error, "is_predicted": True}}
 
 
-def _macs_ratios(space: "SearchSpace") -> list[float]:
-    """Divide MACs of every candidate, or of some of a large space, by those of the dense base at the same steps."""
-    is_small = space.size is not None and space.size <= _ENUMERATE_UP_TO
-    found = space.candidates(up_to=_ENUMERATE_UP_TO if is_small else _DRAWS)
+def _macs_ratio_range(space: "SearchSpace") -> tuple[float, float]:
+    """Give the least and the largest MACs of a candidate, divided by those of the dense base at the same steps."""
+    from flexsearch.space.extremes import extremes
+
     dense = {steps: _dense(space, steps=steps).macs for steps in space.steps}
-    return [space.plan(one).macs / dense[one.sampling.steps] for one in found]
+    return extremes(space, lambda one: space.plan(one).macs / dense[one.sampling.steps])
 
 
 def print_plan(found: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ the results of those before.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,8 +20,7 @@ from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.solver import SolverName, is_deterministic
 from flexsearch.space.domains import Float
 from flexsearch.space.search_space import SearchSpace
-from flexsearch.study.repeats import evenly
-from flexsearch.study.search import Baseline, Results, Wave
+from flexsearch.study.evenly import evenly
 from flexsearch.study.settings import SearchSettings
 
 MOST_STEPS = 6
@@ -29,6 +28,21 @@ MOST_GAINS = 6
 FORA_INTERVALS = (2, 3)
 FORA_AT = 2
 """Uniform reuse is evaluated at so many of the largest numbers of steps: at few steps there is nothing to reuse."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A candidate that every search evaluates first. The dense base is not fine-tuned."""
+
+    name: str
+    candidate: Candidate
+    fine_tune: bool
+
+
+Results = Mapping[str, float]
+"""Quality of the baselines that were measured, by the digest of their candidates; those that failed are absent."""
+Wave = Callable[[Results], Sequence[Baseline]]
+"""Gives baselines that follow from the results of all that came before, those among them that are known already."""
 
 
 def baseline_steps(space: SearchSpace, settings: SearchSettings) -> list[int]:

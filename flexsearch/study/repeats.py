@@ -3,14 +3,12 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
+from flexsearch.study.evenly import evenly
 from flexsearch.study.events import Ended, Moved, Started, Watched
 from flexsearch.study.executor import Finished, Wait
 from flexsearch.study.store import Store, TrialRecord
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
-
-T = TypeVar("T")
 
 
 class OrderQueue(Watched):
@@ -81,10 +79,3 @@ def schedules_to_repeat(records: Sequence[TrialRecord], *, objective: str, num: 
     searched = [record for record in records if record.state == "complete" and record.baseline is None]
     searched.sort(key=lambda record: record.measurements[objective].value)
     return evenly(searched[: max(num, (len(searched) + 1) // 2)], num)
-
-
-def evenly(items: Sequence[T], num: int) -> list[T]:
-    """Pick `num` of the items at even distances, the first and the last among them; all if there are not more."""
-    if len(items) <= num:
-        return list(items)
-    return [items[round(index * (len(items) - 1) / max(num - 1, 1))] for index in range(num)]

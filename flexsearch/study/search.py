@@ -5,17 +5,17 @@ all that it goes by follows from the ledger, so that it decides what the one tha
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
-from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
+from flexsearch.study.baselines import Baseline, Wave
 from flexsearch.study.device_seconds import trained_schedules
 from flexsearch.study.early_stopping import goes_on
 from flexsearch.study.events import Ended, Moved, Started, Watched
@@ -32,21 +32,6 @@ from flexsearch.trial.result_file import lost_seconds, read_result
 DUPLICATES_BEFORE_DRAWING = 10
 INFEASIBLE_IN_A_ROW = 40
 FAILURES_IN_A_ROW = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Baseline:
-    """A candidate that every search evaluates first. The dense base is not fine-tuned."""
-
-    name: str
-    candidate: Candidate
-    fine_tune: bool
-
-
-Results = Mapping[str, float]
-"""Quality of the baselines that were measured, by the digest of their candidates; those that failed are absent."""
-Wave = Callable[[Results], Sequence[Baseline]]
-"""Gives baselines that follow from the results of all that came before, those among them that are known already."""
 
 
 class Search(Watched):

@@ -60,12 +60,13 @@ def _run(patch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_config: Call) -> Path:
-    """A finished run, made once; on one thread, as Ray's workers have."""
+    """A finished run, made once, on one thread, as Ray's workers have; and where `import ray` fails."""
     folder, num_threads = tmp_path_factory.mktemp("finished"), torch.get_num_threads()
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config(**WHOLE)))
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setitem(sys.modules, "ray", None)
         assert _run(patch, "run", folder / "tiny.yaml", "--run-dir", folder / "run", "--executor", "local") == 0
     torch.set_num_threads(num_threads)
     return folder / "run"

@@ -1,8 +1,6 @@
 """`profile`, and what the other commands make of it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -39,18 +37,6 @@ def test_plan_predicts_latency_where_there_is_a_profile(
     page = flexsearch("plan", tiny_space()).out
     assert "(predicted)" in page
     assert "12 schedules outside the fit" in " ".join(page.split())
-
-
-def test_plan_without_a_profile_needs_no_torch(tiny_space: Call) -> None:
-    code = (
-        "import sys; sys.argv = ['flexsearch', 'plan', sys.argv[1]]\n"
-        "from flexsearch.cli.app import main\n"
-        "try: main()\n"
-        "except SystemExit as end: assert not end.code\n"
-        "print(sorted({'torch', 'scipy', 'diffusers'} & set(sys.modules)), file=sys.stderr)"
-    )
-    found = subprocess.run([sys.executable, "-c", code, str(tiny_space())], capture_output=True, text=True, check=True)
-    assert found.stderr.strip() == "[]"
 
 
 def test_a_budget_out_of_reach_is_told_at_once(flexsearch: Call, tiny_space: Call, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def numbers_and_digests(run_dir: Path) -> list[tuple[int, str]]:
 
 
 def test_the_run_directory_is_as_promised(run_dir: Path) -> None:
+    """Made by the local executor, which needs no Ray."""
     names = {path.name for path in run_dir.iterdir()}
     assert {"config.yaml", "study.db", "trials", "base", "front.png", "front.csv", "run.log"} <= names
     assert Image.open(run_dir / "front.png").size[0] > 800

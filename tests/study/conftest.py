@@ -48,7 +48,7 @@ def formula(order: TrialOrder, report: Report = lambda _: True) -> TrialResult:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def space() -> SearchSpace:
     return parse_space(
         {
@@ -82,12 +82,11 @@ def sampling_space() -> SearchSpace:
 TARGET = Target(shape=dit_shape(num_blocks=8, width=16, side=8))
 
 
-@pytest.fixture
-def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
-    """Opens the same study again and again, as a driver does that was killed."""
+@pytest.fixture(scope="session")
+def make_search(space: SearchSpace) -> Callable[..., Search]:
+    """Opens the study of a run directory; keywords replace parts of its settings."""
 
-    def open_(**changes: Any) -> Search:
-        run_dir = changes.pop("run_dir", tmp_path)
+    def make(run_dir: Path, **changes: Any) -> Search:
         run_dir.mkdir(exist_ok=True)
         searched = changes.pop("space", space)
         keep, acquisition = changes.pop("keep", 1.0), changes.pop("acquisition", None)
@@ -110,10 +109,16 @@ def open_search(tmp_path: Path, space: SearchSpace) -> Callable[..., Search]:
         search.store, search.optuna_study = store, optuna_study  # for the tests to look at
         return search
 
-    return open_
+    return make
 
 
 @pytest.fixture
+def open_search(make_search: Callable[..., Search], tmp_path: Path) -> Callable[..., Search]:
+    """Opens the same study again and again, as a driver does that was killed."""
+    return lambda **changes: make_search(**{"run_dir": tmp_path, **changes})
+
+
+@pytest.fixture(scope="session")
 def run_trial() -> Callable[..., TrialResult]:
     return formula
 
@@ -136,6 +141,6 @@ def staged_formula(order: TrialOrder, report: Report) -> TrialResult:
     return replace(result, rungs=rungs)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def staged() -> Callable[..., TrialResult]:
     return staged_formula

@@ -8,8 +8,7 @@ import pytest
 from flexsearch.schedule import Sampling, Target
 from flexsearch.schedule.presets import dit_shape
 from flexsearch.space import SearchSpace, parse_space
-from flexsearch.study.baselines import baselines_of, waves_of
-from flexsearch.study.search import Baseline
+from flexsearch.study.baselines import Baseline, baselines_of, waves_of
 from flexsearch.study.settings import SearchSettings
 
 TARGET = Target(shape=dit_shape(num_blocks=8, width=16, side=8))

@@ -1,11 +1,10 @@
 """Trials on a real Ray, one session for the whole file: side by side, killed, broken, refused."""
 
-import itertools
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from optuna.trial import TrialState
 from flexsearch.errors import UserError
 from flexsearch.study.events import Moved
 from flexsearch.study.ray_tune import ray_session, run_on_ray
-from flexsearch.study.repeats import repetitions
 from flexsearch.study.settings import Resources
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
@@ -30,23 +28,19 @@ def _ray() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def on_ray(_ray: None) -> Callable[..., str]:
-    """Runs a search on Ray with two trials at once. Workers cannot import test files, so those travel by value."""
+def on_ray(search: Any, run_trial: Any) -> str:
+    """Runs a search with two trials at once. Workers cannot import test files, so those travel by value."""
     from ray import cloudpickle
 
-    def run(search: Any, run_trial: Any) -> str:
-        functions = [run_trial, getattr(run_trial, "inner", run_trial)]
-        modules = {sys.modules[getattr(one, "__module__", None) or type(one).__module__] for one in functions}
+    functions = [run_trial, getattr(run_trial, "inner", run_trial)]
+    modules = {sys.modules[getattr(one, "__module__", None) or type(one).__module__] for one in functions}
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        return run_on_ray(search, run_trial, resources=HALF, slots=2).reason
+    finally:
         for module in modules:
-            cloudpickle.register_pickle_by_value(module)
-        try:
-            return run_on_ray(search, run_trial, resources=HALF, slots=2).reason
-        finally:
-            for module in modules:
-                cloudpickle.unregister_pickle_by_value(module)
-
-    return run
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 @dataclass
@@ -56,7 +50,6 @@ class Misbehaving:
     inner: Call
     log: Path
     ends: Mapping[int, str] = field(default_factory=dict)
-    seconds: float = 0.0
 
     def __call__(self, order: TrialOrder, report: Report) -> TrialResult:
         self._note(order, "begins")
@@ -64,94 +57,106 @@ class Misbehaving:
             case "dies once" if not (order.run_dir / "died").exists():
                 (order.run_dir / "died").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            case "always dies":
-                os.kill(os.getpid(), signal.SIGKILL)
+            case "meets":
+                self._meet(order)
             case "breaks":
                 raise ZeroDivisionError("one over zero")
             case "refuses":
                 raise UserError("is empty", field="data.root")
-        time.sleep(self.seconds)
         result = self.inner(order, report)
         self._note(order, "ends")
         return result
 
+    def _meet(self, order: TrialOrder) -> None:
+        """Wait for another trial that waits here too: one alone waits in vain."""
+        (order.run_dir / f"waits-{order.number}").touch()
+        for _ in range(1200):
+            if len(list(order.run_dir.glob("waits-*"))) > 1:
+                return
+            time.sleep(0.05)
+        raise TimeoutError("no other trial ran at once")
+
     def _note(self, order: TrialOrder, what: str) -> None:
         with self.log.open("a") as lines:
-            lines.write(f"{order.number} {what} {os.getpid()} {time.time()}\n")
+            lines.write(f"{order.number} {what}\n")
 
 
-def test_two_at_once_and_nothing_twice(open_search: Call, on_ray: Call, run_trial: Call, tmp_path: Path) -> None:
-    search = open_search(algorithm="random")
-    slowly = Misbehaving(inner=run_trial, log=tmp_path / "log", seconds=0.5)
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A search that has ended, and what is left of it.
+
+    Attributes:
+        reason: why it ended.
+        ran_to_the_end: the trials that did, in a worker.
+    """
+
+    run_dir: Path
+    search: Any
+    reason: str
+    events: list[Any]
+    ran_to_the_end: set[int]
+
+    @property
+    def records(self) -> dict[int, Any]:
+        return {record.number: record for record in self.search.store.trials()}
+
+
+@pytest.fixture(scope="module")
+def ended(_ray: None, make_search: Call, staged: Call, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """One search for all that can happen on the way: workers are slow to start, and only a real one can die."""
+    run_dir = tmp_path_factory.mktemp("accidents")
+    search = make_search(run_dir=run_dir, trials=10, keep=0.2, algorithm="random", max_retries=1)
     events: list[Any] = []
     search.watch(events.append)
-    assert on_ray(search, slowly) == "12 trials are finished"
-    complete = [record for record in search.store.trials() if record.state == "complete"]
-    assert len(complete) == len({record.digest for record in complete}) == 12
-    assert all(record.attempts == 1 for record in complete)
-    assert any(isinstance(event, Moved) for event in events)
-    begins, ends = (
-        {
-            n: float(at)
-            for n, found, _, at in map(str.split, (tmp_path / "log").read_text().splitlines())
-            if found == what
-        }
-        for what in ("begins", "ends")
-    )
-    pairs = itertools.combinations(begins, 2)
-    assert sum(begins[a] < ends[b] and begins[b] < ends[a] for a, b in pairs) >= 4
+    ends = {0: "meets", 1: "meets", 4: "dies once", 5: "breaks"}
+    reason = on_ray(search, Misbehaving(inner=staged, log=run_dir / "log", ends=ends))
+    lines = [line.split() for line in (run_dir / "log").read_text().splitlines()]
+    whole = {int(number) for number, what in lines if what == "ends"}
+    return Ended(run_dir=run_dir, search=search, reason=reason, events=events, ran_to_the_end=whole)
 
 
-def test_one_search_with_every_accident(open_search: Call, on_ray: Call, run_trial: Call, tmp_path: Path) -> None:
-    """A worker that dies costs an attempt, one that always dies its trial, an error its trial; the search goes on."""
-    search = open_search(trials=9, max_retries=1)
-    ends = {4: "dies once", 5: "breaks", 6: "always dies"}
-    on_ray(search, Misbehaving(inner=run_trial, log=tmp_path / "log", ends=ends))
-    records = {record.number: record for record in search.store.trials()}
-    assert (records[4].state, records[4].attempts) == ("complete", 2)
-    assert records[5].state == "failed"
-    assert "ZeroDivisionError: one over zero" in (records[5].reason or "")
-    assert "Traceback" in (tmp_path / "trials" / "5" / "error.log").read_text()
-    assert (records[6].state, records[6].attempts) == ("failed", 2)
-    assert records[6].reason == "was interrupted 2 times"
-    assert search.num_finished == 9
+def test_two_at_once_and_nothing_twice(ended: Ended) -> None:
+    assert ended.reason == "10 trials are finished"
+    assert ended.search.num_finished == 10
+    digests = [record.digest for record in ended.records.values() if record.state in ("complete", "pruned")]
+    assert len(digests) == len(set(digests)) == 10
+    assert {number for number, record in ended.records.items() if record.attempts > 1} == {4}
+    assert any(isinstance(event, Moved) for event in ended.events)
+    assert {ended.records[number].state for number in (0, 1)} == {"complete"}, "each waited for the other"
 
 
-def test_what_the_user_can_mend_ends_the_search_and_the_noise_follows_in_one_session(
-    open_search: Call, on_ray: Call, run_trial: Call, tmp_path: Path
-) -> None:
-    search = open_search(trials=6)
-    with pytest.raises(UserError, match=r"data\.root: is empty"):
-        on_ray(search, Misbehaving(inner=run_trial, log=tmp_path / "log", ends={4: "refuses"}))
-    search = open_search(trials=6)
-    on_ray(search, run_trial)
-    assert search.num_finished == 6
-    assert search.store.trials()[4].state == "complete"
-    records = [record for record in search.store.trials() if record.num_updates][:2]
-    repeats = repetitions(search.store, records, seeds=[1, 2], run_dir=tmp_path, objective="fid_fashion_cnn")
-    assert on_ray(repeats, run_trial) == "the noise is measured"
-    assert {number: set(row) for number, row in search.store.repetitions("fid_fashion_cnn").items()} == {
-        record.number: {0, 1, 2} for record in records
-    }
+def test_a_worker_that_dies_costs_an_attempt_and_an_error_its_trial(ended: Ended) -> None:
+    died, broke = ended.records[4], ended.records[5]
+    assert (died.state in ("complete", "pruned"), died.attempts) == (True, 2)
+    assert broke.state == "failed"
+    assert "ZeroDivisionError: one over zero" in (broke.reason or "")
+    assert "Traceback" in (ended.run_dir / "trials" / "5" / "error.log").read_text()
 
 
-def test_trials_are_stopped_at_rungs(open_search: Call, on_ray: Call, staged: Call, tmp_path: Path) -> None:
+def test_trials_are_stopped_at_rungs(ended: Ended) -> None:
     """What a worker reported at its last rung is recorded, and the worker goes no further."""
-    search = open_search(trials=10, keep=0.2, algorithm="random")
-    assert on_ray(search, Misbehaving(inner=staged, log=tmp_path / "log")) == "10 trials are finished"
-    records = search.store.trials()
-    pruned = [record for record in records if record.state == "pruned"]
+    pruned = [record for record in ended.records.values() if record.state == "pruned"]
     assert pruned
     for record in pruned:
         assert record.baseline is None
         assert record.rungs
         assert "latency_ms" in record.measurements
         assert "fid_fashion_cnn" not in record.measurements
-        assert search.optuna_study.study.trials[record.number].state == TrialState.PRUNED
-    ended = {int(line.split()[0]) for line in (tmp_path / "log").read_text().splitlines() if " ends " in line}
-    assert ended == {record.number for record in records if record.state == "complete"}
-    assert all(len(record.rungs) == 2 for record in records if record.state == "complete" and record.num_updates)
-    assert all(record.attempts == 1 for record in records if record.state != "duplicate")
+        assert ended.search.optuna_study.study.trials[record.number].state == TrialState.PRUNED
+    complete = [record for record in ended.records.values() if record.state == "complete"]
+    assert ended.ran_to_the_end == {record.number for record in complete}
+    assert all(len(record.rungs) == 2 for record in complete if record.num_updates)
+
+
+@pytest.mark.usefixtures("_ray")
+def test_what_the_user_can_mend_ends_the_search(open_search: Call, run_trial: Call, tmp_path: Path) -> None:
+    """And the session goes on: the same search ends on it, as an uninterrupted one does."""
+    search = open_search(trials=3)
+    with pytest.raises(UserError, match=r"data\.root: is empty"):
+        on_ray(search, Misbehaving(inner=run_trial, log=tmp_path / "log", ends={0: "refuses"}))
+    search = open_search(trials=3)
+    assert on_ray(search, run_trial) == "3 trials are finished"
+    assert search.store.trials()[0].state == "complete"
 
 
 @pytest.mark.usefixtures("_ray")

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from flexsearch.space import SearchSpace, parse_space
 from flexsearch.study.events import Ended, Started
 from flexsearch.study.executor import Finished, Wait, run_locally
-from flexsearch.study.search import FAILURES_IN_A_ROW, INFEASIBLE_IN_A_ROW, Search
+from flexsearch.study.search import FAILURES_IN_A_ROW, Search
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 from flexsearch.trial.result_file import write_result
 
@@ -20,7 +20,7 @@ def table(search: Any) -> list[tuple[int, str, str, str | None]]:
 
 
 def test_baselines_come_first_and_no_schedule_is_evaluated_twice(open_search: Call, run_trial: Call) -> None:
-    search = open_search(trials=30)
+    search = open_search(trials=30, algorithm="random")  # which proposes what it proposed
     assert run_locally(search, run_trial).reason == "30 trials are finished"
     records = search.store.trials()
     assert [record.baseline for record in records[:3]] == ["dense", "dense, 2 steps", "FlexDiT paper"]
@@ -34,16 +34,16 @@ def test_baselines_come_first_and_no_schedule_is_evaluated_twice(open_search: Ca
 @pytest.mark.parametrize("algorithm", ["tpe", "gp", "nsga2", "random", "qmc"])
 def test_watchers_see_every_trial_and_costs_add_up(open_search: Call, run_trial: Call, algorithm: str) -> None:
     events: list[Any] = []
-    search = open_search(trials=14, algorithm=algorithm)
+    search = open_search(trials=9, algorithm=algorithm)
     search.watch(events.append)
     run_locally(search, run_trial)
-    assert search.num_finished == 14
+    assert search.num_finished == 9
     numbers = [record.number for record in search.store.trials() if record.state != "duplicate"]
     assert numbers == [event.order.number for event in events if isinstance(event, Started)]
     assert numbers == [event.number for event in events if isinstance(event, Ended)]
     assert {cost.what: cost.seconds for cost in search.store.costs()} == {
-        "trials: fine-tune": 28.0,
-        "trials: sample": 14.0,
+        "trials: fine-tune": 18.0,
+        "trials: sample": 9.0,
     }
 
 
@@ -73,14 +73,19 @@ def test_the_same_seed_proposes_the_same_trials_and_another_does_not(
     assert tables[0][3:] != tables[2][3:]
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(make_search: Call, run_trial: Call, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """The table of a whole search."""
+    whole = make_search(tmp_path_factory.mktemp("whole"))
+    run_locally(whole, run_trial)
+    return table(whole)
+
+
 @pytest.mark.parametrize("killed_at", [0, 2, 3, 5, 11])
 @pytest.mark.parametrize("has_result", [False, True])
 def test_a_killed_search_ends_as_an_uninterrupted_one(
-    open_search: Call, run_trial: Call, tmp_path: Any, killed_at: int, has_result: bool
+    open_search: Call, run_trial: Call, uninterrupted: list[Any], tmp_path: Any, killed_at: int, has_result: bool
 ) -> None:
-    whole = open_search(run_dir=tmp_path / "whole")
-    run_locally(whole, run_trial)
-
     def dies(order: TrialOrder, report: Report) -> TrialResult:
         if order.number == killed_at:
             if has_result:  # the worker had finished, the driver did not hear of it
@@ -98,7 +103,7 @@ def test_a_killed_search_ends_as_an_uninterrupted_one(
 
     resumed = open_search(run_dir=tmp_path / "killed")
     run_locally(resumed, counts)
-    assert table(resumed) == table(whole)
+    assert table(resumed) == uninterrupted
     assert (killed_at in ran) is not has_result
     assert min(ran, default=99) >= killed_at
     attempts = {record.number: record.attempts for record in resumed.store.trials()}
@@ -207,12 +212,16 @@ def test_infeasible_trials_are_told_pruned_with_their_constraints(open_search: C
     assert len(search.store.trials()) >= 14
 
 
-def test_an_infeasible_budget_is_reported_with_the_least_latency(open_search: Call, run_trial: Call) -> None:
+def test_an_infeasible_budget_is_reported_with_the_least_latency(
+    open_search: Call, run_trial: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flexsearch.study.search.INFEASIBLE_IN_A_ROW", 7)
+
     def gate(order: TrialOrder, report: Report) -> TrialResult:
         return run_trial(order) if order.baseline else infeasible(order, run_trial)
 
     reason = run_locally(open_search(trials=100), gate).reason
-    assert reason.startswith(f"{INFEASIBLE_IN_A_ROW} schedules in a row broke a limit; the fastest took")
+    assert reason.startswith("7 schedules in a row broke a limit; the fastest took")
 
 
 def test_several_at_once(open_search: Call, run_trial: Call) -> None:
