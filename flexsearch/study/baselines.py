@@ -36,7 +36,6 @@ class Baseline:
 
     name: str
     candidate: Candidate
-    fine_tune: bool
 
 
 Results = Mapping[str, float]
@@ -146,8 +145,7 @@ class _Maker:
     def dense(self, samplings: Iterable[Sampling], *, name: str = "dense") -> list[Baseline]:
         """The dense base under samplings."""
         return [
-            Baseline(name=self._name(name, one, self.steps[0]), candidate=self._candidate(one), fine_tune=False)
-            for one in samplings
+            Baseline(name=self._name(name, one, self.steps[0]), candidate=self._candidate(one)) for one in samplings
         ]
 
     def papers(self, solver: SolverName) -> list[Baseline]:
@@ -170,7 +168,6 @@ class _Maker:
             Baseline(
                 name=self._name(name, sampling, steps[0]),
                 candidate=Candidate(schedule=schedule, sampling=sampling),
-                fine_tune=True,
             )
             for name, schedule in schedules.items()
             for sampling in (Sampling(steps=num, solver=solver) for num in steps)

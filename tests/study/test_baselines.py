@@ -40,7 +40,7 @@ def waves(
     found, results = [baselines_of(space, settings_)], {}
     for wave in waves_of(space, settings_):
         for one in found[-1]:
-            if (value := quality(one.candidate.sampling)) is not None and not one.fine_tune:
+            if (value := quality(one.candidate.sampling)) is not None and one.candidate.schedule.is_dense:
                 results[one.candidate.digest] = value
         known = {one.candidate.digest for of_wave in found for one in of_wave}
         found.append([one for one in wave(results) if one.candidate.digest not in known])
@@ -64,7 +64,6 @@ def test_the_dense_base_gets_the_best_of_the_space(sampling_space: SearchSpace) 
     ]
     everything = [one for wave in found for one in wave]
     assert len({one.name for one in everything}) == len({one.candidate.digest for one in everything}) == 23
-    assert all(one.fine_tune is not one.candidate.schedule.is_dense for one in everything)
     patterns = {
         one.name: "".join(step.letter for step in sampling_space.plan(one.candidate).steps)
         for one in everything
