@@ -18,7 +18,7 @@ from flexsearch.old_names import as_it_was_written
 from flexsearch.settings import settings
 from flexsearch.settings_file import checked, read_values
 from flexsearch.study.settings import Resources, SearchSettings
-from flexsearch.study.storage import VARIABLE, with_secrets, without_secrets
+from flexsearch.study.secrets import VARIABLE, with_secrets, without_secrets
 from flexsearch.trial.settings import TrialSettings
 
 _FILE = "config.yaml"

@@ -10,7 +10,7 @@ from builders import Call
 from flexsearch.config import open_config, parse_config, resumed
 from flexsearch.errors import UserError
 from flexsearch.report.page import _config
-from flexsearch.study.storage import VARIABLE
+from flexsearch.study.secrets import VARIABLE
 
 SECRET = "postgresql+psycopg://u:SECRET@host/db"
 

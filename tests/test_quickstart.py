@@ -65,8 +65,6 @@ def test_base_and_warm_start_draw_good_images(tmp_path: Path, baseline: str, lim
     made = prepare(tmp_path, config.trial_settings, seed=0, report=lambda *_: None)
     assert [(one.what, one.found) for one in made] == [("warm start", True)]
     one = next(one for one in baselines_of(config.search_space, config.search) if one.name == baseline)
-    order = TrialOrder(
-        number=0, candidate=one.candidate, run_dir=tmp_path, seed=0, baseline=one.name, fine_tune=one.fine_tune
-    )
+    order = TrialOrder(number=0, candidate=one.candidate, run_dir=tmp_path, seed=0, baseline=one.name)
     found = run_trial(order, lambda _: True).measurements["fid_fashion_cnn"]
     assert found.value < limit

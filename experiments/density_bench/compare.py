@@ -114,9 +114,7 @@ def _candidate(text: str) -> Candidate:
 
 def _is_free_baseline(one: Candidate) -> bool:
     """Whether it is the dense base at fewer steps under some solver: what an expert has without a search."""
-    sampling = one.sampling
-    reuses = sampling.cache.spelled(sampling.num_calls, num_blocks=len(one.schedule.roles))
-    return one.schedule.is_dense and not reuses and sampling.gain == NO_GAIN
+    return one.schedule.is_dense and not one.reuses and one.sampling.gain == NO_GAIN
 
 
 @dataclass

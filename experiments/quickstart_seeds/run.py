@@ -28,7 +28,6 @@ from flexsearch.report.front import Front
 from flexsearch.report.gain import gain_of
 from flexsearch.report.points import is_free
 from flexsearch.schedule import Candidate, DensitySchedule, Sampling
-from flexsearch.schedule.cache import NO_CACHE
 from flexsearch.study.confirm import fresh_seeds
 from flexsearch.study.pareto import hypervolume
 from flexsearch.study.store import TrialRecord
@@ -60,7 +59,7 @@ def euler_ms(front: Front) -> float:
 
 
 def is_plain(record: TrialRecord) -> bool:
-    return record.candidate.schedule.is_dense and record.candidate.sampling.cache == NO_CACHE
+    return record.candidate.schedule.is_dense and not record.candidate.reuses
 
 
 def searched(seed: int, runs: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -6,7 +6,8 @@ from flexsearch.config import open_config
 from flexsearch.errors import UserError
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.run import Run
-from flexsearch.study.storage import clear_faults, connect, storage_url, with_secrets
+from flexsearch.study.secrets import with_secrets
+from flexsearch.study.storage import clear_faults, connect, storage_url
 from flexsearch.study.store import Store, has_study
 
 

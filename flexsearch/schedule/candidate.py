@@ -22,6 +22,12 @@ class Candidate:
         sampling = self.sampling.spelled(num_blocks=self.schedule.num_blocks)
         return short_digest({"schedule": self.schedule.digest, **sampling})
 
+    @property
+    def reuses(self) -> bool:
+        """Whether some step takes from others what it does not compute."""
+        sampling = self.sampling
+        return bool(sampling.cache.spelled(sampling.num_calls, num_blocks=self.schedule.num_blocks))
+
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values; `from_dict` is the inverse."""
         return {**self.schedule.to_dict(), **self.sampling.to_dict()}

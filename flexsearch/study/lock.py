@@ -10,7 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flexsearch.errors import UserError
 from flexsearch.process_lock import one_process
-from flexsearch.study.storage import FIELD, engine_options
+from flexsearch.study.secrets import FIELD
+from flexsearch.study.storage import engine_options
 
 Guard = Callable[[Engine], None]
 """Lets an engine write only as long as the study is held."""

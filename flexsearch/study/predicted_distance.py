@@ -13,7 +13,6 @@ from dataclasses import replace
 import numpy as np
 
 from flexsearch.objectives.settings import PAIRED_DISTANCE
-from flexsearch.schedule.cache import NO_CACHE
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.gain import NO_GAIN, Gain
 from flexsearch.schedule.guidance import ALL_ROWS
@@ -29,8 +28,7 @@ def dense_baselines(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def _is_plain(candidate: Candidate) -> bool:
-    sampling = candidate.sampling
-    return candidate.schedule.is_dense and sampling.cache == NO_CACHE and sampling.guidance == ALL_ROWS
+    return candidate.schedule.is_dense and not candidate.reuses and candidate.sampling.guidance == ALL_ROWS
 
 
 class DenseQuality:

@@ -20,7 +20,7 @@ from filelock import FileLock
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.study.executor import Finished, TrialSource, Wait, crash
 from flexsearch.study.settings import Resources
-from flexsearch.study.storage import VARIABLE
+from flexsearch.study.secrets import VARIABLE
 from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
 
 _QUIET = {

@@ -1,10 +1,6 @@
 """Where a study lives: a SQLite file in the run directory, or any SQL database that Optuna and SQLAlchemy speak.
-
-A URL is kept without its password, which comes with every command: in the URL that is given again, or in that of the
-environment variable FLEXSEARCH_STORAGE, or from what the driver reads itself (`~/.pgpass`).
 """
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
@@ -23,13 +19,10 @@ from sqlalchemy.exc import (
 )
 
 from flexsearch.errors import UserError
+from flexsearch.study.secrets import FIELD, VARIABLE, parsed_url
 
-VARIABLE = "FLEXSEARCH_STORAGE"
-FIELD = "--storage"
 SQLITE_TIMEOUT_S = 60
 RECONNECT_AFTER_S = (0.5, 1.0, 2.0)
-_HIDDEN = "***"
-_SECRET = ("pass", "pwd", "secret", "token")  # in names of a URL's parameters
 _REFUSED = ("42501", "25006")  # PostgreSQL: no privilege, a database that can only be read
 _LIBPQ = ("postgresql+psycopg", "postgresql+psycopg2", "postgresql")
 _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
@@ -42,51 +35,11 @@ def storage_url(run_dir: Path, storage: str | None) -> str:
     return URL.create("sqlite", database=str((run_dir / "study.db").resolve())).render_as_string(hide_password=False)
 
 
-def without_secrets(storage: str | None) -> str | None:
-    """Give a URL as it may be kept and shown: *** in place of its password."""
-    if storage is None:
-        return None
-    url = _parsed(storage)
-    query = {name: _HIDDEN if _is_secret(name) else value for name, value in url.query.items()}
-    return url.set(query=query).render_as_string(hide_password=True)
-
-
-def with_secrets(kept: str | None) -> str | None:
-    """Give a kept URL its password: that of FLEXSEARCH_STORAGE, where this names the same database, or none."""
-    given = os.environ.get(VARIABLE)
-    if kept is None or (given and _bare(_parsed(given)) == _bare(_parsed(kept))):
-        return None if kept is None else given
-    url = _parsed(kept)
-    if url.password == _HIDDEN or _HIDDEN in url.query.values():
-        return _bare(url).render_as_string(hide_password=False)
-    return kept
-
-
-def _bare(url: URL) -> URL:
-    """A URL without its secrets."""
-    return url._replace(password=None).difference_update_query([name for name in url.query if _is_secret(name)])
-
-
-def _is_secret(name: str) -> bool:
-    return any(part in name.lower() for part in _SECRET)
-
-
-def _parsed(storage: str) -> URL:
-    try:
-        return make_url(storage)
-    except (ArgumentError, ValueError):  # its words would show parts of a password
-        raise UserError(
-            "cannot be used (it is not a URL: driver://user@host:port/database)",
-            field=FIELD,
-            nearest="postgresql+psycopg://...",
-        ) from None
-
-
 def engine_options(url: str) -> dict[str, Any]:
     """Give engine arguments: SQLite waits for its lock, servers are asked whether a connection still lives."""
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": SQLITE_TIMEOUT_S}}
-    return {"pool_pre_ping": True, "connect_args": _KEEPALIVES if _parsed(url).drivername in _LIBPQ else {}}
+    return {"pool_pre_ping": True, "connect_args": _KEEPALIVES if parsed_url(url).drivername in _LIBPQ else {}}
 
 
 def connect(storage: str) -> Engine:
@@ -95,7 +48,7 @@ def connect(storage: str) -> Engine:
     Raises:
         UserError: the URL cannot be read, its driver is missing, or no database answers.
     """
-    url = _parsed(storage)
+    url = parsed_url(storage)
     try:
         engine = create_engine(url, **engine_options(storage))
         with engine.connect():

@@ -123,7 +123,7 @@ class IdealForGaussian(torch.nn.Module):
         self.scheduler, self.is_flow = scheduler, clock_of(scheduler).is_flow
 
     def forward(
-        self, noisy: Tensor, timestep: Tensor, *, graph: Any, reused: Any, class_labels: Tensor
+        self, noisy: Tensor, timestep: Tensor, *, graph: Any, reused: Any, text: Any, class_labels: Tensor
     ) -> SimpleNamespace:
         if self.is_flow:
             noise_scale = float(timestep[0]) / self.scheduler.config.num_train_timesteps

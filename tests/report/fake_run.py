@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+import flexsearch
 from flexsearch.cli.results import open_run
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
@@ -153,7 +154,10 @@ class FakeRun:
 
     def make(self) -> Run:
         self.folder.mkdir()
-        (self.folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "name": self.name}))
+        config = {**CONFIG, "name": self.name}
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
+        store = Store(connect(storage_url(self.folder, None)), study=self.name, seed=0)
+        store.save_config(config, version=flexsearch.__version__)
         run = open_run(self.folder)
         optuna_study = optuna_study_of(run) if self.has_study else None
         dense = DensitySchedule.all_dense(12)
@@ -172,7 +176,7 @@ class FakeRun:
             run.store.record(number, self._result(number, quality, latency))
             if optuna_study is not None:
                 optuna_study.add_baseline(baseline or "searched", {})
-                optuna_study.tell(number, [quality, latency], {})
+                optuna_study.tell(number, [quality, latency])
             picture = run.folder / "trials" / str(number) / "samples.png"
             picture.parent.mkdir(parents=True)
             Image.fromarray(np.full((35, 171, 3), 10 * number % 256, dtype=np.uint8)).save(picture)

@@ -113,7 +113,7 @@ def test_a_confirmation_decides_the_headline_and_a_gain_within_noise_is_no_claim
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
-    name = "<script>alert(1)</script>"
+    name = "<img src=x onerror=alert(1)>"
     run = FakeRun(folder=tmp_path / "run", name=name, points=[(14.0, 7.0)], noise=0.0).make()
     text = render(run, front_of_run(run))
     assert name not in text
