@@ -10,11 +10,11 @@ from annotated_types import Len
 from pydantic import TypeAdapter
 
 from flexsearch.diffusion.optimisation import Optimisation
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reading
 from flexsearch.files import write_atomically
 from flexsearch.old_names import as_it_was_written
 from flexsearch.settings import settings
-from flexsearch.settings_file import checked, read_values
+from flexsearch.settings_file import checked, read_mapping, read_values
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.trial.settings import TrialSettings
 
@@ -68,12 +68,13 @@ def open_config(run_dir: Path) -> RunConfig:
     """Read the resolved configuration of a run directory.
 
     Raises:
-        UserError: it is not one.
+        UserError: it is not one, or its configuration is damaged.
     """
     path = run_dir / _FILE
     if not path.exists():
         raise UserError(f"is not a run directory: it holds no {_FILE}", field=str(run_dir), nearest="runs/quickstart")
-    return parse_config(as_it_was_written(yaml.safe_load(path.read_text())))
+    with reading(path):
+        return parse_config(as_it_was_written(read_mapping(path)))
 
 
 def resumed(config: RunConfig, run_dir: Path) -> RunConfig:

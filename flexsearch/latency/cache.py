@@ -6,12 +6,14 @@ sampler steps.
 """
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.errors import Note, UserError, reading
 from flexsearch.files import write_atomically
 from flexsearch.latency.axes import Axes
 from flexsearch.latency.profile import LatencyProfile
@@ -54,12 +56,19 @@ def load_profile(key: str, hardware: Callable[[], Mapping[str, Any]]) -> Latency
         hardware: says what of the machine decides a time; asked only where there is a profile of some machine.
 
     Returns:
-        None where there is none.
+        None where there is none, or a damaged one, which a note names.
     """
     if not any(cache_folder("profiles").glob(f"{key}-*.json")):
         return None
     path = _path(key, hardware())
-    return LatencyProfile.from_dict(json.loads(path.read_text())) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        with reading(path, advice="it is left alone: flexsearch profile makes another"):
+            return LatencyProfile.from_dict(json.loads(path.read_text()))
+    except UserError as error:
+        warnings.warn(str(error), Note, stacklevel=2)
+        return None
 
 
 def save_profile(profile: LatencyProfile, key: str, hardware: Mapping[str, Any]) -> Path:

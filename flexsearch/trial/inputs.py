@@ -91,11 +91,11 @@ def _load(settings_json: str) -> Inputs:
                 field="base.checkpoint",
             )
         )
-        raise UserError("; ".join(map(str, missing)))
+        raise UserError("\n".join(map(str, missing)))
     base = _try(lambda: load_base(settings.base, device=device), missing)
     extractors = _try(lambda: load_extractors(fid, device=device), missing)
     if source is None or captions is None or base is None or extractors is None or missing:
-        raise UserError("; ".join(map(str, missing)))
+        raise UserError("\n".join(map(str, missing)))
     if data is not None:
         check_fit(data, base.model.shape)
     conditions = conditions_of(captions, settings, device=device) if data is None else data.conditions
