@@ -12,7 +12,9 @@ from pydantic import TypeAdapter
 from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.errors import UserError, reading
 from flexsearch.files import write_atomically
+from flexsearch.objectives.settings import SIDES
 from flexsearch.old_names import as_it_was_written
+from flexsearch.schedule.shape import PIXEL_CHANNELS
 from flexsearch.settings import settings
 from flexsearch.settings_file import checked, read_mapping, read_values
 from flexsearch.study.settings import Resources, SearchSettings
@@ -88,6 +90,7 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     """Check a configuration, its search space included."""
     config = checked(RunConfig, values)
     _ = config.search_space  # raises where a combination of choices could not be built
+    _check_pixels(config)
     if not config.is_free and not config.data.can_train:
         raise UserError(
             f"must be a data set, which trials are trained on, but got {config.data.name!r}; only a space whose "
@@ -96,3 +99,22 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
             nearest="images",
         )
     return config
+
+
+def _check_pixels(config: RunConfig) -> None:
+    """Compare the sizes of pictures that the data, a base that draws pixels, and the extractor read."""
+    if config.shape.in_channels not in PIXEL_CHANNELS:
+        return
+    side = config.shape.sample_size[-1]
+    if config.data.name in ("images", "fashion_mnist") and config.data.size != side:
+        raise UserError(
+            f"must be {side}, which the base reads, but got {config.data.size}", field="data.size", nearest=side
+        )
+    sides = SIDES.get(config.objectives.quality.extractor, (side,))
+    if side not in sides:
+        raise UserError(
+            f"{config.objectives.quality.extractor} reads images of {', '.join(map(str, sides))} pixels per side, but "
+            f"the base draws {side}",
+            field="objectives.quality.extractor",
+            nearest=f"a base of {min(sides, key=lambda known: abs(known - side))}",
+        )

@@ -77,15 +77,15 @@ def reading(file: object, *, rule: str = "cannot be read", advice: str = "") -> 
         advice: what mends it.
 
     Raises:
-        UserError: the block raised an exception; names the file and the reason.
+        UserError: the block raised an exception; names the file, if it does not yet, and the reason.
     """
-    end = f"; {advice}" if advice else ""
     try:
         yield
     except UserError as error:
         if str(file) in str(error):
             raise
         field = str(file) if error.field is None else f"{file}: {error.field}"
-        raise UserError(error.message + end, field=field, nearest=error.nearest) from error
+        raise UserError(error.message, field=field, nearest=error.nearest) from error
     except Exception as error:
+        end = f"; {advice}" if advice else ""
         raise UserError(f"{rule} ({reason_of(error)}){end}", field=str(file)) from error

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from flexsearch.data.image_folder import ImageFolder
+from flexsearch.data.pictures import OPENING, scan_pictures
 from flexsearch.data.read_ahead import read_ahead
 from flexsearch.data.shards import (
     UNCONDITIONAL,
@@ -106,7 +107,8 @@ def encode_folder(
     Raises:
         UserError: `out` was begun with other settings, functions or images; or an image is damaged.
     """
-    identity = {**settings.identity(), **encoders.identity, "images": folder.digest()}
+    scan_pictures(folder.root / file for files in folder.files for file in files)
+    identity = {**settings.identity(), **encoders.identity, "images": folder.digest(), "pictures": OPENING}
     index = _begun(out, identity) or LatentIndex(
         num_items=len(folder), settings=identity, source=dict(source), class_names=tuple(folder.class_names)
     )

@@ -30,7 +30,15 @@ def connect(url: str) -> Engine:
         UserError: the URL cannot be read, its driver is missing, or no database answers.
     """
     try:
-        engine = create_engine(make_url(url), **engine_options(url))
+        known = make_url(url)
+        in_memory = known.database in (None, "", ":memory:") or "mode=memory" in url
+        if known.get_backend_name() == "sqlite" and in_memory:
+            raise UserError(
+                f"must outlive the process, but got {url!r}, a database in memory",
+                field="--storage",
+                nearest="sqlite:///study.db",
+            )
+        engine = create_engine(known, **engine_options(url))
         with engine.connect():
             return engine
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
