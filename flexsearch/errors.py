@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _MOST = 100  # characters of a value in a message
-_LONG = re.compile(rf"'[^']{{{_MOST},}}'|[^\s']{{201,}}")
+_LONG = re.compile(rf"(?<!\w)'[^']{{{_MOST},}}'(?!\w)|[^\s']{{201,}}")
 
 
 class FlexsearchError(Exception):

@@ -48,8 +48,13 @@ def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray
     from flexsearch.cli.progress import SearchProgress
     from flexsearch.report.front import front_of
     from flexsearch.report.gain import largest_gain
+    from flexsearch.study.executor import choose_executor
     from flexsearch.study.run import RunPlan, run_search
 
+    if choose_executor(executor, config.resources, address=ray_address).name == "ray":
+        from flexsearch.study.ray_tune import check_cluster
+
+        check_cluster(ray_address)
     terminal = open_terminal(stderr=True)
     progress = SearchProgress(terminal, objectives=config.objectives.names)
     begun = time.monotonic()

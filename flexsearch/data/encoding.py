@@ -24,8 +24,9 @@ from flexsearch.data.shards import (
     shard_name,
     store,
 )
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, shown
 from flexsearch.seeds import item_seed
+from flexsearch.settings import LARGEST
 
 Posterior = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From images (B, 3, H, W) float32 in [-1, 1] to mean and standard deviation (B, C, h, w) float32, in model units."""
@@ -60,8 +61,10 @@ class EncodingSettings:
     def __post_init__(self) -> None:
         for field in fields(self):
             value, least = getattr(self, field.name), 0 if field.name == "seed" else 1
-            if value is not None and value < least:
-                raise UserError(f"must be at least {least}, but got {value}", field=f"--{field.name.replace('_', '-')}")
+            if value is not None and not least <= value <= LARGEST:
+                raise UserError(
+                    f"must be in {least} to 2^63 - 1, but got {shown(value)}", field=f"--{field.name.replace('_', '-')}"
+                )
 
     def identity(self) -> dict[str, Any]:
         """Give the settings that change the result."""

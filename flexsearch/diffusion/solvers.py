@@ -6,6 +6,7 @@ noise, as in DDIM's equation (14) (arXiv 2010.02502).
 """
 
 import inspect
+from itertools import pairwise
 from typing import Any, Protocol
 
 import diffusers
@@ -92,7 +93,7 @@ class DiffusersSolver:
                 f"{type(self._scheduler).__name__} visits {shown(visited)}, but the plan says {shown(planned)}",
                 field="base scheduler",
             )
-        falls = all(before > after for before, after in zip(visited, visited[1:], strict=False))
+        falls = all(before > after for before, after in pairwise(visited))
         if not falls or not np.isfinite(visited).all():
             raise UserError(f"must fall from noise to data, but visits {shown(visited)}", field="base scheduler")
         self._on_device = self._timesteps.to(device, non_blocking=True)

@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import TypeAdapter
 
 from flexsearch.diffusion.optimisation import Optimisation
-from flexsearch.errors import UserError, reading
+from flexsearch.errors import UserError, reason_of
 from flexsearch.models.settings import base_shape
 from flexsearch.old_names import as_it_was_written
 from flexsearch.schedule.candidate import Candidate
@@ -104,9 +104,13 @@ class Recipe(InputSettings):
             if name not in _CANDIDATE:
                 close = difflib.get_close_matches(name, _CANDIDATE, n=1)
                 raise UserError("is not a known field", field=f"candidate.{name}", nearest=close[0] if close else None)
-        with reading("candidate", rule="is not a schedule with sampler_steps"):
+        try:
             found = Candidate.from_dict(self.candidate)
             found.schedule.routes(shape.grid, num_blocks=shape.num_blocks)
+        except UserError as error:
+            raise error.under("candidate") from None
+        except Exception as error:  # of any value that YAML can hold
+            raise UserError(f"is not a schedule with sampler_steps ({reason_of(error)})", field="candidate") from None
         return found
 
     @property
@@ -136,11 +140,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UserError: the file or a field is wrong; names it, the rule and the value.
     """
-    file = path / RECIPE if path.is_dir() else path
-    values = read_values(file, overrides)
-    with reading(file):
-        recipe = checked(Recipe, as_it_was_written(values) if values.get("found_by") else values)
-        _ = recipe.chosen
+    values = read_values(path / RECIPE if path.is_dir() else path, overrides)
+    recipe = checked(Recipe, as_it_was_written(values) if values.get("found_by") else values)
+    _ = recipe.chosen
     return recipe
 
 

@@ -53,13 +53,13 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
         "give a local folder in diffusers' layout (transformer/, scheduler/, safetensors), e.g. from "
         f"`hf download {where} --local-dir DIR`"
     )
+    if local.is_dir():
+        check_stored_types(local / "transformer")
     with reading(f"base.checkpoint: {where}", rule="could not be loaded", advice=advice):
-        if local.is_dir():
-            check_stored_types(local / "transformer")
         model, found = base_class.from_pretrained(
             source, subfolder="transformer", use_safetensors=True, output_loading_info=True, **hub
         )
-        scheduler = load_scheduler(source, **hub)
+    scheduler = load_scheduler(source, **hub)
     problems = {kind: keys for kind, keys in found.items() if keys}
     if problems:
         counts = ", ".join(f"{len(keys)} {kind.replace('_', ' ')} (first {keys[0]})" for kind, keys in problems.items())

@@ -211,12 +211,13 @@ def serve(run: Run, *, port: int) -> None:
     with reading(run.folder, rule="has no whole study"):
         publish(run, optuna_study)
     images = optuna_study.artifacts(run.folder / ARTIFACTS)
+    application = wsgi(optuna_study.storage, artifact_store=images)
     try:
-        server = make_server(HOST, port, wsgi(optuna_study.storage, artifact_store=images), _Server, _Silent)
+        server = make_server(HOST, port, application, _Server, _Silent)
     except (OSError, OverflowError) as error:
         raise UserError(f"cannot be used ({reason_of(error)})", field=f"--port {port}", nearest=8081) from None
     port = server.server_port
-    server.set_app(only_here(server.get_app(), port=port))
+    server.set_app(only_here(application, port=port))
     threading.Thread(target=server.serve_forever, daemon=True).start()  # so that an interrupt never meets a request
     print(f"serving {run.folder} at http://{HOST}:{port}/ (Ctrl-C ends it)", file=sys.stderr, flush=True)
     seen = None  # drawing many schedules takes a while, in which the page is there already

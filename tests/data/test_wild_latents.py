@@ -1,4 +1,4 @@
-"""Latents as people have them: what is no latent is refused by its file's name, and what changed is another identity."""
+"""Latents as people have them: what is no latent is refused by its file's name; what changed has another identity."""
 
 from collections.abc import Callable
 from pathlib import Path
