@@ -41,7 +41,7 @@ _QUIET = {
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Lets Ray listen on 127.0.0.1 alone, where nobody else is to join it; on Linux, too."""
 
-_SHUT_WITHIN_S = 30
+_SHUT_WITHIN_S = 30.0
 _LOOK_EVERY_S = 5.0
 _REPORT_EVERY_S = 1.0
 _NEWS = "news"
@@ -205,7 +205,7 @@ def check_cluster(address: str | None) -> None:
             command, env=environment, timeout=_SHUT_WITHIN_S * 2 / 3, check=True, capture_output=True, text=True
         )
     except subprocess.TimeoutExpired:
-        reason = f"no answer in {_SHUT_WITHIN_S * 2 // 3} s"
+        reason = f"no answer in {_SHUT_WITHIN_S * 2 / 3:.0f} s"
     except subprocess.CalledProcessError as failed:
         reason = reason_of(RuntimeError(next(reversed(failed.stderr.splitlines()), "")))
     else:

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import FrameType
 import torch
 
 from flexsearch.diffusion.training import Step, Training
+from flexsearch.errors import Note, UserError, reading
 from flexsearch.files import replacing
 
 
@@ -30,9 +32,21 @@ def train_resumably(training: Training, checkpoint: Path, *, save_every: int, re
 
 
 def resume(training: Training, checkpoint: Path) -> int:
-    """Take up the state in `checkpoint` if it is there; give the number of updates done."""
-    if checkpoint.exists():
-        training.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu"))
+    """Take up the state in `checkpoint` if it is there and whole; give the number of updates done.
+
+    Raises:
+        UserError: it is of another training.
+    """
+    if not checkpoint.exists():
+        return training.num_done
+    try:
+        with reading(checkpoint, rule="is damaged", advice="training starts over"):
+            state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    except UserError as error:
+        warnings.warn(str(error), Note, stacklevel=2)
+        return training.num_done
+    with reading(checkpoint, rule="is of another training", advice="delete it to start over"):
+        training.load_state_dict(state)
     return training.num_done
 
 

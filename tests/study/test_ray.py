@@ -158,3 +158,10 @@ def test_trials_are_stopped_at_rungs(open_search: Call, on_ray: Call, staged: Ca
 def test_more_than_ray_has_is_refused(open_search: Call, run_trial: Call) -> None:
     with pytest.raises(UserError, match="more than Ray has"):
         run_on_ray(open_search(), run_trial, resources=Resources(cpu=10_000), slots=1)
+
+
+def test_ray_of_our_own_listens_on_this_machine_alone(_ray: None) -> None:
+    import ray
+
+    assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}
+    assert os.environ["RAY_AUTH_MODE"] == "token"
