@@ -160,7 +160,8 @@ def test_more_than_ray_has_is_refused(open_search: Call, run_trial: Call) -> Non
         run_on_ray(open_search(), run_trial, resources=Resources(cpu=10_000), slots=1)
 
 
-def test_ray_of_our_own_listens_on_this_machine_alone(_ray: None) -> None:
+@pytest.mark.usefixtures("_ray")
+def test_ray_of_our_own_listens_on_this_machine_alone() -> None:
     import ray
 
     assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}

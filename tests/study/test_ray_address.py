@@ -23,7 +23,7 @@ def test_where_nobody_answers(form: str) -> None:
 
 def test_the_environment_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed_port()}")
-    with pytest.raises(UserError, match="^RAY_ADDRESS: nobody answers"):
+    with pytest.raises(UserError, match=r"^RAY_ADDRESS: nobody answers"):
         check_cluster(None)
     monkeypatch.delenv("RAY_ADDRESS")
     check_cluster(None)
