@@ -62,9 +62,9 @@ class EncodingSettings:
         for field in fields(self):
             value, least = getattr(self, field.name), 0 if field.name == "seed" else 1
             if value is not None and not least <= value <= LARGEST:
-                raise UserError(
-                    f"must be in {least} to 2^63 - 1, but got {shown(value)}", field=f"--{field.name.replace('_', '-')}"
-                )
+                bound = f"at least {least}" if value < least else "at most 2^63 - 1"
+                name = field.name.replace("_", "-")
+                raise UserError(f"must be {bound}, but got {shown(value)}", field=f"--{name}")
 
     def identity(self) -> dict[str, Any]:
         """Give the settings that change the result."""
