@@ -26,6 +26,11 @@ class _Loader(yaml.SafeLoader):
         self._depth = 0
         self._sizes: dict[int, int] = {}
 
+    def fetch_flow_collection_start(self, kind: Any) -> None:
+        if self.flow_level >= _MOST_DEPTH:  # the scanner's time grows with its square, long before a node is composed
+            raise UserError(f"must be at most {_MOST_DEPTH} levels deep")
+        super().fetch_flow_collection_start(kind)
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             node = super().compose_node(parent, index)
