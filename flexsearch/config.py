@@ -12,13 +12,15 @@ import yaml
 from pydantic import TypeAdapter
 
 from flexsearch.diffusion.optimisation import Optimisation
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reading
 from flexsearch.files import write_atomically
+from flexsearch.objectives.settings import SIDES
 from flexsearch.old_names import as_it_was_written
+from flexsearch.schedule.shape import PIXEL_CHANNELS
 from flexsearch.settings import settings
-from flexsearch.settings_file import checked, read_values
-from flexsearch.study.settings import Resources, SearchSettings
+from flexsearch.settings_file import checked, read_mapping, read_values
 from flexsearch.study.secrets import VARIABLE, with_secrets, without_secrets
+from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.trial.settings import TrialSettings
 
 _FILE = "config.yaml"
@@ -98,12 +100,13 @@ def open_config(run_dir: Path) -> RunConfig:
     """Read the resolved configuration of a run directory.
 
     Raises:
-        UserError: it is not one.
+        UserError: it is not one, or its configuration is damaged.
     """
     path = run_dir / _FILE
     if not path.exists():
         raise UserError(f"is not a run directory: it holds no {_FILE}", field=str(run_dir), nearest="runs/quickstart")
-    return parse_config(as_it_was_written(yaml.safe_load(path.read_text())))
+    with reading(path):
+        return parse_config(as_it_was_written(read_mapping(path)))
 
 
 def resumed(config: RunConfig, run_dir: Path, *, storage: str | None) -> RunConfig:
@@ -123,6 +126,7 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     """Check a configuration, its search space included."""
     config = checked(RunConfig, values)
     _ = config.search_space  # raises where a combination of choices could not be built
+    _check_pixels(config)
     if not config.is_free and not config.data.can_train:
         raise UserError(
             f"must be a data set, which trials are trained on, but got {config.data.name!r}; only a space whose "
@@ -131,3 +135,22 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
             nearest="images",
         )
     return config
+
+
+def _check_pixels(config: RunConfig) -> None:
+    """Compare the sizes of pictures that the data, a base that draws pixels, and the extractor read."""
+    if config.shape.in_channels not in PIXEL_CHANNELS:
+        return
+    side = config.shape.sample_size[-1]
+    if config.data.name in ("images", "fashion_mnist") and config.data.size != side:
+        raise UserError(
+            f"must be {side}, which the base reads, but got {config.data.size}", field="data.size", nearest=side
+        )
+    sides = SIDES.get(config.objectives.quality.extractor, (side,))
+    if side not in sides:
+        raise UserError(
+            f"{config.objectives.quality.extractor} reads images of {', '.join(map(str, sides))} pixels per side, but "
+            f"the base draws {side}",
+            field="objectives.quality.extractor",
+            nearest=f"a base of {min(sides, key=lambda known: abs(known - side))}",
+        )

@@ -6,12 +6,15 @@ Each lies beside the code that reads it, with its defaults. `flexsearch.config` 
 from dataclasses import dataclass
 from typing import Annotated, TypeVar, dataclass_transform
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 T = TypeVar("T")
 
-Count = Annotated[int, Ge(0)]
-PositiveCount = Annotated[int, Ge(1)]
+LARGEST = 2**63 - 1
+"""Of whole numbers, seeds among them: what databases and random generators take."""
+
+Count = Annotated[int, Ge(0), Le(LARGEST)]
+PositiveCount = Annotated[int, Ge(1), Le(LARGEST)]
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

@@ -8,10 +8,75 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, cut, reading, shown
 from flexsearch.old_names import with_new_names
 
 T = TypeVar("T")
+
+_MOST_BYTES = 1_000_000
+_MOST_DEPTH = 40
+_MOST_NODES = 100_000
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML of plain values, bounded: how deep it is, and how much it is where every alias is written out."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._sizes: dict[int, int] = {}
+
+    def fetch_flow_collection_start(self, kind: Any) -> None:
+        if self.flow_level >= _MOST_DEPTH:  # the scanner's time grows with its square, long before a node is composed
+            raise UserError(f"must be at most {_MOST_DEPTH} levels deep")
+        super().fetch_flow_collection_start(kind)
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            node = super().compose_node(parent, index)
+            if id(node) not in self._sizes:
+                raise UserError("must not hold itself")
+            return node
+        self._depth += 1
+        if self._depth > _MOST_DEPTH:
+            raise UserError(f"must be at most {_MOST_DEPTH} levels deep")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        children: list[Any] = node.value if isinstance(node, yaml.CollectionNode) else []
+        flat = [one for child in children for one in (child if isinstance(child, tuple) else (child,))]
+        self._sizes[id(node)] = 1 + sum(self._sizes[id(one)] for one in flat)
+        if self._sizes[id(node)] > _MOST_NODES:
+            raise UserError(f"must be at most {_MOST_NODES:,} values, aliases written out")
+        return node
+
+    def construct_scalar(self, node: yaml.Node) -> Any:
+        value = super().construct_scalar(node)  # type: ignore[arg-type]
+        if isinstance(value, str) and any(sign < " " and sign not in "\t\n" for sign in value):
+            raise UserError(f"must hold no control characters, but got {shown(value)}")
+        return value
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+        found = super().construct_mapping(node, deep=deep)  # type: ignore[arg-type]
+        for key in found:
+            if not isinstance(key, str):
+                raise UserError(f"keys must be text, but got {shown(key)}")
+        return found
+
+
+_Loader.yaml_implicit_resolvers = {  # a date is text
+    first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":timestamp")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag in ("binary", "timestamp", "omap", "pairs", "set"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", yaml.SafeLoader.construct_undefined)  # type: ignore[type-var]
+
+
+def _loaded(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -20,21 +85,32 @@ def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         UserError: the file is not there or not a mapping, or an override cannot be applied.
     """
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", field=str(path)) from None
-    except UnicodeDecodeError:
-        raise UserError("is not YAML (it is not text)", field=str(path)) from None
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"is not YAML ({' '.join(str(error).split())})", field=str(path)) from None
-    if not isinstance(values, dict):
-        raise UserError(f"must be a mapping, but got {type(values).__name__}", field=str(path))
+    values = read_mapping(path)
     for override in overrides:
         _override(values, override)
     return with_new_names(values)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, as it is there.
+
+    Raises:
+        UserError: the file is not there, not YAML or not a mapping, or larger than a file of settings can be.
+    """
+    with reading(path):
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise UserError(f"must be at most {_MOST_BYTES:,} bytes", field=str(path))
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError("is not YAML (it is not text)", field=str(path)) from None
+    with reading(path, rule="is not YAML"):
+        values = _loaded(text)
+    if not isinstance(values, dict):
+        raise UserError(f"must be a mapping, but got {type(values).__name__}", field=str(path))
+    return values
 
 
 def checked(kind: type[T], values: Mapping[str, Any]) -> T:
@@ -60,10 +136,8 @@ def _override(values: dict[str, Any], override: str) -> None:
         place = place[_index(name, place, key)] if isinstance(place, list) else place.setdefault(name, {})
         if not isinstance(place, dict | list):
             raise UserError(f"{name} is a value and has no fields", field=f"--set {key}")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"cannot be set to {text!r}", field=f"--set {key}") from None
+    with reading(f"--set {key}", rule=f"cannot be set to {shown(text)}"):
+        value = _loaded(text)
     place[_index(last, place, key) if isinstance(place, list) else last] = value
 
 
@@ -85,11 +159,11 @@ def _first_error(error: ValidationError, kind: type[Any]) -> UserError:
     if found["type"] in unknown:
         *_, name = found["loc"]
         close = difflib.get_close_matches(str(name), _all_fields(kind), n=1)
-        return UserError("is not a known field", field=path, nearest=close[0] if close else None)
+        return UserError("is not a known field", field=cut(path), nearest=close[0] if close else None)
     if found["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return UserError("is missing", field=path)
+        return UserError("is missing", field=cut(path))
     message = found["msg"].replace("Input should be", "must be")
-    return UserError(f"{message}, but got {found['input']!r}", field=path)
+    return UserError(f"{message}, but got {shown(found['input'])}", field=cut(path))
 
 
 def _all_fields(kind: type[Any]) -> list[str]:

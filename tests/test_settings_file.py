@@ -84,3 +84,37 @@ def test_a_key_that_is_gone_is_left_out_with_a_note(file: Path) -> None:
         assert read_values(file) == {"search": {"trials": 3}}
     assert len(notes) == 2
     assert as_it_was_written({"search": {"long_factor": 3}}) == {"search": {}}
+
+
+BOMB = "b0: &b0 {x: 1}\n" + "".join(
+    f"b{level}: &b{level} {{<<: [{', '.join([f'*b{level - 1}'] * 9)}]}}\n" for level in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: " + "[" * 100_000, "at most 40 levels deep"),
+        ("- " * 5000, "at most 40 levels deep"),
+        (BOMB, "at most 100,000 values, aliases written out"),
+        ("a: &a [*a]", "must not hold itself"),
+        ("1: 2", "keys must be text, but got 1"),
+        ("a: " + "9" * 5000, "is not YAML"),
+        *((f"a: !!{tag} foo", "is not YAML") for tag in ("int", "float", "bool", "timestamp", "binary", "set")),
+        ('a: "\\0"', "control characters"),
+        ("a: " + "x" * 1_000_000, "at most 1,000,000 bytes"),
+    ],
+    ids=lambda value: value[:16],
+)
+def test_yaml_is_bounded_and_plain(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as refused:
+        read_values(path)
+    assert str(refused.value).startswith(str(path))
+    assert len(refused.value.message) <= 200
+
+
+def test_a_date_is_text(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("name: 2024-13-45\n")
+    assert read_values(tmp_path / "x.yaml") == {"name": "2024-13-45"}

@@ -3,12 +3,10 @@
 Commands parse, call the library, and print. Heavy imports wait until a command runs.
 """
 
+import io
 import sys
-import tempfile
-import traceback
 import warnings
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -30,7 +28,8 @@ from flexsearch.cli import (
     show,
     train,
 )
-from flexsearch.errors import UserError
+from flexsearch.cli.ending import INTERRUPTED, ending_of, printable
+from flexsearch.errors import Note
 from flexsearch.old_names import OldName
 
 app = typer.Typer(
@@ -61,49 +60,37 @@ for command in (
 ):
     app.add_typer(command)
 
-_INTERRUPTED = 130
-
 
 def main() -> None:
     """Run a command and end with its exit status: 0, 2 (the user can mend it), 1 (our fault), 130 (interrupted)."""
-    _note_old_names()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to stop
+            stream.reconfigure(errors="replace")
+    _print_notes()
     try:
-        code = app(standalone_mode=False)  # typer turns an interrupt into this status
-    except UserError as error:
-        _stop(f"error: {error}", 2)
-    except typer.TyperException as error:  # wrong usage
-        _stop(f"error: {error.format_message()}", 2)
-    except Exception as error:
-        log = _write_log(traceback.format_exc())
-        _stop(f"internal error: {type(error).__name__}: {error}\nthe traceback is in {log}", 1)
-    if code == _INTERRUPTED:
-        _stop("interrupted: nothing is lost, the same command goes on", _INTERRUPTED)
+        code = app(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BaseException as error:
+        ending_of(error).leave()
+    if code == INTERRUPTED:  # typer turns an interrupt into this status
+        ending_of(KeyboardInterrupt()).leave()
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _note_old_names() -> None:
-    """Print the warning of an old name as one note; other warnings stay as Python prints them."""
-    warnings.simplefilter("always", OldName)
+def _print_notes() -> None:
+    """Print our own warnings as notes of one line; others stay as Python prints them."""
+    for category in (OldName, Note):
+        warnings.simplefilter("always", category)
     show = warnings.showwarning
 
     def note(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
-        if issubclass(category, OldName):
-            print(f"note: {message}", file=sys.stderr)
+        if issubclass(category, OldName | Note):
+            print(printable(f"note: {message}"), file=sys.stderr)
         else:
             show(message, category, *place, **options)
 
     warnings.showwarning = note
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
-    sys.exit(code)
-
-
-def _write_log(text: str) -> Path:
-    with tempfile.NamedTemporaryFile("w", prefix="flexsearch-", suffix=".log", delete=False) as log:
-        log.write(text)
-    return Path(log.name)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flexsearch.cli.options import AsJson, RunDir, print_json
+from flexsearch.cli.terminal import open_terminal
 from flexsearch.errors import UserError
 from flexsearch.old_names import OldName
 
@@ -31,7 +32,6 @@ def choose(
     as_json: AsJson = False,
 ) -> None:
     """Choose a trial by exactly one of three rules, and say why."""
-    from rich.console import Console
 
     from flexsearch.cli.results import front_of_run, open_run
     from flexsearch.report import choice
@@ -47,7 +47,7 @@ def choose(
     if as_json:
         print_json({**found.to_dict(), "export": export})
     else:
-        print_choice(found, export, Console())
+        print_choice(found, export, open_terminal())
 
 
 def print_choice(found: "Choice", export: str, console: "Console") -> None:
@@ -55,7 +55,7 @@ def print_choice(found: "Choice", export: str, console: "Console") -> None:
     from flexsearch.report.choice import reasons
 
     record = found.point.record
-    console.print(f"[bold]trial {record.number}[/]: {record.candidate}, digest {record.digest}", highlight=False)
+    console.print(f"trial {record.number}: {record.candidate}, digest {record.digest}", highlight=False, style="bold")
     for line in reasons(found):
         console.print(line, highlight=False)
     console.print(f"take it: {export}", highlight=False, soft_wrap=True)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flexsearch.cli.options import AsJson, RunDir, print_json
+from flexsearch.cli.terminal import open_terminal
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from rich.console import Console
@@ -23,7 +24,6 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare two trials: schedules, measurements and whether they differ by more than noise."""
-    from rich.console import Console
 
     from flexsearch.cli.results import front_of_run, open_run
     from flexsearch.report.comparison import compare_trials
@@ -33,14 +33,14 @@ def compare(
     if as_json:
         print_json(found.to_dict())
     else:
-        print_comparison(found, Console())
+        print_comparison(found, open_terminal())
 
 
 def print_comparison(found: "TrialComparison", console: "Console") -> None:
     """Print both schedules, the measurements, and where the plans differ."""
     for record, drawn in zip((found.a, found.b), found.drawn, strict=True):
         name = f" ({record.baseline})" if record.baseline else ""
-        console.print(f"[bold]trial {record.number}[/]{name}: {record.candidate}, {record.state}", highlight=False)
+        console.print(f"trial {record.number}{name}: {record.candidate}, {record.state}", highlight=False, style="bold")
         for line in drawn:
             console.print(line, highlight=False, soft_wrap=True)
     for title, rows in (("as searched", found.measured), ("measured again", found.confirmed)):

@@ -7,6 +7,7 @@ import typer
 
 from flexsearch.cli.front import print_confirmation, write_front
 from flexsearch.cli.options import AsJson, RunDir, print_json
+from flexsearch.cli.terminal import open_terminal
 from flexsearch.errors import UserError
 
 MORE_IMAGES = 4
@@ -27,7 +28,6 @@ def confirm(
 ) -> None:
     """Measure the front again on fresh seeds. Prints a confidence interval for each point and whether it is still on
     the front. The same command goes on where it was interrupted."""
-    from rich.console import Console
 
     from flexsearch.cli.progress import SearchProgress
     from flexsearch.cli.results import front_of_run, open_run
@@ -44,7 +44,7 @@ def confirm(
     records = to_confirm(front_of_run(run), top=top)
     if not records:
         raise UserError("has no complete trial to confirm", field=str(run_dir), nearest="flexsearch run")
-    progress = SearchProgress(Console(stderr=True), objectives=run.settings.objectives.names)
+    progress = SearchProgress(open_terminal(stderr=True), objectives=run.settings.objectives.names)
     with progress.log_to(run_dir):
         study.confirm(
             run.store,
@@ -62,4 +62,4 @@ def confirm(
     if as_json:
         print_json(front.to_dict())
     else:
-        print_confirmation(front, Console())
+        print_confirmation(front, open_terminal())

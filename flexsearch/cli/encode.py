@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from flexsearch.cli.terminal import open_terminal
 from flexsearch.errors import UserError
 
 if TYPE_CHECKING:  # `--help` waits for none of them
@@ -29,7 +30,6 @@ def encode(
 ) -> None:
     """Encode images or videos into latents to train on. The same command goes on where it was interrupted."""
     import torch
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from flexsearch.data.encoding import Encoders, EncodingSettings, encode_folder
@@ -56,7 +56,7 @@ def encode(
         embed=text.embed if text else None,
         identity={"dtype": dtype, "autoencoder": autoencoder.digest, "text_encoder": text.digest if text else "none"},
     )
-    terminal = Console(stderr=True)
+    terminal = open_terminal(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal) as progress:
         task = progress.add_task("encoding", total=len(folder))

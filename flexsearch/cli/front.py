@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flexsearch.cli.options import AsJson, RunDir, check_picture, print_json
+from flexsearch.cli.terminal import open_terminal
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from rich.console import Console
@@ -23,7 +24,6 @@ def front(
     plot: Annotated[Path | None, typer.Option(help="write a picture: .png, .svg or .pdf")] = None,
 ) -> None:
     """Show the Pareto front of a run, its baselines and its hypervolume."""
-    from rich.console import Console
 
     from flexsearch.cli.results import front_of_run, open_run
 
@@ -32,7 +32,7 @@ def front(
     if as_json:
         print_json(found.to_dict())
     else:
-        print_front(found, Console())
+        print_front(found, open_terminal())
 
 
 def print_front(front: "Front", console: "Console") -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, shown
 
 Space = Annotated[Path, typer.Argument(help="search space, a YAML file", metavar="SPACE")]
 RunDir = Annotated[Path, typer.Argument(help="run directory", metavar="RUN")]
@@ -30,7 +30,7 @@ def whole_numbers(text: str, *, field: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise UserError(
-            f"must be whole numbers with commas between them, but got {text!r}", field=field, nearest="0,1,2"
+            f"must be whole numbers with commas between them, but got {shown(text)}", field=field, nearest="0,1,2"
         ) from None
 
 

@@ -8,6 +8,7 @@ import typer
 
 from flexsearch.cli.options import AsJson, Overrides, Space, print_json
 from flexsearch.cli.profile import accuracy, plateau_text, summary_of
+from flexsearch.cli.terminal import open_terminal
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.plan import Plan
@@ -103,15 +104,15 @@ def _macs_ratio_range(space: "SearchSpace") -> tuple[float, float]:
 def print_plan(found: dict[str, Any]) -> None:
     """Print the plan as tables."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = open_terminal()
     dense, space = found["dense"], found["space"]
     size = "infinite" if space["size"] is None else f"{space['size']:,}"
     low, high = found["macs_ratio_range"]
     console.print(
-        f"[bold]{found['name']}[/] ({found['backbone']}): {size} choices of {len(space['parameters'])} parameters"
+        f"{found['name']} ({found['backbone']}): {size} choices of {len(space['parameters'])} parameters",
+        style="bold",
     )
     console.print(
         f"dense: {_macs(dense['macs'])} per image at {dense['steps']} steps, {dense['params']:,} parameters, "

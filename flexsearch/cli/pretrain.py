@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from flexsearch.cli.options import Overrides, Space
+from flexsearch.cli.terminal import open_terminal
 from flexsearch.errors import UserError
 
 if TYPE_CHECKING:  # `--help` waits for none of them
@@ -35,7 +36,7 @@ def pretrain(space: Space, overrides: Overrides = None) -> None:
     if config.base.checkpoint.startswith(PREFIX) or is_done:
         raise UserError("is there already", field=f"base.checkpoint: {config.base.checkpoint}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
+    with Progress(*columns, console=open_terminal()) as progress:
         task = progress.add_task("pretraining", total=config.pretrain.updates)
         losses: list[float] = []
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flexsearch.cli.options import AsJson, Overrides, Space, print_json
+from flexsearch.cli.terminal import open_terminal
 from flexsearch.errors import UserError
 
 if TYPE_CHECKING:  # `--help` waits for none of them
@@ -29,13 +30,12 @@ def profile(
     """Time every operation of a space on this device, once; from then on `plan` and `run` predict latency."""
     if rounds < 1:
         raise UserError(f"must be at least 1, but got {rounds}", field="--rounds", nearest=1)
-    from rich.console import Console
 
     from flexsearch.config import load_config
     from flexsearch.study.baselines import baselines_of
     from flexsearch.trial.profiles import make_profile, save_profile
 
-    terminal = Console(stderr=True)
+    terminal = open_terminal(stderr=True)
 
     def report(what: str, done: int, total: int) -> None:
         terminal.print(f"{what}: round {done} of {total}", highlight=False)
@@ -55,13 +55,12 @@ def profile(
 def print_profile(found: dict[str, Any]) -> None:
     """Print the profile as a table, with its protocol and its error."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     from flexsearch.latency.profile import LatencyProfile
     from flexsearch.schedule.families.dense import DENSE
 
-    console, protocol, profile = Console(), found["protocol"], LatencyProfile.from_dict(found)
+    console, protocol, profile = open_terminal(), found["protocol"], LatencyProfile.from_dict(found)
     table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
     for column in ("operation", "tokens in", "out", "ms", "of dense"):
         table.add_column(column, justify="left" if column == "operation" else "right")

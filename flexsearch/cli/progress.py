@@ -67,7 +67,7 @@ class SearchProgress(Console):
 
     def _log_line(self, text: str) -> None:
         if self._log is None and self._log_path.parent.exists():
-            self._log = self._log_path.open("a", buffering=1)
+            self._log = self._log_path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
         if self._log is not None:
             self._log.write(f"{datetime.now().isoformat(timespec='seconds')} {text}\n")
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flexsearch.config import open_config
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reading
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.run import Run
 from flexsearch.study.secrets import with_secrets
@@ -31,5 +31,10 @@ def open_run(run_dir: Path) -> Run:
 
 
 def front_of_run(run: Run) -> Front:
-    """Build the front of a run from its store."""
-    return front_of(run.store, run.settings.objectives.names)
+    """Build the front of a run from its store.
+
+    Raises:
+        UserError: its results are not those that its configuration asks for.
+    """
+    with reading(run.folder, rule="holds results that do not fit its configuration"):
+        return front_of(run.store, run.settings.objectives.names)

@@ -10,6 +10,7 @@ import typer
 
 from flexsearch.cli.front import print_front, write_front
 from flexsearch.cli.options import Overrides, Space
+from flexsearch.cli.terminal import open_terminal
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from flexsearch.config import RunConfig
@@ -45,14 +46,18 @@ def run(
 
 
 def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray_address: str | None) -> None:
-    from rich.console import Console
 
     from flexsearch.cli.progress import SearchProgress
     from flexsearch.report.front import front_of
     from flexsearch.report.gain import largest_gain
+    from flexsearch.study.executor import choose_executor
     from flexsearch.study.run import RunPlan, run_search
 
-    terminal = Console(stderr=True)
+    if choose_executor(executor, config.resources, address=ray_address).name == "ray":
+        from flexsearch.study.ray_tune import check_cluster
+
+        check_cluster(ray_address)
+    terminal = open_terminal(stderr=True)
     progress = SearchProgress(terminal, objectives=config.objectives.names)
     begun = time.monotonic()
     plan = RunPlan(
@@ -71,7 +76,7 @@ def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray
         store = run_search(plan, progress)
     front = front_of(store, config.objectives.names)
     write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
-    print_front(front, Console())
+    print_front(front, open_terminal())
     terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {run_dir}; see also:", highlight=False)
     gain = largest_gain(front.as_searched)
     best = gain.point.record.number if gain is not None else 0

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flexsearch.cli.options import AsJson, RunDir, Trial, check_picture, print_json
+from flexsearch.cli.terminal import open_terminal
 
 command = typer.Typer()
 
@@ -18,7 +19,6 @@ def show(
     picture: Annotated[Path | None, typer.Option(help="draw its run: .png, .svg or .pdf")] = None,
 ) -> None:
     """Show one trial: its schedule, measurements with protocol, training curve and files."""
-    from rich.console import Console
 
     from flexsearch.cli.results import open_run
     from flexsearch.report.trial_page import print_trial, trial_page
@@ -36,4 +36,4 @@ def show(
     if as_json:
         print_json(page)
     else:
-        print_trial(page, Console())
+        print_trial(page, open_terminal())

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flexsearch.cli.terminal import open_terminal
+
 if TYPE_CHECKING:  # `--help` waits for none of them
     from flexsearch.export.training_log import TrainingRecord
 
@@ -67,11 +69,10 @@ def _quality(out: Path) -> str:
 
 @contextmanager
 def _progress(updates: int, *, visible: bool) -> Iterator[Callable[["TrainingRecord"], None]]:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not visible) as progress:
+    with Progress(*columns, console=open_terminal(stderr=True), disable=not visible) as progress:
         task = progress.add_task("training", total=updates)
         losses: list[float] = []
         every = max(1, updates // _LINES)

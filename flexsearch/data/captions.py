@@ -1,35 +1,41 @@
 """Captions of images or videos: `captions.jsonl` in their folder, or a `.txt` file beside each.
 
+Listings that other programs write, `metadata.jsonl` and `metadata.csv` with `file_name` and `text`, are read alike.
 Captions alone, of images to be drawn, are the lines of a text file.
 """
 
+import csv
+import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reading
 
-LISTING = "captions.jsonl"
+LISTINGS = ("captions.jsonl", "metadata.jsonl", "metadata.csv")
+"""Names of files with the captions of a whole folder; the first that is there is read."""
 
 
 def has_captions(root: Path, names: Iterable[str]) -> bool:
     """Tell whether the folder has a listing, or any of the items a `.txt` beside it."""
-    return (root / LISTING).exists() or any(_sidecar(root, name).exists() for name in names)
+    return _listing(root) is not None or any(_sidecar(root, name).exists() for name in names)
 
 
 def read_captions(root: Path, names: Sequence[str]) -> list[str]:
     """Read one caption per item.
 
     Args:
-        root: folder of the items. Its `captions.jsonl` is read if it has one; sidecar files are ignored then.
+        root: folder of the items. Its listing is read if it has one; sidecar files are ignored then.
         names: paths of the images, or of the folders of frames, relative to `root`.
 
     Raises:
         UserError: an item has no caption or two, a caption has no item, or a line is not
             `{"file": ..., "caption": ...}`; names the file.
     """
-    if (root / LISTING).exists():
-        return _listed(root, names)
+    listing = _listing(root)
+    if listing is not None:
+        return _listed(root, listing, names)
     return [_beside(root, name) for name in names]
 
 
@@ -45,18 +51,35 @@ def read_lines(path: Path) -> list[str]:
     return captions
 
 
-def _listed(root: Path, names: Sequence[str]) -> list[str]:
-    listing, known = root / LISTING, set(names)
-    captions: dict[str, str] = {}
-    for number, line in enumerate(_text(listing).split("\n"), start=1):
+def _listing(root: Path) -> Path | None:
+    return next((root / name for name in LISTINGS if (root / name).exists()), None)
+
+
+def _entries(listing: Path) -> Iterator[tuple[str, Any, Any]]:
+    """Go through where a listing names an item, the item, and its caption."""
+    keys = ("file", "caption") if listing.name == LISTINGS[0] else ("file_name", "text")
+    text = _text(listing)
+    if listing.suffix == ".csv":
+        rows = csv.DictReader(io.StringIO(text), strict=True)
+        with reading(listing):
+            for row in rows:
+                yield f"{listing}, line {rows.line_num}", row.get(keys[0]), row.get(keys[1])
+        return
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         where = f"{listing}, line {number}"
         try:
             entry = json.loads(line)
-            name, caption = entry["file"], entry["caption"]
-        except (ValueError, TypeError, KeyError):
-            raise UserError('must be {"file": ..., "caption": ...}', field=where) from None
+            yield where, entry[keys[0]], entry[keys[1]]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise UserError(f'must be {{"{keys[0]}": ..., "{keys[1]}": ...}}', field=where) from None
+
+
+def _listed(root: Path, listing: Path, names: Sequence[str]) -> list[str]:
+    known = set(names)
+    captions: dict[str, str] = {}
+    for where, name, caption in _entries(listing):
         if not isinstance(name, str) or not isinstance(caption, str) or not caption.strip():
             raise UserError("file and caption must be text and not empty", field=where)
         name = name.removeprefix("./").rstrip("/")
@@ -87,7 +110,5 @@ def _sidecar(root: Path, name: str) -> Path:
 
 
 def _text(path: Path) -> str:
-    try:
+    with reading(path):
         return path.read_text(encoding="utf-8-sig")  # without the byte order mark that some editors write
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read ({error})", field=str(path)) from None

@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from flexsearch.errors import UserError
+from flexsearch.data.pictures import OPENING, open_picture
 
-PREPARATION = "centre crop and PIL resize (box halving, then bicubic), as ADM"
-"""Describes `centre_crop` in protocols."""
+PREPARATION = f"{OPENING}, centre crop and PIL resize (box halving, then bicubic), as ADM"
+"""Describes `read_cropped` in protocols."""
+
+_MOST_RATIO = 8  # of sides: further out nothing of a picture is seen, and memory would go with its length
 
 
 def read_cropped(path: Path, shape: tuple[int, ...]) -> Tensor:
@@ -22,23 +24,17 @@ def read_cropped(path: Path, shape: tuple[int, ...]) -> Tensor:
     Raises:
         UserError: the file is no image, or a damaged one; names it.
     """
-    try:
-        with Image.open(path) as image:
-            return centre_crop(image, shape)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"cannot be read as an image ({reason}); put a whole one in its place", field=str(path)
-        ) from None
+    return centre_crop(open_picture(path), shape)
 
 
 def centre_crop(image: Image.Image, shape: tuple[int, ...]) -> Tensor:
     """Crop a picture to (C, H, W) uint8: halve it while twice as large, resize bicubically, cut out the middle.
 
     For H = W this is `center_crop_arr` of ADM and DiT. Other sides are treated alike: the picture is resized until it
-    just covers them.
+    just covers them. Of a strip the middle is taken first.
     """
     channels, height, width = shape
+    image = _middle(image, max(_MOST_RATIO, 2 * height // width, 2 * width // height))
     image = image.convert("RGB" if channels == 3 else "L")
     while image.width >= 2 * width and image.height >= 2 * height:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
@@ -48,3 +44,12 @@ def centre_crop(image: Image.Image, shape: tuple[int, ...]) -> Tensor:
     left, top = (image.width - width) // 2, (image.height - height) // 2
     pixels = np.array(image.crop((left, top, left + width, top + height)))
     return torch.from_numpy(pixels.reshape(height, width, channels)).permute(2, 0, 1)
+
+
+def _middle(image: Image.Image, ratio: int) -> Image.Image:
+    """Cut a picture whose sides are further apart than 1 to `ratio` to its middle."""
+    width, height = min(image.width, ratio * image.height), min(image.height, ratio * image.width)
+    if (width, height) == image.size:
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from flexsearch.data.image_folder import ImageFolder
+from flexsearch.data.pictures import OPENING, scan_pictures
 from flexsearch.data.read_ahead import read_ahead
 from flexsearch.data.shards import (
     UNCONDITIONAL,
@@ -23,8 +24,9 @@ from flexsearch.data.shards import (
     shard_name,
     store,
 )
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, shown
 from flexsearch.seeds import item_seed
+from flexsearch.settings import LARGEST
 
 Posterior = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From images (B, 3, H, W) float32 in [-1, 1] to mean and standard deviation (B, C, h, w) float32, in model units."""
@@ -59,8 +61,10 @@ class EncodingSettings:
     def __post_init__(self) -> None:
         for field in fields(self):
             value, least = getattr(self, field.name), 0 if field.name == "seed" else 1
-            if value is not None and value < least:
-                raise UserError(f"must be at least {least}, but got {value}", field=f"--{field.name.replace('_', '-')}")
+            if value is not None and not least <= value <= LARGEST:
+                bound = f"at least {least}" if value < least else "at most 2^63 - 1"
+                name = field.name.replace("_", "-")
+                raise UserError(f"must be {bound}, but got {shown(value)}", field=f"--{name}")
 
     def identity(self) -> dict[str, Any]:
         """Give the settings that change the result."""
@@ -106,7 +110,8 @@ def encode_folder(
     Raises:
         UserError: `out` was begun with other settings, functions or images; or an image is damaged.
     """
-    identity = {**settings.identity(), **encoders.identity, "images": folder.digest()}
+    scan_pictures(folder.root / file for files in folder.files for file in files)
+    identity = {**settings.identity(), **encoders.identity, "images": folder.digest(), "pictures": OPENING}
     index = _begun(out, identity) or LatentIndex(
         num_items=len(folder), settings=identity, source=dict(source), class_names=tuple(folder.class_names)
     )

@@ -1,22 +1,24 @@
 """Listing of a folder of images, or of videos as folders of frames: items, their order, classes and captions.
 
-Labels: `IMAGES/<class>/**/<image>`, classes and images in the order of torchvision's `ImageFolder`. Captions:
+Labels: `IMAGES/<class>/**/<image>`, classes and images in the order of torchvision's `ImageFolder`, but for classes
+that are numbers. Captions:
 `IMAGES/**/<image>` with `captions.jsonl` or `.txt` files (`flexsearch.data.captions`). Videos: the same, with a folder
-of frame images in place of `<image>`. Hidden files and folders are passed over. An *item* is an image or a video.
+of frame images in place of `<image>`. What is passed over: `flexsearch.data.folder`. An *item* is an image or a video.
 """
 
-import os
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flexsearch.data.captions import has_captions, read_captions
-from flexsearch.errors import UserError
+from flexsearch.data.captions import LISTINGS, has_captions, read_captions
+from flexsearch.data.folder import Folder, list_folders
+from flexsearch.data.pictures import SUFFIXES
+from flexsearch.errors import Note, UserError
 from flexsearch.measurement import short_digest
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""Names of files that are images, those of torchvision's `ImageFolder`."""
+_SHOWN = 3  # labels in a note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class ImageFolder:
         names: of the items: paths below `root`, in order.
         files: per item, the image file or the chosen frames, as paths below `root`.
         labels: per item, an index of `class_names`.
-        class_names: the class folders, sorted.
+        class_names: the class folders, in the order of their labels.
         captions: per item.
     """
 
@@ -61,52 +63,56 @@ def open_image_folder(root: Path, *, frames: int | None = None, captions: bool =
     """
     if not root.is_dir():
         raise UserError("must be a folder of images, but is none", field=str(root))
-    found = dict(_items(root, videos=frames is not None))
+    folders = list_folders(root, suffixes=SUFFIXES, read_too=(*LISTINGS, ".txt") if captions else ())
+    found = dict(_items(root, folders, videos=frames is not None))
     if not found:
         raise UserError(f"holds no {_kind(frames)} ({', '.join(SUFFIXES)})", field=str(root))
+    if captions:
+        _check_listings(root, folders)
     has_text = captions and has_captions(root, found)
     names = sorted(found) if has_text else list(found)
     files = [[name] if frames is None else _spaced(root, name, found[name], frames) for name in names]
     if has_text:
         return ImageFolder(root=root, names=names, files=files, captions=read_captions(root, names))
-    class_names = _class_names(root, found, _kind(frames))
+    class_names = _class_names(root, found, folders[0].folders, _kind(frames))
     indices = {name: index for index, name in enumerate(class_names)}
     labels = [indices[name.split("/", 1)[0]] for name in names]
     return ImageFolder(root=root, names=names, files=files, labels=labels, class_names=class_names)
+
+
+def _check_listings(root: Path, folders: Sequence[Folder]) -> None:
+    """Refuse a listing of captions that would not be read."""
+    for folder in folders[1:]:
+        for name in LISTINGS:
+            if name in folder.others:
+                raise UserError(f"must lie in {root}, with paths from there", field=str(root / folder.path / name))
 
 
 def _kind(frames: int | None) -> str:
     return "images" if frames is None else "folders of frame images"
 
 
-def _items(root: Path, *, videos: bool) -> Iterator[tuple[str, list[str]]]:
+def _items(root: Path, folders: Sequence[Folder], *, videos: bool) -> Iterator[tuple[str, Sequence[str]]]:
     """Find images, or folders that have images directly in them, with those images; in `ImageFolder`'s order: folders
     by their path, then files by their name."""
-    for folder, inner, files in sorted(
-        _walk(root), key=lambda entry: (Path(entry[0]).relative_to(root).parts[:1], entry)
-    ):
-        images = sorted(name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith("."))
-        below = Path(folder).relative_to(root)
+    for folder in sorted(folders, key=lambda folder: (folder.path.parts[:1], str(root / folder.path))):
         if not videos:
-            yield from (((below / name).as_posix(), []) for name in images)
-        elif images and below == Path():
+            yield from (((folder.path / name).as_posix(), []) for name in folder.files)
+        elif folder.files and folder.path == Path():
             raise UserError(
-                "lies outside of any folder of frames; every video is a folder", field=str(root / images[0])
+                "lies outside of any folder of frames; every video is a folder", field=str(root / folder.files[0])
             )
-        elif images:
-            if any(not name.startswith(".") for name in inner):
-                raise UserError("holds images and folders; a video's folder holds frames alone", field=folder)
-            yield below.as_posix(), images
+        elif folder.files:
+            if folder.folders:
+                raise UserError(
+                    "holds images and folders; a video's folder holds frames alone", field=str(root / folder.path)
+                )
+            yield folder.path.as_posix(), folder.files
 
 
-def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    for folder, inner, files in os.walk(root, followlinks=True):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        yield folder, inner, files
-
-
-def _class_names(root: Path, found: dict[str, list[str]], kind: str) -> list[str]:
-    """List the class folders, and check that every one has an item and every item is in one."""
+def _class_names(root: Path, found: Mapping[str, Sequence[str]], folders: Sequence[str], kind: str) -> list[str]:
+    """List the class folders in the order of their labels, whole numbers by their value, and check that every one has
+    an item and every item is in one."""
     for name in found:
         if "/" not in name:
             raise UserError(
@@ -114,12 +120,16 @@ def _class_names(root: Path, found: dict[str, list[str]], kind: str) -> list[str
                 '({"file": ..., "caption": ...} lines in captions.jsonl, or a .txt beside each)',
                 field=str(root / name),
             )
-    folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     used = {name.split("/", 1)[0] for name in found}
     for folder in folders:
         if folder not in used:
-            raise UserError(f"is a class folder without {kind}", field=str(root / folder))
-    return folders
+            raise UserError(f"is a class folder without {kind}; delete it if it is no class", field=str(root / folder))
+    if all(folder.isdecimal() for folder in folders):
+        return sorted(folders, key=lambda folder: (int(folder), folder))
+    if len(folders) > 1:
+        labels = ", ".join(f"{label} {folder}" for label, folder in enumerate(folders[:_SHOWN]))
+        warnings.warn(f"{root}: labels are {labels}{', ...' if len(folders) > _SHOWN else ''}", Note, stacklevel=2)
+    return list(folders)
 
 
 def _spaced(root: Path, name: str, images: Sequence[str], frames: int) -> list[str]:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flexsearch.data.identity import array_digest
 from flexsearch.data.labelled import Labelled
+from flexsearch.errors import NotFiniteError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,11 @@ class ImageSet(Labelled):
         """(B, C, H, W) float32 in [-1, 1]."""
         return self.images[indices].float() / 127.5 - 1
 
+    @property
+    def digest(self) -> str:
+        """Identify the contents, by all of them."""
+        return array_digest(self.images.contiguous().numpy().data, self.labels.contiguous().numpy().data)
+
 
 def tiles(samples: Tensor) -> Tensor:
     """Choose what a grid of ten to a row shows: images (N, C, H, W) as they are; of videos (N, C, F, H, W) ten frames
@@ -38,5 +45,11 @@ def tiles(samples: Tensor) -> Tensor:
 
 
 def to_uint8(data: Tensor) -> Tensor:
-    """Convert images in [-1, 1] to uint8; values outside are clipped."""
+    """Convert images in [-1, 1] to uint8; values outside are clipped.
+
+    Raises:
+        NotFiniteError: some values are not finite: there is no such picture.
+    """
+    if not torch.isfinite(data).all():
+        raise NotFiniteError("samples are not finite: the weights or the scheduler give numbers without a value")
     return ((data.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

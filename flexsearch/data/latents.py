@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from flexsearch.data.conditions import CaptionConditions, ClassConditions, Condition
+from flexsearch.data.identity import files_digest
 from flexsearch.data.labelled import Labelled
 from flexsearch.data.shards import INDEX, LatentIndex, StoredFile, opened, read_index
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reading
+from flexsearch.measurement import short_digest
 
 _FIELD = "data.root"
 _READS_SIZE_FROM = 1024  # pixels per side: PixArt-alpha's larger models read the original size and aspect ratio
@@ -40,9 +42,12 @@ class LatentFolder:
         self._starts = [0, *accumulate(shard.items for shard in self.index.shards)]
         self.num_classes = len(self.index.class_names)
         self.labels = torch.zeros(0, dtype=torch.int64)
-        if self.num_classes:
-            self.labels = torch.cat([file.get_tensor("labels") for file in self._files])
-        self.conditions = self._conditions(root)
+        self._root = root
+        with reading(root):
+            if self.num_classes:
+                self.labels = torch.cat([file.get_tensor("labels") for file in self._files])
+                _check_labels(self.labels, num=len(self), num_classes=self.num_classes)
+            self.conditions = self._conditions(root)
 
     def _conditions(self, root: Path) -> ClassConditions | CaptionConditions:
         captions, empty = self.index.captions, self.index.unconditional
@@ -70,14 +75,51 @@ class LatentFolder:
         return self.conditions.of_labels(self.labels[indices])
 
     def clean(self, indices: Tensor) -> Tensor:
-        """(B, C, h, w), or (B, C, F, h, w) of videos, float32 latents in model units."""
-        return torch.cat([self._row(index) for index in indices.tolist()]).float()
+        """(B, C, h, w), or (B, C, F, h, w) of videos, float32 latents in model units.
+
+        Raises:
+            UserError: one is damaged or not finite; names the file.
+        """
+        return torch.cat([self._row(index) for index in indices.tolist()])
 
     def _row(self, index: int) -> Tensor:
         shard = bisect_right(self._starts, index) - 1
-        row = index - self._starts[shard]
-        found: Tensor = self._files[shard].get_slice("latents")[row : row + 1]
-        return found
+        row, file = index - self._starts[shard], self._root / self.index.shards[shard].file
+        with reading(file):
+            found: Tensor = self._files[shard].get_slice("latents")[row : row + 1]
+            return checked_latents(found, shape=(1, *self.index.latent_shape))
+
+    @property
+    def digest(self) -> str:
+        """Identify the contents, by the checksums of the index."""
+        stored: tuple[StoredFile | None, ...] = (*self.index.shards, self.index.unconditional)
+        return short_digest([file.sha256 for file in stored if file is not None])
+
+
+def checked_latents(found: Tensor, *, shape: tuple[int, ...] | None = None) -> Tensor:
+    """Give one latent as float32.
+
+    Args:
+        found: (1, C, h, w), or (1, C, F, h, w) of videos.
+        shape: which it must have; None takes any (1, C, h, w).
+
+    Raises:
+        UserError: it is none.
+    """
+    if found.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise UserError(f"must hold floats, but holds {str(found.dtype).removeprefix('torch.')} {tuple(found.shape)}")
+    if found.shape != shape if shape is not None else found.ndim != 4 or len(found) != 1:
+        raise UserError(f"must be {shape or '(1, C, H, W)'}, but is {tuple(found.shape)}")
+    if not torch.isfinite(found).all():
+        raise UserError("holds numbers that are not finite")
+    return found.float()
+
+
+def _check_labels(labels: Tensor, *, num: int, num_classes: int) -> None:
+    if labels.shape != (num,) or labels.dtype != torch.int64:
+        raise UserError(f"must hold one label for each of {num} items, but has {tuple(labels.shape)}")
+    if num and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise UserError(f"label must be 0..{num_classes - 1}, but got {int(labels.min())} to {int(labels.max())}")
 
 
 class _CaptionRows:
@@ -137,18 +179,33 @@ class LatentSet(Labelled):
         self.labels = torch.tensor([self._label(labels / file.name) for file in self.files])
 
     def _label(self, path: Path) -> int:
-        label = int(_read(path).reshape(-1)[0])
-        if not 0 <= label < self.num_classes:
-            raise UserError(f"{path}: label must be 0..{self.num_classes - 1}, but got {label}", field=_FIELD)
-        return label
+        with reading(f"{_FIELD}: {path}"):
+            found = _read(path)
+            if found.size != 1 or found.dtype.kind not in "iu":
+                raise UserError(f"must be one whole number, but is {found.shape} of {found.dtype}")
+            label = int(found.reshape(-1)[0])
+            if not 0 <= label < self.num_classes:
+                raise UserError(f"label must be 0..{self.num_classes - 1}, but got {label}")
+            return label
 
     def clean(self, indices: Tensor) -> Tensor:
-        """(B, C, H, W) float32 latents."""
-        rows = [_read(self.files[index]) for index in indices.tolist()]
-        for index, row in zip(indices.tolist(), rows, strict=True):
-            if row.ndim != 4 or row.shape != rows[0].shape:
-                raise UserError(f"{self.files[index]} must be (1, C, H, W), but is {row.shape}", field=_FIELD)
-        return torch.from_numpy(np.concatenate(rows)).float()
+        """(B, C, H, W) float32 latents.
+
+        Raises:
+            UserError: one is no latent, not finite, or of another shape than the first; names the file.
+        """
+        rows: list[Tensor] = []
+        for index in indices.tolist():
+            with reading(f"{_FIELD}: {self.files[index]}"):
+                rows.append(checked_latents(_tensor(_read(self.files[index]))))
+                if rows[-1].shape != rows[0].shape:
+                    raise UserError(f"must be {tuple(rows[0].shape)} as others are, but is {tuple(rows[-1].shape)}")
+        return torch.cat(rows)
+
+    @property
+    def digest(self) -> str:
+        """Identify the contents, by names, sizes and some of the files."""
+        return files_digest(self.files[0].parent, [Path(file.name) for file in self.files])
 
 
 def _only(root: Path, pattern: str) -> Path:
@@ -164,8 +221,11 @@ def _only(root: Path, pattern: str) -> Path:
 
 
 def _read(path: Path) -> np.ndarray:
-    try:
-        array: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read ({error})", field=_FIELD) from None
+    array: np.ndarray = np.load(path, allow_pickle=False)
     return array
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    if array.dtype not in (np.float16, np.float32, np.float64):
+        raise UserError(f"must hold floats of 2, 4 or 8 bytes, but holds {array.dtype} {array.shape}")
+    return torch.from_numpy(array)

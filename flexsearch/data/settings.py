@@ -28,3 +28,8 @@ class DataSettings:
     def can_train(self) -> bool:
         """Whether there is anything to train on."""
         return self.name not in ("none", "captions")
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the data are in the package, and never change."""
+        return self.name == "quickstart"

@@ -15,9 +15,10 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reading
 from flexsearch.files import file_sha256, replacing, write_atomically
 
 INDEX = "index.json"
@@ -100,23 +101,14 @@ def read_index(folder: Path) -> LatentIndex:
         UserError: it cannot be read, or is of another format.
     """
     path = folder / INDEX
-    try:
+    with reading(path):
         values = json.loads(path.read_text())
         kind = (values.pop("format"), values.pop("version"))
         if kind != (_FORMAT, _VERSION):
             raise UserError(
                 f"must be {_FORMAT!r}, version {_VERSION}, but is {kind[0]!r}, version {kind[1]}", field=str(path)
             )
-        unconditional = values.pop("unconditional")
-        return LatentIndex(
-            shards=tuple(StoredFile(**shard) for shard in values.pop("shards")),
-            latent_shape=tuple(values.pop("latent_shape")),
-            class_names=tuple(values.pop("class_names")),
-            unconditional=StoredFile(**unconditional) if unconditional else None,
-            **values,
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"cannot be read ({type(error).__name__}: {error})", field=str(path)) from None
+        return TypeAdapter(LatentIndex).validate_python(values)
 
 
 def shard_name(number: int) -> str:
@@ -137,7 +129,5 @@ def opened(folder: Path, stored: StoredFile) -> Any:
         UserError: it is damaged.
     """
     path = folder / stored.file
-    try:
+    with reading(path):
         return safetensors.safe_open(path, framework="pt")
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"cannot be read ({error})", field=str(path)) from None

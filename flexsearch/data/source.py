@@ -14,6 +14,10 @@ class DataSource(Protocol):
     def conditions(self) -> Conditions:
         """The conditions of generated images, and "no condition"."""
 
+    @property
+    def digest(self) -> str:
+        """Identifies the contents, on every machine alike."""
+
     def __len__(self) -> int: ...
 
     def clean(self, indices: Tensor) -> Tensor:

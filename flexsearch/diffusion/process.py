@@ -146,7 +146,13 @@ def process_of(scheduler: Any) -> DiffusionProcess:
         return FlowMatching(scheduler.config.num_train_timesteps)
     prediction_type = getattr(scheduler.config, "prediction_type", None)
     if prediction_type == "epsilon":
-        return NoisePrediction(scheduler.alphas_cumprod)
+        levels = scheduler.alphas_cumprod
+        if not (torch.isfinite(levels).all() and (levels > 0).all() and (levels < 1).all()):
+            raise UserError(
+                f"must have levels of noise above 0 and below 1, but has {levels.min():.3g} to {levels.max():.3g}",
+                field="base scheduler.alphas_cumprod",
+            )
+        return NoisePrediction(levels)
     raise UserError(
         f"must predict noise (epsilon) or flow-matching velocity, but got {prediction_type!r}",
         field="scheduler.prediction_type",

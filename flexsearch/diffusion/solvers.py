@@ -6,6 +6,7 @@ noise, as in DDIM's equation (14) (arXiv 2010.02502).
 """
 
 import inspect
+from itertools import pairwise
 from typing import Any, Protocol
 
 import diffusers
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flexsearch.errors import FlexsearchError
+from flexsearch.errors import UserError, reading, shown
 from flexsearch.schedule.clock import Clock, Spacing
 from flexsearch.schedule.plan import Plan
 from flexsearch.schedule.solver import clock_under
@@ -58,7 +59,7 @@ def solver_of(scheduler: Any, plan: Plan, *, seed: int, device: torch.device) ->
         device: of the samples.
 
     Raises:
-        FlexsearchError: the scheduler would visit other times than the plan says.
+        UserError: the scheduler would visit other times than the plan says, or times that do not fall.
     """
     match plan.candidate.sampling.solver:
         case "ab2":
@@ -80,14 +81,21 @@ class DiffusersSolver:
         options: dict[str, Any] = {"num_inference_steps": num}
         if clock.takes_sigmas:
             options = {"sigmas": np.array(clock.sigmas(num))}
-        self._scheduler.set_timesteps(**options, **({} if mu is None else {"mu": mu}))
+        with reading("base scheduler", rule=f"cannot make {num} steps"):
+            self._scheduler.set_timesteps(**options, **({} if mu is None else {"mu": mu}))
         if hasattr(self._scheduler, "set_begin_index"):
             self._scheduler.set_begin_index(0)
         self._timesteps = self._scheduler.timesteps
         visited = [float(timestep) / clock.num_train_timesteps for timestep in self._timesteps]
         planned = [step.time for step in plan.steps]
         if len(visited) != len(planned) or max(abs(a - b) for a, b in zip(visited, planned, strict=True)) > CLOCK_ERROR:
-            raise FlexsearchError(f"{type(self._scheduler).__name__} visits {visited}, but the plan says {planned}")
+            raise UserError(
+                f"{type(self._scheduler).__name__} visits {shown(visited)}, but the plan says {shown(planned)}",
+                field="base scheduler",
+            )
+        falls = all(before > after for before, after in pairwise(visited))
+        if not falls or not np.isfinite(visited).all():
+            raise UserError(f"must fall from noise to data, but visits {shown(visited)}", field="base scheduler")
         self._on_device = self._timesteps.to(device, non_blocking=True)
         takes = inspect.signature(self._scheduler.step).parameters
         self._extra = {"generator": torch.Generator(device).manual_seed(seed)} if "generator" in takes else {}

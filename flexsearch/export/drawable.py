@@ -12,8 +12,7 @@ from flexsearch.errors import UserError
 from flexsearch.export.folder import CANDIDATE, exported_sampling
 from flexsearch.export.recipe import load_recipe
 from flexsearch.models.autoencoder import load_autoencoder
-from flexsearch.models.flexdit import FlexDiT
-from flexsearch.models.loading import Base, load_base, load_scheduler
+from flexsearch.models.loading import Base, load_base, load_exported, load_scheduler
 from flexsearch.models.settings import BaseSettings, backbone_of
 from flexsearch.models.text_encoder import load_text_encoder
 from flexsearch.schedule.sampling import Sampling
@@ -45,7 +44,7 @@ def load_model(name: str) -> Drawable:
     if not (folder / CANDIDATE).exists():
         settings = BaseSettings(checkpoint=name, backbone=backbone_of(name))
         return Drawable(base=load_base(settings, device=device), origin=settings)
-    model = FlexDiT.from_pretrained(folder).to(device).eval()
+    model = load_exported(folder, device=device)
     return Drawable(
         base=Base(model=model, scheduler=load_scheduler(str(folder))),
         origin=load_recipe(folder).base,

@@ -17,7 +17,7 @@ import torch
 
 from flexsearch.diffusion.pipeline import write_pipeline
 from flexsearch.diffusion.sampling import plan_of
-from flexsearch.errors import FlexsearchError
+from flexsearch.errors import FlexsearchError, reading
 from flexsearch.export.card import CARD
 from flexsearch.export.example import computed_graphs, example_of
 from flexsearch.export.recipe import RECIPE, Recipe
@@ -43,7 +43,8 @@ def with_folded_gain(model: FlexDiT, recipe: Recipe) -> Recipe:
 
 def exported_sampling(folder: Path) -> Sampling:
     """Read how the weights in a folder sample: with the gain that they do not carry."""
-    return Candidate.from_dict(json.loads((folder / CANDIDATE).read_text())).sampling
+    with reading(folder / CANDIDATE):
+        return Candidate.from_dict(json.loads((folder / CANDIDATE).read_text())).sampling
 
 
 @contextmanager

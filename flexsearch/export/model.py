@@ -8,8 +8,7 @@ from flexsearch.errors import UserError
 from flexsearch.export.card import write_card
 from flexsearch.export.folder import TRANSFORMER, with_folded_gain, written
 from flexsearch.export.recipe import RECIPE, Recipe
-from flexsearch.models.flexdit import FlexDiT
-from flexsearch.models.loading import load_base
+from flexsearch.models.loading import load_base, load_exported
 from flexsearch.report.run import Run
 from flexsearch.study.store import TrialRecord
 from flexsearch.trial.life import CHECKPOINT
@@ -27,7 +26,7 @@ def export_trial(run: Run, number: int, out: Path) -> Iterator[str]:
         raise UserError(f"trial {number} is {record.state} and has no model", field="TRIAL")
     if out.exists():
         raise UserError("exists already", field=str(out), nearest=f"{out}-{number}")
-    model = FlexDiT.from_pretrained(checkpoint).eval()
+    model = load_exported(checkpoint)
     recipe = with_folded_gain(model, recipe_of(run, record))
     card = write_card(recipe, made=_made(run, record), measured={"by the search": record.measurements.values()})
     scheduler = load_base(run.settings.base).scheduler

@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import TypeAdapter
 
 from flexsearch.diffusion.optimisation import Optimisation
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reason_of
 from flexsearch.models.settings import base_shape
 from flexsearch.old_names import as_it_was_written
 from flexsearch.schedule.candidate import Candidate
@@ -109,8 +109,8 @@ class Recipe(InputSettings):
             found.schedule.routes(shape.grid, num_blocks=shape.num_blocks)
         except UserError as error:
             raise error.under("candidate") from None
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"is not a schedule with sampler_steps ({error})", field="candidate") from None
+        except Exception as error:  # of any value that YAML can hold
+            raise UserError(f"is not a schedule with sampler_steps ({reason_of(error)})", field="candidate") from None
         return found
 
     @property

@@ -1,5 +1,6 @@
 """Pictures of what a model draws: a plain grid, or rows with captions, beside the dense base, seed below seed."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torchvision.utils import save_image
 from flexsearch.data.images import tiles, to_uint8
 from flexsearch.diffusion.sampling import generate, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, shown
 from flexsearch.export.drawable import Drawable, conditions_of, decoder_of, load_dense, load_model
 from flexsearch.export.grid_picture import Row, grid_picture
 from flexsearch.files import replacing
@@ -20,6 +21,7 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.plan import Plan, lower
 from flexsearch.schedule.sampling import Sampling
+from flexsearch.settings import LARGEST
 
 DEFAULT_STEPS = 50
 MOST_COLUMNS = 10
@@ -53,8 +55,12 @@ class SampleRequest:
             raise UserError(f"must be at least 1, but got {self.num}", field="--num", nearest=1)
         if self.steps is not None and self.steps < 1:
             raise UserError(f"must be at least 1, but got {self.steps}", field="--steps", nearest=1)
-        if min(self.seeds) < 0:
-            raise UserError(f"must be at least 0, but got {min(self.seeds)}", field="--seeds", nearest=0)
+        for seed in self.seeds:
+            if not 0 <= seed <= LARGEST:
+                nearest = min(max(seed, 0), LARGEST)
+                raise UserError(f"must be in 0 to 2^63 - 1, but got {shown(seed)}", field="--seeds", nearest=nearest)
+        if not math.isfinite(self.guidance):
+            raise UserError(f"must be finite, but got {self.guidance}", field="--guidance", nearest=1.0)
 
 
 def draw(name: str, out: Path, request: SampleRequest) -> str:

@@ -26,6 +26,7 @@ from flexsearch.files import write_atomically
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.fold import unfold_gain
+from flexsearch.models.loading import load_exported
 from flexsearch.models.settings import base_clock
 from flexsearch.old_names import as_it_was_written
 from flexsearch.process_lock import one_process
@@ -146,9 +147,7 @@ def _start(recipe: Recipe, folder: Path, inputs: Inputs) -> FlexDiT:
         weights = folder / recipe.start
         if not (weights / "config.json").is_file():
             raise UserError(f"{weights} holds no model", field="start", nearest=BASE)
-        saved: FlexDiT = FlexDiT.from_pretrained(weights)
-        saved.to(inputs.device)
-        model = saved
+        model = load_exported(weights, device=inputs.device)
         if model.shape != inputs.base.model.shape:
             raise UserError(f"{weights} is not a model of {recipe.base.checkpoint}", field="start", nearest=BASE)
         if recipe.folded is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flexsearch.diffusion.sampling_settings import SamplingSettings
-from flexsearch.errors import Note
+from flexsearch.errors import Note, UserError, reading
 from flexsearch.files import write_atomically
 from flexsearch.latency.axes import Axes
 from flexsearch.latency.profile import LatencyProfile
@@ -57,20 +57,18 @@ def load_profile(key: str, hardware: Callable[[], Mapping[str, Any]]) -> Latency
         hardware: says what of the machine decides a time; asked only where there is a profile of some machine.
 
     Returns:
-        None where there is none that can be read.
+        None where there is none, or a damaged one, which a note names.
     """
     if not any(cache_folder("profiles").glob(f"{key}-*.json")):
         return None
     path = _path(key, hardware())
-    try:
-        return LatencyProfile.from_dict(json.loads(path.read_text()))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = f"{path} cannot be read ({type(error).__name__})"
-        warnings.warn(
-            f"{reason}: it is as if there were none; make it again with flexsearch profile", Note, stacklevel=3
-        )
+    try:
+        with reading(path, advice="it is left alone: flexsearch profile makes another"):
+            return LatencyProfile.from_dict(json.loads(path.read_text()))
+    except UserError as error:
+        warnings.warn(str(error), Note, stacklevel=2)
         return None
 
 

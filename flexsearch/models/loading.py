@@ -5,6 +5,7 @@ configuration, which also says with which objective the base was trained.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -12,9 +13,10 @@ import torch
 from huggingface_hub import logging as hub_logging
 from huggingface_hub import try_to_load_from_cache
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reading
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.pretrained import check_finite, check_stored_types
 from flexsearch.models.settings import BaseSettings
 from flexsearch.paths import checkpoint_folder, is_path, resolve_path
 from flexsearch.schedule.clock import Clock
@@ -47,27 +49,26 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
         )
     hub: dict[str, Any] = {"revision": settings.revision} if settings.revision and not local.is_dir() else {}
     base_class = backbone_named(settings.backbone, field="base.backbone").base_class
-    try:
+    advice = (
+        "give a local folder in diffusers' layout (transformer/, scheduler/, safetensors), e.g. from "
+        f"`hf download {where} --local-dir DIR`"
+    )
+    if local.is_dir():
+        check_stored_types(local / "transformer")
+    with reading(f"base.checkpoint: {where}", rule="could not be loaded", advice=advice):
         model, found = base_class.from_pretrained(
             source, subfolder="transformer", use_safetensors=True, output_loading_info=True, **hub
         )
-        scheduler = load_scheduler(source, **hub)
-    except UserError:
-        raise
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{where} could not be loaded ({reason}); give a local folder in diffusers' layout "
-            f"(transformer/, scheduler/, safetensors), e.g. from `hf download {where} --local-dir DIR`",
-            field="base.checkpoint",
-        ) from None
+    scheduler = load_scheduler(source, **hub)
     problems = {kind: keys for kind, keys in found.items() if keys}
     if problems:
         counts = ", ".join(f"{len(keys)} {kind.replace('_', ' ')} (first {keys[0]})" for kind, keys in problems.items())
         raise UserError(f"{where} does not fit a {settings.backbone} backbone: {counts}", field="base.checkpoint")
-    flexdit = FlexDiT.from_base(
-        model, backbone=settings.backbone, num_train_timesteps=scheduler.config.num_train_timesteps
-    )
+    with reading(f"base.checkpoint: {where}"):
+        check_finite(model.state_dict())
+        flexdit = FlexDiT.from_base(
+            model, backbone=settings.backbone, num_train_timesteps=scheduler.config.num_train_timesteps
+        )
     return Base(model=flexdit.to(device).eval(), scheduler=scheduler)
 
 
@@ -85,5 +86,20 @@ def load_scheduler(source: str, **hub: Any) -> Any:
     Raises:
         UserError: it is of a class that flexsearch does not sample with, or spaces its steps in an unknown way.
     """
-    config = diffusers.DDIMScheduler.load_config(source, subfolder="scheduler", **hub)
-    return getattr(diffusers, Clock.of(config).scheduler).from_config(config)
+    with reading(f"{source}/scheduler"):
+        config = diffusers.DDIMScheduler.load_config(source, subfolder="scheduler", **hub)
+        return getattr(diffusers, Clock.of(config).scheduler).from_config(config)
+
+
+def load_exported(folder: Path, *, device: torch.device | str = "cpu") -> FlexDiT:
+    """Load the weights of an exported model or of a trial, in eval mode.
+
+    Raises:
+        UserError: they are damaged, quantised or not finite; names the folder.
+    """
+    with reading(folder):
+        check_stored_types(folder / "transformer" if (folder / "transformer").is_dir() else folder)
+        model: FlexDiT = FlexDiT.from_pretrained(folder)
+        check_finite(model.state_dict())
+    model.to(device).eval()
+    return model

@@ -2,16 +2,20 @@
 
 import hashlib
 import importlib
+import warnings
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from flexsearch.errors import UserError
+from flexsearch.errors import Note, UserError, reading
 from flexsearch.measurement import canonical_json
 from flexsearch.paths import resolve_path
+
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def load_part(kind: Any, checkpoint: str, part: str, *, revision: str | None, advice: str, **options: Any) -> Any:
@@ -30,18 +34,46 @@ def load_part(kind: Any, checkpoint: str, part: str, *, revision: str | None, ad
     """
     local = resolve_path(checkpoint)
     source, hub = (str(local), {}) if local.is_dir() else (checkpoint, {"revision": revision} if revision else {})
-    try:
+    with reading(f"{checkpoint}/{part}", rule="could not be loaded", advice=advice):
         return kind.from_pretrained(source, subfolder=part, **hub, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"could not be loaded ({reason}); {advice}", field=f"{checkpoint}/{part}") from None
 
 
 def load_network(kind: Any, checkpoint: str, part: str, **options: Any) -> Any:
     """Load a network as `load_part` does, from safetensors and with all of its weights."""
     network, found = load_part(kind, checkpoint, part, use_safetensors=True, output_loading_info=True, **options)
     check_all_loaded(found["missing_keys"], field=f"{checkpoint}/{part}")
+    with reading(f"{checkpoint}/{part}"):
+        check_finite(network.state_dict())
     return network
+
+
+def check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Raise UserError where weights hold numbers that are not finite: whatever is computed of them has no value."""
+    for name, weight in weights.items():
+        if weight.is_floating_point() and not torch.isfinite(weight.float()).all():
+            raise UserError(f"holds weights that are not finite (first {name})")
+
+
+def check_stored_types(folder: Path) -> None:
+    """Look into the headers of safetensors files: weights in whole numbers are quantised, and mean nothing without
+    their scales, which libraries do not ask for. Note weights of 8 bits that are floats.
+
+    Raises:
+        UserError: some are whole numbers; names the file and the first.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        with reading(path), safetensors.safe_open(path, framework="pt") as file:
+            types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - no mapping
+        small = [name for name, kind in types.items() if kind.startswith("F8")]
+        other = [name for name, kind in types.items() if kind not in _FLOATS and name not in small]
+        if other:
+            raise UserError(
+                f"must hold weights in floats, but holds {other[0]} in {types[other[0]]}: quantised weights cannot be "
+                "read",
+                field=str(path),
+            )
+        if small:
+            warnings.warn(f"{path}: {len(small)} weights of 8 bits are taken as they are, unscaled", Note, stacklevel=2)
 
 
 def check_all_loaded(missing: Iterable[str], *, field: str) -> None:

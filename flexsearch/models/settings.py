@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reading, shown
 from flexsearch.models.architectures import ARCHITECTURES, architecture_named, known_checkpoints, known_config
 from flexsearch.models.architectures.dit import DIT
 from flexsearch.paths import checkpoint_folder, is_path
@@ -50,16 +50,32 @@ def backbone_of(checkpoint: str) -> str:
 def _config_of(checkpoint: str) -> dict[str, Any] | None:
     """The configuration of a checkpoint's transformer that is on this machine as a folder."""
     path = checkpoint_folder(checkpoint) / "transformer" / "config.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_json(path) if path.is_file() else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read the mapping in a JSON file.
+
+    Raises:
+        UserError: it is damaged; names it.
+    """
+    with reading(path):
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise UserError(f"must be a mapping, but got {shown(values)}")
+        return values
 
 
 def base_shape(settings: BaseSettings) -> TransformerShape:
     """Give the base's sizes.
 
     Raises:
-        UserError: its configuration is not known.
+        UserError: its configuration is not known, or holds sizes that no such model can have.
     """
-    return architecture_named(settings.backbone, field="base.backbone").shape_of(base_config(settings))
+    architecture, config = architecture_named(settings.backbone, field="base.backbone"), base_config(settings)
+    where = "base.config" if settings.config else checkpoint_folder(settings.checkpoint) / "transformer" / "config.json"
+    with reading(where, rule="is no configuration of a transformer"):
+        return architecture.shape_of(config)
 
 
 def base_config(settings: BaseSettings) -> Mapping[str, Any]:
@@ -88,7 +104,8 @@ def base_clock(settings: BaseSettings, *, spacing: Spacing = "pipeline") -> Cloc
     path = checkpoint_folder(settings.checkpoint) / "scheduler" / "scheduler_config.json"
     cached = None if path.exists() or settings.config is not None else _in_hub_cache(settings)
     if path.exists() or cached is not None:
-        return Clock.of(json.loads((cached or path).read_text()), spacing=spacing)
+        with reading(cached or path):
+            return Clock.of(read_json(cached or path), spacing=spacing)
     if settings.config is not None:
         return Clock(spacing=spacing)
     scheduler = architecture_named(settings.backbone, field="base.backbone").scheduler

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reading
 from flexsearch.files import file_sha256
+from flexsearch.models.pretrained import check_finite
 from flexsearch.objectives.dinov2 import DINOV2_FEATURES, DINOV2_WEIGHTS, Dinov2Features
 from flexsearch.objectives.fashion_cnn import FASHION_FEATURES, FashionFeatures
 from flexsearch.objectives.video import WHERE, VideoFeatures
@@ -27,7 +27,6 @@ from flexsearch.objectives.weights import (
     PublishedWeights,
     check_sha256,
     existing,
-    first_line,
     load_tensors,
     published,
 )
@@ -129,11 +128,9 @@ def _dinov2(path: Path | None) -> Loaded:
 
 
 def _fashion_cnn(path: Path | None) -> Loaded:
-    try:
+    with reading(f"{FIELD}: {path}"):
         network = FashionFeatures(path)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        field = "objectives.quality.extractor"
-        raise UserError(f"{FIELD} {path} could not be read ({first_line(error)})", field=field) from None
+        check_finite(network.state_dict())
     return network, weights_digest(network.state_dict())
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flexsearch.errors import UserError
 from flexsearch.objectives.extractors import Extractor
+from flexsearch.objectives.settings import SIDES
 
 
 class Images(Protocol):
@@ -49,6 +50,13 @@ def _check_fit(items: Tensor, extractor: Extractor) -> None:
     if items.ndim != (5 if extractor.reads_videos else 4):
         raise UserError(
             f"{extractor.name} reads {wanted}, but got {tuple(items.shape[1:])}", field="objectives.quality.extractor"
+        )
+    sides = SIDES.get(extractor.name, ())
+    if sides and not items.shape[-2] == items.shape[-1] in sides:
+        raise UserError(
+            f"{extractor.name} reads images of {', '.join(map(str, sides))} pixels per side, but got "
+            f"{items.shape[-2]}x{items.shape[-1]}",
+            field="objectives.quality.extractor",
         )
     if items.shape[1] not in {extractor.channels, 1}:
         raise UserError(

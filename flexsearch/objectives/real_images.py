@@ -16,14 +16,15 @@ from PIL import Image
 from torch import Tensor
 
 from flexsearch.data.crop import PREPARATION, centre_crop, read_cropped
+from flexsearch.data.folder import list_folders
+from flexsearch.data.identity import files_digest
 from flexsearch.data.images import to_uint8
+from flexsearch.data.pictures import SUFFIXES, scan_pictures
 from flexsearch.data.source import DataSource
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reading
 from flexsearch.measurement import short_digest
 from flexsearch.objectives.features import Images
 from flexsearch.objectives.reference_file import FIELD
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 Shape = tuple[int, ...]
 
@@ -63,18 +64,12 @@ class FolderImages:
         return len(self.files)
 
     def __getitem__(self, rows: slice) -> Tensor:
-        return torch.stack([self._read(self.root / file) for file in self.files[rows]])
-
-    def _read(self, path: Path) -> Tensor:
-        try:
-            return read_cropped(path, self.shape)
-        except UserError as error:
-            raise UserError(error.message, field=f"{FIELD}: {path}") from None
+        with reading(FIELD):
+            return torch.stack([read_cropped(self.root / file, self.shape) for file in self.files[rows]])
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        sizes = [[file.as_posix(), (self.root / file).stat().st_size] for file in self.files]
-        return {"folder": short_digest(sizes), "shape": list(self.shape)}
+        return {"folder": files_digest(self.root, self.files), "shape": list(self.shape)}
 
     @property
     def version(self) -> str:
@@ -85,14 +80,16 @@ def list_folder(root: Path) -> tuple[Path, ...]:
     """List the pictures in and below a folder, sorted.
 
     Raises:
-        UserError: fewer than two.
+        UserError: fewer than two, or some that are no images; names them.
     """
-    found = sorted(path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = [folder.path / name for folder in list_folders(root, suffixes=SUFFIXES) for name in folder.files]
     if len(found) < 2:
         raise UserError(
             f"must hold at least 2 images ({', '.join(SUFFIXES)}), but has {len(found)}", field=f"{FIELD}: {root}"
         )
-    return tuple(found)
+    with reading(FIELD):
+        scan_pictures(root / file for file in found)
+    return tuple(sorted(found))
 
 
 @dataclass(frozen=True, kw_only=True)

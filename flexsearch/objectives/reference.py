@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reading
 from flexsearch.files import write_to_cache
 from flexsearch.measurement import short_digest
 from flexsearch.objectives.extractors import Extractor
@@ -26,7 +26,6 @@ from flexsearch.objectives.frechet import FeatureStatistics, feature_statistics
 from flexsearch.objectives.precision_recall import NEIGHBOURHOOD
 from flexsearch.objectives.real_images import ArrayImages, FolderImages, RealImages, Shape, list_folder
 from flexsearch.objectives.reference_file import (
-    DAMAGE,
     FIELD,
     array_names,
     load_images,
@@ -212,9 +211,9 @@ def reference_of_images(images: RealImages, *, extractor: Extractor, batch: int)
 def _kept(path: Path) -> tuple[Tensor, FeatureStatistics, float] | None:
     """Read a kept reference and the seconds that it took; None if it is not there or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with reading(path), np.load(path, allow_pickle=False) as arrays:
             features, statistics = torch.from_numpy(arrays["features"]), read_statistics(arrays)
             seconds = float(arrays["seconds"]) if "seconds" in arrays else 0.0  # there since 0.2
-    except DAMAGE:
+    except UserError:
         return None
     return (features, statistics, seconds) if features.shape[1:] == statistics.mean.shape else None

@@ -1,5 +1,6 @@
 """Settings of the objectives: quality and latency."""
 
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -17,6 +18,9 @@ PAIRED_DISTANCE = "paired_distance"
 TRAINING_DATA = "data"
 BASE = "base"
 """References by name: the training data, and the dense base's own samples."""
+
+SIDES: Mapping[str, tuple[int, ...]] = {"fashion-cnn": (16, 28, 32)}
+"""Sides of the images, in pixels, that an extractor reads, where it does not read all."""
 
 _REPORTED: dict[str, Metric] = {
     "fid": "frechet",

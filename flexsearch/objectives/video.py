@@ -18,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flexsearch.errors import UserError
-from flexsearch.objectives.weights import FIELD, first_line
+from flexsearch.errors import UserError, reading
+from flexsearch.models.pretrained import check_finite
+from flexsearch.objectives.weights import FIELD
 
 VIDEO_SIDE = 224
 WHERE = (
@@ -55,15 +56,13 @@ class VideoFeatures(nn.Module):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch.export is to replace it; I3D is published so
-                self.network = torch.jit.load(str(path), map_location="cpu")
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(
-                f"must be a TorchScript network, such as {WHERE}, but cannot be read ({first_line(error)})",
-                field=f"{FIELD}: {path}",
-            ) from None
+        with (
+            reading(f"{FIELD}: {path}", rule=f"must be a TorchScript network, such as {WHERE}, but cannot be read"),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", FutureWarning)  # torch.export is to replace it; I3D is published so
+            self.network = torch.jit.load(str(path), map_location="cpu")
+            check_finite(self.network.state_dict())
         self.network.eval()
         known = {argument.name for argument in self.network.forward.schema.arguments}
         self.options: dict[str, Any] = _OPTIONS if known.issuperset(_OPTIONS) else {}

@@ -4,15 +4,15 @@ PyTorch's own files are pickles. They are read with `weights_only=True`, which b
 else, so no file that a user supplies can run code.
 """
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reading
 from flexsearch.files import file_sha256
+from flexsearch.models.pretrained import check_finite
 
 FIELD = "objectives.quality.weights"
 
@@ -90,15 +90,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is damaged, or holds more than tensors.
     """
-    try:
+    with reading(f"{FIELD}: {path}", rule="cannot be read as tensors"):
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"cannot be read as tensors ({first_line(error)})", field=f"{FIELD}: {path}") from None
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise UserError(f"must hold tensors by name, but got {type(found).__name__}", field=f"{FIELD}: {path}")
+        if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+            raise UserError(f"must hold tensors by name, but got {type(found).__name__}")
+        check_finite(found)
     return found
-
-
-def first_line(error: Exception) -> str:
-    """Shorten an error to its first line, or its type where it has no text."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -6,18 +6,23 @@ Publishing is idempotent: what is there already and has not changed is left alon
 import io
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from matplotlib.style import context
-from optuna_dashboard import get_note, run_server, save_note, save_plotly_graph_object
+from optuna_dashboard import get_note, save_note, save_plotly_graph_object, wsgi
 from PIL import Image
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, reading, reason_of
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.front_figure import front_figure
 from flexsearch.report.gain import headline, sentence
+from flexsearch.report.only_here import only_here
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import STYLE, run_figure
 from flexsearch.report.table import summary_lines
@@ -187,37 +192,40 @@ def study_note(run: Run, front: Front) -> str:
     return "\n\n".join([f"### {claim}", "\n".join(facts), *tables, page]) + "\n"
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Leave stderr to what the user should know."""
+
+
 def serve(run: Run, *, port: int) -> None:
     """Serve until interrupted; keep up to date with a search that is still running.
 
     Raises:
-        UserError: the port is taken.
+        UserError: the port is taken, or the run has lost its study.
     """
     optuna_study = optuna_study_of(run)
-    publish(run, optuna_study)
+    with reading(run.folder, rule="has no whole study"):
+        publish(run, optuna_study)
     images = optuna_study.artifacts(run.folder / ARTIFACTS)
-    ended, failures = threading.Event(), list[Exception]()
-
-    def answer_requests() -> None:
-        try:
-            run_server(optuna_study.storage, host=HOST, port=port, artifact_store=images)
-        except Exception as error:
-            failures.append(error)
-        finally:
-            ended.set()
-
-    threading.Thread(target=answer_requests, daemon=True).start()  # so that an interrupt never meets a request
+    application = wsgi(optuna_study.storage, artifact_store=images)
+    try:
+        server = make_server(HOST, port, application, _Server, _Silent)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"cannot be used ({reason_of(error)})", field=f"--port {port}", nearest=8081) from None
+    port = server.server_port
+    server.set_app(only_here(application, port=port))
+    threading.Thread(target=server.serve_forever, daemon=True).start()  # so that an interrupt never meets a request
     print(f"serving {run.folder} at http://{HOST}:{port}/ (Ctrl-C ends it)", file=sys.stderr, flush=True)
     seen = None  # drawing many schedules takes a while, in which the page is there already
     while True:
         found = (run.store.trials(), run.store.confirmations(), run.store.costs())
         if found != seen:
-            publish_images(run, optuna_study)
-            publish(run, optuna_study)
+            with reading(run.folder, rule="has no whole study any more"):
+                publish_images(run, optuna_study)
+                publish(run, optuna_study)
             seen = found
-        if ended.wait(_REFRESH_S):
-            break
-    for error in failures:
-        if isinstance(error, OSError):
-            raise UserError(f"cannot be used ({error.strerror})", field=f"--port {port}", nearest=port + 1)
-        raise error
+        time.sleep(_REFRESH_S)

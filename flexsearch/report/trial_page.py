@@ -102,7 +102,7 @@ def measurement_table(measurements: Iterable[Measurement]) -> str:
 def print_trial(page: dict[str, Any], console: Console) -> None:
     """Print the page on a terminal."""
     title = f"trial {page['trial']}" + (f" ({page['baseline']})" if page["baseline"] else "")
-    console.print(f"[bold]{title}[/]: {page['state']}" + (f", {page['reason']}" if page["reason"] else ""))
+    console.print(f"{title}: {page['state']}" + (f", {page['reason']}" if page["reason"] else ""), style="bold")
     console.print(f"digest {page['digest']}, sampling {Sampling.from_dict(page['schedule'])}", highlight=False)
     for line in page["drawn"]:
         console.print(line, highlight=False, soft_wrap=True)

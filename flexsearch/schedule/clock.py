@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, shown
 
 SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
 """diffusers' classes that a base may come with."""
@@ -29,6 +29,13 @@ _REFUSED = (
     "invert_sigmas",
     "stochastic_sampling",
 )
+
+
+_NUMBERS = (
+    *("shift", "flow_shift", "steps_offset", "shift_terminal", "num_train_timesteps"),
+    *("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift", "beta_start", "beta_end"),
+)
+_MOST_TIMESTEPS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +91,23 @@ class Clock:
         if math.isfinite(float(config.get("lambda_min_clipped", -math.inf))):
             raise UserError(
                 f"must be -inf, but got {config['lambda_min_clipped']}", field="base scheduler.lambda_min_clipped"
+            )
+        for option in _NUMBERS:
+            value = config.get(option)
+            if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+                raise UserError(f"must be a number, but got {shown(value)}", field=f"base scheduler.{option}")
+        total = config.get("num_train_timesteps", 1000)
+        if not isinstance(total, int) or not 1 <= total <= _MOST_TIMESTEPS:
+            raise UserError(
+                f"must be a whole number in 1 to {_MOST_TIMESTEPS:,}, but got {shown(total)}",
+                field="base scheduler.num_train_timesteps",
+                nearest=1000,
+            )
+        if config.get("rescale_betas_zero_snr") and config.get("prediction_type", "epsilon") == "epsilon":
+            raise UserError(
+                "must be off for a base that predicts noise: at the last step noise says nothing of the data",
+                field="base scheduler.rescale_betas_zero_snr",
+                nearest=False,
             )
         is_euler = name == "FlowMatchEulerDiscreteScheduler"
         return cls(

@@ -6,6 +6,9 @@ from functools import cached_property, lru_cache
 from flexsearch.errors import UserError
 from flexsearch.schedule.pickling import PickledWithoutHash
 
+PIXEL_CHANNELS = (1, 3)
+"""Channels of the data of a base that draws images themselves, and not latents."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenGrid:

@@ -4,12 +4,18 @@ The only file that imports ray. Ray's own Optuna searcher and `Tuner.restore` ar
 `Tuner` on the same study. Nothing that Ray stores is read back.
 """
 
+import _thread
 import json
 import os
+import re
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,10 +23,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from flexsearch.errors import FlexsearchError, UserError
+from flexsearch.errors import FlexsearchError, UserError, reading, reason_of, shown
 from flexsearch.study.executor import Finished, TrialSource, Wait, crash
-from flexsearch.study.settings import Resources
 from flexsearch.study.secrets import VARIABLE
+from flexsearch.study.settings import Resources
 from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
 
 _QUIET = {
@@ -31,6 +37,11 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Lets Ray listen on 127.0.0.1 alone, where nobody else is to join it; on Linux, too."""
+
+_SHUT_WITHIN_S = 30.0
+_LOOK_EVERY_S = 5.0
 _REPORT_EVERY_S = 1.0
 _NEWS = "news"
 
@@ -163,6 +174,49 @@ def _scheduler(searcher: Any) -> Any:
     return RungScheduler()
 
 
+_PROBE = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+"""
+
+
+def check_cluster(address: str | None) -> None:
+    """Join a running cluster and leave it, in a process of its own, which a cluster that is gone cannot hold up.
+
+    Args:
+        address: as given to `--ray-address`; None takes RAY_ADDRESS, if it is set.
+
+    Raises:
+        UserError: there is no cluster that takes us, within 30 seconds.
+    """
+    address, field = (address, "--ray-address") if address else (os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS")
+    if not address or address == "local":
+        return
+    place = re.fullmatch(r"(?:ray://)?\[?([^\]]+?)\]?:(\d+)", address)
+    if place is not None:
+        try:
+            socket.create_connection((place[1], int(place[2])), timeout=_SHUT_WITHIN_S / 3).close()
+        except (OSError, OverflowError) as error:
+            raise UserError(f"nobody answers at {shown(address)} ({reason_of(error)})", field=field) from None
+    command = [sys.executable, "-c", _PROBE, address]
+    environment = {**os.environ, **_QUIET, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}
+    try:
+        subprocess.run(
+            command, env=environment, timeout=_SHUT_WITHIN_S * 2 / 3, check=True, capture_output=True, text=True
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"no answer in {_SHUT_WITHIN_S * 2 / 3:.0f} s"
+    except subprocess.CalledProcessError as failed:
+        reason = reason_of(RuntimeError(next(reversed(failed.stderr.splitlines()), "")))
+    else:
+        return
+    raise UserError(
+        f"no Ray cluster takes us at {shown(address)} ({reason}); a cluster with a token wants the same "
+        "~/.ray/auth_token, or RAY_AUTH_TOKEN, here and RAY_AUTH_MODE=token, one without RAY_AUTH_MODE=disabled",
+        field=field,
+    )
+
+
 @contextmanager
 def _without_secrets() -> Iterator[None]:
     """Start processes without the variable that may hold a database's password."""
@@ -176,26 +230,68 @@ def _without_secrets() -> Iterator[None]:
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
-    """Start Ray, or use one that the caller started and leave it running."""
-    os.environ.update(_QUIET)
+    """Start Ray on this machine alone, or use one that the caller started and leave it running.
+
+    Raises:
+        UserError: it cannot be started or reached.
+    """
+    is_alone = not address and not os.environ.get("RAY_ADDRESS")
+    os.environ.update(_QUIET | (_ALONE if is_alone else {}))
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     if ray.is_initialized():
         yield
         return
     temporary = tempfile.mkdtemp(prefix="fs-ray-")
-    options: dict[str, Any] = {"address": address} if address else {"_temp_dir": temporary}
+    options: dict[str, Any] = {"address": address} if address else {"_temp_dir": temporary} if is_alone else {}
     try:
-        try:
-            with _without_secrets():
-                ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"Ray could not be reached or started ({reason})", field="--ray-address") from None
+        with reading("--ray-address", rule="Ray could not be reached or started"), _without_secrets():
+            ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
         yield
     finally:
         ray.shutdown()
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _watched_nodes(living: Callable[[], bool]) -> Iterator[None]:
+    """End the block, which would wait for ever, where no node is left that could run a trial.
+
+    Args:
+        living: tells whether there is one.
+
+    Raises:
+        UserError: there was none, twice in a row.
+    """
+    over, lost = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        missed = 0
+        while not over.wait(_LOOK_EVERY_S):
+            missed = 0 if living() else missed + 1
+            if missed == 2:
+                lost.set()
+                _thread.interrupt_main()
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    except BaseException:
+        if lost.is_set():
+            raise UserError(
+                "no node of Ray's is alive any more; nothing is lost, the same command goes on", field="Ray"
+            ) from None
+        raise
+    finally:
+        over.set()
+
+
+def _has_node() -> bool:
+    import ray
+
+    return any(node["Alive"] for node in ray.nodes())
 
 
 def run_on_ray(
@@ -211,7 +307,8 @@ def run_on_ray(
         address: of a running Ray cluster; None starts one on this machine.
 
     Raises:
-        UserError: Ray cannot be reached, or a trial met something that the user can mend.
+        UserError: Ray cannot be reached or has no living node any more, or a trial met something that the user can
+            mend.
     """
     with ray_session(address):
         import ray
@@ -226,7 +323,7 @@ def run_on_ray(
         junk = Path(tempfile.mkdtemp(prefix="fs-tune-"))
         body = partial(_trainable, run_trial=run_trial, num_threads=max(1, int(resources.cpu)))
         try:
-            tune.Tuner(
+            tuner = tune.Tuner(
                 tune.with_resources(body, {"cpu": resources.cpu, "gpu": resources.gpu}),
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
@@ -236,7 +333,9 @@ def run_on_ray(
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(storage_path=str(junk), name="trials", verbose=0),
-            ).fit()
+            )
+            with _watched_nodes(_has_node):
+                tuner.fit()
         finally:
             shutil.rmtree(junk, ignore_errors=True)
         if searcher.error is not None:

@@ -1,5 +1,4 @@
-"""Where a study lives: a SQLite file in the run directory, or any SQL database that Optuna and SQLAlchemy speak.
-"""
+"""Where a study lives: a SQLite file in the run directory, or any SQL database that Optuna and SQLAlchemy speak."""
 
 import time
 from collections.abc import Iterator
@@ -50,6 +49,11 @@ def connect(storage: str) -> Engine:
     """
     url = parsed_url(storage)
     try:
+        in_memory = url.database in (None, "", ":memory:") or "mode=memory" in storage
+        if url.get_backend_name() == "sqlite" and in_memory:
+            raise UserError(
+                "must outlive the process, but is a database in memory", field=FIELD, nearest="sqlite:///study.db"
+            )
         engine = create_engine(url, **engine_options(storage))
         with engine.connect():
             pass

@@ -101,6 +101,7 @@ def load_evaluators(
             source={
                 "data": asdict(settings.data),
                 "base": [settings.base.checkpoint, settings.base.revision],
+                **({} if settings.data.is_shipped else {"contents": data.digest}),
             },
         )
     else:

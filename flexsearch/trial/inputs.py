@@ -16,19 +16,22 @@ from flexsearch.data.latents import LatentFolder, LatentSet
 from flexsearch.data.loading import load_data
 from flexsearch.data.source import DataSource
 from flexsearch.diffusion.process import DiffusionProcess, process_of
+from flexsearch.diffusion.solvers import solver_of
 from flexsearch.errors import UserError
 from flexsearch.models.autoencoder import load_autoencoder
 from flexsearch.models.loading import Base, is_here, load_base
 from flexsearch.objectives.quality import Evaluator
 from flexsearch.objectives.settings import BASE
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.shape import PIXEL_CHANNELS
 from flexsearch.trial.conditions import conditions_of, read_captions
 from flexsearch.trial.device import trial_device
 from flexsearch.trial.evaluators import ReferenceReport, load_evaluators, load_extractors, open_source
-from flexsearch.trial.settings import InputSettings
+from flexsearch.trial.settings import InputSettings, TrialSettings
 
 T = TypeVar("T")
-
-_PIXELS = (1, 3)  # channels of a base that draws images themselves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +75,14 @@ def load_inputs(settings: InputSettings) -> Inputs:
     Raises:
         UserError: something is missing or does not fit; says what, and how to get it.
     """
-    return _load(TypeAdapter(InputSettings).dump_json(settings.inputs).decode())
+    inputs = _load(TypeAdapter(InputSettings).dump_json(settings.inputs).decode())
+    if isinstance(settings, TrialSettings):
+        space = settings.search_space
+        dense = DensitySchedule.all_dense(space.num_blocks)
+        for steps in space.steps:
+            plan = space.plan(Candidate(schedule=dense, sampling=Sampling(steps=steps)))
+            solver_of(inputs.base.scheduler, plan, seed=0, device=inputs.device)
+    return inputs
 
 
 @lru_cache(maxsize=1)
@@ -91,16 +101,18 @@ def _load(settings_json: str) -> Inputs:
                 field="base.checkpoint",
             )
         )
-        raise UserError("; ".join(map(str, missing)))
+        raise UserError("\n".join(map(str, missing)))
     base = _try(lambda: load_base(settings.base, device=device), missing)
     extractors = _try(lambda: load_extractors(fid, device=device), missing)
     if source is None or captions is None or base is None or extractors is None or missing:
-        raise UserError("; ".join(map(str, missing)))
+        raise UserError("\n".join(map(str, missing)))
     if data is not None:
         check_fit(data, base.model.shape)
     conditions = conditions_of(captions, settings, device=device) if data is None else data.conditions
     is_latent = (
-        isinstance(data, LatentSet | LatentFolder) if data is not None else base.model.shape.in_channels not in _PIXELS
+        isinstance(data, LatentSet | LatentFolder)
+        if data is not None
+        else base.model.shape.in_channels not in PIXEL_CHANNELS
     )
     decode = (
         load_autoencoder(settings.base.checkpoint, revision=settings.base.revision, device=device).decode

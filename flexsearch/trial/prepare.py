@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from flexsearch.diffusion.training import Step
-from flexsearch.errors import Diverged, Note
+from flexsearch.errors import Diverged, Note, UserError, reading
 from flexsearch.files import copy_atomically, write_to_cache
 from flexsearch.latency.measure import device_name
 from flexsearch.objectives.settings import BASE
@@ -51,8 +51,12 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
 
     Returns:
         What was prepared, with its cost.
+
+    Raises:
+        UserError: the training data are not those that the run began with.
     """
     shared, done = SharedFiles.of(run_dir, settings), []
+    _check_same_data(shared.folder / "data.json", settings)
     quality = settings.objectives.quality
     if quality.reference == BASE:
         done.append(_reference(settings, report))
@@ -72,6 +76,27 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
 def warm_start_cache() -> Path:
     """Give the folder where warm starts are kept for other runs of the same configuration."""
     return cache_folder("warm_starts")
+
+
+def _check_same_data(path: Path, settings: TrialSettings) -> None:
+    """Compare the training data with those that the run began with; note them where it begins.
+
+    Raises:
+        UserError: they changed, so that trials before and after could not be compared.
+    """
+    data = None if settings.data.is_shipped or not settings.data.can_train else load_inputs(settings).data
+    if data is None:
+        return
+    if not path.exists():
+        write_atomically(path, json.dumps({"digest": data.digest}))
+    with reading(path):
+        before = json.loads(path.read_text())["digest"]
+    if before != data.digest:
+        raise UserError(
+            f"holds other data ({data.digest}) than when this run began ({before}); put those back, or begin another "
+            "with --run-dir",
+            field=f"data.root: {settings.data.root}",
+        )
 
 
 def _reference(settings: TrialSettings, report: PreparationReport) -> Preparation:

@@ -1,6 +1,5 @@
 """Training that is not lost: a checkpoint every so often, and one more before an interrupt."""
 
-import pickle
 import signal
 import threading
 import warnings
@@ -12,7 +11,7 @@ from types import FrameType
 import torch
 
 from flexsearch.diffusion.training import Step, Training
-from flexsearch.errors import Note, UserError
+from flexsearch.errors import Note, UserError, reading
 from flexsearch.files import replacing
 
 
@@ -35,20 +34,23 @@ def train_resumably(training: Training, checkpoint: Path, *, save_every: int, re
 
 def resume(training: Training, checkpoint: Path) -> int:
     """Take up the state in `checkpoint` if it is there; give the number of updates done. One that is damaged is put
-    aside."""
+    aside.
+
+    Raises:
+        UserError: it is of another training.
+    """
     if not checkpoint.exists():
         return training.num_done
     try:
-        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        training.load_state_dict(state)
-    except (EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        aside = checkpoint.with_suffix(".damaged")
+        with reading(checkpoint, rule="is damaged", advice="training starts over"):
+            state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    except UserError as error:
         with suppress(FileNotFoundError):  # another process of the same training was faster
-            checkpoint.replace(aside)
-        reason = f"{checkpoint} cannot be read ({type(error).__name__}) and is now {aside.name}"
-        if training.num_done:
-            raise UserError(f"{reason}: the same command starts over") from None
-        warnings.warn(f"{reason}: training starts over", Note, stacklevel=2)
+            checkpoint.replace(checkpoint.with_suffix(".damaged"))
+        warnings.warn(str(error), Note, stacklevel=2)
+        return training.num_done
+    with reading(checkpoint, rule="is of another training", advice="delete it to start over"):
+        training.load_state_dict(state)
     return training.num_done
 
 

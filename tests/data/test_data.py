@@ -90,7 +90,7 @@ def test_both_names_and_the_inner_folder_are_understood(latent_folder: Path, nam
 
 def test_latent_errors_name_the_file(latent_folder: Path, tmp_path: Path) -> None:
     (latent_folder / "imagenet256_features" / "3.npy").write_bytes(b"not an array")
-    with pytest.raises(UserError, match=r"features/3\.npy cannot be read"):
+    with pytest.raises(UserError, match=r"features/3\.npy: cannot be read"):
         LatentSet(latent_folder).clean(torch.tensor([3]))
     np.save(latent_folder / "imagenet256_labels" / "4.npy", np.array([1000]))
     with pytest.raises(UserError, match=r"labels/4\.npy: label must be 0\.\.999, but got 1000"):

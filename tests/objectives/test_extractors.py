@@ -127,7 +127,7 @@ def test_missing_or_damaged_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"objectives\.quality\.weights: .*none\.pt: does not exist"):
         create_extractor("inception", device=CPU, weights=str(tmp_path / "none.pt"))
     (tmp_path / "bad.safetensors").write_bytes(b"xxxx")
-    with pytest.raises(UserError, match=r"bad\.safetensors could not be read"):
+    with pytest.raises(UserError, match=r"bad\.safetensors: cannot be read"):
         create_extractor("fashion-cnn", device=CPU, weights=str(tmp_path / "bad.safetensors"))
     with pytest.raises(UserError, match="must be one of"):
         create_extractor("clip", device=CPU)

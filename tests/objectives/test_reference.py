@@ -142,6 +142,7 @@ def test_a_damaged_picture_is_named(folder: Path, toy: Call, cache: Path) -> Non
     with pytest.raises(UserError, match=r"inner/e\.png"):
         reference_of(folder, toy())
     assert not list(cache.glob("*"))
+    (folder / "inner" / "e.png").write_bytes(content)
     with pytest.raises(UserError, match="cannot be the reference of videos"):
         reference_of(folder, toy(), shape=lambda: (3, 4, 8, 8))
 

@@ -163,3 +163,11 @@ def test_what_the_user_can_mend_ends_the_search(open_search: Call, run_trial: Ca
 def test_more_than_ray_has_is_refused(open_search: Call, run_trial: Call) -> None:
     with pytest.raises(UserError, match="more than Ray has"):
         run_on_ray(open_search(), run_trial, resources=Resources(cpu=10_000), slots=1)
+
+
+@pytest.mark.usefixtures("_ray")
+def test_ray_of_our_own_listens_on_this_machine_alone() -> None:
+    import ray
+
+    assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}
+    assert os.environ["RAY_AUTH_MODE"] == "token"

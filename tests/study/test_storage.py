@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from flexsearch.errors import UserError
 from flexsearch.study import storage
 from flexsearch.study.optuna_study import OptunaStudy
-from flexsearch.study.settings import SearchSettings
 from flexsearch.study.secrets import VARIABLE, with_secrets, without_secrets
+from flexsearch.study.settings import SearchSettings
 from flexsearch.study.storage import clear_faults, connect, reconnect_patiently, storage_url
 
 URL = "postgresql+psycopg://u:{}@host/db"

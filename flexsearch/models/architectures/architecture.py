@@ -9,8 +9,11 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, shown
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
+
+MOST = 65_536
+"""Of any size in a configuration: more is a slip, which would not end."""
 
 CAPTION_TOKENS = 120
 """Tokens of a caption, padding included, in PixArt-alpha and Latte."""
@@ -82,16 +85,37 @@ def known_checkpoints() -> list[str]:
     return sorted(checkpoint for one in ARCHITECTURES.values() for checkpoint in one.known)
 
 
+def size_in(values: Mapping[str, Any], name: str) -> int:
+    """Give a size of a configuration.
+
+    Raises:
+        UserError: it is missing, or no whole number that a size can be.
+    """
+    size = values.get(name)
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MOST:
+        raise UserError(f"must be a whole number in 1 to {MOST:,}, but got {shown(size)}", field=name)
+    return size
+
+
 def common_sizes(values: Mapping[str, Any], *, frames: int = 1) -> dict[str, Any]:
-    """Give the arguments of `TransformerShape` that all of diffusers' configurations spell alike."""
-    side = values["sample_size"] // values["patch_size"]
+    """Give the arguments of `TransformerShape` that all of diffusers' configurations spell alike.
+
+    Raises:
+        UserError: one is no size, or patches do not divide the sample.
+    """
+    sample, patch, channels = (size_in(values, name) for name in ("sample_size", "patch_size", "in_channels"))
+    if sample % patch:
+        nearest = " or ".join(str(size) for size in (sample // patch * patch, (sample // patch + 1) * patch) if size)
+        raise UserError(
+            f"must be a multiple of patch_size {patch}, but got {sample}", field="sample_size", nearest=nearest
+        )
     return {
-        "num_blocks": values["num_layers"],
-        "width": values["num_attention_heads"] * values["attention_head_dim"],
-        "grid": TokenGrid(frames=frames, height=side, width=side),
-        "patch_size": values["patch_size"],
-        "in_channels": values["in_channels"],
-        "out_channels": values["out_channels"] or values["in_channels"],
+        "num_blocks": size_in(values, "num_layers"),
+        "width": size_in(values, "num_attention_heads") * size_in(values, "attention_head_dim"),
+        "grid": TokenGrid(frames=frames, height=sample // patch, width=sample // patch),
+        "patch_size": patch,
+        "in_channels": channels,
+        "out_channels": channels if values["out_channels"] is None else size_in(values, "out_channels"),
     }
 
 
@@ -102,11 +126,11 @@ def text_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
         UserError: the configuration does not say how many channels a caption has.
     """
     if not values.get("caption_channels"):
-        raise UserError("must be given for a model that reads text", field="base.config.caption_channels")
+        raise UserError("must be given for a model that reads text", field="caption_channels")
     return {
         "num_classes": 0,
         "text_tokens": CAPTION_TOKENS,
-        "text_channels": values["caption_channels"],
+        "text_channels": size_in(values, "caption_channels"),
         "shares_modulation": True,
     }
 

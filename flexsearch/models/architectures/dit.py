@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flexsearch.models.architectures.architecture import PUBLISHED, Architecture, common_sizes, register_architecture
+from flexsearch.models.architectures.architecture import (
+    PUBLISHED,
+    Architecture,
+    common_sizes,
+    register_architecture,
+    size_in,
+)
 from flexsearch.schedule.shape import TransformerShape
 
 DEFAULTS: Mapping[str, Any] = {
@@ -22,7 +28,7 @@ _XL_2 = {**PUBLISHED, "norm_type": "ada_norm_zero"}
 def shape_of(config: Mapping[str, Any]) -> TransformerShape:
     """Give the sizes of a model whose blocks share one embedder."""
     values = {**DEFAULTS, **config}
-    return TransformerShape(**common_sizes(values), num_classes=values["num_embeds_ada_norm"])
+    return TransformerShape(**common_sizes(values), num_classes=size_in(values, "num_embeds_ada_norm"))
 
 
 DIT = register_architecture(

@@ -8,6 +8,7 @@ from flexsearch.models.architectures.architecture import (
     Architecture,
     common_sizes,
     register_architecture,
+    size_in,
     text_sizes,
 )
 from flexsearch.schedule.shape import TransformerShape
@@ -25,7 +26,7 @@ _DEFAULTS: Mapping[str, Any] = {
 def shape_of(config: Mapping[str, Any]) -> TransformerShape:
     """Give the sizes of a model: a block of a schedule is a spatial block and the temporal one after it."""
     values = {**_DEFAULTS, **config}
-    sizes = common_sizes(values, frames=values["video_length"])
+    sizes = common_sizes(values, frames=size_in(values, "video_length"))
     return TransformerShape(**sizes, **text_sizes(values), has_temporal_blocks=True)
 
 

@@ -1,0 +1,53 @@
+"""A cluster that is not there is one line before anything is made; a cluster that dies ends the search."""
+
+import socket
+import time
+
+import pytest
+
+from flexsearch.errors import UserError
+from flexsearch.study import ray_tune
+from flexsearch.study.ray_tune import _watched_nodes, check_cluster
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "127.0.0.1:99999"])
+def test_where_nobody_answers(form: str) -> None:
+    with pytest.raises(UserError, match=r"^--ray-address: nobody answers at '.*127\.0\.0\.1:\d+' \("):
+        check_cluster(form.format(port=closed_port()))
+
+
+def test_the_environment_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed_port()}")
+    with pytest.raises(UserError, match=r"^RAY_ADDRESS: nobody answers"):
+        check_cluster(None)
+    monkeypatch.delenv("RAY_ADDRESS")
+    check_cluster(None)
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [("import time; time.sleep(60)", "no answer in"), ("raise SystemExit('no token found')", "no token found")],
+    ids=["silent", "refuses"],
+)
+def test_whoever_answers_and_is_no_cluster_of_ours(monkeypatch: pytest.MonkeyPatch, program: str, reason: str) -> None:
+    monkeypatch.setattr(ray_tune, "_PROBE", program)
+    monkeypatch.setattr(ray_tune, "_SHUT_WITHIN_S", 1.5)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        pytest.raises(UserError, match=rf"no Ray cluster takes us .*{reason}.*RAY_AUTH_MODE=token"),
+    ):
+        check_cluster(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_a_cluster_without_a_living_node_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_tune, "_LOOK_EVERY_S", 0.01)
+    seen = iter([True, False, True, False, False])
+    with pytest.raises(UserError, match="no node of Ray's is alive any more"), _watched_nodes(lambda: next(seen)):
+        time.sleep(10)
+    with pytest.raises(KeyboardInterrupt), _watched_nodes(lambda: True):
+        raise KeyboardInterrupt
