@@ -1,6 +1,7 @@
 """Make what all trials of a study share, before the first one: the warm start, the teacher's outputs, what the base
 draws as a reference. Their time counts."""
 
+import json
 import shutil
 import warnings
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Protocol
 
 from flexsearch.diffusion.training import Step
 from flexsearch.errors import Diverged, Note, UserError, reading
-from flexsearch.files import copy_atomically, write_to_cache
+from flexsearch.files import copy_atomically, write_atomically, write_to_cache
 from flexsearch.latency.measure import device_name
 from flexsearch.objectives.settings import BASE
 from flexsearch.paths import cache_folder, embedded_path
