@@ -240,7 +240,7 @@ def draw(curves: pd.DataFrame, path: Path) -> None:
         axes.legend(frameon=False, fontsize=7.5, loc="lower right")
         tidy(axes)
     panels[0].annotate("everything in the table", (0, 1.0), ha="left", va="bottom", fontsize=8)
-    panels[0].set_ylabel("hypervolume beyond the free baselines, share of the table's")
+    panels[0].set_ylabel("share of the table's hypervolume\nbeyond the free baselines")
     write(figure, path)
 
 
