@@ -1,6 +1,6 @@
 """Judges search policies, and what every axis is worth, on the table: hypervolume against device seconds.
 
-    uv run python experiments/density_bench/compare.py --seeds 20
+    uv run python experiments/density_bench/compare.py
 
 A policy is run on the table by the very `Search` that `flexsearch run` uses, with `replay.py` for trials; "all axes" by
 several policies, and by the default one with an axis left out. Its cost is the device seconds of training and judging,
@@ -246,7 +246,8 @@ def draw(curves: pd.DataFrame, path: Path) -> None:
 
 if __name__ == "__main__":
     parser = reader(__doc__)
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=20, help="of every policy")
+    parser.add_argument("--ablation-seeds", type=int, default=5, help="of the default policy without an axis")
     parser.add_argument("--jobs", type=int, default=2, help="searches at once")
     parser.add_argument("--policies", nargs="*", help="names that contain one of these; all if none is given")
     arguments = parser.parse_args()
@@ -257,7 +258,8 @@ if __name__ == "__main__":
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for policy in chosen:
             begun = time.monotonic()
-            searches = [pool.submit(run, policy, table, seed=seed) for seed in range(arguments.seeds)]
+            num = arguments.ablation_seeds if policy in ABLATIONS else arguments.seeds
+            searches = [pool.submit(run, policy, table, seed=seed) for seed in range(num)]
             curves += [search.result() for search in searches]
             print(f"{policy.name}: {time.monotonic() - begun:.0f} s", flush=True)
     everything = pd.concat(curves, ignore_index=True)

@@ -201,7 +201,13 @@ def collected(runs: Path) -> Iterator[dict[str, Any]]:
     latencies = json.loads((runs / "latency.json").read_text())
     for path in sorted(runs.glob("rows-*/*.jsonl")):
         for row in map(json.loads, path.read_text().splitlines()):
-            yield {**row, "latency_ms": latencies[latency_key(Candidate.from_dict(json.loads(row["candidate"])))]}
+            candidate = Candidate.from_dict(json.loads(row["candidate"]))
+            yield {
+                **row,
+                "digest": candidate.digest,
+                "sampling": str(candidate.sampling),
+                "latency_ms": latencies[latency_key(candidate)],
+            }
 
 
 def main() -> None:
@@ -215,7 +221,8 @@ def main() -> None:
     torch.set_num_threads(1)
     config, runs = load_config(HERE / "space.yaml"), arguments.runs
     if arguments.collect:
-        table = pd.DataFrame(collected(runs)).sort_values(["digest", "seed", "updates", "images"], ignore_index=True)
+        key = ["digest", "seed", "updates", "images"]
+        table = pd.DataFrame(collected(runs)).drop_duplicates(key).sort_values(key, ignore_index=True)
         table.to_parquet(TABLE, index=False)
         print(table.groupby(["seed", "updates", "images"]).size())
         return

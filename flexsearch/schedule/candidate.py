@@ -1,20 +1,27 @@
 """What a trial evaluates: a density schedule plus its sampling."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flexsearch.measurement import short_digest
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.role import ROLES
 from flexsearch.schedule.sampling import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A schedule and how it samples."""
+    """A schedule and how it samples. A gain of the skip is 1 where no block merges sparse tokens into waiting ones."""
 
     schedule: DensitySchedule
     sampling: Sampling
+
+    def __post_init__(self) -> None:
+        gain = self.sampling.gain
+        if gain.skip != 1 and not any(ROLES[role].recovers for role in set(self.schedule.roles)):
+            plain = replace(self.sampling, gain=replace(gain, skip=1.0))
+            object.__setattr__(self, "sampling", plain)  # equal things share a digest
 
     @property
     def digest(self) -> str:

@@ -113,6 +113,11 @@ class Role:
         """Whether no dense tokens wait when the block has run."""
         return self.asks == "dense"
 
+    @property
+    def recovers(self) -> bool:
+        """Whether dense tokens that waited read sparse ones, which are merged into them."""
+        return (self.asks, self.reads) == ("dense", "sparse")
+
     def tokens(self, dense: TokenGrid, sparse: TokenGrid) -> tuple[TokenGrid, TokenGrid]:
         """Give the grids of queries and keys."""
         grids = {"dense": dense, "sparse": sparse}
