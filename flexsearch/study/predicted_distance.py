@@ -2,8 +2,8 @@
 
 It is the dense base's quality at the same steps under the same solver and gain, times one plus the paired distance of
 the trial's samples to the dense base's (`trial/paired_distance.py`). It ranks schedules and forecasts no value. A
-short trial's own quality says how fast a schedule adapts: `experiments/density_bench/ranking.py` compares both with the
-quality after long training.
+short trial's own quality says how fast a schedule adapts: `experiments/README.md` compares both with the quality after
+long training.
 """
 
 from collections import Counter
