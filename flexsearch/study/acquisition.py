@@ -16,13 +16,16 @@ import numpy as np
 
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.device_seconds import DeviceSeconds
-from flexsearch.study.pareto import expected_gain, non_dominated, reference_point
+from flexsearch.study.evenly import evenly
+from flexsearch.study.pareto import dominance_ranks, expected_gain, non_dominated, reference_point
 from flexsearch.study.predicted_distance import DenseQuality, dense_baselines, scores
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.store import TrialRecord
 
 LEAST_TRIALS = 5
 """Trials to learn from before anything is predicted: a model of fewer would be guesswork."""
+MOST_KNOWN = 256
+"""Trials that the quality is predicted from: a Gaussian process takes the cube of their number."""
 SAMPLER_EVERY = 4
 """Of so many trials, one is the sampler's own proposal, so that a wrong model cannot lead for ever."""
 
@@ -66,8 +69,8 @@ class Acquisition:
         asked = [*running, *candidates]
         dense, score = self._dense(dense_baselines(complete)), scores(complete, quality=self.objectives[0])
         telling = _telling(complete, dense)
-        known = [(record.candidate, score[record.number]) for record in telling]
-        known += self._stopped(records, score)
+        known = [(record.candidate, score[record.number]) for record in self._some(telling, score)]
+        known += self._stopped(records, score)[-MOST_KNOWN // 2 :]
         model = QualityModel(
             [self._features(candidate) for candidate, _ in known],
             qualities=[value for _, value in known],
@@ -91,6 +94,16 @@ class Acquisition:
         if self.max_ms is not None:
             gains[np.array(latency[len(running) :]) > self.max_ms] = -1.0
         return int(np.argmax(gains))
+
+    def _some(self, records: Sequence[TrialRecord], score: Mapping[int, float]) -> Sequence[TrialRecord]:
+        """Keep at most `MOST_KNOWN` trials: one half the best by dominance rank in score and latency, and of equal rank
+        the latest; the other spread evenly over the rest, which say what is not good."""
+        if len(records) <= MOST_KNOWN:
+            return records
+        ranks = dominance_ranks(np.array([(score[one.number], self._latency(one)) for one in records]))
+        order = sorted(range(len(records)), key=lambda index: (ranks[index], -records[index].number))
+        best, rest = order[: MOST_KNOWN // 2], sorted(order[MOST_KNOWN // 2 :])
+        return [records[index] for index in sorted([*best, *evenly(rest, MOST_KNOWN // 2)])]
 
     def _dense(self, baselines: Sequence[TrialRecord]) -> DenseQuality:
         return DenseQuality(baselines, quality=self.objectives[0])

@@ -68,6 +68,7 @@ def expected_gain(
         latency: (K,) in the front's unit.
         reference: (2,) where the hypervolume ends.
     """
+    front = front[is_non_dominated(front)]
     before = hypervolume(front, reference=reference)
     weights = _WEIGHTS / _WEIGHTS.sum()
     gains = []

@@ -5,7 +5,7 @@ transaction.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -38,6 +38,8 @@ RecordState = Literal["running", "complete", "pruned", "infeasible", "duplicate"
 
 _SHARED = -1  # the trial number of what all trials share
 _CUT_SHORT = "cut short"  # beside the phases: attempts at a trial that a kill has ended
+_AT_ONCE = 500  # trials in one query: databases limit how many values one may have
+_UNREAD = ((), None)
 _OF_TRIALS = "trials: "  # before a phase: seconds of trials under the study's seed
 
 
@@ -109,6 +111,7 @@ class Store:
         self.engine = engine
         self.study = study
         self.seed = seed
+        self._known: dict[int, tuple[tuple[Any, ...], TrialRecord]] = {}
         migrate(engine)
 
     def _own(self, table: Table, **key: Any) -> ColumnElement[bool]:
@@ -145,6 +148,7 @@ class Store:
     def start(self, number: int, candidate: Candidate, *, baseline: str | None) -> int:
         """Record that a trial runs; return how often it was started."""
         key = self._own(TRIAL, number=number)
+        self._known.pop(number, None)
         with self.engine.begin() as connection:
             attempts = (connection.execute(select(TRIAL.c.attempts).where(key)).scalar() or 0) + 1
             row = {
@@ -165,6 +169,7 @@ class Store:
         """Record a trial that never runs, because another one has its schedule."""
         row = {"digest": candidate.digest, "candidate": json.dumps(candidate.to_dict()), "baseline": None}
         ended = {"state": "duplicate", "reason": reason, "attempts": 1, "started": _now(), "ended": _now()}
+        self._known.pop(number, None)
         with self.engine.begin() as connection:
             connection.execute(delete(TRIAL).where(self._own(TRIAL, number=number)))
             connection.execute(insert(TRIAL).values(study=self.study, number=number, **row, **ended))
@@ -176,12 +181,14 @@ class Store:
 
     def _end(self, connection: Connection, number: int, state: RecordState, reason: str | None) -> None:
         ended = {"state": state, "reason": reason, "ended": _now()}
+        self._known.pop(number, None)
         connection.execute(update(TRIAL).where(self._own(TRIAL, number=number)).values(**ended))
 
     def record(self, number: int, result: TrialResult, *, seed: int | None = None) -> None:
         """Record a result: under the study's seed as the trial's own, under another seed as a repetition."""
         seed = self.seed if seed is None else seed
         is_own = seed == self.seed
+        self._known.pop(number, None)
         with self.engine.begin() as connection:
             key = {"number": number, "seed": seed}
             self._replace(connection, MEASUREMENT, key, map(_measurement_row, result.measurements.values()))
@@ -232,26 +239,41 @@ class Store:
             return {row.number: row.digest for row in connection.execute(rows)}
 
     def trials(self) -> list[TrialRecord]:
-        """Read every trial, by number."""
+        """Read every trial, by number. What has not changed since the last time is not read again."""
+        states = select(TRIAL.c.number, TRIAL.c.state, TRIAL.c.attempts, TRIAL.c.started, TRIAL.c.ended)
+        with self.engine.connect() as connection:
+            now = {row.number: tuple(row) for row in connection.execute(states.where(self._own(TRIAL)))}
+            changed = [number for number, state in now.items() if self._known.get(number, _UNREAD)[0] != state]
+            for start in range(0, len(changed), _AT_ONCE):
+                for record in self._read(connection, changed[start : start + _AT_ONCE]):
+                    self._known[record.number] = now[record.number], record
+        return [self._known[number][1] for number in sorted(now)]
+
+    def _read(self, connection: Connection, numbers: Sequence[int]) -> list[TrialRecord]:
+        """Read trials from all tables."""
         measured: dict[int, dict[str, Measurement]] = {}
         rungs: dict[int, list[Rung]] = {}
         seconds: dict[int, dict[str, float]] = {}
-        # One look into the index per trial: curves are long, and searches read all trials at every rung.
+        # One look into the index per trial: curves are long.
         updates = select(func.max(CURVE.c.update_)).where(
             CURVE.c.study == TRIAL.c.study, CURVE.c.number == TRIAL.c.number
         )
-        columns = select(TRIAL, updates.scalar_subquery().label("num_updates"))
-        with self.engine.connect() as connection:
-            rows = list(connection.execute(columns.where(self._own(TRIAL)).order_by(TRIAL.c.number)))
-            for row in connection.execute(select(MEASUREMENT).where(self._own(MEASUREMENT, seed=self.seed))):
-                found = _measurement(row)
-                measured.setdefault(row.number, {})[found.name] = found
-            for row in connection.execute(select(RUNG).where(self._own(RUNG)).order_by(RUNG.c.update_)):
-                rung = Rung(updates=row.update_, quality=row.quality, paired_distance=row.paired_distance)
-                rungs.setdefault(row.number, []).append(rung)
-            phases = self._own(COST, seed=self.seed) & COST.c.what.startswith(_OF_TRIALS)
-            for row in connection.execute(select(COST).where(phases)):
-                seconds.setdefault(row.number, {})[row.what.removeprefix(_OF_TRIALS)] = row.seconds
+
+        def those(table: Table, **key: Any) -> ColumnElement[bool]:
+            return and_(self._own(table, **key), table.c.number.in_(numbers))
+
+        rows = list(
+            connection.execute(select(TRIAL, updates.scalar_subquery().label("num_updates")).where(those(TRIAL)))
+        )
+        for row in connection.execute(select(MEASUREMENT).where(those(MEASUREMENT, seed=self.seed))):
+            found = _measurement(row)
+            measured.setdefault(row.number, {})[found.name] = found
+        for row in connection.execute(select(RUNG).where(those(RUNG)).order_by(RUNG.c.update_)):
+            rung = Rung(updates=row.update_, quality=row.quality, paired_distance=row.paired_distance)
+            rungs.setdefault(row.number, []).append(rung)
+        phases = those(COST, seed=self.seed) & COST.c.what.startswith(_OF_TRIALS)
+        for row in connection.execute(select(COST).where(phases)):
+            seconds.setdefault(row.number, {})[row.what.removeprefix(_OF_TRIALS)] = row.seconds
         candidates = {row.number: Candidate.from_dict(json.loads(row.candidate)) for row in rows}
         return [
             TrialRecord(

@@ -1,8 +1,8 @@
 """Measure the paired distance of a trial's samples to the dense base's converged ones: same noise, image by image.
 
 After a short fine-tune the distance to real images says how fast a schedule adapts; how close its samples stay to the
-dense base's ranks schedules better by what a long fine-tune makes of them (`experiments/README.md`). The noise is common
-to both, so few images are enough.
+dense base's ranks schedules better by what a long fine-tune makes of them (`experiments/README.md`). All see the same
+noise, so few images are enough.
 """
 
 from collections.abc import Callable

@@ -12,10 +12,11 @@ from builders import Call
 from flexsearch.measurement import Measurement
 from flexsearch.schedule import Cache, Candidate, DensitySchedule, Gain, GuidanceRows, Sampling
 from flexsearch.space import SearchSpace, parse_space
+from flexsearch.study import acquisition as acquisition_module
 from flexsearch.study.acquisition import LEAST_TRIALS, Acquisition
 from flexsearch.study.device_seconds import DeviceSeconds
 from flexsearch.study.executor import run_locally
-from flexsearch.study.pareto import expected_gain, hypervolume, reference_point
+from flexsearch.study.pareto import expected_gain, hypervolume, non_dominated, reference_point
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.store import TrialRecord
@@ -382,3 +383,19 @@ def test_only_the_default_sampler_is_helped_unasked() -> None:
     assert SearchSettings(algorithm="nsga2").pool_size == 1
     assert SearchSettings(algorithm="random", pool=8).pool_size == 8
     assert SearchSettings(pool=1).pool_size == 1
+
+
+def test_of_many_trials_the_front_and_some_of_the_rest_are_learnt_from(
+    half_done: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that deciding does not take longer and longer."""
+    records = _complete(half_done)
+    score = {record.number: record.measurements[OBJECTIVES[0]].value for record in records}
+    chosen = acquisition()
+    assert chosen._some(records, score) == records
+    monkeypatch.setattr(acquisition_module, "MOST_KNOWN", 8)
+    some = chosen._some(records, score)
+    assert len(some) == 8
+    assert [record.number for record in some] == sorted(record.number for record in some)
+    best = non_dominated(records, key=lambda one: tuple(values([one])[0]))
+    assert {one.number for one in best[:4]} <= {one.number for one in some}

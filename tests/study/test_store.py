@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from builders import Call
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, event, inspect, text
 
 from flexsearch.errors import UserError
 from flexsearch.study.executor import run_locally
@@ -68,6 +68,21 @@ def test_a_database_from_before_rungs_had_a_drift_is_read_on(store: Store, done:
         connection.execute(text("DROP TABLE flexsearch_version"))
     for _ in range(2):
         assert Store(store.engine, study="s", seed=0).trials() == before
+
+
+def test_another_reader_sees_what_changes_and_reads_no_more(store: Store, order: TrialOrder, run_trial: Call) -> None:
+    reader = Store(store.engine, study="s", seed=0)
+    assert reader.trials() == []
+    for number in range(3):
+        store.start(number, order.candidate, baseline=None)
+        assert [record.state for record in reader.trials()] == ["complete"] * number + ["running"]
+        store.record(number, run_trial(order))
+    assert reader.trials() == store.trials()
+    assert all(record.measurements for record in reader.trials())
+    statements: list[str] = []
+    event.listen(store.engine, "before_cursor_execute", lambda *seen: statements.append(seen[2]))
+    reader.trials()
+    assert len(statements) == 1, "what is known is not read again"
 
 
 def test_recording_again_replaces(store: Store, order: TrialOrder, run_trial: Call) -> None:
