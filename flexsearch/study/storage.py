@@ -99,6 +99,8 @@ def clear_faults() -> Iterator[None]:
 def database_fault(error: BaseException) -> str | None:
     """Say what an error, or the one that caused it, says of the database; None if it says nothing."""
     while not isinstance(error, DBAPIError):
+        if isinstance(error, UnicodeDecodeError):  # of SQLite's driver, as it is
+            return f"the database is damaged ({error})"
         if error.__cause__ is None:
             return None
         error = error.__cause__

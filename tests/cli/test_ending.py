@@ -88,7 +88,7 @@ def test_text_is_never_markup(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().out == f"{name}\n"
 
 
-@pytest.mark.parametrize("name", ["[/]", "[x]", "a[red]b"])
+@pytest.mark.parametrize("name", ["[bold]", "[x]", "a[red]b"])
 def test_a_plan_of_any_name_is_printed(flexsearch: Call, name: str) -> None:
     outcome = flexsearch("plan", SPACE, "--set", f'name="{name}"')
     assert outcome.code == 0
