@@ -8,7 +8,7 @@ same run, up to the reference point of the front that README showed before sampl
 old spacing). Beside it stand the hypervolumes of that front, of the dense base under the best solver and gain at every
 number of steps, and of all free baselines. `claims.csv`: every searched point that a run calls a gain.
 
-`fresh.csv`: the points of a run's front that may be as good as ten Euler steps, and the dense base at 10 and 40 of them,
+`fresh.csv`: the points of a run's front that may be as good as ten Euler steps, and the dense base at 10 and 40 steps,
 by 2,000 images each under three seeds that no search has seen; which points are as good as these under every seed, and
 at which share of their latency, as the run measured it.
 """
