@@ -2,7 +2,7 @@
 
     python experiments/gpu/run.py --minutes 9 --out /tmp/gpu                     # one H100 or H200
     python experiments/gpu/run.py --toy --device cpu --out /tmp/toy              # a rehearsal; its numbers mean nothing
-    python experiments/gpu/run.py --stages blocks --device cpu --dtype fp32 --batch 1 --modes eager --minutes 60 --out DIR
+    python experiments/gpu/run.py --stages blocks --device cpu --dtype fp32 --batch 1 --modes eager --out DIR
 
 Stages, each in a box of time, which grows with the minutes and with what earlier stages leave: `check` (the tests
 marked gpu), `blocks` (roles, axes and the paper's schedules against what multiply-accumulates allow), `search` (a base,
@@ -16,6 +16,7 @@ import argparse
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import traceback
@@ -193,7 +194,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stages", nargs="+", choices=names, default=names, metavar="STAGE", help=", ".join(names))
     blocks = parser.add_argument_group("of the stage blocks")
     blocks.add_argument(
-        "--models", nargs="+", choices=MODELS, default=["dit_xl_512", "dit_xl_256"], metavar="MODEL", help=", ".join(MODELS)
+        "--models",
+        nargs="+",
+        choices=MODELS,
+        default=["dit_xl_512", "dit_xl_256"],
+        metavar="MODEL",
+        help=", ".join(MODELS),
     )
     blocks.add_argument("--batch", type=int, nargs="+", default=[32, 8], help="images together, the most worthy first")
     blocks.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16")
@@ -203,6 +209,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     begun, chosen = time.monotonic(), arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the worker, too
     out = chosen.out.resolve()
     scratch = out / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -232,7 +239,9 @@ def main() -> None:
             execute_with(worker),
             box_of=box_of,
             ends_at=begun + 60 * chosen.minutes - RESERVE_S,
-            heading="TOY SIZES: these numbers mean nothing." if chosen.toy else f"{chosen.minutes:g} minutes of one GPU.",
+            heading="TOY SIZES: these numbers mean nothing."
+            if chosen.toy
+            else f"{chosen.minutes:g} minutes of one GPU.",
         )
     finally:
         worker.close()
