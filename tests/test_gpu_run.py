@@ -1,4 +1,4 @@
-"""The GPU run: its walk over stages with a fake clock, what its `blocks` measure, and the whole of it as a rehearsal."""
+"""The GPU run: its walk over stages with a fake clock, what its `blocks` measure, and a rehearsal of it all."""
 
 import csv
 import importlib

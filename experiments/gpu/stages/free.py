@@ -32,6 +32,6 @@ def _compared(free: Front, trained: Front) -> str:
     tables = [np.array([one.objectives for one in front.as_searched.points]) for front in (free, trained)]
     alone, searched, both = (hypervolume(one, reference=reference) for one in (*tables, np.concatenate(tables)))
     return (
-        f"hypervolume up to one reference: free {alone:.4g}, with training {searched:.4g}, both {both:.4g}: trials that "
+        f"hypervolume to one reference: free {alone:.4g}, with training {searched:.4g}, both {both:.4g}: trials that "
         f"train add {both / alone - 1:.1%} to the free search, and it adds {both / searched - 1:.1%} to them"
     )
