@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -30,9 +31,8 @@ from typing import Any
 from stages.box import Box, Entry
 
 MODELS = ("dit_b_256", "dit_xl_256", "dit_xl_512", "pixart_256", "latte_512")
-GRACE_S = 20
-"""After its box a stage has so long to write what it found, before it is killed."""
-RESERVE_S = 5
+GRACE_S = 15
+"""After its box a stage has so long to write what it found, before it is killed; kept back from the minutes."""
 SUMMARY_LINES = 60
 
 
@@ -157,31 +157,16 @@ class Worker:
 
 
 def _serve(pipe: Connection) -> None:
-    for name in ("torch", "diffusers", "flexsearch.study.run", "flexsearch.trial.life", "matplotlib"):
-        importlib.import_module(name)  # while the first stage still runs elsewhere
+    """Run stages as they are sent. Libraries load beside the first one, whose work is a process of its own."""
+    libraries = ("diffusers", "flexsearch.study.run", "flexsearch.trial.life", "matplotlib.pyplot")
+    threading.Thread(target=lambda: [importlib.import_module(one) for one in libraries], daemon=True).start()
     while True:
         name, box = pipe.recv()
         try:
-            entry = importlib.import_module(f"stages.{name}").run(box)
-            pipe.send(entry)
+            said = importlib.import_module(f"stages.{name}").run(box)
         except BaseException:
-            pipe.send(traceback.format_exc())
-
-
-def execute_with(worker: Worker) -> Execute:
-    """Run `check` here, as it starts a process of its own, and all others in the worker."""
-
-    def execute(name: str, box: Box) -> Entry:
-        if name != "check":
-            return worker.execute(name, box)
-        try:
-            from stages import check
-
-            return check.run(box)
-        except Exception:
-            raise Failed(traceback.format_exc()) from None
-
-    return execute
+            said = traceback.format_exc()
+        pipe.send(said)
 
 
 def arguments() -> argparse.Namespace:
@@ -215,7 +200,6 @@ def main() -> None:
     scratch.mkdir(parents=True, exist_ok=True)
     places = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton", "XDG_CACHE_HOME": "cache"}
     os.environ.update({name: str(scratch / folder) for name, folder in places.items()})
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     if chosen.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -236,9 +220,9 @@ def main() -> None:
     try:
         summary = walk(
             [one for one in STAGES if one.name in chosen.stages],
-            execute_with(worker),
+            worker.execute,
             box_of=box_of,
-            ends_at=begun + 60 * chosen.minutes - RESERVE_S,
+            ends_at=begun + 60 * chosen.minutes - GRACE_S,
             heading="TOY SIZES: these numbers mean nothing."
             if chosen.toy
             else f"{chosen.minutes:g} minutes of one GPU.",

@@ -5,6 +5,7 @@ its share of the box, and as many updates as fit.
 """
 
 import json
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -239,6 +240,9 @@ def axes_of(front: Front) -> list[dict[str, Any]]:
 
 def run(box: Box) -> Entry:
     """Train a base, search around it, confirm, and say what each axis brought."""
+    for name in ("base", "search", "free"):  # of an earlier run into the same folder
+        shutil.rmtree(box.scratch / name, ignore_errors=True)
+    (box.scratch / "sizes.json").unlink(missing_ok=True)
     base = make_base(box, torch.device(box.device))
     config = size_training(space_of(box), box)
     front = search_and_confirm(config, box, study="search", keep_s=CONFIRM_SHARE * box.seconds)
