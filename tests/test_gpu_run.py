@@ -91,7 +91,8 @@ def test_blocks_compare_with_what_multiply_accumulates_allow(run: ModuleType, na
     from stages.blocks import Bench, measure
     from stages.models import SUBJECTS, small
 
-    bench = Bench(small(SUBJECTS[name]), batch=2, device=torch.device("cpu"), dtype=torch.float32)
+    subject = small(SUBJECTS[name])
+    bench = Bench(subject, subject.base(device=torch.device("cpu"), dtype=torch.float32), batch=2)
     rows = measure(bench, bench.variants, mode="eager", share_s=0.0, rates=(1e12, 1e12))
     found = {row["variant"]: row for row in rows}
     assert {"diffusers", "cached span", "cached modules", "null", "one row", "gain", "solver ab2"} <= set(found)

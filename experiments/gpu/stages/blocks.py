@@ -5,12 +5,12 @@ their sum. All are timed in turn with our own dense model, eager or compiled ali
 of the ratio to it. Compiled variants come one by one, the most worthy first, until the box is spent.
 """
 
+import copy
 import math
 import statistics
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import product
 from typing import Any, NamedTuple
 
 import diffusers
@@ -92,9 +92,9 @@ _NOT_READ = ("latte", "encoder_attention_mask")
 class Bench:
     """One model at one batch: its variants and the workloads that they are made of."""
 
-    def __init__(self, subject: Subject, *, batch: int, device: torch.device, dtype: torch.dtype) -> None:
-        self.batch, self.subject, self.device = batch, subject, device
-        base = subject.base(device=device, dtype=dtype)
+    def __init__(self, subject: Subject, base: Any, *, batch: int) -> None:
+        self.batch, self.subject, self.device = batch, subject, base.device
+        device, dtype = base.device, base.dtype
         self.model: FlexDiT = FlexDiT.from_base(base, backbone=subject.backbone).eval()
         self.scheduler = diffusers.DDIMScheduler()
         settings = SamplingSettings(guidance=subject.guidance, guidance_channels=3)
@@ -211,8 +211,9 @@ def measure(
     workloads = [bench.workload(key, is_compiled=mode == "compiled") for key in keys]
     first_s = sum(seconds_of(one, device) for one in workloads)  # compiles
     once_s = sum(seconds_of(one, device) for one in workloads)
-    rounds = min(max(int(share_s / once_s) - 1, 3), 20)
-    times = dict(zip(keys, interleaved_seconds(workloads, repeats=rounds, device=device), strict=True))
+    rounds = min(max(int(share_s / once_s), 3), 20)
+    every = [[seconds_of(one, device) for one in workloads] for _ in range(rounds)]
+    times = dict(zip(keys, zip(*every, strict=True), strict=True))
     dense = variants[0]
     totals = {
         one.name: [sum(share * times[key][index] for key, share in one.parts.items()) for index in range(rounds)]
@@ -283,11 +284,13 @@ def run(box: Box) -> Entry:
         write_csv(box.out / "blocks.csv", rows)
 
     with box.until(left=LEAVE_S):
-        for batch, name in product(batches, box.options["models"]):
+        for name in box.options["models"]:
             subject = small(SUBJECTS[name]) if box.is_toy else SUBJECTS[name]
-            benches[name, batch] = bench = Bench(subject, batch=batch, device=device, dtype=dtype)
-            if "eager" in box.options["modes"]:
-                timed(bench, bench.variants, "eager", 0.2 * box.seconds / len(batches) / len(box.options["models"]))
+            base = subject.base(device=device, dtype=dtype)
+            for batch in batches:
+                benches[name, batch] = bench = Bench(subject, copy.deepcopy(base), batch=batch)
+                if "eager" in box.options["modes"]:
+                    timed(bench, bench.variants, "eager", 0.2 * box.seconds / len(batches) / len(box.options["models"]))
         if "compiled" in box.options["modes"]:
             for bench in benches.values():
                 bench.model.compile_stages(**bench.options)
