@@ -120,7 +120,6 @@ class Bench:
         yield from ((name, schedule, {}) for name, schedule in self.subject.schedules.items())
         yield "cached span", dense, {"cache": Cache(pattern="FpFp", first=1, order=0)}
         yield "cached modules", dense, {"cache": Cache(pattern="FpFp", first=0, order=0, reuse="modules")}
-        yield "null", dense, {"cache": Cache(pattern="FnFn", order=0)}
         yield "one row", dense, {"guidance": GuidanceRows(every=2)}
         yield "gain", dense, {"gain": Gain(stream=0.9, at=4)}
         timetable = Timetable(grids=(max(1, min(grid.height, grid.width) // 2),))
