@@ -93,7 +93,8 @@ def table_of(profile: LatencyProfile, config: RunConfig) -> pd.DataFrame:
 def draw(table: pd.DataFrame, fits: list[Fit], title: str, path: Path) -> None:
     """Two scatter plots with the diagonal: composed, and from MACs."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 5.7), dpi=150, layout="constrained")
-    low, high = table["measured_ms"].min() * 0.9, table["measured_ms"].max() * 1.1
+    shown = table[["measured_ms", "composed_ms", "from_macs_ms"]].to_numpy()
+    low, high = shown.min() * 0.9, shown.max() * 1.1
     for axes, column, fit in zip(panels, ("composed_ms", "from_macs_ms"), fits, strict=True):
         axes.plot([low, high], [low, high], color=_LINE, linewidth=1, zorder=1)
         axes.scatter(table["measured_ms"], table[column], s=22, color=_DOT, alpha=0.75, linewidth=0, zorder=2)

@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 
 import diffusers
 import torch
-from stages.box import Box, Entry, markdown_table, write_csv
-from stages.models import SUBJECTS, Subject, small
 
 from flexsearch.data.conditions import random_condition
 from flexsearch.diffusion.sampling import on, target_of
@@ -31,6 +29,8 @@ from flexsearch.schedule.guidance import GuidanceRows
 from flexsearch.schedule.plan import Plan, lower
 from flexsearch.schedule.step import Graph
 from flexsearch.schedule.timetable import Timetable
+from stages.box import Box, Entry, markdown_table, write_csv
+from stages.models import SUBJECTS, Subject, small
 
 MATRIX = 8192
 STEPS = 4

@@ -18,7 +18,7 @@ def run(box: Box) -> Entry:
     space = {name: trained.space[name] for name in ("sampler_steps", "solver", "cache", "guidance")}
     space |= {"segments": [{"family": "dense", "depth": "rest"}]}
     space |= {"gain": {name: trained.space["gain"][name] for name in ("stream", "at")}}  # one of the skip does nothing
-    config = space_of(box, name="gpu_free", space=space, warm_start=None, **{"trial.updates": 0})
+    config = space_of(box, name=f"{trained.name}_free", space=space, warm_start=None, **{"trial.updates": 0})
     front = search_and_confirm(config, box, study="free", keep_s=CONFIRM_SHARE * box.seconds)
     said = said_of(front)
     if (box.scratch / "search" / "study.db").exists():
