@@ -18,7 +18,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -114,7 +113,7 @@ def walk(
 class Worker:
     """A process that runs stages one after the other, and is started again when one has failed.
 
-    A fault of the device, of memory or of a compiler ends one stage. The next process loads its libraries at once.
+    A fault of the device, of memory or of a compiler ends one stage.
     """
 
     def __init__(self) -> None:
@@ -157,9 +156,7 @@ class Worker:
 
 
 def _serve(pipe: Connection) -> None:
-    """Run stages as they are sent. Libraries load beside the first one, whose work is a process of its own."""
-    libraries = ("diffusers", "flexsearch.study.run", "flexsearch.trial.life", "matplotlib.pyplot")
-    threading.Thread(target=lambda: [importlib.import_module(one) for one in libraries], daemon=True).start()
+    """Run stages as they are sent; each loads its libraries in the main thread, as the profiler needs it."""
     while True:
         name, box = pipe.recv()
         try:

@@ -1,11 +1,11 @@
 """The search without training, on the base that the stage `search` made, and its front against the trained one."""
 
 import numpy as np
-from stages.box import Box, Entry
-from stages.search import printed, said_of, search_and_confirm, space_of, stored
 
 from flexsearch.report.front import Front, front_of
 from flexsearch.study.pareto import hypervolume
+from stages.box import Box, Entry
+from stages.search import printed, said_of, search_and_confirm, space_of, stored
 
 CONFIRM_SHARE = 0.25
 
