@@ -14,30 +14,6 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-MODELS = ("dit_b_256", "dit_xl_256", "dit_xl_512", "pixart_256", "latte_512")
-
-
-def test_throughput(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "experiments" / "throughput" / "run.py"), "--small", "--device", "cpu"]
-    command += ["--dtype", "fp32", "--repeats", "1", "--loop-steps", "4", "--compile", "none"]
-    subprocess.run([*command, "--out", str(tmp_path)], check=True, capture_output=True, timeout=240)
-    with (tmp_path / "throughput.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["model"], row["implementation"], row["schedule"]) for row in rows] == [
-        (model, *variant)
-        for model in MODELS
-        for variant in (("diffusers", "dense"), ("flexsearch", "dense"), ("flexsearch", "flexdit_scaled"))
-    ]
-    ours = {
-        (row["model"], row["schedule"]): float(row["seconds"]) for row in rows if row["implementation"] != "diffusers"
-    }
-    for row in rows:
-        assert float(row["speedup"]) == pytest.approx(ours[row["model"], "dense"] / float(row["seconds"]), rel=1e-3)
-        assert float(row["samples_per_s"]) == pytest.approx(int(row["batch"]) / float(row["seconds"]) / 250, rel=1e-3)
-        assert int(row["rows"]) == 2 * int(row["batch"])  # guidance
-        dense = row["schedule"] == "dense"
-        assert float(row["allowed"]) == 1.0 if dense else float(row["allowed"]) > 1.2
-    assert json.loads((tmp_path / "machine.json").read_text())["small"] is True
 
 
 def test_latency_profile(tmp_path: Path, tiny_config: Callable[..., dict[str, Any]]) -> None:

@@ -1,7 +1,7 @@
 """The models of the FlexDiT paper with random weights, at their own sizes or small ones of the same architecture."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import diffusers
@@ -22,16 +22,16 @@ class Subject:
     """One model to be timed.
 
     Attributes:
+        name: of it in tables.
         backbone: its architecture.
         config: of diffusers' class.
-        batch: samples generated together, unless given on the command line.
         presets: the paper's schedules for it.
         guidance: the paper's scale; above 1 every sample is two rows.
     """
 
+    name: str
     backbone: str
     config: Mapping[str, Any]
-    batch: int
     presets: tuple[str, ...]
     guidance: float = 1.5
 
@@ -65,35 +65,36 @@ _DIT_B = {
     "num_layers": 12,
 }
 
-SUBJECTS = {
-    "dit_b_256": Subject(backbone="dit", config=_DIT_B, batch=128, presets=("flexdit_b_256_r61_86",)),
-    "dit_xl_256": Subject(
+_SUBJECTS = (
+    Subject(name="dit_b_256", backbone="dit", config=_DIT_B, presets=("flexdit_b_256_r61_86",)),
+    Subject(
+        name="dit_xl_256",
         backbone="dit",
         config=ARCHITECTURES["dit"].known["facebook/DiT-XL-2-256"],
-        batch=64,
         presets=("flexdit_xl_256_r44", "flexdit_xl_256_r61_86"),
     ),
-    "dit_xl_512": Subject(
+    Subject(
+        name="dit_xl_512",
         backbone="dit",
         config=ARCHITECTURES["dit"].known["facebook/DiT-XL-2-512"],
-        batch=16,
         presets=("flexdit_xl_512_r61_86", "flexdit_xl_512_r90_96"),
     ),
-    "pixart_256": Subject(
+    Subject(
+        name="pixart_256",
         backbone="pixart",
         config=ARCHITECTURES["pixart"].known["PixArt-alpha/PixArt-XL-2-256x256"],
-        batch=64,
         presets=("flexdit_pixart_256",),
         guidance=4.5,
     ),
-    "latte_512": Subject(
+    Subject(
+        name="latte_512",
         backbone="latte",
         config=ARCHITECTURES["latte"].known["maxin-cn/Latte-1"],
-        batch=1,
         presets=("flexdit_latte_r90_96",),
         guidance=7.5,
     ),
-}
+)
+SUBJECTS = {subject.name: subject for subject in _SUBJECTS}
 
 
 def small(subject: Subject) -> Subject:
@@ -103,10 +104,4 @@ def small(subject: Subject) -> Subject:
         changes |= {"caption_channels": 32, "cross_attention_dim": 48}
     if "video_length" in subject.config:
         changes |= {"video_length": 4}
-    return Subject(
-        backbone=subject.backbone,
-        config={**subject.config, **changes},
-        batch=2,
-        presets=(),
-        guidance=subject.guidance,
-    )
+    return replace(subject, config={**subject.config, **changes}, presets=())

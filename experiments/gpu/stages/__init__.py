@@ -1,0 +1,1 @@
+"""The stages of the GPU run, one file each: `run(box)` gives what the stage found."""
