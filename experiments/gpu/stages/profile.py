@@ -4,14 +4,14 @@ import sys
 from pathlib import Path
 
 import torch
-from stages.box import Box, Entry
-from stages.search import space_of
 
 from flexsearch.config import RunConfig
 from flexsearch.data.conditions import random_condition
 from flexsearch.latency.measure import ImageTimer
 from flexsearch.models.untrained import base_or_untrained
 from flexsearch.trial.profiles import make_profile
+from stages.box import Box, Entry
+from stages.search import space_of
 
 sys.path.append(str(Path(__file__).parents[2] / "latency_profile"))
 from held_out import both_fits, draw, fits_by_kind, table_of

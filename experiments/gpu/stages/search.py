@@ -21,7 +21,6 @@ import pandas as pd
 import torch
 import yaml
 from rich.console import Console as Terminal
-from stages.box import Box, Entry, OutOfTime, markdown_table
 
 from flexsearch.cli.front import print_front
 from flexsearch.config import RunConfig, load_config
@@ -41,6 +40,7 @@ from flexsearch.study.store import Store
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.pretrain import pretrain
 from flexsearch.trial.warm_start import elastic_training
+from stages.box import Box, Entry, OutOfTime, markdown_table
 
 HERE = Path(__file__).parent
 BASE_SHARE, WARM_SHARE, CONFIRM_SHARE = 0.3, 0.2, 0.12
