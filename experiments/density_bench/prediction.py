@@ -75,6 +75,8 @@ if __name__ == "__main__":
     arguments = reader(__doc__).parse_args()
     table = pd.read_parquet(arguments.table)
     most = table["images"].max()
+    if table["images"].nunique() < 2:
+        raise SystemExit("the table holds no long fine-tunes: make.py --long for both seeds, then --collect")
     rows = []
     for seed in (0, 1):
         long = table[(table["images"] == most) & (table["seed"] == 1 - seed) & (table["updates"] > 0)]
