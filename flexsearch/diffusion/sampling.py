@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from flexsearch.data.conditions import Condition, Conditions
+from flexsearch.diffusion.data_means import mean_output
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.diffusion.solvers import clock_of, solver_of
 from flexsearch.models.flexdit import FlexDiT
@@ -58,6 +59,7 @@ class _Run:
 
     Args:
         model: draws.
+        scheduler: of the base.
         settings: guidance.
         condition: B rows.
         none: B rows of "no condition", for guidance.
@@ -65,9 +67,16 @@ class _Run:
     """
 
     def __init__(
-        self, model: FlexDiT, settings: SamplingSettings, condition: Condition, none: Condition, *, text_rows: int
+        self,
+        model: FlexDiT,
+        scheduler: Any,
+        settings: SamplingSettings,
+        condition: Condition,
+        none: Condition,
+        *,
+        text_rows: int,
     ) -> None:
-        self._model, self._settings = model, settings
+        self._model, self._scheduler, self._settings = model, scheduler, settings
         self._conditions = {1: condition}
         if settings.is_guided:
             self._conditions[2] = {name: torch.cat([value, none[name]]) for name, value in condition.items()}
@@ -88,6 +97,11 @@ class _Run:
         if step.graph.reuses == "output":
             return _extrapolated(self._outputs, step.theta)
         rows, num = step.graph.rows, len(sample)
+        if step.graph.reuses == "mean":
+            labels = self._conditions[rows]["class_labels"]
+            repeated = torch.cat([sample] * rows) if rows > 1 else sample
+            output = mean_output(self._model, self._scheduler, repeated, labels, time=step.time)
+            return self._guided(output, step, channels=sample.shape[1])
         reused: tuple[Tensor, ...] = ()
         if step.graph.reuses is not None:
             own = [tuple(one[: rows * num] for one in left) for left in self._left]  # rows with a condition come first
@@ -200,7 +214,7 @@ def walk(
     dtype = next(model.parameters(), noise).dtype
     precision = torch.autocast(noise.device.type, torch.bfloat16) if settings.dtype == "bf16" else nullcontext()
     with precision:
-        run = _Run(model, settings, condition, none, text_rows=plan.text_rows)
+        run = _Run(model, scheduler, settings, condition, none, text_rows=plan.text_rows)
     for index, step in enumerate(progress(plan.steps)):
         scaled, timestep = solver.scaled(sample, index), solver.timestep(index)
         with precision:

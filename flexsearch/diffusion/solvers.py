@@ -75,8 +75,11 @@ class DiffusersSolver:
 
     def __init__(self, scheduler: Any, plan: Plan, *, seed: int, device: torch.device) -> None:
         sampling, num_tokens = plan.candidate.sampling, plan.target.shape.grid.num_tokens
-        clock, num = clock_under(sampling.solver, plan.target.clock, num_tokens=num_tokens), sampling.steps
-        self._scheduler = _new_scheduler(scheduler, clock, is_base=sampling.solver == "base")
+        clock, num = (
+            clock_under(sampling.solver, plan.target.clock, shift=sampling.shift, num_tokens=num_tokens),
+            sampling.steps,
+        )
+        self._scheduler = _new_scheduler(scheduler, clock, plan)
         mu = clock.mu(num_tokens)
         options: dict[str, Any] = {"num_inference_steps": num}
         if clock.takes_sigmas:
@@ -120,10 +123,12 @@ class DiffusersSolver:
         return taken
 
 
-def _new_scheduler(scheduler: Any, clock: Clock, *, is_base: bool) -> Any:
+def _new_scheduler(scheduler: Any, clock: Clock, plan: Plan) -> Any:
     """The base's scheduler afresh, or diffusers' class of the clock, of second order, with the base's noise."""
-    if is_base:
-        return type(scheduler).from_config(scheduler.config)
+    if plan.candidate.sampling.solver == "base":
+        key = "shift" if clock.scheduler == "FlowMatchEulerDiscreteScheduler" else "flow_shift"
+        moved = {} if clock == plan.target.clock else {key: clock.shift, "use_dynamic_shifting": False}
+        return type(scheduler).from_config(scheduler.config, **moved)
     kind = getattr(diffusers, clock.scheduler)
     own: dict[str, Any] = {"solver_order": 2}
     if clock.scheduler == "DPMSolverMultistepScheduler":

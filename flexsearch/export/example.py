@@ -67,7 +67,7 @@ def computed_graphs(plan: Plan) -> list[Graph]:
 
     Without reuse, all stages have one, those too in which no step falls, so that other steps can be taken.
     """
-    graphs = {alone(graph) for graph in plan.graphs if graph.reuses != "output"}
+    graphs = {alone(graph) for graph in plan.graphs if graph.calls_model}
     if any(graph.span for graph in graphs):
         return sorted(graphs, key=lambda graph: (graph.stage, graph.reuses is not None, graph.leaves is not None))
     schedule, grid, gain = plan.candidate.schedule, plan.target.shape.grid, plan.candidate.sampling.gain

@@ -26,8 +26,12 @@ def sampling_lines(sampling: Sampling, folded: Gain | None) -> Iterator[str]:
         folded: the part of the gain that weights carry.
     """
     yield f"{sampling.steps} steps of {_SOLVERS[sampling.solver]}."
-    pattern = sampling.cache.of(sampling.num_calls)
-    if set(pattern) != {"F"}:
+    if sampling.shift != 1:
+        yield f"Times t are shifted towards noise, to {sampling.shift:g} t / (1 + {sampling.shift - 1:g} t)."
+    if sampling.start == "mean":
+        yield "The first step, m, takes the data mean of each label, which these weights carry, and calls no model."
+    pattern = sampling.pattern
+    if set(pattern) & set("pn"):
         yield _reuse(sampling.cache, pattern)
     if sampling.guidance != ALL_ROWS:
         yield _guidance(sampling.guidance)

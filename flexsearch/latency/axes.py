@@ -6,7 +6,7 @@ from typing import Any
 
 from flexsearch.schedule.plan import Plan
 from flexsearch.schedule.solver import SolverName
-from flexsearch.schedule.step import Reused
+from flexsearch.schedule.step import Graph, Reused
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.space.searched import Searched
 
@@ -32,7 +32,7 @@ class Axes:
         graphs = [(graph, plan.target.rows) for plan in known for graph in plan.graphs]
         return cls(
             solvers=frozenset(plan.candidate.sampling.solver for plan in known) - {"base"},
-            reuses=frozenset((graph.reuses, graph.order) for graph, _ in graphs if graph.reuses is not None),
+            reuses=frozenset(_kind(graph) for graph, _ in graphs if graph.reuses is not None),
             has_one_row=any(graph.rows < rows for graph, rows in graphs),
         )
 
@@ -42,7 +42,8 @@ class Axes:
         parts = {part.name: part for part in space.sampling.parts}
         return cls(
             solvers=frozenset(space.sampling.values_of("solver")) - {"base"},
-            reuses=_reuses(parts["cache"]) if "cache" in parts else frozenset(),
+            reuses=(_reuses(parts["cache"]) if "cache" in parts else frozenset())
+            | ({("output", 0)} if "mean" in space.sampling.values_of("start") else frozenset()),
             has_one_row="guidance" in parts and space.target.is_guided,
         )
 
@@ -57,6 +58,12 @@ class Axes:
         """Give JSON values; {} where there is nothing."""
         values = {"solvers": sorted(self.solvers), "reuses": sorted(self.reuses), "has_one_row": self.has_one_row}
         return {name: value for name, value in values.items() if value}
+
+
+def _kind(graph: Graph) -> tuple[Reused, int]:
+    """What a graph reuses, as far as its time depends on it: all steps without a model call are alike."""
+    assert graph.reuses is not None
+    return graph.reuses if graph.calls_model else "output", graph.order
 
 
 def _reuses(cache: Searched) -> frozenset[tuple[Reused, int]]:

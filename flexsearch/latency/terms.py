@@ -83,7 +83,7 @@ CALL = Term(kind="call")
 @lru_cache(maxsize=1 << 14)
 def graph_terms(graph: Graph, *, is_one_row: bool = False) -> Mapping[Term, int]:
     """Count the terms of one step that computes a graph."""
-    if graph.reuses == "output":
+    if not graph.calls_model:
         return {Term(kind="null step", order=graph.order): 1}
     counts = Counter([Term(kind="call", is_one_row=is_one_row)])
     _, inside, _ = graph.parts

@@ -62,6 +62,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         extra_blocks: per role that adds weights, the blocks that hold them; those that the schedule uses always do.
         merge_blocks: the same of the role whose weights are `merges`, in folders of earlier versions.
         num_train_timesteps: of the base's own clock, which shows this number times the diffusion time.
+        has_data_means: whether `data_means` are among the weights.
         tied: whether one embedder serves all blocks of a DiT; None finds out.
         base: the base model itself, which FlexDiT then owns; None builds one from `base_config`.
     """
@@ -81,6 +82,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         merge_blocks: Iterable[int] | None = None,
         tied: bool | None = None,
         num_train_timesteps: int = 1000,
+        has_data_means: bool = False,
         base: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -89,9 +91,12 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.base = base if base is not None else adapter.base_class.from_config(dict(base_config or {}))
         self._parts: Backbone = adapter(self.base, tied=tied)
         self.gradient_checkpointing = False
+        self.data_means: Tensor | None
+        self.register_buffer("data_means", None)
         self._compile_options: dict[str, Any] | None = None
         self._register_state_dict_hook(_drop_copies)
         self.register_load_state_dict_pre_hook(_restore_tied_copies)
+        self.register_load_state_dict_pre_hook(_keep_data_means)
         base_options: Any = self.base.config
         self.register_to_config(base_config=_plain_config(base_options), tied=self._parts.tied)
         dense = DensitySchedule.all_dense(self.shape.num_blocks)
@@ -99,6 +104,8 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.add_weights((role, block) for role, blocks in (extra_blocks or {}).items() for block in blocks)
         of_merges = [role for role, module in ROLE_MODULES.items() if module.collection == "merges"]
         self.add_weights((role, block) for role in of_merges for block in merge_blocks or ())
+        if has_data_means:
+            self.set_data_means(torch.zeros(self.shape.num_classes + 1, *self.shape.sample_size))
 
     @classmethod
     def from_base(
@@ -181,6 +188,13 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if module.weights is not None and str(block) not in self._extras(role):
                 self._extras(role)[str(block)] = module.weights(self.shape).to(weight.device, weight.dtype)
         self._note_extras()
+
+    def set_data_means(self, means: Tensor) -> None:
+        """Keep the base's data means beside its weights: (num_classes + 1, C, H, W), the last row of "no label"."""
+        assert means.shape == (self.shape.num_classes + 1, *self.shape.sample_size)
+        weight = next(self.base.parameters())
+        self.data_means = means.to(weight.device, weight.dtype)
+        self.register_to_config(has_data_means=True)
 
     def drop_unused_weights(self) -> None:
         """Forget the weights of roles that the schedule does not use, e.g. after a warm start over many schedules."""
@@ -409,3 +423,12 @@ def _restore_tied_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, 
     for tied, first in _tied_copies(model):
         for key in [key for key in state if key.startswith(prefix + first)]:
             state[prefix + tied + key.removeprefix(prefix + first)] = state[key]
+
+
+def _keep_data_means(model: FlexDiT, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Data means are of the base, not of a training: weights without them leave them, weights with them bring them."""
+    key = f"{prefix}data_means"
+    if key in state:
+        model.set_data_means(state[key])
+    elif model.data_means is not None:
+        state[key] = model.data_means

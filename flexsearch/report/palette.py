@@ -23,8 +23,13 @@ def role_colours(role: str) -> tuple[str, str]:
     return fill, _ON_LIGHT if luminance > _BRIGHT else _ON_DARK
 
 
-STEPS = {"F": ("#4d6684", _ON_DARK), "p": ("#a9bacd", _ON_LIGHT), "n": ("#dfe6ee", _ON_LIGHT)}
-"""Colours of a full, a partial and a null step, and of the letter on each."""
+STEPS = {
+    "F": ("#4d6684", _ON_DARK),
+    "p": ("#a9bacd", _ON_LIGHT),
+    "n": ("#dfe6ee", _ON_LIGHT),
+    "m": ("#e9dcc3", _ON_LIGHT),
+}
+"""Colours of a full, a partial and a null step, and of one that takes the data mean, and of the letter on each."""
 
 FRONT = "#0b6e99"
 FOUND_FREE = "#4fb0a5"

@@ -24,7 +24,7 @@ def is_free(record: TrialRecord) -> bool:
 
 
 def is_plain(record: TrialRecord) -> bool:
-    """Whether a trial is the dense base under its own solver, with nothing reused, guided at every step, no gain."""
+    """Whether a trial is the dense base as it comes, sampled by its own solver in so many steps."""
     sampling = record.candidate.sampling
     return is_free(record) and sampling == Sampling(steps=sampling.steps)
 

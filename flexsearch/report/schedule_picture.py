@@ -1,7 +1,7 @@
 """Draw a run as a picture: a strip of its steps above the grid of its blocks.
 
-The strip has a cell per step, from noise to data: full, partial and null steps in three tones. With guidance it has two
-lanes, one for each row, so a step that computes one row has a cell in the first alone. The grid has blocks across,
+The strip has a cell per step, from noise to data, its tone by what it computes. With guidance it has two lanes, one for
+each row, so a step that computes one row has a cell in the first alone. The grid has blocks across,
 stages of diffusion time down, colour by role, label by the grid of the tokens that leave the block; a video's frames
 stand above it. Stages run from data (0) to noise (1). Where a stage has partial steps, a line of them follows that of
 its full steps, what they do not compute pale.
@@ -35,7 +35,7 @@ _NARROWEST_TIME = 0.55  # between two times below the strip
 _LEFT = -0.06  # where names beside the strip end
 _GAP = 0.07  # of a cell, between cells
 _PALE = 0.22  # opacity of what is not computed
-_KINDS = {"F": "full step", "p": "partial", "n": "null"}
+_KINDS = {"F": "full step", "p": "partial", "n": "null", "m": "data mean"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def _steps(axes: Axes, plan: Plan, *, across: float, strip: float) -> None:
     axes.axis("off")
     for place, step in enumerate(plan.steps):
         fill, ink = STEPS[step.letter]
-        for row in range(rows if step.letter == "n" else step.graph.rows):
+        for row in range(step.graph.rows if step.graph.calls_model else rows):
             gap = min(0.02, 0.1 * each)
             corner = (place * each + gap, row * _LANE + 0.02)
             axes.add_patch(Rectangle(corner, each - 2 * gap, _LANE - 0.04, linewidth=0, facecolor=fill))

@@ -13,7 +13,8 @@ from flexsearch.report.row import Row
 from flexsearch.schedule.role import legend
 
 _LEGEND = (
-    "{roles}; @ sparse grids from data to noise; x sampler steps, their solver, F full, p partial, n null steps. free: "
+    "{roles}; @ sparse grids from data to noise; x sampler steps, their solver, F full, p partial, n null steps, "
+    "m the data mean. free: "
     "the dense base, nothing trained. Speed-up, MACs: beside the dense base at as many steps of its own solver. Gain: "
     "over the free baselines at equal latency (fastest: none is as fast){found}."
 )

@@ -70,7 +70,9 @@ def draw_run(plan: Plan) -> list[str]:
     calls = f"{len(plan.steps)} calls"
     lines = [f"{calls:<10}" + "".join(step.letter for step in plan.steps)]
     if plan.target.is_guided:
-        lines.append("rows      " + "".join("-" if step.letter == "n" else str(step.graph.rows) for step in plan.steps))
+        lines.append(
+            "rows      " + "".join(str(step.graph.rows) if step.graph.calls_model else "-" for step in plan.steps)
+        )
     return [*lines, *draw_schedule(plan.candidate.schedule, plan.target.shape.grid)]
 
 

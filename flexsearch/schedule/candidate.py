@@ -33,7 +33,7 @@ class Candidate:
     def reuses(self) -> bool:
         """Whether some step takes from others what it does not compute."""
         sampling = self.sampling
-        return bool(sampling.cache.spelled(sampling.num_calls, num_blocks=self.schedule.num_blocks))
+        return bool(sampling.cache.spelled(sampling.num_patterned, num_blocks=self.schedule.num_blocks))
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values; `from_dict` is the inverse."""

@@ -8,7 +8,9 @@ fractions: 0 is data, 1 is noise.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Gt, Le
 
 from flexsearch.errors import UserError, shown
 
@@ -20,6 +22,9 @@ Spacing = Literal["pipeline", "scheduler"]
 """Of flow matching's sigmas: "pipeline" is `linspace(1, 1 / n, n)`, which diffusers' pipelines pass; "scheduler" is
 what `set_timesteps(n)` makes by itself, down to the last training timestep, so that the last of n model calls does
 nothing. Versions of flexsearch before 0.2 used the latter."""
+
+Shift = Annotated[float, Gt(0), Le(20)]
+"""Of diffusion time t, which becomes `shift t / (1 + (shift - 1) t)`: above 1 more steps lie near the noise."""
 
 _REFUSED = (
     "use_karras_sigmas",

@@ -14,6 +14,7 @@ from flexsearch.schedule.gain import NO_GAIN, Gain
 from flexsearch.schedule.guidance import ALL_ROWS
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.solver import SolverName, times_under
+from flexsearch.schedule.start import started
 from flexsearch.schedule.step import Graph, Step
 from flexsearch.schedule.timetable import Timetable
 
@@ -97,31 +98,36 @@ def lower(candidate: Candidate, target: Target) -> Plan:
 
     Raises:
         UserError: the schedule does not fit the model, there are more steps than the scheduler has timesteps, or the
-            solver is not for it.
+            solver, the shift or the start is not for it.
     """
     schedule, sampling = candidate.schedule, candidate.sampling
-    steps = _full_steps(schedule, sampling.solver, sampling.steps, target)
+    steps: Sequence[Step] = _full_steps(schedule, sampling.solver, sampling.steps, sampling.shift, target)
     if sampling.guidance != ALL_ROWS and target.is_guided:
-        steps = sampling.guidance.applied(steps, sampling.cache.of(len(steps)))
+        steps = sampling.guidance.applied(steps, sampling.pattern.replace("m", "F"))
+    if sampling.start != "model":
+        steps = started(steps, sampling.start, target.shape)
     if sampling.cache != NO_CACHE:
-        steps = sampling.cache.applied(steps)
+        free = len(steps) - sampling.num_patterned
+        steps = [*steps[:free], *sampling.cache.applied(steps[free:])]
     if sampling.gain != NO_GAIN:
         steps = [step._replace(graph=_with_gain(step.graph, sampling.gain)) for step in steps]
     return Plan(candidate=candidate, target=target, steps=tuple(steps))
 
 
 @lru_cache(maxsize=1 << 8)  # variants of one schedule follow each other; thousands of plans would fill the memory
-def _full_steps(schedule: DensitySchedule, solver: SolverName, steps: int, target: Target) -> Sequence[Step]:
+def _full_steps(
+    schedule: DensitySchedule, solver: SolverName, steps: int, shift: float, target: Target
+) -> Sequence[Step]:
     """The steps that compute all blocks on all rows."""
     shape = target.shape
     graphs = stage_graphs(schedule, shape.grid, num_blocks=shape.num_blocks, rows=target.rows)
-    staged = _staged_times(target.clock, solver, steps, shape.grid.num_tokens, schedule.timetable)
+    staged = _staged_times(target.clock, solver, steps, shift, shape.grid.num_tokens, schedule.timetable)
     return tuple(Step(time, graphs[stage]) for time, stage in staged)
 
 
 @lru_cache(maxsize=1 << 14)
 def _with_gain(graph: Graph, gain: Gain) -> Graph:
-    return graph if graph.reuses == "output" else replace(graph, gain=gain)
+    return replace(graph, gain=gain) if graph.calls_model else graph
 
 
 @lru_cache(maxsize=1 << 14)
@@ -145,8 +151,8 @@ def stage_graphs(
 
 @lru_cache(maxsize=1 << 12)
 def _staged_times(
-    clock: Clock, solver: SolverName, steps: int, num_tokens: int, timetable: Timetable
+    clock: Clock, solver: SolverName, steps: int, shift: float, num_tokens: int, timetable: Timetable
 ) -> tuple[tuple[float, int], ...]:
     """(time, stage) of every call of the solver's step."""
-    times = times_under(solver, clock, steps, num_tokens=num_tokens)
+    times = times_under(solver, clock, steps, shift=shift, num_tokens=num_tokens)
     return tuple((time, timetable.stage_of(time)) for time in times)

@@ -10,10 +10,12 @@ from typing import Any
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.cache import NO_CACHE, Cache
+from flexsearch.schedule.clock import Shift
 from flexsearch.schedule.fields import REQUIRED, check_fields, declared
 from flexsearch.schedule.gain import NO_GAIN, Gain
 from flexsearch.schedule.guidance import ALL_ROWS, GuidanceRows
 from flexsearch.schedule.solver import SolverName
+from flexsearch.schedule.start import Start
 from flexsearch.settings import PositiveCount
 
 
@@ -24,6 +26,8 @@ class Sampling:
     Attributes:
         steps: sampler steps.
         solver: takes them.
+        shift: of flow matching's times towards noise, beside the base's own.
+        start: what gives the output of the first step.
         cache: what is reused over steps.
         guidance: which steps compute both rows of guidance.
         gain: factors on tokens.
@@ -31,6 +35,8 @@ class Sampling:
 
     steps: PositiveCount = field(metadata={"key": "sampler_steps"})
     solver: SolverName = "base"
+    shift: Shift = 1.0
+    start: Start = "model"
     cache: Cache = NO_CACHE
     guidance: GuidanceRows = ALL_ROWS
     gain: Gain = NO_GAIN
@@ -43,9 +49,19 @@ class Sampling:
         """Steps of the solver, each with a diffusion time: Heun's method has two per sampler step, but for the last."""
         return 2 * self.steps - 1 if self.solver == "heun" else self.steps
 
+    @property
+    def num_patterned(self) -> int:
+        """Steps of the solver that may reuse and be reused: those that do not take the data mean."""
+        return self.num_calls - (self.start == "mean")
+
+    @property
+    def pattern(self) -> str:
+        """A letter per step of the solver, as `Step.letter`, before a schedule says what can be reused."""
+        return "m" * (self.start == "mean") + self.cache.of(self.num_patterned)
+
     def spelled(self, *, num_blocks: int) -> dict[str, Any]:
         """Say what sampling does to a model, as JSON values: what does the same is spelled alike, defaults left out."""
-        cache = self.cache.spelled(self.num_calls, num_blocks=num_blocks)
+        cache = self.cache.spelled(self.num_patterned, num_blocks=num_blocks)
         rest = {key: value for key, value in self.to_dict().items() if key != "cache"}
         return {**rest, **({"cache": cache} if cache else {})}
 
@@ -65,16 +81,18 @@ class Sampling:
         return cls(**{one.name: _read(one.default, values[one.key], one.key) for one in wanted})
 
     def __str__(self) -> str:
-        pattern = self.cache.of(self.num_calls)
+        pattern = self.pattern
         parts = [f"x{self.steps}"]
         if self.solver != "base":
             parts.append(self.solver)
+        if self.shift != 1:
+            parts.append(f"shift {self.shift:g}")
         if set(pattern) != {"F"}:
             parts.append(pattern)
         if "p" in pattern:
             ends = f"+{self.cache.last}" if self.cache.last else ""
             parts.append(f"{self.cache.first}{ends}{' modules' if self.cache.reuse == 'modules' else ''}")
-        if set(pattern) != {"F"} and self.cache.order == 0:
+        if set(pattern) & set("pn") and self.cache.order == 0:
             parts.append("o0")
         if self.guidance != ALL_ROWS:
             every = f" every {self.guidance.every}" if self.guidance.every > 1 else ""

@@ -10,9 +10,10 @@ from flexsearch.schedule.pickling import PickledWithoutHash
 from flexsearch.schedule.role import Route
 from flexsearch.schedule.shape import TransformerShape
 
-Reused = Literal["residual", "modules", "output"]
+Reused = Literal["residual", "modules", "output", "mean"]
 """What of an earlier call takes the place of blocks that are not computed: the sum that the blocks of a span add to
-their tokens, the outputs of their modules (attention, MLP), whose gates are computed anew, or the whole output."""
+their tokens, the outputs of their modules (attention, MLP), whose gates are computed anew, or the whole output. Of no
+image, but of the base: the data mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,11 @@ class Graph(PickledWithoutHash):
         return self._hash  # of many operations, and asked for at every call of a compiled model
 
     @property
+    def calls_model(self) -> bool:
+        """Whether anything is computed by the model."""
+        return self.reuses not in ("output", "mean")
+
+    @property
     def parts(self) -> tuple[Route, Route, Route]:
         """The operations below the span, inside it and above it; without a span all are above."""
         low, high = self.span or (0, 0)
@@ -67,7 +73,7 @@ class Graph(PickledWithoutHash):
 
 @lru_cache(maxsize=1 << 14)
 def _macs(graph: Graph, shape: TransformerShape) -> int:
-    return 0 if graph.reuses == "output" else graph.rows * route_macs(graph.route, shape, graph.reused_blocks)
+    return 0 if not graph.calls_model else graph.rows * route_macs(graph.route, shape, graph.reused_blocks)
 
 
 class Step(NamedTuple):
@@ -98,5 +104,5 @@ class Step(NamedTuple):
 
     @property
     def letter(self) -> str:
-        """F a full step, p one that reuses a residual or modules, n one that calls no model."""
-        return {None: "F", "output": "n"}.get(self.graph.reuses, "p")
+        """F a full step, p one that reuses a residual or modules; n takes the output of others and m the data mean."""
+        return {None: "F", "output": "n", "mean": "m"}.get(self.graph.reuses, "p")

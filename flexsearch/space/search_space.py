@@ -4,7 +4,7 @@ import difflib
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,7 @@ from flexsearch.schedule.plan import Plan, Target, lower
 from flexsearch.schedule.presets import PAPER_STAGES
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
-from flexsearch.schedule.solver import clock_under, is_deterministic
+from flexsearch.schedule.solver import SolverName, clock_under, is_deterministic
 from flexsearch.schedule.timetable import LinearTimetable, Timetable, equal_edges
 from flexsearch.space.domains import Domain, Float, Value
 from flexsearch.space.layout import build_segments, parse_segments
@@ -118,7 +118,7 @@ class SearchSpace:
             sampling: Sampling = self.sampling.build(parameters)
             if sampling.cache.mask == "planned":
                 masks = None if self.masks is None else self.masks[sampling.steps]
-                sampling = replace(sampling, cache=sampling.cache.planned(sampling.num_calls, masks))
+                sampling = replace(sampling, cache=sampling.cache.planned(sampling.num_patterned, masks))
             self._samplings[key] = sampling
         return self._samplings[key]
 
@@ -208,6 +208,11 @@ class SearchSpace:
     def plans_masks(self) -> bool:
         """Whether a calibration run decides where full steps lie."""
         return any("planned" in part.values_of("mask") for part in self.sampling.parts)
+
+    @property
+    def takes_means(self) -> bool:
+        """Whether a first step may take the data mean."""
+        return "mean" in self.sampling.values_of("start")
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -313,7 +318,8 @@ def _check_sampling(space: SearchSpace, *, field: str) -> None:
     solvers, steps = sampling.values_of("solver") or ("base",), space.steps
     try:
         for solver in solvers:
-            clock_under(solver, target.clock, num_tokens=space.grid.num_tokens)
+            for shift in sampling.values_of("shift") or (1.0,):
+                clock_under(solver, target.clock, shift=shift, num_tokens=space.grid.num_tokens)
         if "cache" in chosen and not all(is_deterministic(solver, target.clock) for solver in solvers):
             raise UserError(
                 f"must take steps without noise, which reuse needs, but {target.clock.scheduler} adds it",
@@ -326,6 +332,8 @@ def _check_sampling(space: SearchSpace, *, field: str) -> None:
             for pattern in part.values_of("pattern"):
                 for num in (Sampling(steps=step, solver=solver).num_calls for step in steps for solver in solvers):
                     Cache(pattern=pattern).of(num)
+        if space.takes_means:
+            _check_start(space, solvers)
         if space.plans_masks and "heun" in solvers:
             raise UserError("has two calls per step, for which no masks are planned", field="solver", nearest="ab2")
         for part in (one for one in sampling.parts if one.name == "gain"):
@@ -335,6 +343,22 @@ def _check_sampling(space: SearchSpace, *, field: str) -> None:
                     raise UserError(f"must be at most {last}, but got {block}", field="gain.at", nearest=last)
     except UserError as error:
         raise error.under(field) from None
+
+
+def _check_start(space: SearchSpace, solvers: Sequence[SolverName]) -> None:
+    """Check that the data mean can take the place of every first step."""
+    if space.plans_masks:
+        raise UserError("may be mean, for which no masks are planned", field="start", nearest="model")
+    for solver in solvers:
+        if not is_deterministic(solver, space.target.clock):
+            raise UserError(
+                f"must take steps without noise, which the data mean needs, but {space.target.clock.scheduler} adds it",
+                field="solver",
+                nearest="dpmsolver++",
+            )
+        for steps in space.steps:
+            sampling = Sampling(steps=steps, solver=solver, start="mean")
+            space.plan(Candidate(schedule=DensitySchedule.all_dense(space.num_blocks), sampling=sampling))
 
 
 def _combinations(part: Searched, *, field: str) -> Iterator[dict[str, Value]]:

@@ -1,6 +1,6 @@
 """Baselines of every search: what is free on the dense base (steps, solver, gain, reuse), and the paper's schedules.
 
-Where the space searches solver, reuse or gain, the dense base gets the best of them too, so that what is trained is
+Where the space searches solver, shift, reuse or gain, the dense base gets the best of them too, so that what is trained is
 compared with the strongest of what is free. Which is best is measured: baselines come in waves, and each follows from
 the results of those before.
 """
@@ -25,6 +25,7 @@ from flexsearch.study.settings import SearchSettings
 
 MOST_STEPS = 6
 MOST_GAINS = 6
+MOST_SHIFTS = 6
 FORA_INTERVALS = (2, 3)
 FORA_AT = 2
 """Uniform reuse is evaluated at so many of the largest numbers of steps: at few steps there is nothing to reuse."""
@@ -58,17 +59,21 @@ def baselines_of(space: SearchSpace, settings: SearchSettings) -> list[Baseline]
     """
     made = _Maker(space=space, settings=settings)
     dense = [*(Sampling(steps=num) for num in made.steps), *(made.middle(solver) for solver in made.solvers)]
-    return [*made.dense(dense), *made.papers("base")]
+    return [*made.dense(dense), *made.papers(Sampling(steps=1))]
 
 
 def waves_of(space: SearchSpace, settings: SearchSettings) -> list[Wave]:
     """List the waves of further baselines: none where the space searches neither solver nor gain nor reuse.
 
-    First the dense base's curve over steps under the best second-order solver; then, under the best of all solvers, it
-    with every gain at a middle number of steps; then the best gain's curve, uniform reuse, and the paper's schedules.
+    Where there are several shifts, the dense base with each of them at a middle number of steps. Then its curve over
+    steps under the best second-order solver; then, under the best of all solvers, it with every gain at that middle;
+    then the best gain's curve, uniform reuse, and the paper's schedules.
     """
     made = _Maker(space=space, settings=settings)
-    return [] if made.is_plain else [made.curve_of_a_solver, made.gains_at_the_middle, made.under_the_best]
+    if made.is_plain:
+        return []
+    shifts = [made.shifts_at_the_middle] if len(made.shifts) > 1 else []
+    return [*shifts, made.curve_of_a_solver, made.gains_at_the_middle, made.under_the_best]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,44 +104,56 @@ class _Maker:
         return evenly([one for one in dict.fromkeys(gains) if one != NO_GAIN], MOST_GAINS)
 
     @cached_property
+    def shifts(self) -> list[float]:
+        """Shifts of the space, at most six."""
+        domain = self.space.sampling.fields.get("shift")
+        values = (domain.low, domain.high) if isinstance(domain, Float) else self.space.sampling.values_of("shift")
+        return evenly(list(dict.fromkeys(values)) or [1.0], MOST_SHIFTS)
+
+    @cached_property
     def reuses(self) -> bool:
         return any(one.name == "cache" for one in self.space.sampling.parts)
 
     @property
     def is_plain(self) -> bool:
         """Whether steps are all that the dense base can choose."""
-        return not (self.solvers or self.gains or self.reuses)
+        return not (self.solvers or self.gains or self.reuses or self.shifts != [1.0])
 
     def middle(self, solver: SolverName) -> Sampling:
         """The middle of the steps; of Heun's method, whose steps take two calls, as many as take no more calls."""
         middle = self.steps[len(self.steps) // 2]
-        return Sampling(steps=(middle + 1) // 2 if solver == "heun" else middle, solver=solver)
+        steps = (middle + 1) // 2 if solver == "heun" else middle
+        return Sampling(steps=steps, solver=solver, shift=1.0 if solver == "base" else self.shifts[0])
+
+    def shifts_at_the_middle(self, results: Results) -> list[Baseline]:
+        best = self._best_solver(("base", *self.solvers), results)
+        return [] if best is None else self.dense(replace(best, shift=shift) for shift in self.shifts)
 
     def curve_of_a_solver(self, results: Results) -> list[Baseline]:
-        solver = self._best_solver(self.solvers, results)
-        return [] if solver is None else self.dense(Sampling(steps=num, solver=solver) for num in self.steps)
+        best = self._best_solver(self.solvers or (("base",) if self.shifts != [1.0] else ()), results)
+        return [] if best is None else self.dense(replace(best, steps=num) for num in self.steps)
 
     def gains_at_the_middle(self, results: Results) -> list[Baseline]:
-        solver = self._best_solver(("base", *self.solvers), results)
-        return [] if solver is None else self.dense(replace(self.middle(solver), gain=gain) for gain in self.gains)
+        best = self._best_solver(("base", *self.solvers), results)
+        return [] if best is None else self.dense(replace(best, gain=gain) for gain in self.gains)
 
     def under_the_best(self, results: Results) -> list[Baseline]:
         solver = self._best_solver(("base", *self.solvers), results)
         if solver is None:
             return []
-        best = self._best((replace(self.middle(solver), gain=gain) for gain in (NO_GAIN, *self.gains)), results)
+        best = self._best((replace(solver, gain=gain) for gain in (NO_GAIN, *self.gains)), results)
         curve = [] if best is None else [replace(best, steps=num) for num in self.steps]
         return [*self.dense(curve), *self._fora(results), *self.papers(solver)]
 
     def _fora(self, results: Results) -> list[Baseline]:
         """The dense base with the outputs of its modules reused for N - 1 of N calls (FORA, arXiv 2407.01425)."""
         able = [one for one in ("base", *self.solvers) if is_deterministic(one, self.space.target.clock)]
-        solver = self._best_solver(able, results)
-        if solver is None or not self.reuses:
+        best = self._best_solver(able, results)
+        if best is None or not self.reuses:
             return []
         found = []
         for interval in FORA_INTERVALS:
-            for plain in (Sampling(steps=num, solver=solver) for num in self.steps[:FORA_AT]):
+            for plain in (replace(best, steps=num) for num in self.steps[:FORA_AT]):
                 full = math.ceil(plain.num_calls / interval) / plain.num_calls
                 cache = Cache(full=full, first=0, last=0, order=0, reuse="modules")
                 found += self.dense([replace(plain, cache=cache)], name=f"fora{interval}")
@@ -148,8 +165,8 @@ class _Maker:
             Baseline(name=self._name(name, one, self.steps[0]), candidate=self._candidate(one)) for one in samplings
         ]
 
-    def papers(self, solver: SolverName) -> list[Baseline]:
-        """The paper's schedules under a solver; none in a space without training, which they need."""
+    def papers(self, best: Sampling) -> list[Baseline]:
+        """The paper's schedules under a solver and its shift; none in a space without training, which they need."""
         space = self.space
         if space.is_dense:
             return []
@@ -170,7 +187,7 @@ class _Maker:
                 candidate=Candidate(schedule=schedule, sampling=sampling),
             )
             for name, schedule in schedules.items()
-            for sampling in (Sampling(steps=num, solver=solver) for num in steps)
+            for sampling in (replace(best, steps=num) for num in steps)
         ]
 
     def _name(self, what: str, sampling: Sampling, most_steps: int) -> str:
@@ -180,6 +197,8 @@ class _Maker:
         parts = [what, str(sampling.steps)]
         if sampling.solver != "base":
             parts.append(sampling.solver)
+        if sampling.shift != 1:
+            parts.append(f"shift{sampling.shift:g}")
         if sampling.gain != NO_GAIN:
             parts.append(f"gain{sampling.gain.stream:g}@{sampling.gain.at}")
         return "-".join(parts)
@@ -187,9 +206,11 @@ class _Maker:
     def _candidate(self, sampling: Sampling) -> Candidate:
         return Candidate(schedule=DensitySchedule.all_dense(self.space.num_blocks), sampling=sampling)
 
-    def _best_solver(self, solvers: Sequence[SolverName], results: Results) -> SolverName | None:
-        found = self._best(map(self.middle, solvers), results)
-        return None if found is None else found.solver
+    def _best_solver(self, solvers: Sequence[SolverName], results: Results) -> Sampling | None:
+        """The best solver with its best shift, at the middle; the base's own also without any."""
+        middles = [self.middle(solver) for solver in solvers]
+        shifted = (replace(one, shift=shift) for one in middles for shift in self.shifts)
+        return self._best(dict.fromkeys((*middles, *shifted)), results)
 
     def _best(self, samplings: Iterable[Sampling], results: Results) -> Sampling | None:
         """The sampling under which the dense base is best, the first of equals; None if it was measured under none."""

@@ -28,13 +28,16 @@ def dense_baselines(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def _is_plain(candidate: Candidate) -> bool:
-    return candidate.schedule.is_dense and not candidate.reuses and candidate.sampling.guidance == ALL_ROWS
+    sampling = candidate.sampling
+    computes_all = sampling.guidance == ALL_ROWS and sampling.start == "model" and not candidate.reuses
+    return candidate.schedule.is_dense and computes_all
 
 
 class DenseQuality:
     """Interpolate the dense base's quality over sampler steps between its trials, in logarithms of both.
 
-    Each solver has its own curve, and under it each gain of the stream. Reuse and guidance rows have none: a candidate
+    Each solver has its own curve, and under it each shift and gain of the stream. Reuse, the first step and guidance
+    rows have none: a candidate
     that computes less of its steps is compared with the dense base that computes all of as many.
 
     Args:
@@ -57,10 +60,10 @@ class DenseQuality:
     def at(self, sampling: Sampling) -> float:
         """Give the quality at a sampling; beyond the fewest and the most steps of its curve it stays as it is there.
 
-        The curve is that of its solver and gain. Where that was not measured at two numbers of steps, it is that of its
-        solver without gain, and where that was not either, the best of all curves.
+        The curve is that of its solver, shift and gain. Where that was not measured at two numbers of steps, it is that
+        without gain, and where that was not either, the best of all curves.
         """
-        own = self._curves.get(_curve(sampling), self._curves.get((sampling.solver, NO_GAIN)))
+        own = self._curves.get(_curve(sampling), self._curves.get(_curve(replace(sampling, gain=NO_GAIN))))
         curves = self._curves.values() if own is None else [own]
         return float(min(np.exp(np.interp(np.log(sampling.steps), curve[:, 0], curve[:, 1])) for curve in curves))
 
@@ -69,12 +72,12 @@ class DenseQuality:
         return _is_plain(candidate) and _curve(candidate.sampling) in self._curves
 
 
-_Curve = tuple[SolverName, Gain]
+_Curve = tuple[SolverName, float, Gain]
 
 
 def _curve(sampling: Sampling) -> _Curve:
     """What curves differ in. The gain of the skip does nothing to the dense base."""
-    return sampling.solver, replace(sampling.gain, skip=1.0)
+    return sampling.solver, sampling.shift, replace(sampling.gain, skip=1.0)
 
 
 def predicted_distances(

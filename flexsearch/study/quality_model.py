@@ -45,6 +45,8 @@ def _sampling(sampling: Sampling, num_blocks: int) -> tuple[float, ...]:
     guidance, gain = sampling.guidance, sampling.gain
     return (
         *(float(sampling.solver == solver) for solver in get_args(SolverName)),
+        math.log(sampling.shift),
+        float(sampling.start == "mean"),
         guidance.start,
         guidance.end,
         1.0 / guidance.every,
@@ -58,7 +60,7 @@ def _sampling(sampling: Sampling, num_blocks: int) -> tuple[float, ...]:
 def _reuse(sampling: Sampling, num_blocks: int) -> tuple[float, ...]:
     """List full steps, where they lie on average (0 the first, 1 the last step), the longest run without one, null
     steps, and of partial steps the order, the blocks computed below and above, and whether modules are reused."""
-    num = sampling.num_calls
+    num = sampling.num_patterned
     spelled = sampling.cache.spelled(num, num_blocks=num_blocks)
     pattern = spelled.get("pattern", "F" * num)
     full = [index for index, letter in enumerate(pattern) if letter == "F"]

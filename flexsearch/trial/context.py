@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from safetensors.torch import load_file
+from torch import Tensor
+
 from flexsearch.diffusion.batches import BatchStream
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.device_lock import DeviceLock
 from flexsearch.trial.inputs import Inputs, load_inputs
+from flexsearch.trial.receipt import is_whole
 from flexsearch.trial.settings import TrialSettings, load_settings
 from flexsearch.trial.shared_files import SharedFiles
 from flexsearch.trial.teacher import Teacher, live_teacher, stored_teacher
@@ -25,6 +29,11 @@ class TrialContext:
     inputs: Inputs
     start: FlexDiT
     device_lock: DeviceLock
+
+    def take_means(self, means: Tensor) -> None:
+        """Give the models the base's data means."""
+        for model in (self.inputs.base.model, self.start):
+            model.set_data_means(means)
 
     def stream(self, seed: int) -> BatchStream:
         """Give the training batches of every trial with `seed`."""
@@ -52,6 +61,9 @@ def trial_context(run_dir: Path) -> TrialContext:
     if settings.warm_start is not None and not settings.is_free:
         start = load_warm_start(shared.warm_start, base=inputs.base, space=space)
     device_lock = DeviceLock(shared.device_lock)
-    return TrialContext(
+    context = TrialContext(
         settings=settings, space=space, shared=shared, inputs=inputs, start=start, device_lock=device_lock
     )
+    if space.takes_means and is_whole(shared.data_means(settings)):
+        context.take_means(load_file(shared.data_means(settings))["means"])
+    return context

@@ -127,6 +127,10 @@ class SharedFiles:
         )
         return self.folder / f"masks-{digest}.json"
 
+    def data_means(self, settings: TrialSettings) -> Path:
+        """Give the file of the base's data means."""
+        return self.folder / f"data_means-{short_digest({'base': base_fingerprint(settings)})}.safetensors"
+
     def reference_latency(self, protocol: dict[str, Any]) -> Path:
         """Give the file of the dense base's latency under `protocol`."""
         return self.folder / f"reference_latency-{short_digest(protocol)}.json"
