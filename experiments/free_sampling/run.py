@@ -1,4 +1,5 @@
-"""What sampling gives for free: the quickstart's dense base under solvers, patterns of reuse, and gains.
+"""What sampling gives for free: the quickstart's dense base under solvers, shifts, first steps, patterns of reuse,
+and gains.
 
     uv run python experiments/free_sampling/run.py           # 500 images, seed 0, as the quickstart measures its trials
     uv run python experiments/free_sampling/run.py --images 2000 --seed 5
@@ -17,16 +18,20 @@ import torch
 
 from flexsearch.config import load_config
 from flexsearch.data.images import to_uint8
+from flexsearch.diffusion.data_means import measure_means
 from flexsearch.diffusion.sampling import generate
 from flexsearch.latency.design import dense_plan
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.quality import measure_features
 from flexsearch.schedule import Cache, Gain, Sampling
+from flexsearch.schedule.start import Start
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.timing import timer_of
 
 HERE = Path(__file__).parent
 STEPS = (3, 4, 5, 7, 10)
+SHIFTS = (0.7, 1.0, 1.25, 1.5, 2.0, 3.0)
+STARTS: tuple[Start, ...] = ("model", "mean")
 PATTERNS = ("FFp", "FFpp", "FFpFp", "FFnFn", "FFpFpp", "FFnFpn", "FFpFpFp", "FFFpFpFp", "FpFpFpFpFp", "FFppFppFpp")
 
 
@@ -53,6 +58,12 @@ def samplings() -> Iterator[Sampling]:
         for stream in (0.95, 0.9):
             cache = Cache(pattern=pattern, first=1)
             yield Sampling(steps=len(pattern), solver="ab2", cache=cache, gain=Gain(stream=stream, at=4))
+    for stream in (1.0, 0.85, 0.75):
+        for steps in (2, *STEPS):
+            for shift in SHIFTS:
+                for start in STARTS:
+                    gain = Gain(stream=stream, at=4)
+                    yield Sampling(steps=steps, solver="ab2", shift=shift, start=start, gain=gain)
 
 
 def main() -> None:
@@ -66,6 +77,9 @@ def main() -> None:
     evaluator, target = inputs.evaluators[0], settings.search_space.target
     one_pass = dense_plan(target, Sampling(steps=1)).macs
     timer = timer_of(settings, inputs)
+    dense = dense_plan(target, Sampling(steps=1))
+    model, scheduler = inputs.base.model, inputs.base.scheduler
+    model.set_data_means(measure_means(model, scheduler, dense, batch=batch, seed=1, report=lambda *_: None))
     name = "latency" if arguments.time else f"seed{arguments.seed}_{arguments.images}"
     path = HERE / f"{name}.csv"
     known = {row["sampling"]: row for row in csv.DictReader(path.open())} if path.exists() else {}

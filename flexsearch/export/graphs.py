@@ -17,6 +17,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +34,7 @@ from flexsearch.models.loading import load_scheduler
 from flexsearch.schedule.plan import Plan
 from flexsearch.schedule.step import Graph
 
-GRAPHS = "graphs.json"
+GRAPHS, DATA_MEANS = "graphs.json", "data_means.npy"
 ONNX_FOLDER, PROGRAMS_FOLDER = "onnx", "torch_export"
 OPSET = 20
 _EXAMPLE, _CHECKED = 3, (1, 3, 4)  # rows of batches; tracing takes 1 for a constant
@@ -210,6 +211,10 @@ def _export(
             "flexsearch": __version__,
             **index_of(model, plan, scheduler, written=graphs),
         }
+        if plan.candidate.sampling.start == "mean":
+            assert model.data_means is not None, "an exported folder brings them"
+            np.save(temporary / DATA_MEANS, model.data_means.numpy())
+            index["data_means"] = DATA_MEANS
         (temporary / GRAPHS).write_text(json.dumps(index, indent=2) + "\n")
         rename_folder(temporary, folder)
     return index

@@ -68,6 +68,11 @@ Domain = Int | Float | Choice
 REST = Rest()
 
 
+def corners(domain: Domain) -> tuple[Value, ...]:
+    """Give every value, or both ends of a continuous domain: what cannot be listed is checked there."""
+    return (domain.low, domain.high) if isinstance(domain, Float) else domain.values
+
+
 def parse_domain(value: Any) -> Value | Domain | Rest:
     """Read a YAML value: a scalar is a constant, `rest` is `Rest`, a mapping with one key is a domain.
 

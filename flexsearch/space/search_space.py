@@ -1,38 +1,28 @@
 """A search space: named parameters with domains, and a map from any choice of them to a valid candidate."""
 
-import difflib
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
-from flexsearch.errors import UserError
 from flexsearch.measurement import canonical_json
-from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import Segment
 from flexsearch.schedule.families.dense import DENSE
-from flexsearch.schedule.fields import declared
 from flexsearch.schedule.masks import Masks
 from flexsearch.schedule.plan import Plan, Target, lower
 from flexsearch.schedule.presets import PAPER_STAGES
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
-from flexsearch.schedule.solver import SolverName, clock_under, is_deterministic
 from flexsearch.schedule.timetable import LinearTimetable, Timetable, equal_edges
-from flexsearch.space.domains import Domain, Float, Value
-from flexsearch.space.layout import build_segments, parse_segments
-from flexsearch.space.searched import Searched, parse_searched
+from flexsearch.space.domains import Domain, Float, Value, corners
+from flexsearch.space.layout import build_segments
+from flexsearch.space.searched import Searched
 
 Parameters = Mapping[str, Value]
-_CHECK_ALL_UP_TO = 200_000
-_PARTS = ("segments", "timetable")
-_LAYOUT = ("dense",)
-_DEFAULT_STEPS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,13 +213,13 @@ class SearchSpace:
         """Give every (role, block) of some schedule of the space."""
         return frozenset(
             (role, block)
-            for segments in self._layouts()
+            for segments in self.layouts()
             for block, role in enumerate(role for segment in segments for role in segment.roles)
         )
 
-    def _layouts(self) -> Iterator[tuple[Segment, ...]]:
+    def layouts(self) -> Iterator[tuple[Segment, ...]]:
         """The segments of every combination of their parameters."""
-        fields = {name: _corners(domain) for segment in self.segments for name, domain in segment.domains}
+        fields = {name: corners(domain) for segment in self.segments for name, domain in segment.domains}
         for row in itertools.product(*fields.values()):
             chosen = dict(zip(fields, row, strict=True))
             yield build_segments(self.segments, chosen, num_blocks=self.num_blocks)
@@ -240,135 +230,3 @@ class SearchSpace:
         baseline: a batch inside one band suits them all."""
         counts = (1,) if self.timetable is None else self.timetable.values_of("stages")
         return tuple(sorted({edge for count in (PAPER_STAGES, *counts) for edge in equal_edges(count)}))
-
-
-def parse_space(entries: Any, *, target: Target, field: str = "space") -> SearchSpace:
-    """Read the `space` part of a configuration and check every combination once.
-
-    Args:
-        entries: as YAML gives them.
-        target: the model that candidates are for.
-        field: path of the part, for errors.
-
-    Raises:
-        UserError: names the field, the rule, the value and the nearest legal one.
-    """
-    if not isinstance(entries, Mapping):
-        raise UserError(f"must be a mapping, but got {entries!r}", field=field)
-    known = (*_PARTS, *_LAYOUT, *(one.key for one in declared(Sampling)))
-    for key in entries:
-        if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            raise UserError("is not a known field", field=f"{field}.{key}", nearest=close[0] if close else None)
-    segments = parse_segments(entries.get("segments"), field=f"{field}.segments")
-    timetable = _parse_timetable(entries.get("timetable"), grid=target.shape.grid, field=f"{field}.timetable")
-    if timetable is None and any(segment.kind.needs_grid for segment in segments):
-        raise UserError("is missing: these segments need sparse grids", field=f"{field}.timetable.clean_grid")
-    layout = parse_searched(Layout, {key: entries[key] for key in _LAYOUT if key in entries}, name="", field=field)
-    chosen = {key: value for key, value in entries.items() if key not in (*_PARTS, *_LAYOUT)}
-    sampling = parse_searched(Sampling, {"sampler_steps": _DEFAULT_STEPS, **chosen}, name="", field=field)
-    space = SearchSpace(target=target, segments=segments, timetable=timetable, sampling=sampling, layout=layout)
-    _check_layouts(space, field=f"{field}.segments")
-    _check_sampling(space, field=field)
-    return space
-
-
-def _parse_timetable(entries: Any, *, grid: TokenGrid, field: str) -> Searched | None:
-    if entries is None:
-        return None
-    if not isinstance(entries, Mapping):
-        raise UserError(f"must be a mapping, but got {entries!r}", field=field)
-    found = parse_searched(LinearTimetable, entries, name="timetable", field=field)
-    shorter = min(grid.height, grid.width)
-    for key, most in (("clean_grid", shorter), ("noise_grid", shorter), ("frames", grid.frames)):
-        for number in found.values_of(key):
-            if number > most:
-                raise UserError(f"must be in [1, {most}], but got {number}", field=f"{field}.{key}", nearest=most)
-    for number in found.values_of("frames"):
-        try:
-            grid.pooled(1, frames=number)
-        except UserError as error:
-            raise error.under(f"{field}.frames") from None
-    return found
-
-
-def _check_layouts(space: SearchSpace, *, field: str) -> None:
-    """Builds every combination of segments (they alone can fail), so that no suggested candidate is ever invalid."""
-    fields = {name: _corners(domain) for segment in space.segments for name, domain in segment.domains}
-    num = math.prod(len(values) for values in fields.values())
-    if num > _CHECK_ALL_UP_TO:
-        raise UserError(f"at most {_CHECK_ALL_UP_TO} combinations of depths can be checked, but got {num}", field=field)
-    try:
-        for _ in space._layouts():
-            pass
-    except UserError as error:
-        raise error.under(field) from None
-
-
-def _check_sampling(space: SearchSpace, *, field: str) -> None:
-    """Check that every choice of sampling can be built, and that each has an effect on this base."""
-    sampling, target = space.sampling, space.target
-    for part in sampling.parts:
-        for row in _combinations(part, field=f"{field}.{part.name}"):
-            try:
-                part.build(row)
-            except UserError as error:
-                raise error.under(f"{field}.{part.name}") from None
-    chosen = {part.name for part in sampling.parts}
-    solvers, steps = sampling.values_of("solver") or ("base",), space.steps
-    try:
-        for solver in solvers:
-            for shift in sampling.values_of("shift") or (1.0,):
-                clock_under(solver, target.clock, shift=shift, num_tokens=space.grid.num_tokens)
-        if "cache" in chosen and not all(is_deterministic(solver, target.clock) for solver in solvers):
-            raise UserError(
-                f"must take steps without noise, which reuse needs, but {target.clock.scheduler} adds it",
-                field="solver",
-                nearest="dpmsolver++",
-            )
-        if "guidance" in chosen and not target.is_guided:
-            raise UserError("has no effect: sampling.guidance is 1, so there is one row", field="guidance")
-        for part in (one for one in sampling.parts if one.name == "cache"):
-            for pattern in part.values_of("pattern"):
-                for num in (Sampling(steps=step, solver=solver).num_calls for step in steps for solver in solvers):
-                    Cache(pattern=pattern).of(num)
-        if space.takes_means:
-            _check_start(space, solvers)
-        if space.plans_masks and "heun" in solvers:
-            raise UserError("has two calls per step, for which no masks are planned", field="solver", nearest="ab2")
-        for part in (one for one in sampling.parts if one.name == "gain"):
-            for block in part.values_of("at"):
-                if block >= space.num_blocks:
-                    last = space.num_blocks - 1
-                    raise UserError(f"must be at most {last}, but got {block}", field="gain.at", nearest=last)
-    except UserError as error:
-        raise error.under(field) from None
-
-
-def _check_start(space: SearchSpace, solvers: Sequence[SolverName]) -> None:
-    """Check that the data mean can take the place of every first step."""
-    if space.plans_masks:
-        raise UserError("may be mean, for which no masks are planned", field="start", nearest="model")
-    for solver in solvers:
-        if not is_deterministic(solver, space.target.clock):
-            raise UserError(
-                f"must take steps without noise, which the data mean needs, but {space.target.clock.scheduler} adds it",
-                field="solver",
-                nearest="dpmsolver++",
-            )
-        for steps in space.steps:
-            sampling = Sampling(steps=steps, solver=solver, start="mean")
-            space.plan(Candidate(schedule=DensitySchedule.all_dense(space.num_blocks), sampling=sampling))
-
-
-def _combinations(part: Searched, *, field: str) -> Iterator[dict[str, Value]]:
-    columns = {name: _corners(domain) for name, domain in part.domains}
-    num = math.prod(map(len, columns.values()))
-    if num > _CHECK_ALL_UP_TO:
-        raise UserError(f"at most {_CHECK_ALL_UP_TO} combinations can be checked, but got {num}", field=field)
-    return (dict(zip(columns, row, strict=True)) for row in itertools.product(*columns.values()))
-
-
-def _corners(domain: Domain) -> tuple[Value, ...]:
-    """Every value, or both ends of a continuous domain: number and roles of blocks do not depend on such a field."""
-    return (domain.low, domain.high) if isinstance(domain, Float) else domain.values

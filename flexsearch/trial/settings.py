@@ -20,7 +20,8 @@ from flexsearch.schedule.families.dense import DENSE
 from flexsearch.schedule.plan import Target
 from flexsearch.schedule.shape import TransformerShape
 from flexsearch.settings import settings
-from flexsearch.space.search_space import SearchSpace, parse_space
+from flexsearch.space.parsing import parse_space
+from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.early_stopping import EarlyStopping
 
 _FILE = "trial.json"

@@ -198,16 +198,18 @@ def test_the_loop_never_waits_for_the_device(
     monkeypatch.setattr(torch, "Generator", NoGenerator)
     on_meta = {name: value.to("meta") for name, value in CLASSES.of_samples(range(2)).items()}
     settings = SamplingSettings(guidance=2.0)
-    steps = 8 if solver != "heun" else 5
+    steps = 9 if solver != "heun" else 5
     sampling = Sampling(
         steps=steps,
         solver=solver,
         cache=Cache(full=0.5, nulls=0.5, warmup=2, reuse=reuse),
         guidance=GuidanceRows(every=2),
         gain=Gain(stream=0.9, at=1, skip=0.9),
+        start="mean",
     )
     plan = plan_of(model, EULER, sampling, settings)
-    assert {step.letter for step in plan.steps} >= {"F", "n"}
+    assert {step.letter for step in plan.steps} >= {"F", "n", "m"}
+    model.set_data_means(torch.zeros(11, 1, 16, 16))
     found = denoise(
         model.to("meta"),
         EULER,

@@ -11,7 +11,7 @@ from fences import ROOT, fences
 from flexsearch.config import load_config, parse_config
 from flexsearch.schedule import Sampling
 from flexsearch.schedule.fields import declared, is_part
-from flexsearch.space.search_space import parse_space
+from flexsearch.space import parse_space
 
 TABLE = ROOT / "docs" / "reference" / "config.md"
 PAGE = ROOT / "docs" / "sampling.md"

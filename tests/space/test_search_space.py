@@ -19,8 +19,8 @@ from flexsearch.schedule.presets import dit_shape, paper_schedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
 from flexsearch.settings import PositiveCount
+from flexsearch.space import SearchSpace, parse_space
 from flexsearch.space.domains import Choice, Float
-from flexsearch.space.search_space import SearchSpace, parse_space
 from flexsearch.space.searched import parse_searched
 
 GRID = TokenGrid(height=8, width=8)

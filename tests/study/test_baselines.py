@@ -123,6 +123,26 @@ def test_each_axis_has_its_own_baselines(entries: dict[str, Any], expected: list
     assert bool(further) == bool(expected)
 
 
+def test_the_dense_base_gets_the_best_shift() -> None:
+    def quality(sampling: Sampling) -> float:
+        return quality_of(sampling) * (1 + abs(sampling.shift - 2))
+
+    several = {"solver": "ab2", "shift": {"choice": [1.0, 2.0, 3.0]}, "start": {"choice": ["model", "mean"]}}
+    _, shifts, curve, _, last = names(waves(of(**several), quality))
+    assert shifts == ["dense-6-ab2-shift2", "dense-6-ab2-shift3"]
+    assert curve == ["dense-8-ab2-shift2", "dense-4-ab2-shift2"]
+    assert last == ["paper-8-ab2-shift2"]
+    first, curve, *_ = names(waves(of(solver="ab2", shift=1.5), quality))
+    assert first == ["dense-8", "dense-6", "dense-4", "dense-6-ab2-shift1.5", "paper-8"], "one shift is settled"
+    assert curve == ["dense-8-ab2-shift1.5", "dense-4-ab2-shift1.5"]
+    first, shifts, curve, *_ = names(waves(of(shift={"choice": [1.0, 2.0]}), quality))
+    assert (first[:3], shifts, curve) == (
+        ["dense-8", "dense-6", "dense-4"],
+        ["dense-6-shift2"],
+        ["dense-8-shift2", "dense-4-shift2"],
+    )
+
+
 def test_solvers_are_compared_at_equal_calls() -> None:
     (heun,) = [
         one for one in baselines_of(of(solver={"choice": ["base", "heun"]}), SearchSettings()) if "heun" in one.name

@@ -35,6 +35,20 @@ def test_between_dense_baselines_quality_is_a_power_of_the_steps() -> None:
     assert [dense.at(Sampling(steps=steps)) for steps in (2, 50)] == pytest.approx([32.0, 8.0]), "beyond them it stays"
 
 
+def test_a_curve_is_of_one_shift_and_calls_the_model_at_every_step() -> None:
+    shifted = [sampled(one, value, shift=1.5) for one, value in zip(DENSE, (6.0, 12.0), strict=True)]
+    started = sampled(DENSE[0], 1.0, start="mean")
+    records = [*DENSE, *shifted, started]
+    assert dense_baselines(records) == records[:-1]
+    dense = DenseQuality(dense_baselines(records), quality="fid")
+    assert dense.at(Sampling(steps=4)) == pytest.approx(32.0)
+    assert dense.at(Sampling(steps=4, shift=1.5)) == pytest.approx(12.0)
+    gain = Gain(stream=0.9, at=2)
+    assert dense.at(Sampling(steps=4, shift=1.5, gain=gain, start="mean")) == pytest.approx(12.0), "that without gain"
+    assert dense.is_on_a_curve(shifted[0].candidate)
+    assert not dense.is_on_a_curve(started.candidate)
+
+
 def sampled(one: TrialRecord, quality: float, **sampling: Any) -> TrialRecord:
     """The trial under another sampling."""
     return replace(

@@ -187,6 +187,40 @@ def test_the_free_spaces_train_nothing(name: str) -> None:
     assert config.reference_steps == max(20, 2 * max(config.search_space.steps))
 
 
+def test_means_are_measured_once_and_serve_the_search(free: Call, tmp_path: Path) -> None:
+    values = free()
+    values["space"]["start"] = {"choice": ["model", "mean"]}
+    config = parse_config(values)
+    first, again = prepared(config, tmp_path), prepared(config, tmp_path)
+    assert [one.what for one in first if not one.found][-1] == "data means"
+    assert all(one.found for one in again)
+    result = run_one(config, tmp_path, Sampling(steps=3, start="mean"))
+    assert result.state == "complete"
+    assert result.measurements["macs"].value == pytest.approx(
+        run_one(config, tmp_path, Sampling(steps=2), 1).measurements["macs"].value
+    )
+    trial_context.cache_clear()  # as another process finds them
+    context = trial_context(tmp_path)
+    means = context.inputs.base.model.data_means
+    assert means is not None
+    assert means.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sampler_steps": {"choice": [1, 4]}}, "sampler_steps: must be at least 2 where start is mean"),
+        ({"cache": {"mask": "planned", "full": 0.5}}, "start: may be mean, for which no masks are planned"),
+        ({"shift": {"choice": [1.0, 30.0]}}, r"shift: must be in \(0, 20\], but got 30"),
+    ],
+)
+def test_a_space_without_a_first_step_is_refused(free: Call, changes: dict[str, Any], said: str) -> None:
+    values = free()
+    values["space"] |= {"start": {"choice": ["model", "mean"]}, **changes}
+    with pytest.raises(UserError, match=said):
+        _ = parse_config(values).search_space
+
+
 def test_masks_are_planned_once_and_serve_the_search(free: Call, tmp_path: Path) -> None:
     values = free()
     values["space"]["cache"] = {"full": {"choice": [0.5, 1.0]}, "mask": "planned"}
