@@ -57,7 +57,7 @@ def test_the_mean_is_guided_as_a_call_would_be() -> None:
     [
         (FLOW, 1, "sampler_steps: must be at least 2 where start is mean, but got 1; nearest legal: 2"),
         (
-            Target(shape=SHAPE, clock=Clock(**NOISE)),
+            Target(shape=SHAPE, clock=Clock(**NOISE, timestep_spacing="leading")),
             10,
             "needs pure noise at the first step, but its diffusion time is",
         ),
@@ -78,12 +78,13 @@ def test_noise_prediction_has_a_mean_where_the_first_step_is_at_pure_noise() -> 
 
 @pytest.mark.parametrize("solver", ["base", "ab2", "heun", "dpmsolver++", "unipc"])
 def test_a_shift_is_beside_the_bases_own(solver: Any) -> None:
-    def times(shift: float, **clock: Any) -> list[float]:
-        plan = planned(Sampling(steps=4, solver=solver, shift=shift), Target(shape=SHAPE, clock=Clock(**clock)))
+    def times(searched: float, *, own: float = 1.0) -> list[float]:
+        target = Target(shape=SHAPE, clock=Clock(shift=own))
+        plan = planned(Sampling(steps=4, solver=solver, shift=searched), target)
         return [step.time for step in plan.steps]
 
-    assert times(2.0) == pytest.approx(times(1.0, shift=2.0))
-    assert times(1.5, shift=2.0) == pytest.approx(times(1.0, shift=3.0))
+    assert times(2.0) == pytest.approx(times(1.0, own=2.0))
+    assert times(1.5, own=2.0) == pytest.approx(times(1.0, own=3.0))
     assert times(2.0) != pytest.approx(times(1.0))
 
 
