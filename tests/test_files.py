@@ -65,6 +65,7 @@ def test_a_disks_fault_is_told_however_it_is_worded() -> None:
     behind = ValueError("a library's own")
     behind.__cause__ = OSError(errno.EACCES, "Permission denied")
     assert disk_fault(behind) == "Permission denied"
+    assert disk_fault(OSError(errno.EFBIG, "File too large")) == "File too large", "under `ulimit -f`"
     assert disk_fault(FileNotFoundError(errno.ENOENT, "No such file")) is None
     assert disk_fault(ValueError("one over zero")) is None
 

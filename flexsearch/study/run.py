@@ -31,6 +31,7 @@ _FREE_TO_CHANGE = (
     "search.noise_schedules",
     "search.noise_seeds",
     "resources",
+    "objectives.latency.mixed",
 )
 
 
@@ -151,7 +152,9 @@ def _check_directory(plan: RunPlan, optuna_study: OptunaStudy, *, is_new: bool) 
         UserError: it is another run's.
     """
     note = plan.run_dir / "study.id"
-    known = note.read_text() if note.exists() else None
+    known = note.read_text(errors="replace") if note.exists() else None
+    if known is not None and len(known) != len(optuna_study.identity):  # damaged: it names no study
+        known = None
     is_strange = is_new if known is None else known != optuna_study.identity
     if is_strange and plan.storage is not None and optuna_study.notes("digest"):
         raise UserError(
