@@ -20,7 +20,7 @@ from flexsearch.cli.app import main
 
 
 class Driver:
-    """Start the command; it prints into a file beside its run directory, and caches beside it."""
+    """Start the command; it prints into a file beside its run directory, and caches beside it. The block kills it."""
 
     def __init__(self, run_dir: Path, *arguments: str) -> None:
         self.run_dir, self.log = run_dir, run_dir.with_suffix(".log")
@@ -31,6 +31,14 @@ class Driver:
         self.pid = os.fork()
         if self.pid == 0:
             self._become(["flexsearch", "run", *arguments, "--run-dir", str(run_dir)])
+
+    def __enter__(self) -> "Driver":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
 
     def _become(self, command: list[str]) -> None:
         code = 1

@@ -61,8 +61,8 @@ class Chaos:
 
     def whole(self) -> dict[str, Any]:
         """Search undisturbed, in one process and on a file; give the ledger."""
-        driver = Driver(self.out / "whole", str(SPACE), "--seed", str(self.seed), "--executor", "local")
-        driver.ended(HANGS_AFTER_S)
+        with Driver(self.out / "whole", str(SPACE), "--seed", str(self.seed), "--executor", "local") as driver:
+            driver.ended(HANGS_AFTER_S)
         if driver.status != 0:
             raise RuntimeError(f"the undisturbed search failed: {driver.said()}")
         ledger = read_ledger(driver.run_dir, None)
@@ -79,11 +79,12 @@ class Chaos:
         arguments += [] if self.cluster is None else ["--ray-address", self.cluster.address]
         num_drivers, num_faults, is_finished = 0, len(self.faults), False
         while not is_finished and len(self.faults) < num_faults + 3:
-            driver, suffered = Driver(run_dir, *arguments), list[str]()
-            while left and self._is_due(driver, left[0]):
-                suffered.append(left[0].kind)
-                self._strike(driver, left.popleft())
-            driver.ended(HANGS_AFTER_S)
+            suffered: list[str] = []
+            with Driver(run_dir, *arguments) as driver:
+                while left and self._is_due(driver, left[0]):
+                    suffered.append(left[0].kind)
+                    self._strike(driver, left.popleft())
+                driver.ended(HANGS_AFTER_S)
             num_drivers += 1
             is_finished = self._judge(driver, suffered)
         ledger = read_ledger(run_dir, self.storage)
@@ -160,9 +161,6 @@ class Chaos:
         if driver.status not in explained:
             end = "hangs" if driver.status is None else f"ended with {driver.status}"
             self.faults.append(f"{driver.run_dir.name}: a driver {end} after {suffered}: {driver.said()}")
-        if driver.status is None:
-            os.kill(driver.pid, signal.SIGKILL)
-            driver.ended(HANGS_AFTER_S)
         return driver.status == 0
 
 
