@@ -151,7 +151,7 @@ def test_what_the_user_can_mend_ends_the_search(open_search: Call, run_trial: Ca
 
 @pytest.mark.usefixtures("_ray")
 def test_more_than_ray_has_is_refused(open_search: Call, run_trial: Call) -> None:
-    with pytest.raises(UserError, match="more than Ray has"):
+    with pytest.raises(UserError, match="more than a node of Ray's has"):
         run_on_ray(open_search(), run_trial, resources=Resources(cpu=10_000), slots=1)
 
 
