@@ -20,8 +20,8 @@ class Disturbance:
     """One thing that goes wrong.
 
     Attributes:
-        kind: `kill`, `interrupt` (SIGINT) or `stop` (SIGSTOP, then SIGCONT) a process; `cut` a file after a kill; `fill`
-            the disk: files of a process cannot grow; `worker` and `raylet`: kill one; `server`: restart PostgreSQL.
+        kind: `kill`, `interrupt` (SIGINT) or `stop` (SIGSTOP, then SIGCONT) a process; `cut` a file after a kill;
+            `fill` the disk: files of a process cannot grow; `worker`, `raylet`: kill one; `server`: restart PostgreSQL.
         wait: share of the longest wait before it.
         at_change: whether it then waits for the next change of the run directory, to strike in the middle of it.
         which: of the processes or files there are, as a share of their number.

@@ -48,9 +48,7 @@ def read_ledger(run_dir: Path, storage: str | None) -> dict[str, Any]:
                 "state": record.state,
                 "digest": record.digest,
                 "baseline": record.baseline,
-                "measured": {
-                    name: one.value for name, one in record.measurements.items() if name not in _OF_TIME
-                },
+                "measured": {name: one.value for name, one in record.measurements.items() if name not in _OF_TIME},
             }
             for record in records
         },

@@ -152,7 +152,9 @@ class Chaos:
         workers = [] if self.cluster is None else self.cluster.trial_processes()
         raylets = [] if self.cluster is None else self.cluster.raylets()
         others = {"worker": workers, "raylet": raylets}
-        return others.get(kind) or own + (workers if kind in ("stop", "fill") else []) + (raylets if kind == "stop" else [])
+        return others.get(kind) or own + (workers if kind in ("stop", "fill") else []) + (
+            raylets if kind == "stop" else []
+        )
 
     def _judge(self, driver: Driver, suffered: list[str]) -> bool:
         """Whether the search is finished; notes an end that nothing explains."""

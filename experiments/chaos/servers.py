@@ -58,7 +58,9 @@ class Postgres:
     def control(self, *arguments: str) -> None:
         """Call `pg_ctl` for this server: `start`, or `stop -m fast` or `immediate`."""
         log = str(self._folder / "log")
-        _as_nobody(self._folder, self._programs / "pg_ctl", "-D", "data", "-w", "-l", log, "-o", self._options, *arguments)
+        _as_nobody(
+            self._folder, self._programs / "pg_ctl", "-D", "data", "-w", "-l", log, "-o", self._options, *arguments
+        )
 
 
 def _as_nobody(folder: Path, *command: object) -> None:

@@ -281,7 +281,8 @@ def _watched_nodes(living: Callable[[], bool]) -> Iterator[None]:
     except BaseException:
         if lost.is_set():
             raise UserError(
-                "no node of Ray's that could run a trial is alive any more; nothing is lost, the same command goes on", field="Ray"
+                "no node of Ray's that could run a trial is alive any more; nothing is lost, the same command goes on",
+                field="Ray",
             ) from None
         raise
     finally:
@@ -310,8 +311,8 @@ def run_on_ray(
         address: of a running Ray cluster; None starts one on this machine.
 
     Raises:
-        UserError: Ray cannot be reached or has no living node for a trial any more, or a trial met something that the user can
-            mend.
+        UserError: Ray cannot be reached or has no living node for a trial any more, or a trial met something that the
+            user can mend.
     """
     with ray_session(address):
         from ray import tune

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 

@@ -55,7 +55,8 @@ def _check_hardware(path: Path, context: TrialContext) -> None:
     except (OSError, ValueError, TypeError):
         write_atomically(path, json.dumps(here))
         return
-    others = [f"{name} {shown(first.get(name))}, not {shown(here[name])}" for name in here if first.get(name) != here[name]]
+    unlike = [name for name in here if first.get(name) != here[name]]
+    others = [f"{name} {shown(first.get(name))}, not {shown(here[name])}" for name in unlike]
     if others and not settings.mixed:
         raise UserError(
             f"this run's trials are timed on {'; '.join(others)}; go on there, begin another run, or mix them with --set "

@@ -1,9 +1,10 @@
 """Weights of trials, kept by schedule: trials that differ in how they sample train once.
 
 `RUN/base/weights-<digest>` is a model as diffusers saves it, with `origin.json`: the trial that trained it and what it
-recorded of that, which a trial that is cut short later takes up again, and the checksums of the files. It is written beside its place and gets its name when it is whole; of trials that train one
-schedule at once, which leave the same, the first one's stays. The files in the trials' own folders are further names
-of these where the file system has that. Nothing writes into either.
+recorded of that, which it takes up again if it is cut short later, and the checksums of the files. It is written
+beside its place and gets its name when it is whole; of trials that train one schedule at once, which leave the same,
+the first one's stays. The files in the trials' own folders are further names of these where the file system has that.
+Nothing writes into either.
 """
 
 import json

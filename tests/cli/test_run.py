@@ -258,7 +258,16 @@ def test_a_killed_run_on_postgres_goes_on(
     flexsearch: Call, start_program: Call, tiny_space: Call, postgres: Postgres, tmp_path: Path
 ) -> None:
     space = tiny_space()
-    arguments = ("run", space, "--run-dir", tmp_path / "run", "--storage", postgres.new_database(), "--executor", "local")
+    arguments = (
+        "run",
+        space,
+        "--run-dir",
+        tmp_path / "run",
+        "--storage",
+        postgres.new_database(),
+        "--executor",
+        "local",
+    )
     program = start_program(*arguments)
     wait_for_trial(tmp_path / "run", 3, program)
     program.kill()

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,4 +80,4 @@ def test_two_trials_never_time_on_one_device(notes: tuple[Any, list]) -> None:
     """The two nodes are one machine."""
     times = sorted(line["timed"] for line in notes[1] if "timed" in line)
     assert len(times) >= NUM_TRIALS
-    assert all(end <= begun for (_, end), (begun, _) in zip(times, times[1:], strict=False))
+    assert all(end <= begun for (_, end), (begun, _) in pairwise(times))

@@ -36,10 +36,14 @@ def test_a_restart_ends_the_search_in_one_line_and_loses_nothing(
         return run_trial(order, report)
 
     search = make_search(run_dir=tmp_path / "run", storage=url, trials=8)
-    with pytest.raises(UserError, match="nothing is lost, the same command goes on") as raised, clear_faults():
-        with one_driver(tmp_path / "run", search.store.engine, "test") as guard:
+
+    def one_command() -> None:
+        with clear_faults(), one_driver(tmp_path / "run", search.store.engine, "test") as guard:
             guard(search.optuna_study.engine)
             run_locally(search, restarting)
+
+    with pytest.raises(UserError, match="nothing is lost, the same command goes on") as raised:
+        one_command()
     assert "\n" not in str(raised.value)
     resumed = make_search(run_dir=tmp_path / "run", storage=url, trials=8)
     run_locally(resumed, run_trial)

@@ -48,7 +48,10 @@ def test_whoever_answers_and_is_no_cluster_of_ours(monkeypatch: pytest.MonkeyPat
 def test_a_cluster_without_a_living_node_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_tune, "_LOOK_EVERY_S", 0.01)
     seen = iter([True, False, True, False, False])
-    with pytest.raises(UserError, match="no node of Ray's that could run a trial is alive any more"), _watched_nodes(lambda: next(seen)):
+    with (
+        pytest.raises(UserError, match="no node of Ray's that could run a trial is alive any more"),
+        _watched_nodes(lambda: next(seen)),
+    ):
         time.sleep(10)
     with pytest.raises(KeyboardInterrupt), _watched_nodes(lambda: True):
         raise KeyboardInterrupt

@@ -82,7 +82,9 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
         pass
 
 
-def test_machines_that_share_a_folder_do_not_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machines_that_share_a_folder_do_not_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = DeviceLock(tmp_path / "lock")
     monkeypatch.setattr(device_lock, "_BOOT", tmp_path / "no such file")
     monkeypatch.setattr(platform, "node", lambda: "another")
