@@ -59,8 +59,8 @@ def _check_hardware(path: Path, context: TrialContext) -> None:
     others = [f"{name} {shown(first.get(name))}, not {shown(here[name])}" for name in unlike]
     if others and not settings.mixed:
         raise UserError(
-            f"this run's trials are timed on {'; '.join(others)}; go on there, begin another run, or mix them with --set "
-            "objectives.latency.mixed=true",
+            f"this run's trials are timed on {'; '.join(others)}; go on there, begin another run, or mix them with "
+            "--set objectives.latency.mixed=true",
             field=str(path),
         )
 
