@@ -22,7 +22,8 @@ class Disturbance:
     Attributes:
         kind: `kill`, `interrupt` (SIGINT) or `stop` (SIGSTOP, then SIGCONT) a process; `cut` a file after a kill;
             `fill` the disk: files of a process cannot grow; `worker`, `raylet`: kill one; `server`: restart PostgreSQL.
-        wait: share of the longest wait before it.
+        in_trials: whether it waits until the command runs trials.
+        wait: share of the longest wait that follows.
         at_change: whether it then waits for the next change of the run directory, to strike in the middle of it.
         which: of the processes or files there are, as a share of their number.
         size: share of a file that is left, or of the most to which files may grow.
@@ -30,6 +31,7 @@ class Disturbance:
     """
 
     kind: str
+    in_trials: bool
     wait: float
     at_change: bool
     which: float
@@ -43,6 +45,7 @@ def draw(seed: int, num: int, *, kinds: Mapping[str, int]) -> list[Disturbance]:
     return [
         Disturbance(
             kind=source.choices(list(kinds), weights=list(kinds.values()))[0],
+            in_trials=source.random() < 0.75,
             wait=source.random(),
             at_change=source.random() < 0.5,
             which=source.random(),

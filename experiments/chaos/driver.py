@@ -11,11 +11,13 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-import flexsearch.report.front
-import flexsearch.report.gain
+import optuna.storages._rdb.storage
+
+import flexsearch.report.plot
+import flexsearch.report.table
 import flexsearch.study.run
 import flexsearch.trial.life
-import flexsearch.trial.prepare  # noqa: F401 - what a command imports when it runs
+import flexsearch.trial.prepare  # noqa: F401 - all of these: what a command imports when it runs
 from flexsearch.cli.app import main
 
 
@@ -84,7 +86,14 @@ class Driver:
                 found.append((path.stat().st_mtime_ns, str(path.relative_to(self.run_dir))))
         return max(found)[1] if found else None
 
+    @property
+    def runs_trials(self) -> bool:
+        """Whether it has made, or found, what trials share."""
+        return any(words in self._printed() for words in ("searching with", "measuring the noise"))
+
     def said(self) -> str:
         """Give the last lines that it printed."""
-        printed = self.log.read_bytes()[self._said_before :].decode(errors="replace")
-        return " | ".join(printed.splitlines()[-4:])
+        return " | ".join(self._printed().splitlines()[-4:])
+
+    def _printed(self) -> str:
+        return self.log.read_bytes()[self._said_before :].decode(errors="replace") if self.log.exists() else ""

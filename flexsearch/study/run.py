@@ -8,7 +8,7 @@ from typing import Any
 
 from flexsearch import __version__
 from flexsearch.errors import UserError
-from flexsearch.files import write_atomically
+from flexsearch.files import remove_abandoned, write_atomically
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import Acquisition
@@ -114,6 +114,7 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         guard(optuna_study.engine)
         _check_directory(plan, optuna_study, is_new=is_new)
         search = _search(plan, store, optuna_study)
+        remove_abandoned(plan.run_dir)
         plan.save(plan.run_dir)
         store.save_config(plan.config, version=__version__)
         with _executor(choice, plan) as execute:

@@ -14,7 +14,7 @@ from torchvision.utils import save_image
 from flexsearch.data.images import tiles
 from flexsearch.diffusion.training import Training
 from flexsearch.errors import Diverged
-from flexsearch.files import replacing
+from flexsearch.files import remove_abandoned, replacing
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.objectives.features import extract_features
@@ -45,6 +45,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
     Returns:
         The result, which also lies in `trials/<number>/result.json`.
     """
+    remove_abandoned(order.trial_dir)
     with Meter(lost_seconds(order), save=partial(write_seconds, order)) as meter:
 
         def ticking(progress: Progress) -> bool:
