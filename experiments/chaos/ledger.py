@@ -52,13 +52,11 @@ def read_ledger(run_dir: Path, storage: str | None) -> dict[str, Any]:
             }
             for record in records
         },
-        "trained": {
-            record.candidate.schedule.digest: {
-                "curve": store.curve(record.number),
-                "rungs": [(rung.updates, rung.quality, rung.paired_distance) for rung in record.rungs],
-            }
-            for record in records
-            if record.num_updates
+        "trained": {one.candidate.schedule.digest: store.curve(one.number) for one in records if one.num_updates},
+        "rungs": {
+            one.number: [(rung.updates, rung.quality, rung.paired_distance) for rung in one.rungs]
+            for one in records
+            if one.num_updates
         },
         "repeated": store.repetitions(config.objectives.names[0]),
     }
@@ -90,7 +88,7 @@ def differences(whole: Any, disturbed: Any, place: str = "") -> Iterator[str]:
         for key in sorted(whole.keys() | disturbed.keys(), key=str):
             if key in whole and key in disturbed:
                 yield from differences(whole[key], disturbed[key], f"{place} {key}".strip())
-            else:
+            elif place != "rungs":  # of the trials of a schedule, another one may have trained it
                 yield f"{place} {key}: {'lost' if key in whole else 'new'}"
     elif isinstance(whole, list | tuple) and isinstance(disturbed, list | tuple) and len(whole) == len(disturbed):
         for index, pair in enumerate(zip(whole, disturbed, strict=True)):
