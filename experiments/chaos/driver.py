@@ -11,13 +11,13 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-import optuna.storages._rdb.storage
+import optuna.storages._rdb.storage  # noqa: F401 - like those below, what a command imports when it runs
 
 import flexsearch.report.plot
 import flexsearch.report.table
 import flexsearch.study.run
 import flexsearch.trial.life
-import flexsearch.trial.prepare  # noqa: F401 - all of these: what a command imports when it runs
+import flexsearch.trial.prepare  # noqa: F401
 from flexsearch.cli.app import main
 
 
