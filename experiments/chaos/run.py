@@ -147,7 +147,7 @@ class Chaos:
             time.sleep(pause)
             self.server.control("start")
         if kind == "raylet" and self.cluster is not None:
-            self.cluster.wait_for(self.cluster.add_worker())
+            self.cluster.add_worker()
         self.done[kind] += 1
         line = {"number": sum(self.done.values()), "search": driver.run_dir.name, **asdict(disturbance), **place}
         with (self.out / "disturbances.jsonl").open("a") as lines:

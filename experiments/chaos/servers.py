@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
-_STARTS_WITHIN_S = 90.0
+_STARTS_WITHIN_S = 90
 
 
 def free_port() -> int:
@@ -140,45 +140,32 @@ class RayCluster:
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        self.head = self._start("--head", f"--port={self.address.split(':')[1]}", "--include-dashboard=false", cpus=0)
-        self.wait_for(self.head)
-        self.workers: list[subprocess.Popen[bytes]] = []
+        self.nodes: list[subprocess.Popen[bytes]] = []
+        self._start("--head", f"--port={self.address.split(':')[1]}", "--include-dashboard=false", cpus=0)
 
-    def add_worker(self) -> subprocess.Popen[bytes]:
-        """Start a node with one CPU; it has joined after `wait_for`."""
-        node = self._start(f"--address={self.address}", cpus=1)
-        self.workers.append(node)
-        return node
+    def add_worker(self) -> None:
+        """Start a node with one CPU; it has joined when this returns."""
+        self._start(f"--address={self.address}", cpus=1)
 
-    def _start(self, *arguments: str, cpus: int) -> subprocess.Popen[bytes]:
+    def _start(self, *arguments: str, cpus: int) -> None:
         ray = Path(sys.executable).with_name("ray")
         options = ("--node-ip-address=127.0.0.1", f"--num-cpus={cpus}", "--num-gpus=0", "--block")
         memory = "--object-store-memory=80000000"
         command = [str(ray), "start", *arguments, *options, memory, f"--temp-dir={self._folder}"]
-        environment, log = {**os.environ, **self.environment}, tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
-        node = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-        node.log = log  # type: ignore[attr-defined]
-        return node
-
-    def wait_for(self, node: subprocess.Popen[bytes]) -> None:
-        """Wait until a node has joined.
-
-        Raises:
-            RuntimeError: it ended, or did not say so in time.
-        """
-        log, until = node.log, time.monotonic() + _STARTS_WITHIN_S  # type: ignore[attr-defined]
-        while True:
-            log.seek(0)
-            said = log.read()
-            if b"Ray runtime started." in said:
-                return
+        log = self._folder / f"node-{len(self.nodes)}.log"
+        with log.open("wb") as file:
+            environment = {**os.environ, **self.environment}
+            node = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
+            self.nodes.append(node)
+        until = time.monotonic() + _STARTS_WITHIN_S
+        while b"Ray runtime started." not in log.read_bytes():
             if node.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"a Ray node did not start: {said.decode(errors='replace')[-1000:]}")
+                raise RuntimeError(f"a Ray node did not start: {log.read_text(errors='replace')[-1000:]}")
             time.sleep(0.1)
 
     def raylets(self) -> list[psutil.Process]:
         """List the raylets of the workers that live, by age."""
-        return [one for node in self.workers for one in descendants(node.pid) if one.name() == "raylet"]
+        return [one for node in self.nodes[1:] for one in descendants(node.pid) if one.name() == "raylet"]
 
     def trial_processes(self) -> list[psutil.Process]:
         """List the processes that run trials, by age."""
@@ -187,12 +174,11 @@ class RayCluster:
 
     def close(self) -> None:
         """End all of its processes."""
-        nodes = [self.head, *self.workers]
-        left = [one for node in nodes for one in descendants(node.pid)]
-        for one in (*nodes, *left):
+        left = [one for node in self.nodes for one in descendants(node.pid)]
+        for one in (*self.nodes, *left):
             with suppress(ProcessLookupError, psutil.NoSuchProcess):
                 one.kill()
-        for node in nodes:
+        for node in self.nodes:
             node.wait()
 
 
@@ -208,8 +194,8 @@ def ray_cluster(*, workers: int = 2) -> Iterator[RayCluster]:
     folder = Path(tempfile.mkdtemp(prefix="fs-ray-"))
     cluster = RayCluster(folder)
     try:
-        for node in [cluster.add_worker() for _ in range(workers)]:
-            cluster.wait_for(node)
+        for _ in range(workers):
+            cluster.add_worker()
         yield cluster
     finally:
         cluster.close()

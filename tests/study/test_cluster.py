@@ -55,11 +55,12 @@ def notes(make_search: Call, run_trial: Call, tmp_path_factory: pytest.TempPathF
     run_dir = tmp_path_factory.mktemp("cluster")
     search = make_search(run_dir=run_dir, trials=NUM_TRIALS, algorithm="random")
     trial = Timing(inner=run_trial, log=run_dir / "log")
-    with ray_cluster() as cluster, pytest.MonkeyPatch.context() as patch, by_value(trial, run_trial):
-        for name, value in cluster.environment.items():
+    with ray_cluster() as cluster, pytest.MonkeyPatch.context() as patch:
+        for name, value in cluster.environment.items():  # read when Ray is imported
             patch.setenv(name, value)
         check_cluster(cluster.address)
-        end = run_on_ray(search, trial, resources=Resources(cpu=1), slots=1, address=cluster.address)
+        with by_value(trial, run_trial):
+            end = run_on_ray(search, trial, resources=Resources(cpu=1), slots=1, address=cluster.address)
         assert end.reason == f"{NUM_TRIALS} trials are finished"
         yield search, [json.loads(line) for line in (run_dir / "log").read_text().splitlines()]
 

@@ -1,7 +1,9 @@
 """A cluster that is not there is one line before anything is made; a cluster that dies ends the search."""
 
 import socket
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,10 +61,9 @@ def test_a_cluster_without_a_living_node_ends_the_wait(monkeypatch: pytest.Monke
 
 def test_a_trial_fits_on_one_node_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """What several nodes have together is of no use to it; a head without CPUs, or a node that is lost, has nothing."""
-    ray = pytest.importorskip("ray")
     nodes = [{"CPU": 0.0}, {"CPU": 3.0}, {"CPU": 3.0, "GPU": 1.0}]
     known = [{"Alive": True, "Resources": one} for one in nodes] + [{"Alive": False, "Resources": {"CPU": 64.0}}]
-    monkeypatch.setattr(ray, "nodes", lambda: known)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(nodes=lambda: known))
     assert _num_fitting(Resources(cpu=1)) == 6
     assert _num_fitting(Resources(cpu=2)) == 2
     assert _num_fitting(Resources(cpu=2, gpu=1)) == 1
