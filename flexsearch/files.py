@@ -6,6 +6,7 @@ They have the permissions that the user's umask gives. What is replaced is on th
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import warnings
@@ -15,7 +16,10 @@ from pathlib import Path
 
 from flexsearch.errors import Note
 
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EIO)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last one under a limit of `ulimit -f`
+_DISK = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EIO)
+
+_BESIDE = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
 
 def _beside(path: Path) -> Path:
@@ -74,6 +78,13 @@ def folder_beside(path: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what writers that were killed have left beside their files, while nobody writes into the folder."""
+    for path in folder.glob(".*"):
+        if _BESIDE.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def rename_folder(folder: Path, path: Path) -> None:

@@ -1,6 +1,8 @@
 """Small made-up things that tests of many packages share: transformers' configurations and trials."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flexsearch.measurement import Measurement
@@ -57,6 +59,21 @@ class Killed(BaseException):
 def nothing(*_: object) -> bool:
     """Reports to nobody."""
     return True
+
+
+@contextmanager
+def by_value(*functions: object) -> Iterator[None]:
+    """Sends what test files define to Ray's workers as it is, since they cannot import test files."""
+    from ray import cloudpickle
+
+    modules = {sys.modules[getattr(one, "__module__", None) or type(one).__module__] for one in functions}
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 def trial_record(

@@ -10,6 +10,7 @@ import torch
 import yaml
 from builders import TINY, nothing
 from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
+from servers import Postgres, postgres_programs, postgres_server
 from torch import nn
 
 from flexsearch.config import parse_config
@@ -133,6 +134,15 @@ def tiny_config(base_folder: Path) -> Callable[..., dict[str, Any]]:
         return _merged(values, changes)
 
     return config
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of these tests' own, which they may stop; there must be programs of one on this machine."""
+    if postgres_programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from flexsearch.files import (
     disk_fault,
     folder_beside,
     link_or_copy,
+    remove_abandoned,
     rename_folder,
     replacing,
     write_atomically,
@@ -65,6 +66,7 @@ def test_a_disks_fault_is_told_however_it_is_worded() -> None:
     behind = ValueError("a library's own")
     behind.__cause__ = OSError(errno.EACCES, "Permission denied")
     assert disk_fault(behind) == "Permission denied"
+    assert disk_fault(OSError(errno.EFBIG, "File too large")) == "File too large", "under `ulimit -f`"
     assert disk_fault(FileNotFoundError(errno.ENOENT, "No such file")) is None
     assert disk_fault(ValueError("one over zero")) is None
 
@@ -75,3 +77,17 @@ def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
         write_to_cache(tmp_path / "cache" / "x", lambda path: path.write_text("text"))
     with pytest.raises(ZeroDivisionError):
         write_to_cache(tmp_path / "other", lambda path: path.write_text(str(1 // 0)))
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = {"file.safetensors", ".hidden", "weights-0123abcd", ".lock.json"}
+    for name in kept:
+        (tmp_path / name).touch()
+    for path in (tmp_path / "file.safetensors", tmp_path / "weights-0123abcd"):
+        files._beside(path).touch()
+    folder = files._beside(tmp_path / "folder")
+    folder.mkdir()
+    (folder / "inside").touch()
+    assert len(list(tmp_path.iterdir())) == len(kept) + 3
+    remove_abandoned(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept

@@ -16,9 +16,11 @@ class LatencySettings:
         max_ms: a candidate above this many ms per image is not trained; None sets no limit.
         repeats: timed repetitions, after the warm-up.
         threads: CPU threads while timing; None takes all cores. Has no effect on a GPU.
+        mixed: whether trials of one run may be timed on unlike hardware. A front takes those of one kind alone.
     """
 
     batch: PositiveCount = 32
     max_ms: Annotated[float, Gt(0)] | None = None
     repeats: PositiveCount = 5
     threads: PositiveCount | None = None
+    mixed: bool = False

@@ -281,17 +281,21 @@ def _watched_nodes(living: Callable[[], bool]) -> Iterator[None]:
     except BaseException:
         if lost.is_set():
             raise UserError(
-                "no node of Ray's is alive any more; nothing is lost, the same command goes on", field="Ray"
+                "no node of Ray's that could run a trial is alive any more; nothing is lost, the same command goes on",
+                field="Ray",
             ) from None
         raise
     finally:
         over.set()
 
 
-def _has_node() -> bool:
+def _num_fitting(resources: Resources) -> int:
+    """Count the trials that fit at once on the nodes that live: a trial takes all of its resources from one."""
     import ray
 
-    return any(node["Alive"] for node in ray.nodes())
+    needs = {name: need for name, need in (("CPU", resources.cpu), ("GPU", resources.gpu)) if need}
+    living = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(min(int(has.get(name, 0) // need) for name, need in needs.items()) for has in living)
 
 
 def run_on_ray(
@@ -307,18 +311,15 @@ def run_on_ray(
         address: of a running Ray cluster; None starts one on this machine.
 
     Raises:
-        UserError: Ray cannot be reached or has no living node any more, or a trial met something that the user can
-            mend.
+        UserError: Ray cannot be reached or has no living node for a trial any more, or a trial met something that the
+            user can mend.
     """
     with ray_session(address):
-        import ray
         from ray import tune
 
-        fits = [int(ray.cluster_resources().get("CPU", 1) // max(resources.cpu, 0.001))]
-        if resources.gpu:
-            fits.append(int(ray.cluster_resources().get("GPU", 0) // resources.gpu))
-        if min(fits) < 1:
-            raise UserError(f"one trial needs {resources}, more than Ray has", field="resources")
+        fitting = _num_fitting(resources)
+        if not fitting:
+            raise UserError(f"one trial needs {resources}, more than a node of Ray's has", field="resources")
         searcher = _searcher(search)
         junk = Path(tempfile.mkdtemp(prefix="fs-tune-"))
         body = partial(_trainable, run_trial=run_trial, num_threads=max(1, int(resources.cpu)))
@@ -329,12 +330,12 @@ def run_on_ray(
                     search_alg=searcher,
                     scheduler=_scheduler(searcher),
                     num_samples=-1,
-                    max_concurrent_trials=min(fits) if address else min(slots, *fits),
+                    max_concurrent_trials=fitting if address else min(slots, fitting),
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(storage_path=str(junk), name="trials", verbose=0),
             )
-            with _watched_nodes(_has_node):
+            with _watched_nodes(lambda: _num_fitting(resources) > 0):
                 tuner.fit()
         finally:
             shutil.rmtree(junk, ignore_errors=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from flexsearch import __version__
 from flexsearch.errors import UserError
-from flexsearch.files import write_atomically
+from flexsearch.files import remove_abandoned, write_atomically
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import Acquisition
@@ -31,6 +31,7 @@ _FREE_TO_CHANGE = (
     "search.noise_schedules",
     "search.noise_seeds",
     "resources",
+    "objectives.latency.mixed",
 )
 
 
@@ -113,6 +114,7 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         guard(optuna_study.engine)
         _check_directory(plan, optuna_study, is_new=is_new)
         search = _search(plan, store, optuna_study)
+        remove_abandoned(plan.run_dir)
         plan.save(plan.run_dir)
         store.save_config(plan.config, version=__version__)
         with _executor(choice, plan) as execute:
@@ -151,7 +153,9 @@ def _check_directory(plan: RunPlan, optuna_study: OptunaStudy, *, is_new: bool) 
         UserError: it is another run's.
     """
     note = plan.run_dir / "study.id"
-    known = note.read_text() if note.exists() else None
+    known = note.read_text(errors="replace") if note.exists() else None
+    if known is not None and len(known) != len(optuna_study.identity):  # damaged: it names no study
+        known = None
     is_strange = is_new if known is None else known != optuna_study.identity
     if is_strange and plan.storage is not None and optuna_study.notes("digest"):
         raise UserError(

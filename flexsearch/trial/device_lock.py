@@ -6,10 +6,18 @@ than one thread a waiting writer lets go every 50 ms, and readers pass it.
 """
 
 import fcntl
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def this_machine() -> str:
+    """Name this machine as every container on it does; where that is not known, as its network does."""
+    return _BOOT.read_text().strip() if _BOOT.exists() else platform.node()
 
 
 @contextmanager
@@ -22,13 +30,15 @@ def _locked(file: IO[bytes], mode: int) -> Iterator[None]:
 
 
 class DeviceLock:
-    """A shared and exclusive lock on one device of one machine.
+    """A shared and exclusive lock on the devices of this machine.
 
     Args:
-        path: prefix of the two lock files; processes that share a device share it.
+        path: prefix of the two lock files; processes that share a device share it. Machines that share the folder do
+            not wait for each other.
     """
 
     def __init__(self, path: Path) -> None:
+        path = path.with_name(f"{path.name}-{this_machine()}")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._door: IO[bytes] = open(f"{path}.door", "ab")  # noqa: SIM115 - held as long as the object
         self._room: IO[bytes] = open(f"{path}.room", "ab")  # noqa: SIM115

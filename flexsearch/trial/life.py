@@ -14,7 +14,7 @@ from torchvision.utils import save_image
 from flexsearch.data.images import tiles
 from flexsearch.diffusion.training import Training
 from flexsearch.errors import Diverged
-from flexsearch.files import replacing
+from flexsearch.files import remove_abandoned, replacing
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.objectives.features import extract_features
@@ -28,7 +28,7 @@ from flexsearch.trial.paired_distance import measure_paired_distance
 from flexsearch.trial.protocol import with_protocol
 from flexsearch.trial.result_file import lost_seconds, write_result, write_seconds
 from flexsearch.trial.timing import latency_of
-from flexsearch.trial.weights import keep_weights, link_model, load_weights
+from flexsearch.trial.weights import Origin, keep_weights, link_model, load_weights
 
 SHOWN_IMAGES = 40
 SHOWN_VIDEOS = 4
@@ -45,6 +45,7 @@ def run_trial(order: TrialOrder, report: Report) -> TrialResult:
     Returns:
         The result, which also lies in `trials/<number>/result.json`.
     """
+    remove_abandoned(order.trial_dir)
     with Meter(lost_seconds(order), save=partial(write_seconds, order)) as meter:
 
         def ticking(progress: Progress) -> bool:
@@ -74,6 +75,7 @@ def _evaluate(order: TrialOrder, report: Report, *, lost: float) -> TrialResult:
     rungs: list[Rung] = []
     state: State = "complete"
     reason = None
+    origin: Origin | None = None
     if order.kind == "trial":
         with clock.phase("latency"):
             report(Progress(phase="latency"))
@@ -96,8 +98,13 @@ def _evaluate(order: TrialOrder, report: Report, *, lost: float) -> TrialResult:
     if state == "complete" and trains:
         with clock.phase("prepare"):
             origin = load_weights(shared, model)
+        if origin is not None and origin.trial == order.number:  # an attempt that was cut short later
+            curve, rungs = list(origin.curve), list(origin.rungs)
+            clock.seconds |= origin.seconds
+            lost = max(0.0, lost - sum(origin.seconds.values()))
+        elif origin is not None:
+            reason = f"it has the weights that trial {origin.trial} trained"
         trains = origin is None
-        reason = None if trains else f"it has the weights that trial {origin} trained"
     if state == "complete" and trains:
         training = _training(model, order, context)
         try:
@@ -117,7 +124,9 @@ def _evaluate(order: TrialOrder, report: Report, *, lost: float) -> TrialResult:
                     _train(training, training.optimisation.updates, context, report, curve)
                     training.check_weights()
                 model = training.averaged  # type: ignore[assignment]  # of the model's own class
-                keep_weights(shared, model, trial=order.number)
+                spent = {name: seconds for name, seconds in clock.seconds.items() if name in ("fine-tune", "rung")}
+                origin = Origin(trial=order.number, curve=tuple(curve), rungs=tuple(rungs), seconds=spent)
+                keep_weights(shared, model, origin=origin)
         except Diverged as error:
             state, reason = "failed", error.message
     if state == "complete":
@@ -127,7 +136,7 @@ def _evaluate(order: TrialOrder, report: Report, *, lost: float) -> TrialResult:
             report(Progress(phase="score"))
             measurements |= {measured.name: measured for measured in _quality(images, order, context)}
         if order.kind == "trial":
-            keep_weights(shared, model, trial=order.number)
+            keep_weights(shared, model, origin=origin or Origin(trial=order.number))
             link_model(shared, order.trial_dir / CHECKPOINT)
             _keep_samples(images, order)
     return so_far()

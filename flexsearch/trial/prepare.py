@@ -12,7 +12,7 @@ from typing import Protocol
 
 from flexsearch.diffusion.training import Step
 from flexsearch.errors import Diverged, Note, UserError, reading
-from flexsearch.files import copy_atomically, write_atomically, write_to_cache
+from flexsearch.files import copy_atomically, remove_abandoned, write_atomically, write_to_cache
 from flexsearch.latency.measure import device_name
 from flexsearch.objectives.settings import BASE
 from flexsearch.paths import cache_folder, embedded_path
@@ -43,7 +43,7 @@ class Preparation:
 
 
 def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: PreparationReport) -> list[Preparation]:
-    """Make the shared files of a run that are not there yet, or damaged.
+    """Make the shared files of a run that are not there yet, or damaged; no trial of it may run.
 
     Args:
         run_dir: the run directory.
@@ -58,6 +58,7 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
         UserError: the training data are not those that the run began with.
     """
     shared, done = SharedFiles.of(run_dir, settings), []
+    remove_abandoned(shared.folder)
     _check_same_data(shared.folder / "data.json", settings)
     quality = settings.objectives.quality
     if quality.reference == BASE:

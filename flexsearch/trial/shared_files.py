@@ -137,5 +137,5 @@ class SharedFiles:
 
     @property
     def device_lock(self) -> Path:
-        """Prefix of the lock files of this run's device."""
+        """Prefix of the lock files of devices."""
         return self.folder / "device"

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flexsearch.errors import Note
+from flexsearch.errors import Note, UserError, shown
 from flexsearch.files import write_atomically
 from flexsearch.latency import gate
-from flexsearch.latency.measure import ImageTimer
+from flexsearch.latency.measure import ImageTimer, hardware_of
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.trial.context import TrialContext
@@ -24,7 +24,11 @@ def latency_of(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Tria
     """Decide the trial as far as its latency does: "complete" if it is to go on, "infeasible" if it is not.
 
     Baselines always go on.
+
+    Raises:
+        UserError: the run's trials are timed on other hardware.
     """
+    _check_hardware(order.run_dir / "hardware.json", context)
     max_ms, is_baseline = context.settings.objectives.latency.max_ms, order.baseline is not None
     latency, constraints = (None if is_baseline else _predicted(order, context)) or time_images(model, order, context)
     if is_baseline:
@@ -36,6 +40,29 @@ def latency_of(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Tria
         constraints=constraints,
         reason=reason,
     )
+
+
+def _check_hardware(path: Path, context: TrialContext) -> None:
+    """Compare this hardware with that of the run's first trial, which is noted in `path`.
+
+    Raises:
+        UserError: it is another.
+    """
+    settings = context.settings.objectives.latency
+    here = hardware_of(context.inputs.device, settings)
+    try:
+        first = dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        write_atomically(path, json.dumps(here))
+        return
+    unlike = [name for name in here if first.get(name) != here[name]]
+    others = [f"{name} {shown(first.get(name))}, not {shown(here[name])}" for name in unlike]
+    if others and not settings.mixed:
+        raise UserError(
+            f"this run's trials are timed on {'; '.join(others)}; go on there, begin another run, or mix them with "
+            "--set objectives.latency.mixed=true",
+            field=str(path),
+        )
 
 
 def _predicted(order: TrialOrder, context: TrialContext) -> tuple[Measurement, dict[str, float]] | None:

@@ -1,53 +1,85 @@
 """Weights of trials, kept by schedule: trials that differ in how they sample train once.
 
-`RUN/base/weights-<digest>` is a model as diffusers saves it, with `origin.json`: the trial that trained it, and the
-checksums of its files. It is written beside its place and gets its name when it is whole; of trials that train one
-schedule at once, which leave the same, the first one's stays. The files in the trials' own folders are further names
-of these where the file system has that. Nothing writes into either.
+`RUN/base/weights-<digest>` is a model as diffusers saves it, with `origin.json`: the trial that trained it and what it
+recorded of that, which it takes up again if it is cut short later, and the checksums of the files. It is written
+beside its place and gets its name when it is whole; of trials that train one schedule at once, which leave the same,
+the first one's stays. The files in the trials' own folders are further names of these where the file system has that.
+Nothing writes into either.
 """
 
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file
 
 from flexsearch.files import file_sha256, folder_beside, link_or_copy, rename_folder, write_atomically
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.trial.contract import Rung
 
 _ORIGIN = "origin.json"
 _WEIGHTS = "*.safetensors"
 
 
-def load_weights(folder: Path, model: FlexDiT) -> int | None:
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where weights come from.
+
+    Attributes:
+        trial: that trained them.
+        curve: (update, loss) pairs; empty if they were not trained, or by an earlier version.
+        rungs: measured on the way, in order.
+        seconds: wall time by phase.
+    """
+
+    trial: int
+    curve: tuple[tuple[int, float], ...] = ()
+    rungs: tuple[Rung, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Origin":
+        """Build an origin from JSON values."""
+        return cls(
+            trial=values["trial"],
+            curve=tuple((update, loss) for update, loss in values.get("curve", ())),
+            rungs=tuple(map(Rung.from_dict, values.get("rungs", ()))),
+            seconds=values.get("seconds", {}),
+        )
+
+
+def load_weights(folder: Path, model: FlexDiT) -> Origin | None:
     """Load kept weights into a model of their schedule; what is damaged is removed.
 
     Returns:
-        The number of the trial that trained them; None if there are none, and the model is as it was.
+        Where they come from; None if there are none, and the model is as it was.
     """
     if not folder.is_dir():
         return None
     try:
-        origin = json.loads((folder / _ORIGIN).read_text())
-        is_whole = all(file_sha256(folder / name) == digest for name, digest in origin["sha256"].items())
-    except (OSError, ValueError, KeyError):
+        values = json.loads((folder / _ORIGIN).read_text())
+        origin = Origin.from_dict(values)
+        is_whole = all(file_sha256(folder / name) == digest for name, digest in values["sha256"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         is_whole = False
     if not is_whole:
         shutil.rmtree(folder, ignore_errors=True)
         return None
     model.load_state_dict({name: value for path in folder.glob(_WEIGHTS) for name, value in load_file(path).items()})
-    trial: int = origin["trial"]
-    return trial
+    return origin
 
 
-def keep_weights(folder: Path, model: FlexDiT, *, trial: int) -> None:
+def keep_weights(folder: Path, model: FlexDiT, *, origin: Origin) -> None:
     """Keep the weights that a trial has, unless they are kept already."""
     if folder.is_dir():
         return
     with folder_beside(folder) as temporary:
         model.save_pretrained(temporary, safe_serialization=True)
         checksums = {path.name: file_sha256(path) for path in temporary.iterdir()}
-        write_atomically(temporary / _ORIGIN, json.dumps({"trial": trial, "sha256": checksums}, indent=2))
+        write_atomically(temporary / _ORIGIN, json.dumps({**asdict(origin), "sha256": checksums}, indent=2))
         try:
             rename_folder(temporary, folder)
         except OSError:

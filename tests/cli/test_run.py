@@ -1,7 +1,6 @@
 """The main job from the command line, on real images with a tiny base: run, resume, look, export, sample."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -16,6 +15,7 @@ import pytest
 import torch
 from builders import Call
 from PIL import Image
+from servers import Postgres
 
 from flexsearch.models.flexdit import FlexDiT
 
@@ -254,13 +254,20 @@ def test_noise_is_shown(flexsearch: Call, run_dir: Path) -> None:
 
 
 @pytest.mark.postgres
-@pytest.mark.skipif("FLEXSEARCH_TEST_POSTGRES" not in os.environ, reason="FLEXSEARCH_TEST_POSTGRES is not set")
 def test_a_killed_run_on_postgres_goes_on(
-    flexsearch: Call, start_program: Call, tiny_space: Call, tmp_path: Path
+    flexsearch: Call, start_program: Call, tiny_space: Call, postgres: Postgres, tmp_path: Path
 ) -> None:
-    url = os.environ["FLEXSEARCH_TEST_POSTGRES"]
-    space = tiny_space(name=f"tiny-{time.time()}")
-    arguments = ("run", space, "--run-dir", tmp_path / "run", "--storage", url, "--executor", "local")
+    space = tiny_space()
+    arguments = (
+        "run",
+        space,
+        "--run-dir",
+        tmp_path / "run",
+        "--storage",
+        postgres.new_database(),
+        "--executor",
+        "local",
+    )
     program = start_program(*arguments)
     wait_for_trial(tmp_path / "run", 3, program)
     program.kill()

@@ -84,14 +84,14 @@ TARGET = Target(shape=dit_shape(num_blocks=8, width=16, side=8))
 
 @pytest.fixture(scope="session")
 def make_search(space: SearchSpace) -> Callable[..., Search]:
-    """Opens the study of a run directory; keywords replace parts of its settings."""
+    """Opens the study of a run directory, or of another database; keywords replace parts of its settings."""
 
     def make(run_dir: Path, **changes: Any) -> Search:
         run_dir.mkdir(exist_ok=True)
         searched = changes.pop("space", space)
+        url = changes.pop("storage", None) or storage_url(run_dir, None)
         keep, acquisition = changes.pop("keep", 1.0), changes.pop("acquisition", None)
         settings = SearchSettings(**{"trials": 12, "startup": 4, "seed": 0, **changes})
-        url = storage_url(run_dir, None)
         store = Store(connect(url), study="test", seed=settings.seed)
         optuna_study = OptunaStudy(url, name="test", objectives=OBJECTIVES, domains=searched.domains, settings=settings)
         search = Search(

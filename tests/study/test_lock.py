@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from servers import Postgres
 from sqlalchemy import text
 
 from flexsearch.errors import UserError
@@ -43,9 +44,8 @@ def test_a_second_driver_is_refused_until_the_first_is_killed(tmp_path: Path) ->
 
 
 @pytest.mark.postgres
-@pytest.mark.skipif("FLEXSEARCH_TEST_POSTGRES" not in os.environ, reason="FLEXSEARCH_TEST_POSTGRES is not set")
-def test_drivers_on_two_machines_are_kept_apart_by_the_server(tmp_path: Path) -> None:
-    engine = connect(os.environ["FLEXSEARCH_TEST_POSTGRES"])
+def test_drivers_on_two_machines_are_kept_apart_by_the_server(postgres: Postgres, tmp_path: Path) -> None:
+    engine = connect(postgres.new_database())
     with (
         one_driver(tmp_path / "a", engine, "s"),
         pytest.raises(UserError, match="another machine"),
@@ -57,16 +57,15 @@ def test_drivers_on_two_machines_are_kept_apart_by_the_server(tmp_path: Path) ->
 
 
 @pytest.mark.postgres
-@pytest.mark.skipif("FLEXSEARCH_TEST_POSTGRES" not in os.environ, reason="FLEXSEARCH_TEST_POSTGRES is not set")
-def test_a_driver_whose_session_has_ended_writes_no_more(tmp_path: Path) -> None:
+def test_a_driver_whose_session_has_ended_writes_no_more(postgres: Postgres, tmp_path: Path) -> None:
     """The server ends it, as a restart or a firewall does; from then on another driver may have the study."""
-    engine, other = (connect(os.environ["FLEXSEARCH_TEST_POSTGRES"]) for _ in range(2))
+    url = postgres.new_database()
+    engine, other = connect(url), connect(url)
     end = text(
         "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND "
         "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
     with other.begin() as connection:
-        connection.execute(text("DROP TABLE IF EXISTS flexsearch_test_lock"))
         connection.execute(text("CREATE TABLE flexsearch_test_lock (x INT)"))
 
     def write() -> None:

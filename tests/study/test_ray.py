@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import Call
+from builders import Call, by_value
 from optuna.trial import TrialState
 
 from flexsearch.errors import UserError
@@ -29,18 +28,9 @@ def _ray() -> Iterator[None]:
 
 
 def on_ray(search: Any, run_trial: Any) -> str:
-    """Runs a search with two trials at once. Workers cannot import test files, so those travel by value."""
-    from ray import cloudpickle
-
-    functions = [run_trial, getattr(run_trial, "inner", run_trial)]
-    modules = {sys.modules[getattr(one, "__module__", None) or type(one).__module__] for one in functions}
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    try:
+    """Runs a search with two trials at once."""
+    with by_value(run_trial, getattr(run_trial, "inner", run_trial)):
         return run_on_ray(search, run_trial, resources=HALF, slots=2).reason
-    finally:
-        for module in modules:
-            cloudpickle.unregister_pickle_by_value(module)
 
 
 @dataclass
@@ -161,7 +151,7 @@ def test_what_the_user_can_mend_ends_the_search(open_search: Call, run_trial: Ca
 
 @pytest.mark.usefixtures("_ray")
 def test_more_than_ray_has_is_refused(open_search: Call, run_trial: Call) -> None:
-    with pytest.raises(UserError, match="more than Ray has"):
+    with pytest.raises(UserError, match="more than a node of Ray's has"):
         run_on_ray(open_search(), run_trial, resources=Resources(cpu=10_000), slots=1)
 
 

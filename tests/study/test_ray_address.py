@@ -1,13 +1,16 @@
 """A cluster that is not there is one line before anything is made; a cluster that dies ends the search."""
 
 import socket
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from flexsearch.errors import UserError
 from flexsearch.study import ray_tune
-from flexsearch.study.ray_tune import _watched_nodes, check_cluster
+from flexsearch.study.ray_tune import _num_fitting, _watched_nodes, check_cluster
+from flexsearch.study.settings import Resources
 
 
 def closed_port() -> int:
@@ -47,7 +50,22 @@ def test_whoever_answers_and_is_no_cluster_of_ours(monkeypatch: pytest.MonkeyPat
 def test_a_cluster_without_a_living_node_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_tune, "_LOOK_EVERY_S", 0.01)
     seen = iter([True, False, True, False, False])
-    with pytest.raises(UserError, match="no node of Ray's is alive any more"), _watched_nodes(lambda: next(seen)):
+    with (
+        pytest.raises(UserError, match="no node of Ray's that could run a trial is alive any more"),
+        _watched_nodes(lambda: next(seen)),
+    ):
         time.sleep(10)
     with pytest.raises(KeyboardInterrupt), _watched_nodes(lambda: True):
         raise KeyboardInterrupt
+
+
+def test_a_trial_fits_on_one_node_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What several nodes have together is of no use to it; a head without CPUs, or a node that is lost, has nothing."""
+    nodes = [{"CPU": 0.0}, {"CPU": 3.0}, {"CPU": 3.0, "GPU": 1.0}]
+    known = [{"Alive": True, "Resources": one} for one in nodes] + [{"Alive": False, "Resources": {"CPU": 64.0}}]
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(nodes=lambda: known))
+    assert _num_fitting(Resources(cpu=1)) == 6
+    assert _num_fitting(Resources(cpu=2)) == 2
+    assert _num_fitting(Resources(cpu=2, gpu=1)) == 1
+    assert _num_fitting(Resources(cpu=4)) == 0
+    assert _num_fitting(Resources(cpu=1, gpu=2)) == 0

@@ -1,6 +1,5 @@
 """The evidence: complete, replaced and never doubled, and together with Optuna's tables in one database."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,11 @@ from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Cost, Store
 from flexsearch.trial.contract import Rung, TrialOrder
 
-_POSTGRES = pytest.mark.skipif("FLEXSEARCH_TEST_POSTGRES" not in os.environ, reason="no PostgreSQL server")
 
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, _POSTGRES])])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    url = storage_url(tmp_path, None) if request.param == "sqlite" else os.environ["FLEXSEARCH_TEST_POSTGRES"]
-    engine = connect(url)
-    if request.param == "postgres":
-        with engine.begin() as connection:
-            for table in ("measurement", "curve", "rung", "confirmation", "cost", "trial", "run", "version"):
-                connection.execute(text(f"DROP TABLE IF EXISTS flexsearch_{table}"))
+    is_file = request.param == "sqlite"
+    engine = connect(storage_url(tmp_path, None) if is_file else request.getfixturevalue("postgres").new_database())
     yield Store(engine, study="s", seed=0)
     engine.dispose()
 

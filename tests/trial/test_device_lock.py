@@ -1,10 +1,14 @@
 """The device lock: shared by workers, exclusive for measurements, without starvation, freed by a killed process."""
 
+import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from flexsearch.trial import device_lock
 from flexsearch.trial.device_lock import DeviceLock
 
 WORKER = """
@@ -76,3 +80,16 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
         pass
     with DeviceLock(tmp_path / "lock").shared(), DeviceLock(tmp_path / "lock").shared():
         pass
+
+
+def test_machines_that_share_a_folder_do_not_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = DeviceLock(tmp_path / "lock")
+    monkeypatch.setattr(device_lock, "_BOOT", tmp_path / "no such file")
+    monkeypatch.setattr(platform, "node", lambda: "another")
+    there = DeviceLock(tmp_path / "lock")
+    with here.exclusive(), there.exclusive():
+        names = {path.name.rpartition(".")[0] for path in tmp_path.iterdir()}
+    assert len(names) == 2
+    assert "lock-another" in names

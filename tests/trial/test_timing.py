@@ -94,3 +94,17 @@ def test_a_limit_out_of_reach_names_one_in_reach(settings: Call) -> None:
     check_budget(settings())
     base = load_inputs(settings(objectives={"latency": {"max_ms": 1e-6}})).base.model
     assert not [name for name in base.state_dict() if name.startswith("merges")]  # the base is never changed
+
+
+def test_a_run_is_timed_on_one_kind_of_hardware(start: Call) -> None:
+    order = start()
+    run_trial(order, nothing)
+    note = order.run_dir / "hardware.json"
+    here = json.loads(note.read_text())
+    run_trial(replace(order, number=4), nothing)
+    note.write_text(json.dumps({**here, "device": "another"}))
+    with pytest.raises(UserError, match=r"are timed on device 'another', not '.*objectives\.latency\.mixed=true$"):
+        run_trial(replace(order, number=5), nothing)
+    mixed = start("mixed", objectives={"latency": {"mixed": True}})
+    (mixed.run_dir / "hardware.json").write_text(json.dumps({**here, "device": "another"}))
+    assert run_trial(mixed, nothing).state == "complete"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import Call, nothing
+from builders import Call, Killed, nothing
 from safetensors.torch import load_file
 
 from flexsearch.config import parse_config
@@ -16,6 +16,7 @@ from flexsearch.schedule import Candidate, DensitySchedule, Sampling
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 from flexsearch.trial.life import run_trial
+from flexsearch.trial.result_file import lost_seconds
 from flexsearch.trial.shared_files import weights_digest
 
 FILE = "diffusion_pytorch_model.safetensors"
@@ -86,6 +87,27 @@ def test_a_fine_tune_that_was_stopped_is_not_shared(start: Call) -> None:
     assert [rung.updates for rung in whole.rungs] == [1]
     assert [update for update, _ in whole.curve] == [1, 2]
     assert run_trial(order, nothing).rungs == (), "there is nothing left to stop"
+
+
+def test_an_attempt_that_is_cut_short_after_its_fine_tune_loses_nothing_of_it(start: Call) -> None:
+    changes = {"early_stopping": {"rungs": [0.5], "images": 10}}
+    order = start(**changes)
+
+    def dies(_: Progress) -> bool:
+        if kept(order):
+            raise Killed
+        return True
+
+    with pytest.raises(Killed):
+        run_trial(order, dies)
+    trained = json.loads((kept(order)[0] / "origin.json").read_text())["seconds"]
+    before = lost_seconds(order)
+    again = run_trial(order, nothing)
+    whole = run_trial(start("elsewhere", **changes), nothing)
+    assert (again.curve, again.rungs, again.reason) == (whole.curve, whole.rungs, None)
+    assert again.seconds.keys() == whole.seconds.keys()
+    assert {name: again.seconds[name] for name in ("fine-tune", "rung")} == trained
+    assert again.lost_seconds == pytest.approx(max(0.0, before - sum(trained.values())))
 
 
 def test_a_dense_schedule_is_the_base_and_never_trained(start: Call) -> None:
