@@ -1,7 +1,9 @@
 """Small models that run in milliseconds, and a run directory whose trials take a second."""
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 import yaml
 from builders import TINY, nothing
 from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
+from sqlalchemy import Engine, event
 from torch import nn
 
 from flexsearch.config import parse_config
@@ -27,6 +30,22 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each of the workers, and
     torch.set_num_threads(1)
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers have this environment already
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # every process that a test starts would compile torch anew
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_waits_for_the_disk() -> Iterator[None]:
+    """No test cuts the power, and of a process that is killed the system has all that it wrote."""
+
+    def unsynced(connection: Any, _: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            with suppress(sqlite3.Error):  # a file that is no database is told by whoever reads it
+                connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", unsynced)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+    event.remove(Engine, "connect", unsynced)
 
 
 @pytest.fixture(autouse=True)
