@@ -87,7 +87,7 @@ def tiny_base() -> DiTTransformer2DModel:
     return randomised(base).eval()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sparse_schedule() -> DensitySchedule:
     """Every role once or more, two stages."""
     return DensitySchedule(
@@ -180,13 +180,11 @@ def start(own_cache: None, tmp_path: Path, tiny_config: Callable[..., dict[str, 
     return start_
 
 
-@pytest.fixture
-def recipe_folder(
-    tiny_config: Callable[..., dict[str, Any]], sparse_schedule: DensitySchedule, tmp_path: Path
-) -> Callable[..., Path]:
-    """Writes a recipe into a folder of its own, whose training takes a second; keywords replace parts of it."""
+@pytest.fixture(scope="session")
+def write_recipe(tiny_config: Callable[..., dict[str, Any]], sparse_schedule: DensitySchedule) -> Callable[..., Path]:
+    """Writes a recipe into a folder, whose training takes a second; keywords replace parts of it."""
 
-    def write(**training: Any) -> Path:
+    def write(folder: Path, **training: Any) -> Path:
         config = tiny_config()
         candidate = {**sparse_schedule.to_dict(), "sampler_steps": 2}
         candidate["segments"] = [*candidate["segments"], {"family": "dense", "depth": 2}]  # 8 blocks
@@ -197,9 +195,14 @@ def recipe_folder(
             "start": BASE,
             "training": {**steps, "learning_rate": 1e-3, "decay": "linear", "ema_decay": 0.5, **training},
         }
-        folder = tmp_path / "recipe"
         folder.mkdir(exist_ok=True)
         (folder / RECIPE).write_text(yaml.safe_dump(values))
         return folder
 
     return write
+
+
+@pytest.fixture
+def recipe_folder(write_recipe: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Writes a recipe into a folder of the test's own."""
+    return lambda **training: write_recipe(tmp_path / "recipe", **training)
