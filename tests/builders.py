@@ -1,9 +1,13 @@
-"""Small made-up things that tests of many packages share: transformers' configurations and trials."""
+"""What tests of many packages share: configurations of small transformers, made-up trials, a script that is run."""
 
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from flexsearch.measurement import Measurement
 from flexsearch.schedule import Candidate, Dense, DensitySchedule, Pooling, Sampling
@@ -54,6 +58,13 @@ POOLED = DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
 
 class Killed(BaseException):
     """kill -9: nothing after it runs."""
+
+
+def run_script(patch: pytest.MonkeyPatch, script: Path, *arguments: object) -> None:
+    """Runs `python script arguments` in this process, which has imported already what the script imports."""
+    patch.setattr(sys, "argv", [str(script), *map(str, arguments)])
+    patch.syspath_prepend(str(script.parent))
+    runpy.run_path(str(script), run_name="__main__")
 
 
 def nothing(*_: object) -> bool:

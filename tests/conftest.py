@@ -1,7 +1,9 @@
 """Small models that run in milliseconds, and a run directory whose trials take a second."""
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import yaml
 from builders import TINY, nothing
 from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
 from servers import Postgres, postgres_programs, postgres_server
+from sqlalchemy import Engine, event
 from torch import nn
 
 from flexsearch.config import parse_config
@@ -28,6 +31,22 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each of the workers, and
     torch.set_num_threads(1)
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers have this environment already
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # every process that a test starts would compile torch anew
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_waits_for_the_disk() -> Iterator[None]:
+    """No test cuts the power, and of a process that is killed the system has all that it wrote."""
+
+    def unsynced(connection: Any, _: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            with suppress(sqlite3.Error):  # a file that is no database is told by whoever reads it
+                connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", unsynced)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+    event.remove(Engine, "connect", unsynced)
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +88,7 @@ def tiny_base() -> DiTTransformer2DModel:
     return randomised(base).eval()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sparse_schedule() -> DensitySchedule:
     """Every role once or more, two stages."""
     return DensitySchedule(
@@ -171,13 +190,11 @@ def start(own_cache: None, tmp_path: Path, tiny_config: Callable[..., dict[str, 
     return start_
 
 
-@pytest.fixture
-def recipe_folder(
-    tiny_config: Callable[..., dict[str, Any]], sparse_schedule: DensitySchedule, tmp_path: Path
-) -> Callable[..., Path]:
-    """Writes a recipe into a folder of its own, whose training takes a second; keywords replace parts of it."""
+@pytest.fixture(scope="session")
+def write_recipe(tiny_config: Callable[..., dict[str, Any]], sparse_schedule: DensitySchedule) -> Callable[..., Path]:
+    """Writes a recipe into a folder, whose training takes a second; keywords replace parts of it."""
 
-    def write(**training: Any) -> Path:
+    def write(folder: Path, **training: Any) -> Path:
         config = tiny_config()
         candidate = {**sparse_schedule.to_dict(), "sampler_steps": 2}
         candidate["segments"] = [*candidate["segments"], {"family": "dense", "depth": 2}]  # 8 blocks
@@ -188,9 +205,14 @@ def recipe_folder(
             "start": BASE,
             "training": {**steps, "learning_rate": 1e-3, "decay": "linear", "ema_decay": 0.5, **training},
         }
-        folder = tmp_path / "recipe"
         folder.mkdir(exist_ok=True)
         (folder / RECIPE).write_text(yaml.safe_dump(values))
         return folder
 
     return write
+
+
+@pytest.fixture
+def recipe_folder(write_recipe: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Writes a recipe into a folder of the test's own."""
+    return lambda **training: write_recipe(tmp_path / "recipe", **training)

@@ -1,13 +1,14 @@
 """The tabular benchmark that ships: whole, and good for judging a policy in seconds."""
 
+import concurrent.futures
 import json
-import subprocess
-import sys
+import logging
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from builders import run_script
 
 from flexsearch.config import load_config
 from flexsearch.measurement import Measurement
@@ -51,9 +52,11 @@ def test_rows_describe_their_candidates(table: pd.DataFrame) -> None:
         assert (str(candidate.schedule), str(candidate.sampling)) == (row.schedule, row.sampling)
 
 
-def test_a_policy_is_judged_on_it(tmp_path: Path) -> None:
-    command = [sys.executable, str(FOLDER / "compare.py"), "--seeds", "2", "--jobs", "1", "--policies", "random"]
-    subprocess.run([*command, "--out", str(tmp_path)], check=True, capture_output=True, timeout=200)
+def test_a_policy_is_judged_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", concurrent.futures.ThreadPoolExecutor)
+    monkeypatch.setattr(logging.root.manager, "disable", 0)  # the script sets it; what was set comes back
+    arguments = ("--seeds", 2, "--jobs", 1, "--policies", "random", "--out", tmp_path)
+    run_script(monkeypatch, FOLDER / "compare.py", *arguments)
     found = pd.read_csv(tmp_path / "compare.csv")
     assert list(found["policy"]) == ["random"]
     curves = pd.read_csv(tmp_path / "compare_curves.csv")

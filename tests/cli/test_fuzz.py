@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from builders import Call
+from fake_run import FakeRun
 from mutants import mutate
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -21,7 +22,8 @@ def test_mutated_spaces_are_plans_or_refused(flexsearch: Call, tmp_path: Path, n
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "study.db"])
-def test_mutated_runs_are_read_or_refused(flexsearch: Call, run_dir: Path, name: str) -> None:
+def test_mutated_runs_are_read_or_refused(flexsearch: Call, tmp_path: Path, name: str) -> None:
+    run_dir = FakeRun(folder=tmp_path / "run", has_study=True).make().folder
     content = (run_dir / name).read_bytes()
     for seed in range(30):
         (run_dir / name).write_bytes(mutate(content, seed))

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +115,46 @@ def test_programs_equal_the_model_in_every_stage(model: FlexDiT, folder: Path) -
         list(write_graphs(folder, onnx=False, programs=True))
 
 
-def test_onnx_equals_the_model_within_rounding(tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
+@dataclass(frozen=True, kw_only=True)
+class OnnxExport:
+    """What was exported, and where to."""
+
+    model: FlexDiT
+    arguments: dict[str, Any]
+    folder: Path
+    index: dict[str, Any]
+
+
+def onnx_export(folder: Path, sampling: Sampling) -> OnnxExport:
+    """A model of one stage under guidance, as graphs that take seconds to export."""
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
     model = sparse(DiTTransformer2DModel(**LATENT | SMALL, num_embeds_ada_norm=10), timetable=Timetable(grids=(3,)))
-    index = export_onnx(model, tmp_path / "onnx", **planned(model))
-    assert index == json.loads((tmp_path / "onnx" / "graphs.json").read_text())
-    (graph,) = index["graphs"]
-    session = onnxruntime.InferenceSession(tmp_path / "onnx" / graph["file"], providers=["CPUExecutionProvider"])
+    model.set_data_means(torch.randn(11, 4, 16, 16))
+    arguments = planned(model, sampling, 2.0)
+    index = export_onnx(model, folder / "exported" / "onnx", **arguments)
+    return OnnxExport(model=model, arguments=arguments, folder=folder, index=index)
+
+
+@pytest.fixture(scope="module")
+def every_axis(tmp_path_factory: pytest.TempPathFactory) -> OnnxExport:
+    return onnx_export(tmp_path_factory.mktemp("every_axis"), EVERY_AXIS)
+
+
+def test_onnx_equals_the_model_within_rounding(every_axis: OnnxExport) -> None:
+    import onnxruntime
+
+    folder, index = every_axis.folder / "exported" / "onnx", every_axis.index
+    assert index == json.loads((folder / "graphs.json").read_text())
+    first = every_axis.arguments["plan"].steps[0].graph
+    assert index["steps"][0]["graph"] == "stage0.onnx", "it reuses nothing and leaves nothing"
+    session = onnxruntime.InferenceSession(folder / "stage0.onnx", providers=["CPUExecutionProvider"])
     assert {one.name for one in session.get_inputs()} == set(index["inputs"])
     noisy, timestep, labels = torch.randn(5, 4, 16, 16), torch.full((5,), 900.0), torch.arange(5)
     given = {"hidden_states": noisy.numpy(), "timestep": timestep.numpy(), "class_labels": labels.numpy()}
     (found,) = session.run(["sample"], given)
     with torch.no_grad():
-        expected = model(noisy, timestep, class_labels=labels).sample
+        expected = every_axis.model(noisy, timestep, class_labels=labels, graph=first).sample
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -154,30 +181,41 @@ def test_reuse_has_a_graph_for_each_computation(model: FlexDiT, tmp_path: Path) 
     assert {step["graph"] for step in index["steps"]} - {None} == set(files)
 
 
-@pytest.mark.parametrize(
-    ("reuse", "first"), [("span", {}), ("modules", {"steps": 7, "start": "mean", "shift": 1.5})], ids=["span", "mean"]
-)
-def test_the_loop_of_the_page_draws_what_flexsearch_draws(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reuse: Any, first: Any
-) -> None:
-    pytest.importorskip("onnxruntime")
-    model = sparse(DiTTransformer2DModel(**LATENT | SMALL, num_embeds_ada_norm=10), timetable=Timetable(grids=(3,)))
-    model.set_data_means(torch.randn(11, 4, 16, 16))
-    sampling = replace(EVERY_AXIS, **first, cache=replace(EVERY_AXIS.cache, reuse=reuse))
-    arguments = planned(model, sampling, 2.0)
-    assert "".join(step.letter for step in arguments["plan"].steps).endswith("FFpFpn")
-    export_onnx(model, tmp_path / "exported" / "onnx", **arguments)
-    monkeypatch.chdir(tmp_path)
+def assert_the_page_draws(export: OnnxExport, patch: pytest.MonkeyPatch) -> None:
+    """Check that the loop of the page draws what flexsearch draws."""
+    patch.chdir(export.folder)
     page: dict[str, Any] = {}
     (code,) = [one.text for one in fences(ROOT / "docs" / "reference" / "export.md") if one.language == "python"]
     exec(code, page)
     noise, conditions = torch.randn(3, 4, 16, 16), ClassConditions(num_classes=10)
     given, none = conditions.of_samples(range(3)), conditions.none(3)
     settings = SamplingSettings(guidance=2.0)
-    expected = denoise(model, noise=noise, condition=given, none=none, settings=settings, **arguments)
+    expected = denoise(export.model, noise=noise, condition=given, none=none, settings=settings, **export.arguments)
     numpy = [{name: value.numpy() for name, value in rows.items()} for rows in (given, none)]
     found = torch.from_numpy(page["draw"](noise.numpy(), *numpy, 2.0))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_loop_of_the_page_draws_what_flexsearch_draws(
+    every_axis: OnnxExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [step.letter for step in every_axis.arguments["plan"].steps] == list("FFpFpn")
+    assert len(every_axis.index["graphs"]) == 3
+    assert_the_page_draws(every_axis, monkeypatch)
+
+
+def test_the_loop_of_the_page_reuses_modules_and_starts_from_the_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every full step leaves them, so two graphs do."""
+    cache = Cache(pattern="FpFpn", first=1, reuse="modules")
+    export = onnx_export(tmp_path, replace(EVERY_AXIS, steps=6, shift=1.5, start="mean", cache=cache))
+    steps = export.arguments["plan"].steps
+    assert [step.letter for step in steps] == list("mFpFpn")
+    assert {step.graph.rows for step in steps if step.letter == "p"} == {1, 2}
+    assert [step.theta != 0 for step in steps if step.letter == "p"] == [False, True]
+    assert len(export.index["graphs"]) == 2
+    assert_the_page_draws(export, monkeypatch)
 
 
 @pytest.mark.slow

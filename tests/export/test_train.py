@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,24 @@ def dies_after(update: int) -> Callable[[TrainingRecord], None]:
     return report
 
 
-def test_the_end_is_an_exported_model_that_can_be_trained_further(recipe_folder: Call, tmp_path: Path) -> None:
-    out, records = tmp_path / "out", list[TrainingRecord]()
-    run(recipe_folder(), out, report=records.append)
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A training that nothing interrupted."""
+
+    out: Path
+    records: list[TrainingRecord]
+
+
+@pytest.fixture(scope="module")
+def whole(write_recipe: Call, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("whole")
+    trained = Trained(out=folder / "out", records=[])
+    run(write_recipe(folder / "recipe"), trained.out, report=trained.records.append)
+    return trained
+
+
+def test_the_end_is_an_exported_model_that_can_be_trained_further(whole: Trained, tmp_path: Path) -> None:
+    out, records = whole.out, whole.records
     assert [one.update for one in records] == [0, 1, 2, 3, 4, 5, 6]
     assert [one.update for one in records if one.measured] == [0, 3, 6]
     assert list(log(out).index) == list(range(7))
@@ -112,16 +127,17 @@ def test_the_whole_sampling_is_trained_and_judged(recipe_folder: Call, tmp_path:
 
 
 @pytest.mark.parametrize("update", [1, 4, 5])
-def test_a_run_that_died_ends_as_one_that_did_not(recipe_folder: Call, tmp_path: Path, update: int) -> None:
+def test_a_run_that_died_ends_as_one_that_did_not(
+    whole: Trained, recipe_folder: Call, tmp_path: Path, update: int
+) -> None:
     folder = recipe_folder()
-    run(folder, tmp_path / "whole")
     with pytest.raises(RuntimeError, match="dies here"):
         run(folder, tmp_path / "died", report=dies_after(update))
     seen: list[int] = []
     run(folder, tmp_path / "died", report=lambda record: seen.append(record.update))
     assert seen[-1] == 6
     assert min(seen) == (0 if update < 2 else 5 if update == 5 else 3), "from the last checkpoint"
-    assert_same(tmp_path / "whole", tmp_path / "died")
+    assert_same(whole.out, tmp_path / "died")
 
 
 UNSHARED = "objectives.quality.images=22"

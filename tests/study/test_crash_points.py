@@ -16,7 +16,6 @@ from builders import Killed
 from optuna.trial import TrialState
 from sqlalchemy import Engine, StaticPool, create_engine, event
 
-from flexsearch import files
 from flexsearch.space import SearchSpace, parse_space
 from flexsearch.study.baselines import baselines_of, waves_of
 from flexsearch.study.executor import run_locally
@@ -156,7 +155,7 @@ def small_space(space: SearchSpace) -> SearchSpace:
 
 @pytest.fixture
 def asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for the disk, and a sampler is asked once with the same trials: some take a second."""
+    """A sampler is asked once with the same trials: some take a second."""
     known: dict[bytes, Any] = {}
     asked = OptunaStudy._asked
 
@@ -168,7 +167,6 @@ def asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
             known[key] = asked(self, fixed)
         return known[key]
 
-    monkeypatch.setattr(files, "_sync", lambda _: None)
     monkeypatch.setattr(OptunaStudy, "_asked", ask)
 
 

@@ -27,10 +27,10 @@ def _ray() -> Iterator[None]:
         yield
 
 
-def on_ray(search: Any, run_trial: Any) -> str:
-    """Runs a search with two trials at once."""
+def on_ray(search: Any, run_trial: Any, *, slots: int) -> str:
+    """Runs a search with `slots` trials at once."""
     with by_value(run_trial, getattr(run_trial, "inner", run_trial)):
-        return run_on_ray(search, run_trial, resources=HALF, slots=2).reason
+        return run_on_ray(search, run_trial, resources=HALF, slots=slots).reason
 
 
 @dataclass
@@ -99,7 +99,7 @@ def ended(_ray: None, make_search: Call, staged: Call, tmp_path_factory: pytest.
     events: list[Any] = []
     search.watch(events.append)
     ends = {0: "meets", 1: "meets", 4: "dies once", 5: "breaks"}
-    reason = on_ray(search, Misbehaving(inner=staged, log=run_dir / "log", ends=ends))
+    reason = on_ray(search, Misbehaving(inner=staged, log=run_dir / "log", ends=ends), slots=2)
     lines = [line.split() for line in (run_dir / "log").read_text().splitlines()]
     whole = {int(number) for number, what in lines if what == "ends"}
     return Ended(run_dir=run_dir, search=search, reason=reason, events=events, ran_to_the_end=whole)
@@ -140,12 +140,13 @@ def test_trials_are_stopped_at_rungs(ended: Ended) -> None:
 
 @pytest.mark.usefixtures("_ray")
 def test_what_the_user_can_mend_ends_the_search(open_search: Call, run_trial: Call, tmp_path: Path) -> None:
-    """And the session goes on: the same search ends on it, as an uninterrupted one does."""
+    """And the session goes on: the same search ends on it, as an uninterrupted one does. One worker at a time is
+    enough: each takes seconds to start."""
     search = open_search(trials=3)
     with pytest.raises(UserError, match=r"data\.root: is empty"):
-        on_ray(search, Misbehaving(inner=run_trial, log=tmp_path / "log", ends={0: "refuses"}))
+        on_ray(search, Misbehaving(inner=run_trial, log=tmp_path / "log", ends={0: "refuses"}), slots=1)
     search = open_search(trials=3)
-    assert on_ray(search, run_trial) == "3 trials are finished"
+    assert on_ray(search, run_trial, slots=1) == "3 trials are finished"
     assert search.store.trials()[0].state == "complete"
 
 
