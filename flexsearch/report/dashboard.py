@@ -112,7 +112,7 @@ def note(run: Run, optuna_study: OptunaStudy, front: Front, record: TrialRecord)
         (
             _SCHEDULE,
             "Above, steps from noise to data: F full, p partial, n null, m the data mean. Below, blocks across, stages "
-            "of diffusion time down; in each cell the grid of tokens that leaves the block, pale where it is not computed.",
+            "of diffusion time down; in each cell the grid of tokens that leaves the block, pale where not computed.",
         ),
         (_PREVIEW, "The first images that were scored; every trial draws them from the same noise and labels."),
     ):
