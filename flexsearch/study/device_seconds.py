@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.study.known import MOST_KNOWN
 from flexsearch.study.store import TrialRecord
 
 _TRAINING = ("fine-tune", "rung")
@@ -29,7 +30,7 @@ class DeviceSeconds:
     """Predict the device seconds of candidates.
 
     Those of samples, their timing and their scores are a constant plus a share in proportion to the MACs of an image,
-    fitted to all complete trials by relative error; those of a fine-tune are the median so far.
+    fitted to the latest `MOST_KNOWN` complete trials by relative error; those of a fine-tune are the median so far.
 
     Args:
         records: the trials so far.
@@ -42,7 +43,7 @@ class DeviceSeconds:
         self._work = work
         self._trained = trained_schedules(records)
         self._training = statistics.median(map(_training, self._trained.values())) if self._trained else 0.0
-        complete = [record for record in records if record.state == "complete"]
+        complete = [record for record in records if record.state == "complete"][-MOST_KNOWN:]
         known = [(work(one.candidate), seconds) for one in complete if (seconds := _sampling(one)) > 0]
         self._is_known = bool(known)
         if known:

@@ -16,6 +16,7 @@ from typing import get_args
 import numpy as np
 
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.role import ROLES
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.solver import SolverName
@@ -28,19 +29,27 @@ def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
     steps, MACs of an image, solver, guidance rows, gain, and reuse as `_reuse` lists it. Candidates that do the same
     have the same features.
     """
-    roles, timetable = candidate.schedule.roles, candidate.schedule.timetable
+    schedule, sampling = candidate.schedule, candidate.sampling
+    return (
+        *_schedule(schedule),
+        math.log(sampling.steps),
+        math.log(work),
+        *_sampling(sampling, schedule.num_blocks),
+    )
+
+
+@lru_cache(maxsize=1 << 12)
+def _schedule(schedule: DensitySchedule) -> tuple[float, ...]:
+    roles, timetable = schedule.roles, schedule.timetable
     return (
         *(roles.count(role) / len(roles) for role in ROLES),
         float(timetable.grids[0]),
         float(timetable.grids[-1]),
         float(timetable.frames or 0),
-        math.log(candidate.sampling.steps),
-        math.log(work),
-        *_sampling(candidate.sampling, len(roles)),
     )
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 12)
 def _sampling(sampling: Sampling, num_blocks: int) -> tuple[float, ...]:
     guidance, gain = sampling.guidance, sampling.gain
     return (
