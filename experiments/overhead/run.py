@@ -10,28 +10,35 @@ asked of a finished run: `commands.csv`.
 """
 
 import argparse
+import json
 import multiprocessing
+import random
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Engine, event
+from optuna.distributions import distribution_to_json
+from sqlalchemy import MetaData, Table, insert
 
 from flexsearch import __version__
 from flexsearch.config import RunConfig, load_config
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.baselines import baselines_of, waves_of
 from flexsearch.study.optuna_study import OptunaStudy
+from flexsearch.study.sampler import distribution_of
 from flexsearch.study.search import Search
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.storage import connect, storage_url
@@ -69,7 +76,7 @@ def quickstart() -> RunConfig:
     return load_config(HERE.parents[1] / "search_spaces" / "quickstart.yaml")
 
 
-def opened(folder: Path, settings: SearchSettings, *, waits_for_disk: bool = True) -> Search:
+def opened(folder: Path, settings: SearchSettings) -> Search:
     """The search of a run directory."""
     config = quickstart()
     space, url, objectives = config.search_space, storage_url(folder, None), config.trial_settings.objectives.names
@@ -81,9 +88,6 @@ def opened(folder: Path, settings: SearchSettings, *, waits_for_disk: bool = Tru
     )
     store = Store(connect(url), study=config.name, seed=0)
     optuna_study = OptunaStudy(url, name=config.name, objectives=objectives, domains=space.domains, settings=settings)
-    if not waits_for_disk:
-        for engine in (store.engine, optuna_study.engine):
-            _hurry(engine)
     store.save_config(config.to_dict(), version=__version__)
     return Search(
         optuna_study=optuna_study,
@@ -98,12 +102,6 @@ def opened(folder: Path, settings: SearchSettings, *, waits_for_disk: bool = Tru
     )
 
 
-def _hurry(engine: Engine) -> None:
-    """Do not wait for the disk."""
-    engine.dispose()
-    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
-
-
 def orders(search: Search, num: int) -> Iterator[TrialOrder]:
     for _ in range(num):
         order = search.next()
@@ -112,13 +110,68 @@ def orders(search: Search, num: int) -> Iterator[TrialOrder]:
 
 
 def fill(folder: Path, num: int) -> None:
-    """Make a run directory with `num` trials, drawn at random."""
+    """Make a run directory with `num` trials: the baselines by a search, the others drawn at random and written as
+    rows, as fast as the database takes them."""
     config = quickstart()
+    space = config.search_space
     config.save(folder)
-    settings = SearchSettings(trials=num, algorithm="random", baseline_steps=config.search.baseline_steps)
-    search = opened(folder, settings, waits_for_disk=False)
-    for order in orders(search, num):
-        search.finished(order.number, result_of(config.search_space, order.candidate))
+    settings = SearchSettings(trials=10**6, algorithm="random", baseline_steps=config.search.baseline_steps)
+    search = opened(folder, settings)
+    seen: set[str] = set()
+    for number in range(num):
+        order = next(orders(search, 1))
+        search.finished(order.number, result_of(space, order.candidate))
+        seen.add(order.candidate.digest)
+        assert order.number == number
+        if order.baseline is None:
+            break
+    engine, generator = connect(storage_url(folder, None)), random.Random(0)
+    theirs = MetaData()
+    theirs.reflect(engine)
+    rows: dict[Table, list[dict[str, Any]]] = defaultdict(list)
+    while number + 1 < num:
+        parameters = space.sample(generator)
+        candidate = space.build(parameters)
+        if candidate.digest not in seen:
+            seen.add(candidate.digest)
+            number += 1
+            for name, row in _rows(number, parameters, candidate, config):
+                rows[theirs.tables[name]].append(row)
+    with engine.begin() as connection:
+        for table, found in rows.items():
+            connection.execute(insert(table), found)
+    engine.dispose()
+
+
+def _rows(
+    number: int, parameters: Mapping[str, Value], candidate: Candidate, config: RunConfig
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a complete trial, Optuna's and ours, by table."""
+    result, now, text = result_of(config.search_space, candidate), datetime.now(), json.dumps(candidate.to_dict())
+    trial = {"trial_id": number + 1, "study_id": 1, "number": number, "state": "COMPLETE"}
+    yield "trials", {**trial, "datetime_start": now, "datetime_complete": now}
+    own = {"trial_id": number + 1}
+    for place, name in enumerate(("fid_fashion_cnn", "latency_ms")):
+        value = result.measurements[name].value
+        yield "trial_values", {**own, "objective": place, "value": value, "value_type": "FINITE"}
+    for name, value in parameters.items():
+        kind = distribution_of(config.search_space.domains[name])
+        row = {"param_name": name, "param_value": kind.to_internal_repr(value)}
+        yield "trial_params", {**own, **row, "distribution_json": distribution_to_json(kind)}
+    notes = {"candidate": text, "schedule": str(candidate), "digest": candidate.digest}
+    for key, note in notes.items():
+        yield "trial_user_attributes", {**own, "key": key, "value_json": json.dumps(note)}
+    ours = {"study": config.name, "number": number}
+    row = {"digest": candidate.digest, "candidate": text, "state": "complete", "attempts": 1}
+    yield "flexsearch_trial", {**ours, **row, "started": now.isoformat(), "ended": now.isoformat()}
+    for measured in result.measurements.values():
+        row = {**measured.to_dict(), "protocol": json.dumps(dict(measured.protocol), sort_keys=True)}
+        yield "flexsearch_measurement", {**ours, "seed": 0, **row}
+    for phase, seconds in result.seconds.items():
+        row = {"what": f"trials: {phase}", "seconds": seconds, "device": ""}
+        yield "flexsearch_cost", {**ours, "seed": 0, **row}
+    for update, loss in result.curve:
+        yield "flexsearch_curve", {**ours, "update_": update, "loss": loss}
 
 
 def timed(folder: Path, num: int) -> dict[str, float]:

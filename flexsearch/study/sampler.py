@@ -55,20 +55,35 @@ def ask(
     """
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, directions=directions, sampler=_sampler(settings, seed=seed))
+    own = storage.get_study_id_from_name(study.study_name)
     first = 0  # generation of NSGA-II that counts as the first
     if settings.algorithm == "qmc":
-        _skip_points(study, storage, space=space, num=len(proposed))
+        _skip_points(study, storage, own, space=space, num=len(proposed))
     elif settings.algorithm != "random":
         shown = _shown(proposed, num_latest=2 * _population(settings))
         if settings.algorithm == "nsga2" and len(proposed) > MOST_KNOWN:
             first = max(0, max(map(_generation, shown)) - 2)
             shown = [_with_generation(trial, max(0, _generation(trial) - first)) for trial in shown]
-        study.add_trials(shown)
+        for trial in shown:
+            storage.create_new_trial(own, template_trial=_Shown.of(trial))
     if fixed is not None:
         study.enqueue_trial(dict(fixed))
     number = study.ask(dict(space)).number
     asked = study.get_trials(deepcopy=False)[number]
     return _with_generation(asked, _generation(asked) + first)
+
+
+class _Shown(FrozenTrial):
+    """A trial that has ended or runs elsewhere: nothing changes it here, so that its copies share what it is made of."""
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "_Shown":
+        shown = cls.__new__(cls)
+        shown.__dict__.update(vars(trial))
+        return shown
+
+    def __deepcopy__(self, _: object) -> "_Shown":
+        return self.of(self)
 
 
 def _population(settings: SearchSettings) -> int:
@@ -105,7 +120,12 @@ def _shown(proposed: Sequence[FrozenTrial], *, num_latest: int) -> list[FrozenTr
 
 
 def _skip_points(
-    study: optuna.Study, storage: optuna.storages.InMemoryStorage, *, space: Mapping[str, BaseDistribution], num: int
+    study: optuna.Study,
+    storage: optuna.storages.InMemoryStorage,
+    own: int,
+    *,
+    space: Mapping[str, BaseDistribution],
+    num: int,
 ) -> None:
     """Have a quasi-random sampler go on after `num` points: it reads the space from the first trial, and counts its
     points in an attribute of the study."""
@@ -113,7 +133,6 @@ def _skip_points(
     study.tell(study.ask(searched), [0.0] * len(study.directions))
     if num:
         study.ask(dict(space))
-        own = storage.get_study_id_from_name(study.study_name)
         for name in storage.get_study_system_attrs(own):
             if name.startswith("qmc:"):
                 storage.set_study_system_attr(own, name, num - 1)
