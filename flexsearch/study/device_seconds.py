@@ -21,8 +21,8 @@ def trained_schedules(records: Sequence[TrialRecord]) -> dict[str, TrialRecord]:
     found: dict[str, TrialRecord] = {}
     for record in records:
         schedule = record.candidate.schedule
-        if record.state == "complete" and not schedule.is_dense and _training(record):
-            found.setdefault(schedule.digest, record)
+        if record.state == "complete" and not schedule.is_dense and schedule.digest not in found and _training(record):
+            found[schedule.digest] = record
     return found
 
 

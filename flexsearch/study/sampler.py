@@ -51,13 +51,15 @@ def ask(
         directions: of the objectives.
         settings: which sampler.
         seed: of this proposal.
-        fixed: what is proposed instead.
+        fixed: every parameter, where the sampler is not to choose.
     """
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, directions=directions, sampler=_sampler(settings, seed=seed))
     own = storage.get_study_id_from_name(study.study_name)
     first = 0  # generation of NSGA-II that counts as the first
-    if settings.algorithm == "qmc":
+    if fixed is not None:
+        study.enqueue_trial(dict(fixed))
+    elif settings.algorithm == "qmc":
         _skip_points(study, storage, own, space=space, num=len(proposed))
     elif settings.algorithm != "random":
         shown = _shown(proposed, num_latest=2 * _population(settings))
@@ -66,15 +68,13 @@ def ask(
             shown = [_with_generation(trial, max(0, _generation(trial) - first)) for trial in shown]
         for trial in shown:
             storage.create_new_trial(own, template_trial=_Shown.of(trial))
-    if fixed is not None:
-        study.enqueue_trial(dict(fixed))
     number = study.ask(dict(space)).number
     asked = study.get_trials(deepcopy=False)[number]
     return _with_generation(asked, _generation(asked) + first)
 
 
 class _Shown(FrozenTrial):
-    """A trial that has ended or runs elsewhere: nothing changes it here, so that its copies share what it is made of."""
+    """A trial that has ended or runs elsewhere: nothing changes it here, so its copies share what it is made of."""
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "_Shown":
