@@ -21,7 +21,6 @@ from typing import Any, Literal
 
 import moocore
 import numpy as np
-from scipy.special import stdtrit
 
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, at_infinity, block_name, curvature
@@ -230,6 +229,8 @@ def _blocks(rows: Rows, name: str, num: int) -> np.ndarray:
 
 def _at_infinity(blocks: Mapping[int, np.ndarray], half: np.ndarray) -> list[Interval]:
     """Extrapolate every candidate to infinitely many images; `half` (K,) is the half width at all images."""
+    from scipy.special import stdtrit  # a third of a second, which a front that was not confirmed need not wait for
+
     means = {num: values.mean(axis=2) for num, values in blocks.items()}  # (K, S) each
     ends = at_infinity(means)
     added = ends - means[1]

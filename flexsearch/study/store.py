@@ -35,6 +35,8 @@ from flexsearch.old_names import (
     protocol_as_of_today,
 )
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.migrations import migrate
 from flexsearch.study.tables import CONFIRMATION, COST, CURVE, MEASUREMENT, RUN, RUNG, TRIAL
 from flexsearch.trial.contract import Rung, TrialResult
@@ -300,7 +302,7 @@ class Store:
         phases = those(COST, seed=self.seed) & COST.c.what.startswith(_OF_TRIALS)
         for row in connection.execute(select(COST).where(phases)):
             seconds.setdefault(row.number, {})[row.what.removeprefix(_OF_TRIALS)] = row.seconds
-        candidates = {row.number: Candidate.from_dict(json.loads(row.candidate)) for row in rows}
+        candidates = {row.number: _candidate(row.candidate) for row in rows}
         return [
             TrialRecord(
                 number=row.number,
@@ -362,6 +364,23 @@ def _rung_row(rung: Rung) -> dict[str, Any]:
 def _measurement(row: Any) -> Measurement:
     name = MEASUREMENTS.get(row.name, row.name)
     return Measurement(name=name, value=row.value, unit=row.unit, spread=row.spread, protocol=_protocol(row.protocol))
+
+
+def _candidate(text: str) -> Candidate:
+    """Read a candidate; many share a schedule or a sampling, which is read once."""
+    values = json.loads(text)
+    schedule = {key: values.pop(key) for key in ("segments", "timetable") if key in values}
+    return Candidate(schedule=_schedule(json.dumps(schedule)), sampling=_sampling(json.dumps(values)))
+
+
+@lru_cache(maxsize=1 << 12)
+def _schedule(text: str) -> DensitySchedule:
+    return DensitySchedule.from_dict(json.loads(text))
+
+
+@lru_cache(maxsize=1 << 12)
+def _sampling(text: str) -> Sampling:
+    return Sampling.from_dict(json.loads(text))
 
 
 @lru_cache(maxsize=1 << 10)
