@@ -170,7 +170,11 @@ def _score(front: Front, record: TrialRecord) -> list[str]:
         return [f"**{record.state}**" + (f": {record.reason}." if record.reason else ".")]
     if record.number not in front.complete:
         return ["Measured under another protocol than most trials: it is not on the front."]
-    lines = ["**On the front.**" if record in front.points else "Not on the front: another trial is better and faster."]
+    lines = [
+        "**On the front.**"
+        if record.number in front.on_front
+        else "Not on the front: another trial is better and faster."
+    ]
     row = front.row(record)
     if row.is_compared:
         lines.append(sentence(row.gain, front.objectives[0].name))

@@ -6,6 +6,7 @@ were left out.
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,7 @@ import numpy as np
 
 from flexsearch.report.confirmation import Confirmation, confirmation_of
 from flexsearch.report.gain import gain_of
-from flexsearch.report.points import NORMAL_QUARTILE, FrontPoint, Points, is_plain
+from flexsearch.report.points import NORMAL_QUARTILE, FrontPoint, Points, is_free, is_plain
 from flexsearch.report.protocol import one_protocol
 from flexsearch.report.row import Row
 from flexsearch.schedule.sampling import Sampling
@@ -108,12 +109,17 @@ class Front:
         """The non-dominated trials, fastest first; a baseline may be among them."""
         return tuple(one.record for one in self.as_searched.best)
 
+    @cached_property
+    def on_front(self) -> frozenset[int]:
+        """The numbers of the points."""
+        return frozenset(record.number for record in self.points)
+
     @property
     def searched(self) -> Records:
         """The searched trials among the points."""
         return tuple(record for record in self.points if record.baseline is None)
 
-    @property
+    @cached_property
     def baselines(self) -> Records:
         """All baselines."""
         return tuple(record for record in self.complete.values() if record.baseline is not None)
@@ -123,15 +129,15 @@ class Front:
         """The baselines that need no training, fastest first."""
         return tuple(one.record for one in self.as_searched.free)
 
-    @property
+    @cached_property
     def paper(self) -> Records:
         """The other baselines: the FlexDiT paper's schedules."""
-        return tuple(record for record in self.baselines if record not in self.free)
+        return tuple(record for record in self.baselines if not is_free(record))
 
     @property
     def others(self) -> Records:
         """The searched trials that are dominated."""
-        return tuple(one for one in self.complete.values() if one.baseline is None and one not in self.points)
+        return tuple(one for one in self.complete.values() if one.baseline is None and one.number not in self.on_front)
 
     @cached_property
     def predicted_front(self) -> Records:
@@ -150,8 +156,8 @@ class Front:
     @property
     def sections(self) -> tuple[list[Row], ...]:
         """The rows of a table: the points, what else is on the predicted front, and the other baselines."""
-        predicted = [one for one in self.predicted_front if one.baseline is None and one not in self.points]
-        baselines = [one for one in self.baselines if one not in self.points]
+        predicted = [one for one in self.predicted_front if one.baseline is None and one.number not in self.on_front]
+        baselines = [one for one in self.baselines if one.number not in self.on_front]
         return tuple([self.row(one) for one in records] for records in (self.points, predicted, baselines))
 
     @property
@@ -169,13 +175,14 @@ class Front:
     def dense_macs(self, sampling: Sampling) -> float | None:
         """Give the MACs of the dense base at as many steps, nothing reused, which all cost the same; None before it is
         measured."""
-        plain = [record for record in self.baselines if is_plain(record)]
-        first = min(plain, key=lambda record: record.number, default=None)
-        if first is None:
-            return None
-        return first.measurements["macs"].value / first.candidate.sampling.steps * sampling.steps
+        return None if self._macs_of_a_step is None else self._macs_of_a_step * sampling.steps
 
-    @property
+    @cached_property
+    def _macs_of_a_step(self) -> float | None:
+        first = next((record for record in self.baselines if is_plain(record)), None)
+        return None if first is None else first.measurements["macs"].value / first.candidate.sampling.steps
+
+    @cached_property
     def latency_spread(self) -> float | None:
         """The spread of a latency over the latency, as the median of complete trials; None if no latency has one."""
         found = [record.measurements[self.objectives[-1].name] for record in self.complete.values()]
@@ -193,9 +200,9 @@ class Front:
             latency=latency,
             dense_macs=self.dense_macs(record.candidate.sampling),
             gain=gain_of(self.as_searched, self.as_searched.by_number[record.number]),
-            is_on_front=record in self.points,
+            is_on_front=record.number in self.on_front,
             predicted_distance=self.predicted_distances.get(record.number),
-            is_on_predicted_front=record in self.predicted_front,
+            is_on_predicted_front=any(one.number == record.number for one in self.predicted_front),
             confirmed=again,
             gain_again=None if again is None else gain_of(known, known.by_number[record.number]),
         )
@@ -231,6 +238,7 @@ def front_of(store: Store, objective_names: Sequence[str]) -> Front:
     """Read a run's results and compute its front."""
     quality = objective_names[0]
     records = store.trials()
+    counts = Counter(record.state for record in records)
     complete, left_out = one_protocol(
         [record for record in records if record.state == "complete"],
         lambda record: [dict(record.measurements[name].protocol) for name in objective_names],
@@ -240,7 +248,7 @@ def front_of(store: Store, objective_names: Sequence[str]) -> Front:
         objectives=tuple(_objective(name, complete) for name in objective_names),
         complete={record.number: record for record in complete},
         left_out=left_out,
-        counts={state: sum(record.state == state for record in records) for state in STATES},
+        counts={state: counts[state] for state in STATES},
         noise=noise_of(store.repetitions(quality)),
         costs=tuple(store.costs()),
         predicted_distances=predicted_distances(complete, quality=quality),

@@ -8,7 +8,7 @@ from flexsearch.report.confirmation import Confirmation
 from flexsearch.report.front import Front
 from flexsearch.report.gain import gain_of
 from flexsearch.report.palette import CONFIRMED, FRONT
-from flexsearch.report.points import FrontPoint, is_plain
+from flexsearch.report.points import FrontPoint, is_free, is_plain
 from flexsearch.report.series import Series, bars, series_of
 
 _AXIS = {"gridcolor": "rgba(128,138,150,0.22)", "zeroline": False, "linecolor": "rgba(128,138,150,0.6)", "ticks": ""}
@@ -74,7 +74,7 @@ def _hover(front: Front, point: FrontPoint) -> str:
     found = gain_of(front.as_searched, point)
     if not is_plain(record) and found.speedup is not None:
         lines.append(f"{found.speedup:.2f}x as fast as dense at the same steps")
-    if record not in front.free and found.quality is not None:
+    if not (record.baseline and is_free(record)) and found.quality is not None:
         lines.append(f"{found.quality:+.3g} over the free baselines at equal latency")
     if found.over_found is not None:
         lines.append(f"{found.over_found:+.3g} over all that is free")

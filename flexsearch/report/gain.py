@@ -5,13 +5,9 @@ is the gain over the best of all such baselines. How much faster a point is than
 own solver, or at the steps whose quality it reaches, is said beside it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from flexsearch.report.points import FrontPoint, Points, is_free
-from flexsearch.schedule.sampling import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,30 +59,6 @@ class Gain:
         }
 
 
-def quality_at(points: Sequence[FrontPoint], latency_ms: float) -> float | None:
-    """Give the quality that points reach at a latency; None where none is as fast.
-
-    It is the better of two values. One is what can be had: the best point that is at most as slow, which an expert
-    would take. The other is linear between two measured points that differ in their steps alone: there is nothing
-    between n and n + 1 steps, but where just these latencies lie says nothing of a method, so a gain must not come from
-    a gap between them. No curve goes on beyond its ends. The best of many noisy points looks better than it is, so both
-    err on the side of what is free.
-
-    Args:
-        points: fastest first.
-        latency_ms: per image.
-    """
-    reached = [one.quality for one in points if one.latency_ms <= latency_ms]
-    curves: dict[Sampling, list[FrontPoint]] = {}
-    for one in points:
-        curves.setdefault(replace(one.record.candidate.sampling, steps=1), []).append(one)
-    for curve in curves.values():
-        if curve[0].latency_ms <= latency_ms <= curve[-1].latency_ms:
-            latencies, qualities = [one.latency_ms for one in curve], [one.quality for one in curve]
-            reached.append(float(np.interp(latency_ms, latencies, qualities)))
-    return min(reached, default=None)
-
-
 def gain_of(points: Points, point: FrontPoint) -> Gain:
     """Compare a point with what is free among the points.
 
@@ -98,13 +70,12 @@ def gain_of(points: Points, point: FrontPoint) -> Gain:
     as_fast = [one for one in points.free if one.latency_ms <= point.latency_ms]
     is_compared = bool(points.found_free) and not is_free(point.record)
     no_better = [one for one in points.dense if _is_as_good(point, one)]
-    every = sorted((*points.free, *points.found_free), key=lambda one: one.latency_ms)
     return Gain(
         point=point,
         speedup=None if same is None else same.latency_ms / point.latency_ms,
-        free_quality=quality_at(points.free, point.latency_ms),
+        free_quality=points.free_reach.at(point.latency_ms),
         rival=min(as_fast, key=lambda one: one.quality, default=None),
-        found_quality=quality_at(every, point.latency_ms) if is_compared else None,
+        found_quality=points.found_free_reach.at(point.latency_ms) if is_compared else None,
         as_good_as=min(no_better, key=lambda one: one.objectives, default=None),
     )
 

@@ -28,7 +28,11 @@ from flexsearch.report.schedule_picture import run_svg
 from flexsearch.report.series import series_of
 from flexsearch.report.table import confirmed_lines, confirmed_rows, summary_lines
 from flexsearch.schedule.role import ROLES, legend
+from flexsearch.study.evenly import evenly
 
+MOST_DRAWN = 40
+"""Schedules of the front whose pictures are in the page, evenly over latency; a picture takes about 0.1 s, and the table has
+all."""
 _SMALL_COST = 0.005  # of the whole
 _LIBRARIES = ("torch", "diffusers", "optuna", "torch-fidelity")
 
@@ -139,8 +143,8 @@ def _plot(front: Front) -> Markup:
 
 
 def _schedules(run: Run, front: Front) -> Iterator[dict[str, Any]]:
-    """Draw every point of the front that was searched, and the paper's schedules beside them."""
-    for record in (*front.searched, *front.paper):
+    """Draw at most `MOST_DRAWN` of the front's points that were searched, and the paper's schedules beside them."""
+    for record in (*evenly(front.searched, MOST_DRAWN), *front.paper):
         yield {
             "number": record.number,
             "name": record.baseline or "",

@@ -4,9 +4,13 @@ A value that was searched and one that was measured again have different protoco
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
+
+import numpy as np
 
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.pareto import non_dominated
@@ -48,6 +52,37 @@ class FrontPoint:
     @property
     def objectives(self) -> tuple[float, float]:
         return self.quality, self.latency_ms
+
+
+class Reach:
+    """The quality that points reach at a latency.
+
+    It is the better of two values. One is what can be had: the best point that is at most as slow, which an expert
+    would take. The other is linear between two measured points that differ in their steps alone: there is nothing
+    between n and n + 1 steps, but where just these latencies lie says nothing of a method, so a gain must not come from
+    a gap between them. No curve goes on beyond its ends. The best of many noisy points looks better than it is, so both
+    err on the side of what is free.
+
+    Args:
+        points: fastest first.
+    """
+
+    def __init__(self, points: Sequence[FrontPoint]) -> None:
+        self._latencies = [one.latency_ms for one in points]
+        self._best = list(accumulate((one.quality for one in points), min))
+        curves: dict[Sampling, list[FrontPoint]] = {}
+        for one in points:
+            curves.setdefault(replace(one.record.candidate.sampling, steps=1), []).append(one)
+        self._curves = [np.array([one.objectives[::-1] for one in curve]) for curve in curves.values()]
+
+    def at(self, latency_ms: float) -> float | None:
+        """Give the quality; None where no point is as fast."""
+        num = bisect_right(self._latencies, latency_ms)
+        reached = self._best[num - 1 : num] if num else []
+        for curve in self._curves:
+            if curve[0, 0] <= latency_ms <= curve[-1, 0]:
+                reached.append(float(np.interp(latency_ms, *curve.T)))
+        return min(reached, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +148,7 @@ class Points:
         """The baselines that need no training, fastest first."""
         return [one for one in self.points if one.record.baseline and is_free(one.record)]
 
-    @property
+    @cached_property
     def free_front(self) -> list[FrontPoint]:
         """The non-dominated ones of them, fastest first."""
         return non_dominated(self.free, lambda one: one.objectives)
@@ -122,6 +157,16 @@ class Points:
     def found_free(self) -> list[FrontPoint]:
         """The searched points that need no training, fastest first."""
         return [one for one in self.points if not one.record.baseline and is_free(one.record)]
+
+    @cached_property
+    def free_reach(self) -> Reach:
+        """What the free baselines reach."""
+        return Reach(self.free)
+
+    @cached_property
+    def found_free_reach(self) -> Reach:
+        """What all that is free reaches, found by the search or a baseline."""
+        return Reach(sorted((*self.free, *self.found_free), key=lambda one: one.latency_ms))
 
     @cached_property
     def dense(self) -> list[FrontPoint]:

@@ -26,8 +26,8 @@ class Run:
         Raises:
             UserError: the run has no such trial.
         """
-        records = {record.number: record for record in self.store.trials()}
-        if number not in records:
-            nearest = min(records, key=lambda known: abs(known - number)) if records else None
+        record = self.store.trial(number)
+        if record is None:
+            nearest = min(self.store.digests(), key=lambda known: abs(known - number), default=None)
             raise UserError(f"{self.folder} has no trial {number}", field="TRIAL", nearest=nearest)
-        return records[number]
+        return record

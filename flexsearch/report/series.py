@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from flexsearch.report.front import Front
 from flexsearch.report.palette import DENSE, FOUND_FREE, FREE, FRONT, OTHER, PAPER
 from flexsearch.report.points import FrontPoint, is_free
+from flexsearch.study.evenly import evenly
+
+MOST_OTHERS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +32,18 @@ def series_of(front: Front) -> tuple[Series, ...]:
     """List the series, in the order in which they are drawn.
 
     They are what is on no front, the dense base over the steps of its own solver, the front of the free baselines, the
-    paper's schedules, and the searched points of the front: those that are free and those that were trained.
+    paper's schedules, and the searched points of the front: those that are free and those that were trained. Of what is
+    on no front at most `MOST_OTHERS` are drawn, evenly over latency: more cover each other.
     """
     points = front.as_searched
-    shown = [*points.dense, *points.free_front, *points.searched]
-    paper = [one for one in points.points if one.record in front.paper]
+    paper = [points.by_number[record.number] for record in front.paper]
+    paper.sort(key=lambda one: one.objectives[::-1])
+    shown = {one.record.number for one in (*points.dense, *points.free_front, *points.searched, *paper)}
+    others = [one for one in points.points if one.record.number not in shown]
+    drawn = evenly(others, MOST_OTHERS)
+    name = "other trials" if drawn == others else f"other trials ({len(drawn)} of {len(others)})"
     return (
-        Series(name="other trials", points=[one for one in points.points if one not in (*shown, *paper)], color=OTHER),
+        Series(name=name, points=drawn, color=OTHER),
         Series(name="dense base, own solver, fewer steps", points=points.dense, color=DENSE, line="dashed"),
         Series(name="free baselines' front", points=points.free_front, color=FREE, line="solid"),
         Series(name="FlexDiT paper's schedule", points=paper, color=PAPER),

@@ -1,8 +1,8 @@
 """Print the front as tables and lines, and give it as a data frame."""
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -11,6 +11,9 @@ from flexsearch.report.gain import headline
 from flexsearch.report.points import Points
 from flexsearch.report.row import Row
 from flexsearch.schedule.role import legend
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LEGEND = (
     "{roles}; @ sparse grids from data to noise; x sampler steps, their solver, F full, p partial, n null steps, "
@@ -105,8 +108,10 @@ def _table(title: str, headings: Iterable[str]) -> Table:
     return table
 
 
-def front_frame(front: Front) -> pd.DataFrame:
+def front_frame(front: Front) -> "pd.DataFrame":
     """Give every complete trial, one row each, with `on_front` and what was measured again."""
+    import pandas as pd  # half a second, which tables on a terminal need not wait for
+
     rows = []
     for record in front.complete.values():
         row = front.row(record)

@@ -75,7 +75,7 @@ class DensitySchedule(PickledWithoutHash):
         """Whether any block works on sparse tokens."""
         return any(ROLES[role].uses_sparse_tokens for role in self.roles)
 
-    @property
+    @cached_property
     def is_dense(self) -> bool:
         """Whether every block is the base's own."""
         return set(self.roles) == {DENSE.name}

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 from flexsearch.measurement import canonical_json
 from flexsearch.schedule.candidate import Candidate
@@ -23,6 +24,8 @@ from flexsearch.space.layout import build_segments
 from flexsearch.space.searched import Searched
 
 Parameters = Mapping[str, Value]
+Made = TypeVar("Made")
+_MOST_REMEMBERED = 1 << 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +91,15 @@ class SearchSpace:
         key = tuple(parameters[name] for name in self._of_schedules)
         if key not in self._schedules:
             segments, timetable = self._layout(parameters), self._timetable(parameters)
-            self._schedules[key] = DensitySchedule(segments=segments, timetable=timetable)
+            schedule = DensitySchedule(segments=segments, timetable=timetable)
+            _remember(self._schedules, key, schedule)
         return Candidate(schedule=self._schedules[key], sampling=self._sampling(parameters))
 
     def _layout(self, parameters: Parameters) -> tuple[Segment, ...]:
         key = tuple(parameters[name] for segment in self.segments for name, _ in segment.domains)
         if key not in self._known_layouts:
-            self._known_layouts[key] = build_segments(self.segments, parameters, num_blocks=self.num_blocks)
+            segments = build_segments(self.segments, parameters, num_blocks=self.num_blocks)
+            _remember(self._known_layouts, key, segments)
         return self._known_layouts[key]
 
     @cached_property
@@ -109,7 +114,7 @@ class SearchSpace:
             if sampling.cache.mask == "planned":
                 masks = None if self.masks is None else self.masks[sampling.steps]
                 sampling = replace(sampling, cache=sampling.cache.planned(sampling.num_patterned, masks))
-            self._samplings[key] = sampling
+            _remember(self._samplings, key, sampling)
         return self._samplings[key]
 
     @cached_property
@@ -134,7 +139,7 @@ class SearchSpace:
         key = tuple(parameters[name] for name, _ in self.timetable.domains)
         if key not in self._known_timetables:
             fields = self.timetable.resolve(parameters)
-            self._known_timetables[key] = LinearTimetable(**fields).build(frames=self.grid.frames)
+            _remember(self._known_timetables, key, LinearTimetable(**fields).build(frames=self.grid.frames))
         return self._known_timetables[key]
 
     @cached_property
@@ -230,3 +235,10 @@ class SearchSpace:
         baseline: a batch inside one band suits them all."""
         counts = (1,) if self.timetable is None else self.timetable.values_of("stages")
         return tuple(sorted({edge for count in (PAPER_STAGES, *counts) for edge in equal_edges(count)}))
+
+
+def _remember(known: dict[tuple[Value, ...], Made], key: tuple[Value, ...], made: Made) -> None:
+    """Keep what was made; a long search makes more than memory holds, so it is begun anew now and then."""
+    if len(known) >= _MOST_REMEMBERED:
+        known.clear()
+    known[key] = made

@@ -6,7 +6,7 @@ pydantic checks a mapping against it.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
@@ -32,14 +32,16 @@ class Searched:
     name: str
     fields: Mapping[str, "Value | Domain | Rest | Searched"]
 
-    @property
-    def domains(self) -> Iterator[tuple[str, Domain]]:
+    @cached_property
+    def domains(self) -> tuple[tuple[str, Domain], ...]:
         """Searched fields as (parameter name, domain)."""
+        found: list[tuple[str, Domain]] = []
         for key, value in self.fields.items():
             if isinstance(value, Int | Float | Choice):
-                yield self._parameter(key), value
+                found.append((self._parameter(key), value))
             elif isinstance(value, Searched):
-                yield from value.domains
+                found += value.domains
+        return tuple(found)
 
     @property
     def parts(self) -> "Iterator[Searched]":

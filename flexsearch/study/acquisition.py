@@ -11,21 +11,21 @@ the quality itself where no paired distance is measured.
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.study.device_seconds import DeviceSeconds
-from flexsearch.study.evenly import evenly
-from flexsearch.study.pareto import dominance_ranks, expected_gain, non_dominated, reference_point
+from flexsearch.study.known import MOST_KNOWN, most_telling
+from flexsearch.study.pareto import expected_gain, non_dominated, reference_point
 from flexsearch.study.predicted_distance import DenseQuality, dense_baselines, scores
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.store import TrialRecord
 
 LEAST_TRIALS = 5
 """Trials to learn from before anything is predicted: a model of fewer would be guesswork."""
-MOST_KNOWN = 256
-"""Trials that the quality is predicted from: a Gaussian process takes the cube of their number."""
+_REMEMBERED = 1 << 12  # candidates
 SAMPLER_EVERY = 4
 """Of so many trials, one is the sampler's own proposal, so that a wrong model cannot lead for ever."""
 
@@ -68,8 +68,8 @@ class Acquisition:
         running = [record.candidate for record in records if record.state == "running"]
         asked = [*running, *candidates]
         dense, score = self._dense(dense_baselines(complete)), scores(complete, quality=self.objectives[0])
-        telling = _telling(complete, dense)
-        known = [(record.candidate, score[record.number]) for record in self._some(telling, score)]
+        telling = self._some(_telling(complete, dense), score)
+        known = [(record.candidate, score[record.number]) for record in telling]
         known += self._stopped(records, score)[-MOST_KNOWN // 2 :]
         model = QualityModel(
             [self._features(candidate) for candidate, _ in known],
@@ -89,27 +89,32 @@ class Acquisition:
             latency=latency[len(running) :],
             reference=_reference([points[one.number] for one in complete if one.baseline is not None]),
         )
-        seconds = DeviceSeconds(records, work=self.work)
+        seconds = DeviceSeconds(records, work=self._work)
         gains /= [seconds.of(candidate) for candidate in candidates]
         if self.max_ms is not None:
             gains[np.array(latency[len(running) :]) > self.max_ms] = -1.0
         return int(np.argmax(gains))
 
     def _some(self, records: Sequence[TrialRecord], score: Mapping[int, float]) -> Sequence[TrialRecord]:
-        """Keep at most `MOST_KNOWN` trials: one half the best by dominance rank in score and latency, and of equal rank
-        the latest; the other spread evenly over the rest, which say what is not good."""
-        if len(records) <= MOST_KNOWN:
-            return records
-        ranks = dominance_ranks(np.array([(score[one.number], self._latency(one)) for one in records]))
-        order = sorted(range(len(records)), key=lambda index: (ranks[index], -records[index].number))
-        best, rest = order[: MOST_KNOWN // 2], sorted(order[MOST_KNOWN // 2 :])
-        return [records[index] for index in sorted([*best, *evenly(rest, MOST_KNOWN // 2)])]
+        """Keep the trials that score and latency are predicted from."""
+        values = np.array([(score[one.number], self._latency(one)) for one in records])
+        return [records[index] for index in most_telling(values, MOST_KNOWN)]
 
     def _dense(self, baselines: Sequence[TrialRecord]) -> DenseQuality:
         return DenseQuality(baselines, quality=self.objectives[0])
 
     def _features(self, candidate: Candidate) -> tuple[float, ...]:
-        return features(candidate, work=self.work(candidate))
+        return features(candidate, work=self._work(candidate))
+
+    @cached_property
+    def _work(self) -> Callable[[Candidate], float]:
+        """`work`, asked once for what one decision after the other looks at."""
+        return lru_cache(maxsize=_REMEMBERED)(self.work)
+
+    @cached_property
+    def _predict_ms(self) -> Callable[[Candidate], float | None]:
+        """`predict_ms`, asked once."""
+        return lru_cache(maxsize=_REMEMBERED)(self.predict_ms)
 
     def _stopped(self, records: Sequence[TrialRecord], score: Mapping[int, float]) -> list[tuple[Candidate, float]]:
         """Estimate the scores that trials stopped at a rung would have reached: the score there, times the median
@@ -129,13 +134,13 @@ class Acquisition:
     def _latencies(self, candidates: Sequence[Candidate], known: Sequence[TrialRecord]) -> list[float]:
         """Predict ms per image: predictions times the median ratio of measurement and prediction so far."""
         measured = [(record.candidate, self._latency(record)) for record in known]
-        by_work = statistics.median(ms / self.work(candidate) for candidate, ms in measured)
-        by_profile = [ms / predicted for one, ms in measured if (predicted := self.predict_ms(one)) is not None]
+        by_work = statistics.median(ms / self._work(candidate) for candidate, ms in measured)
+        by_profile = [ms / predicted for one, ms in measured if (predicted := self._predict_ms(one)) is not None]
         found = []
         for candidate in candidates:
-            predicted = self.predict_ms(candidate)
+            predicted = self._predict_ms(candidate)
             if predicted is None or not by_profile:
-                found.append(self.work(candidate) * by_work)
+                found.append(self._work(candidate) * by_work)
             else:
                 found.append(predicted * statistics.median(by_profile))
         return found

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.study.known import MOST_KNOWN
 from flexsearch.study.store import TrialRecord
 
 _TRAINING = ("fine-tune", "rung")
@@ -20,8 +21,8 @@ def trained_schedules(records: Sequence[TrialRecord]) -> dict[str, TrialRecord]:
     found: dict[str, TrialRecord] = {}
     for record in records:
         schedule = record.candidate.schedule
-        if record.state == "complete" and not schedule.is_dense and _training(record):
-            found.setdefault(schedule.digest, record)
+        if record.state == "complete" and not schedule.is_dense and schedule.digest not in found and _training(record):
+            found[schedule.digest] = record
     return found
 
 
@@ -29,7 +30,7 @@ class DeviceSeconds:
     """Predict the device seconds of candidates.
 
     Those of samples, their timing and their scores are a constant plus a share in proportion to the MACs of an image,
-    fitted to all complete trials by relative error; those of a fine-tune are the median so far.
+    fitted to the latest `MOST_KNOWN` complete trials by relative error; those of a fine-tune are the median so far.
 
     Args:
         records: the trials so far.
@@ -42,7 +43,7 @@ class DeviceSeconds:
         self._work = work
         self._trained = trained_schedules(records)
         self._training = statistics.median(map(_training, self._trained.values())) if self._trained else 0.0
-        complete = [record for record in records if record.state == "complete"]
+        complete = [record for record in records if record.state == "complete"][-MOST_KNOWN:]
         known = [(work(one.candidate), seconds) for one in complete if (seconds := _sampling(one)) > 0]
         self._is_known = bool(known)
         if known:

@@ -29,16 +29,6 @@ def epsilon_net(points: np.ndarray) -> list[int]:
     return order
 
 
-def ranked(points: np.ndarray) -> list[int]:
-    """Rank points (N, M) and give their indices, best first; all objectives are minimised."""
-    ranks = dominance_ranks(points)
-    order: list[int] = []
-    for rank in np.unique(ranks):
-        members = np.flatnonzero(ranks == rank)
-        order += members[epsilon_net(points[members])].tolist()
-    return order
-
-
 def goes_on(points: np.ndarray, own: int, *, keep: float) -> bool:
     """Tell whether a trial goes on from a rung.
 
@@ -49,4 +39,9 @@ def goes_on(points: np.ndarray, own: int, *, keep: float) -> bool:
     """
     if is_non_dominated(points, keep_equal=True)[own]:
         return True
-    return ranked(points).index(own) < math.ceil(keep * len(points))
+    ranks = dominance_ranks(points)
+    peers = np.flatnonzero(ranks == ranks[own])
+    left = math.ceil(keep * len(points)) - int((ranks < ranks[own]).sum())
+    if not 0 < left < len(peers):  # none of its rank goes on, or all do
+        return left > 0
+    return own in peers[epsilon_net(points[peers])[:left]]

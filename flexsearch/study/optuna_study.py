@@ -1,6 +1,6 @@
 """The Optuna study: proposes trials and keeps them, in memory or in a SQL database. Several objectives, ask and tell.
 
-The only file that imports optuna, through its public API.
+This file and `sampler.py` alone import optuna, through its public API.
 """
 
 import io
@@ -13,12 +13,13 @@ from typing import Any
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from flexsearch.errors import UserError
-from flexsearch.space.domains import Choice, Domain, Float, Value
+from flexsearch.space.domains import Domain, Value
+from flexsearch.study import sampler
+from flexsearch.study.sampler import distribution_of
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.storage import engine_options, reconnect_patiently
 
@@ -37,32 +38,6 @@ class Proposal:
     number: int
     parameters: Mapping[str, Value]
     notes: Mapping[str, Any]
-
-
-def _distribution(domain: Domain) -> BaseDistribution:
-    if isinstance(domain, Choice):
-        return CategoricalDistribution(domain.values)
-    if isinstance(domain, Float):
-        return FloatDistribution(domain.low, domain.high)
-    return IntDistribution(domain.low, domain.values[-1], step=domain.step)
-
-
-def _sampler(settings: SearchSettings, *, seed: int) -> BaseSampler:
-    match settings.algorithm:
-        case "tpe":
-            return optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, constant_liar=True, n_startup_trials=settings.startup
-            )
-        case "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=settings.startup)
-        case "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(4, settings.startup))
-        case "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        case "qmc":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return optuna.samplers.QMCSampler(seed=settings.seed, scramble=True, warn_independent_sampling=False)
 
 
 class OptunaStudy:
@@ -116,7 +91,7 @@ class OptunaStudy:
             self.study.set_user_attr(_IDENTITY, uuid.uuid4().hex)
         self.identity: str = self.study.user_attrs[_IDENTITY]
         self._settings = settings
-        self._space: dict[str, BaseDistribution] = {name: _distribution(domain) for name, domain in domains.items()}
+        self._space: dict[str, BaseDistribution] = {name: distribution_of(domain) for name, domain in domains.items()}
 
     @property
     def engine(self) -> Any:
@@ -141,25 +116,20 @@ class OptunaStudy:
         return self._add(trial)
 
     def _asked(self, fixed: Mapping[str, Value] | None) -> FrozenTrial:
-        """Ask the sampler in a study of its own, which holds the proposed trials without the baselines: these lie
-        outside the space."""
+        """Ask the sampler, which does not see the baselines: they lie outside the space."""
         trials = self.study.get_trials(deepcopy=False)
         proposed = [
             trial for trial in trials if "baseline" not in trial.user_attrs and trial.datetime_start is not None
         ]
         seed = (self._settings.seed * 1_000_003 + len(trials)) % 2**32
-        own = optuna.create_study(directions=self._directions, sampler=_sampler(self._settings, seed=seed))
-        if self._settings.algorithm == "qmc":  # reads the space from the first trial, counts its points in the study
-            searched = {name: kind for name, kind in self._space.items() if not kind.single()}
-            own.tell(own.ask(searched), [0.0] * len(self._directions))
-            for _ in proposed:
-                own.ask(self._space)
-        else:
-            own.add_trials(proposed)
-        if fixed is not None:
-            own.enqueue_trial(dict(fixed))
-        number = own.ask(self._space).number
-        return own.get_trials(deepcopy=False)[number]
+        return sampler.ask(
+            proposed,
+            space=self._space,
+            directions=self._directions,
+            settings=self._settings,
+            seed=seed,
+            fixed=fixed,
+        )
 
     def add_baseline(self, name: str, notes: Mapping[str, Any]) -> Proposal:
         """Add a running trial without parameters, which samplers do not see."""

@@ -8,13 +8,12 @@ long training.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.gain import NO_GAIN, Gain
+from flexsearch.schedule.gain import NO_GAIN
 from flexsearch.schedule.guidance import ALL_ROWS
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.solver import SolverName
@@ -56,6 +55,7 @@ class DenseQuality:
             for key, curve in curves.items()
             if len(curve) >= least
         }
+        self._known: dict[tuple[_Curve, int], float] = {}
 
     def at(self, sampling: Sampling) -> float:
         """Give the quality at a sampling; beyond the fewest and the most steps of its curve it stays as it is there.
@@ -63,21 +63,26 @@ class DenseQuality:
         The curve is that of its solver, shift and gain. Where that was not measured at two numbers of steps, it is that
         without gain, and where that was not either, the best of all curves.
         """
-        own = self._curves.get(_curve(sampling), self._curves.get(_curve(replace(sampling, gain=NO_GAIN))))
-        curves = self._curves.values() if own is None else [own]
-        return float(min(np.exp(np.interp(np.log(sampling.steps), curve[:, 0], curve[:, 1])) for curve in curves))
+        key = (_curve(sampling), sampling.steps)
+        if key not in self._known:
+            (solver, shift, *_), steps = key
+            own = self._curves.get(key[0], self._curves.get((solver, shift, NO_GAIN.stream, NO_GAIN.at)))
+            curves = self._curves.values() if own is None else [own]
+            ends = (np.interp(np.log(steps), curve[:, 0], curve[:, 1]) for curve in curves)
+            self._known[key] = float(min(map(np.exp, ends)))
+        return self._known[key]
 
     def is_on_a_curve(self, candidate: Candidate) -> bool:
         """Tell whether a candidate is the dense base as one of the curves describes it."""
         return _is_plain(candidate) and _curve(candidate.sampling) in self._curves
 
 
-_Curve = tuple[SolverName, float, Gain]
+_Curve = tuple[SolverName, float, float, int]
 
 
 def _curve(sampling: Sampling) -> _Curve:
     """What curves differ in. The gain of the skip does nothing to the dense base."""
-    return sampling.solver, sampling.shift, replace(sampling.gain, skip=1.0)
+    return sampling.solver, sampling.shift, sampling.gain.stream, sampling.gain.at
 
 
 def predicted_distances(

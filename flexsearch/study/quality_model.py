@@ -16,9 +16,15 @@ from typing import get_args
 import numpy as np
 
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.role import ROLES
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.solver import SolverName
+from flexsearch.study.evenly import evenly
+
+MOST_FITTED = 128
+"""Of what is known, so much at even distances decides the kernel's four parameters, for which many processes are
+computed; all of it decides what is predicted."""
 
 
 def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
@@ -28,19 +34,27 @@ def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
     steps, MACs of an image, solver, guidance rows, gain, and reuse as `_reuse` lists it. Candidates that do the same
     have the same features.
     """
-    roles, timetable = candidate.schedule.roles, candidate.schedule.timetable
+    schedule, sampling = candidate.schedule, candidate.sampling
+    return (
+        *_schedule(schedule),
+        math.log(sampling.steps),
+        math.log(work),
+        *_sampling(sampling, schedule.num_blocks),
+    )
+
+
+@lru_cache(maxsize=1 << 12)
+def _schedule(schedule: DensitySchedule) -> tuple[float, ...]:
+    roles, timetable = schedule.roles, schedule.timetable
     return (
         *(roles.count(role) / len(roles) for role in ROLES),
         float(timetable.grids[0]),
         float(timetable.grids[-1]),
         float(timetable.frames or 0),
-        math.log(candidate.sampling.steps),
-        math.log(work),
-        *_sampling(candidate.sampling, len(roles)),
     )
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 12)
 def _sampling(sampling: Sampling, num_blocks: int) -> tuple[float, ...]:
     guidance, gain = sampling.guidance, sampling.gain
     return (
@@ -101,8 +115,12 @@ class QualityModel:
         scaled = (everything - low) / np.where(span > 0, span, 1.0)
         smooth = ConstantKernel(1.0, (1e-2, 10.0)) * Matern(1.0, (0.1, 30.0), nu=2.5)
         process = GaussianProcessRegressor(smooth + WhiteKernel(1e-2, (1e-4, 1e-1)), normalize_y=True, random_state=0)
+        few = evenly(range(len(self._table)), MOST_FITTED)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound is an answer too
+            process.fit(scaled[few], self._targets[few])
+        if len(few) < len(self._table):
+            process = GaussianProcessRegressor(process.kernel_, optimizer=None, normalize_y=True)
             process.fit(scaled[: len(self._table)], self._targets)
         mean, sd = process.predict(scaled[len(self._table) :], return_std=True)
         return mean + np.log(dense), sd

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 from sqlalchemy import (
@@ -20,13 +21,22 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    or_,
     select,
     update,
 )
 
 from flexsearch.measurement import Measurement
-from flexsearch.old_names import MACS_PER_FORWARD, as_it_was_written, macs_of_an_image
+from flexsearch.old_names import (
+    MACS_PER_FORWARD,
+    MEASUREMENTS,
+    as_it_was_written,
+    macs_of_an_image,
+    protocol_as_of_today,
+)
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.migrations import migrate
 from flexsearch.study.tables import CONFIRMATION, COST, CURVE, MEASUREMENT, RUN, RUNG, TRIAL
 from flexsearch.trial.contract import Rung, TrialResult
@@ -112,6 +122,7 @@ class Store:
         self.study = study
         self.seed = seed
         self._known: dict[int, tuple[tuple[Any, ...], TrialRecord]] = {}
+        self._open: set[int] = set()  # numbers of trials that may have changed since
         migrate(engine)
 
     def _own(self, table: Table, **key: Any) -> ColumnElement[bool]:
@@ -148,7 +159,7 @@ class Store:
     def start(self, number: int, candidate: Candidate, *, baseline: str | None) -> int:
         """Record that a trial runs; return how often it was started."""
         key = self._own(TRIAL, number=number)
-        self._known.pop(number, None)
+        self._forget(number)
         with self.engine.begin() as connection:
             attempts = (connection.execute(select(TRIAL.c.attempts).where(key)).scalar() or 0) + 1
             row = {
@@ -169,7 +180,7 @@ class Store:
         """Record a trial that never runs, because another one has its schedule."""
         row = {"digest": candidate.digest, "candidate": json.dumps(candidate.to_dict()), "baseline": None}
         ended = {"state": "duplicate", "reason": reason, "attempts": 1, "started": _now(), "ended": _now()}
-        self._known.pop(number, None)
+        self._forget(number)
         with self.engine.begin() as connection:
             connection.execute(delete(TRIAL).where(self._own(TRIAL, number=number)))
             connection.execute(insert(TRIAL).values(study=self.study, number=number, **row, **ended))
@@ -181,14 +192,14 @@ class Store:
 
     def _end(self, connection: Connection, number: int, state: RecordState, reason: str | None) -> None:
         ended = {"state": state, "reason": reason, "ended": _now()}
-        self._known.pop(number, None)
+        self._forget(number)
         connection.execute(update(TRIAL).where(self._own(TRIAL, number=number)).values(**ended))
 
     def record(self, number: int, result: TrialResult, *, seed: int | None = None) -> None:
         """Record a result: under the study's seed as the trial's own, under another seed as a repetition."""
         seed = self.seed if seed is None else seed
         is_own = seed == self.seed
-        self._known.pop(number, None)
+        self._forget(number)
         with self.engine.begin() as connection:
             key = {"number": number, "seed": seed}
             self._replace(connection, MEASUREMENT, key, map(_measurement_row, result.measurements.values()))
@@ -239,15 +250,32 @@ class Store:
             return {row.number: row.digest for row in connection.execute(rows)}
 
     def trials(self) -> list[TrialRecord]:
-        """Read every trial, by number. What has not changed since the last time is not read again."""
+        """Read every trial, by number.
+
+        One that has ended stays as it is, but for what this object writes, and numbers rise: only those that were
+        running and those that are new are looked at, and what of them has not changed is not read again.
+        """
         states = select(TRIAL.c.number, TRIAL.c.state, TRIAL.c.attempts, TRIAL.c.started, TRIAL.c.ended)
+        may_differ = or_(TRIAL.c.number > max(self._known, default=-1), TRIAL.c.number.in_(self._open))
         with self.engine.connect() as connection:
-            now = {row.number: tuple(row) for row in connection.execute(states.where(self._own(TRIAL)))}
+            rows = connection.execute(states.where(self._own(TRIAL), may_differ))
+            now = {row.number: tuple(row) for row in rows}
             changed = [number for number, state in now.items() if self._known.get(number, _UNREAD)[0] != state]
             for start in range(0, len(changed), _AT_ONCE):
                 for record in self._read(connection, changed[start : start + _AT_ONCE]):
                     self._known[record.number] = now[record.number], record
-        return [self._known[number][1] for number in sorted(now)]
+        self._open = {number for number in now if self._known[number][1].state == "running"}
+        return [self._known[number][1] for number in sorted(self._known)]
+
+    def trial(self, number: int) -> TrialRecord | None:
+        """Read one trial; None where there is none."""
+        with self.engine.connect() as connection:
+            return next(iter(self._read(connection, [number])), None)
+
+    def _forget(self, number: int) -> None:
+        """Have a trial read again, which is about to be written."""
+        self._known.pop(number, None)
+        self._open.add(number)
 
     def _read(self, connection: Connection, numbers: Sequence[int]) -> list[TrialRecord]:
         """Read trials from all tables."""
@@ -274,7 +302,7 @@ class Store:
         phases = those(COST, seed=self.seed) & COST.c.what.startswith(_OF_TRIALS)
         for row in connection.execute(select(COST).where(phases)):
             seconds.setdefault(row.number, {})[row.what.removeprefix(_OF_TRIALS)] = row.seconds
-        candidates = {row.number: Candidate.from_dict(json.loads(row.candidate)) for row in rows}
+        candidates = {row.number: _candidate(row.candidate) for row in rows}
         return [
             TrialRecord(
                 number=row.number,
@@ -334,12 +362,28 @@ def _rung_row(rung: Rung) -> dict[str, Any]:
 
 
 def _measurement(row: Any) -> Measurement:
-    return Measurement.from_dict(
-        {
-            "name": row.name,
-            "value": row.value,
-            "unit": row.unit,
-            "spread": row.spread,
-            "protocol": json.loads(row.protocol),
-        }
-    )
+    name = MEASUREMENTS.get(row.name, row.name)
+    return Measurement(name=name, value=row.value, unit=row.unit, spread=row.spread, protocol=_protocol(row.protocol))
+
+
+def _candidate(text: str) -> Candidate:
+    """Read a candidate; many share a schedule or a sampling, which is read once."""
+    values = json.loads(text)
+    schedule = {key: values.pop(key) for key in ("segments", "timetable") if key in values}
+    return Candidate(schedule=_schedule(json.dumps(schedule)), sampling=_sampling(json.dumps(values)))
+
+
+@lru_cache(maxsize=1 << 12)
+def _schedule(text: str) -> DensitySchedule:
+    return DensitySchedule.from_dict(json.loads(text))
+
+
+@lru_cache(maxsize=1 << 12)
+def _sampling(text: str) -> Sampling:
+    return Sampling.from_dict(json.loads(text))
+
+
+@lru_cache(maxsize=1 << 10)
+def _protocol(text: str) -> Mapping[str, Any]:
+    """Read a protocol, which most trials of a study share."""
+    return protocol_as_of_today(json.loads(text))

@@ -9,8 +9,8 @@ import pytest
 from fake_run import LATENCY, QUALITY, tiny_store, trial_record
 
 from flexsearch.report.front import front_of
-from flexsearch.report.gain import gain_of, headline, largest_gain, quality_at, sentence
-from flexsearch.report.points import FrontPoint, Points
+from flexsearch.report.gain import gain_of, headline, largest_gain, sentence
+from flexsearch.report.points import FrontPoint, Points, Reach
 from flexsearch.report.table import summary_lines
 from flexsearch.schedule import Cache, Dense, DensitySchedule, Pooling, Sampling
 
@@ -73,9 +73,9 @@ def test_curves_are_of_one_sampling_and_speed_is_beside_the_own_solver() -> None
 
 
 def test_no_curve_goes_on_beyond_its_ends() -> None:
-    assert quality_at(BASELINES[:2], 3.9) is None
-    assert quality_at(BASELINES[:2], 100.0) == 10.0
-    assert quality_at(sorted(BASELINES, key=lambda one: one.latency_ms), 100.0) == 10.0
+    assert Reach(BASELINES[:2]).at(3.9) is None
+    assert Reach(BASELINES[:2]).at(100.0) == 10.0
+    assert Reach(sorted(BASELINES, key=lambda one: one.latency_ms)).at(100.0) == 10.0
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -91,7 +91,7 @@ def test_what_is_free_is_at_least_as_good_as_what_can_be_had(seed: int) -> None:
     ]
     free.sort(key=lambda one: one.latency_ms)
     for ms in generator.uniform(0.5, 12, 50):
-        found, had = quality_at(free, ms), [one.quality for one in free if one.latency_ms <= ms]
+        found, had = Reach(free).at(ms), [one.quality for one in free if one.latency_ms <= ms]
         assert (found is None) == (not had)
         assert found is None or min(one.quality for one in free) <= found <= min(had)
 

@@ -50,6 +50,12 @@ def front(run: Run) -> Front:
     return front_of_run(run)
 
 
+def test_of_many_other_trials_some_are_drawn_and_it_is_said(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flexsearch.report.series.MOST_OTHERS", 3)
+    others = series_of(front)[0]
+    assert (others.name, [point.record.number for point in others.points]) == ("other trials (3 of 5)", [5, 7, 10])
+
+
 def test_series_part_what_is_free_from_what_was_trained(front: Front) -> None:
     numbers = {one.name: [point.record.number for point in one.points] for one in series_of(front)}
     assert numbers == {

@@ -285,3 +285,12 @@ def test_mappings_of_sampling_are_searched() -> None:
     expected = Sampling(steps=6, solver="ab2", cache=Cache(full=0.5, order=0), gain=Gain(stream=0.9, at=2))
     assert found.sampling == expected
     assert type(found).from_dict(found.to_dict()) == found
+
+
+def test_what_was_built_is_shared_but_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flexsearch.space.search_space._MOST_REMEMBERED", 5)
+    space, again = parsed(), parsed()
+    choices = list(space.choices())
+    assert [space.build(one) for one in choices] == [again.build(one) for one in reversed(choices)][::-1]
+    assert space.build(choices[0]).schedule is space.build(choices[0]).schedule
+    assert len(space._schedules) <= 5

@@ -12,7 +12,7 @@ from flexsearch.errors import UserError
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.report.front import front_of
-from flexsearch.study.early_stopping import epsilon_net, goes_on, ranked
+from flexsearch.study.early_stopping import epsilon_net, goes_on
 from flexsearch.study.executor import run_locally
 from flexsearch.study.predicted_distance import predicted_distances
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
@@ -27,10 +27,13 @@ def dominates(a: np.ndarray, b: np.ndarray) -> bool:
 
 def test_a_ranking_never_puts_a_dominated_point_before_its_dominator() -> None:
     points = np.random.default_rng(0).random((60, 2))
-    order = ranked(points)
-    assert sorted(order) == list(range(60))
-    for place, later in enumerate(order):
-        assert not any(dominates(points[later], points[earlier]) for earlier in order[:place])
+    before: set[int] = set()
+    for num in range(1, 61):
+        on = {own for own in range(60) if goes_on(points, own, keep=num / 60)}
+        assert len(on) >= num
+        assert before <= on
+        assert all(other in on for one in on for other in range(60) if dominates(points[other], points[one]))
+        before = on
     front = np.array([(value, 1 - value) for value in (0.5, 0.1, 0.45, 1.0, 0.0, 0.55)])
     assert set(epsilon_net(front)[:2]) == {3, 4}, "the ends of a front first"
     assert epsilon_net(front)[2] == 0  # the middle: farthest from both ends

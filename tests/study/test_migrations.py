@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, text
 
 from flexsearch.errors import UserError
-from flexsearch.study.migrations import VERSION_TABLE, migrate
+from flexsearch.study.migrations import VERSION, VERSION_TABLE, migrate
 from flexsearch.study.store import Store, has_study
 from flexsearch.study.tables import TABLES
 
@@ -52,7 +52,7 @@ def test_a_new_database_is_todays() -> None:
     migrate(engine)
     assert differences(engine) == []
     with engine.connect() as connection:
-        assert connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() == "0001"
+        assert connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() == VERSION
 
 
 def test_a_database_of_another_version_is_named(old: Engine) -> None:

@@ -78,6 +78,12 @@ def test_another_reader_sees_what_changes_and_reads_no_more(store: Store, order:
     assert len(statements) == 1, "what is known is not read again"
 
 
+def test_one_trial_is_read_alone(store: Store, done: TrialOrder) -> None:
+    store.start(7, done.candidate, baseline=None)
+    assert [store.trial(number) for number in (0, 7)] == store.trials()
+    assert store.trial(1) is None
+
+
 def test_recording_again_replaces(store: Store, order: TrialOrder, run_trial: Call) -> None:
     store.start(0, order.candidate, baseline=None)
     store.record(0, replace(run_trial(order), curve=((1, 0.5), (2, 0.25), (3, 0.1))))

@@ -3,20 +3,13 @@
 A database without a version is one from before there were versions. `versions/` has one file per change.
 """
 
-from functools import cache
-from pathlib import Path
+from sqlalchemy import Engine, column, inspect, select, table
 
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Engine, inspect
-
-from flexsearch.errors import UserError
-from flexsearch.study.tables import RUN, TABLES
+from flexsearch.study.tables import RUN
 
 VERSION_TABLE = "flexsearch_version"
+VERSION = "0001"
+"""Of today's tables: the last of `versions/` (tested)."""
 
 
 def migrate(engine: Engine) -> None:
@@ -25,39 +18,12 @@ def migrate(engine: Engine) -> None:
     Raises:
         UserError: the database is of a version that this one does not know.
     """
-    script = _script()
-    head = script.get_current_head()
-    options = {"version_table": VERSION_TABLE}
     with engine.connect() as connection:
-        current = MigrationContext.configure(connection, opts=options).get_current_revision()
-        is_new = not inspect(connection).has_table(RUN.name)
-    if current == head:
-        return
-    if current is not None:
-        _check_known(script, current)
-    with engine.begin() as connection:
-        TABLES.create_all(connection)
-        if is_new:
-            MigrationContext.configure(connection, opts=options).stamp(script, "head")
-            return
-        environment = EnvironmentContext(Config(), script, fn=lambda now, _: script._upgrade_revs("head", now))
-        with environment:
-            environment.configure(connection=connection, version_table=VERSION_TABLE)
-            environment.run_migrations()
+        tables, version = inspect(connection), table(VERSION_TABLE, column("version_num"))
+        has_version = tables.has_table(VERSION_TABLE)
+        current = connection.execute(select(version.c.version_num)).scalar() if has_version else None
+        is_new = not tables.has_table(RUN.name)
+    if current != VERSION:
+        from flexsearch.study.migrations.upgrade import upgrade  # half a second, which few databases need
 
-
-@cache
-def _script() -> ScriptDirectory:
-    return ScriptDirectory(str(Path(__file__).parent))
-
-
-def _check_known(script: ScriptDirectory, current: str) -> None:
-    try:
-        script.get_revision(current)
-    except CommandError:
-        known = ", ".join(reversed([one.revision for one in script.walk_revisions()]))
-        raise UserError(
-            f"the database was made by another version of flexsearch: its tables are at {current!r}, and this version "
-            f"knows {known}; open it with the version that made it",
-            field="--storage",
-        ) from None
+        upgrade(engine, current, is_new=is_new)
