@@ -206,11 +206,12 @@ def test_the_loop_of_the_page_draws_what_flexsearch_draws(
 def test_the_loop_of_the_page_reuses_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every full step leaves them, so two graphs do."""
     cache = Cache(pattern="FpFpn", first=1, reuse="modules")
-    export = onnx_export(tmp_path, replace(EVERY_AXIS, steps=5, cache=cache))
+    sampling = replace(EVERY_AXIS, steps=5, cache=cache, guidance=GuidanceRows(every=2))
+    export = onnx_export(tmp_path, sampling)
     steps = export.arguments["plan"].steps
     assert [step.letter for step in steps] == list("FpFpn")
     assert {step.graph.rows for step in steps if step.letter == "p"} == {1, 2}
-    assert [step.theta != 0 for step in steps if step.letter == "p"] == [False, True]
+    assert [step.theta for step in steps] == pytest.approx([0, 0, 0, 0.5, 1])
     assert len(export.index["graphs"]) == 2
     assert_the_page_draws(export, monkeypatch)
 
