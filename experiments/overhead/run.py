@@ -4,9 +4,9 @@
     uv run python experiments/overhead/run.py --commands 10000
 
 A study of the quickstart's space on SQLite is filled with finished trials by a formula, then a search goes on with more
-of them, which take no time, in a process of its own. Writes `overhead.csv` beside this file: the median of some trials,
-by what a trial waits for, and the memory of the process. `--commands` fills a run directory instead, and times what is
-asked of a finished run: `commands.csv`.
+of them, which take no time, in a process of its own. Writes `overhead.csv` beside this file: medians of some trials, by
+what a trial waits for, the seconds of the processor, which other programs lengthen less, and the most memory.
+`--commands` fills a run directory instead, and times what is asked of a finished run: `commands.csv`.
 """
 
 import argparse
@@ -178,14 +178,16 @@ def timed(folder: Path, num: int) -> dict[str, float]:
     """Go on after `num` trials by the default policy."""
     config = quickstart()
     search = opened(folder, SearchSettings(trials=10**6, baseline_steps=config.search.baseline_steps))
-    deciding, telling = [], []
+    deciding, telling, computing = [], [], []
     for _ in range(MEASURED):
-        begun = time.perf_counter()
+        begun, computed = time.perf_counter(), time.process_time()
         order = next(orders(search, 1))
         decided = time.perf_counter()
+        computed -= time.process_time()
         result = result_of(config.search_space, order.candidate)
-        ended = time.perf_counter()
+        ended, again = time.perf_counter(), time.process_time()
         search.finished(order.number, result)
+        computing.append(time.process_time() - again - computed)
         deciding.append(decided - begun)
         telling.append(time.perf_counter() - ended)
     whole = [a + b for a, b in zip(deciding, telling, strict=True)]
@@ -194,6 +196,7 @@ def timed(folder: Path, num: int) -> dict[str, float]:
         "decide_s": statistics.median(deciding),
         "tell_s": statistics.median(telling),
         "median_s": statistics.median(whole),
+        "cpu_s": statistics.median(computing),
         "most_s": max(whole[1:]),
         "first_s": whole[0],
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -238,7 +238,7 @@ def front_of(store: Store, objective_names: Sequence[str]) -> Front:
     """Read a run's results and compute its front."""
     quality = objective_names[0]
     records = store.trials()
-    counts = Counter(record.state for record in records)
+    counts = Counter[str](record.state for record in records)
     complete, left_out = one_protocol(
         [record for record in records if record.state == "complete"],
         lambda record: [dict(record.measurements[name].protocol) for name in objective_names],
