@@ -1,8 +1,8 @@
-"""Baselines of every search: what is free on the dense base (steps, solver, gain, reuse), and the paper's schedules.
+"""Baselines of every search: what is free on the dense base (steps, solver, shift, gain, reuse), and the paper's.
 
-Where the space searches solver, shift, reuse or gain, the dense base gets the best of them too, so that what is trained is
-compared with the strongest of what is free. Which is best is measured: baselines come in waves, and each follows from
-the results of those before.
+Where the space searches one of these, the dense base gets the best of it too, so that what is trained is compared with
+the strongest of what is free. Which is best is measured: baselines come in waves, and each follows from the results of
+those before. That the first step may take the data mean is left to the search.
 """
 
 import math
