@@ -170,7 +170,8 @@ class RayCluster:
     def trial_processes(self) -> list[psutil.Process]:
         """List the processes that run trials, by age."""
         below = [one for raylet in self.raylets() for one in descendants(raylet.pid)]
-        return [one for one in below if any("ray::" in part and "IDLE" not in part for part in _command(one)[:1])]
+        titles = [(one, _title(one)) for one in below]
+        return [one for one, title in titles if "ray::" in title and "IDLE" not in title and "Agent" not in title]
 
     def close(self) -> None:
         """End all of its processes."""
@@ -182,10 +183,10 @@ class RayCluster:
             node.wait()
 
 
-def _command(process: psutil.Process) -> list[str]:
+def _title(process: psutil.Process) -> str:
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return process.cmdline()
-    return []
+        return "".join(process.cmdline()[:1])
+    return ""
 
 
 @contextmanager
