@@ -31,8 +31,8 @@ from flexsearch.schedule.role import ROLES, legend
 from flexsearch.study.evenly import evenly
 
 MOST_DRAWN = 40
-"""Schedules of the front whose pictures are in the page, evenly over latency; a picture takes about 0.1 s, and the table has
-all."""
+"""Schedules of the front whose pictures are in the page, evenly over latency; a picture takes about 0.1 s, and
+the table has all."""
 _SMALL_COST = 0.005  # of the whole
 _LIBRARIES = ("torch", "diffusers", "optuna", "torch-fidelity")
 
