@@ -18,6 +18,8 @@ STAGES = ("schedule/plan.py", "schedule/density.py", "schedule/timetable.py", "m
 STEPS = (
     "schedule/sampling.py",
     "schedule/clock.py",
+    "schedule/start.py",
+    "space/parsing.py",
     "space/search_space.py",
     "cli/",
     "old_names.py",

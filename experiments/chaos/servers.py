@@ -154,7 +154,7 @@ class RayCluster:
         command = [str(ray), "start", *arguments, *options, memory, f"--temp-dir={self._folder}"]
         log = self._folder / f"node-{len(self.nodes)}.log"
         with log.open("wb") as file:
-            environment = {**os.environ, **self.environment}
+            environment = {**os.environ, **self.environment, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
             node = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
             self.nodes.append(node)
         until = time.monotonic() + _STARTS_WITHIN_S

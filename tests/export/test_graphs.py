@@ -213,7 +213,7 @@ def test_the_loop_of_the_page_reuses_modules_and_starts_from_the_mean(
     steps = export.arguments["plan"].steps
     assert [step.letter for step in steps] == list("mFpFpn")
     assert {step.graph.rows for step in steps if step.letter == "p"} == {1, 2}
-    assert [step.theta for step in steps] == pytest.approx([0, 0, 0, 0, 0.6071, 1.3661], abs=1e-3)
+    assert [step.theta for step in steps] == pytest.approx([0, 0, 0, 0, 0.6071, 1.3077], abs=1e-3)
     assert len(export.index["graphs"]) == 2
     assert_the_page_draws(export, monkeypatch)
 
