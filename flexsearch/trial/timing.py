@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from flexsearch.errors import Note, UserError, shown
 from flexsearch.files import write_atomically
 from flexsearch.latency import gate
@@ -100,7 +102,10 @@ def check_budget(settings: TrialSettings) -> None:
     """
     if settings.objectives.latency.max_ms is not None:
         timer = timer_of(settings, load_inputs(settings))
-        own = replace(timer, base=replace(timer.base, model=timer.base.model.clone()))  # it gets weights
+        model = timer.base.model.clone()  # it gets weights
+        if settings.search_space.takes_means:  # before they are measured; their values take no time
+            model.set_data_means(torch.zeros(model.shape.num_classes + 1, *model.shape.sample_size))
+        own = replace(timer, base=replace(timer.base, model=model))
         gate.check_budget(own, settings.search_space, profile=load_profile(settings))
 
 

@@ -83,6 +83,19 @@ def test_dense_beside_sparse_shares_noise_steps_and_condition(
         assert np.array_equal(row.images[:, 0].numpy(), alone)
 
 
+def test_the_dense_base_starts_from_the_means_that_the_model_carries(
+    tiny_model: FlexDiT, exported: Path, tmp_path: Path
+) -> None:
+    tiny_model.set_data_means(torch.randn(11, 1, 16, 16))
+    tiny_model.save_pretrained(exported / "transformer", safe_serialization=True)
+    recipe = yaml.safe_load((exported / "recipe.yaml").read_text())
+    recipe["candidate"] |= {"sampler_steps": 3, "start": "mean"}
+    (exported / "candidate.json").write_text(json.dumps(recipe["candidate"]))
+    (exported / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    line = draw(str(exported), tmp_path / "picture.png", SampleRequest(num=2, beside_dense=True))
+    assert "x3 mFF" in line
+
+
 def test_the_dense_base_samples_as_the_model_does(
     exported: Path, drawn: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
