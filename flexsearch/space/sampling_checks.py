@@ -43,8 +43,8 @@ def check_sampling(space: SearchSpace, *, field: str) -> None:
             raise UserError("has no effect: sampling.guidance is 1, so there is one row", field="guidance")
         for part in (one for one in sampling.parts if one.name == "cache"):
             for pattern in part.values_of("pattern"):
-                for num in (Sampling(steps=step, solver=solver).num_calls for step in steps for solver in solvers):
-                    Cache(pattern=pattern).of(num)
+                for step, solver, start in itertools.product(steps, solvers, sampling.values_of("start") or ("model",)):
+                    Cache(pattern=pattern).of(Sampling(steps=step, solver=solver, start=start).num_patterned)
         if space.takes_means:
             _check_start(space, solvers)
         if space.plans_masks and "heun" in solvers:

@@ -55,6 +55,8 @@ def _check_hardware(path: Path, context: TrialContext) -> None:
     try:
         first = dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
+        if path.exists():
+            warnings.warn(f"{path} is damaged: it is made again, of this hardware", Note, stacklevel=2)
         write_atomically(path, json.dumps(here))
         return
     unlike = [name for name in here if first.get(name) != here[name]]

@@ -98,7 +98,7 @@ def test_means_are_kept_with_the_weights(model: FlexDiT, tmp_path: Path) -> None
     assert "data_means" not in weights
     means = torch.randn(11, 1, 16, 16)
     model.set_data_means(means)
-    assert torch.equal(model.clone().data_means, means)  # type: ignore[arg-type]
+    assert torch.equal(model.clone().data_means, means)
     model.save_pretrained(tmp_path)
     read = FlexDiT.from_pretrained(tmp_path)
     assert torch.equal(read.data_means, means)
@@ -107,7 +107,7 @@ def test_means_are_kept_with_the_weights(model: FlexDiT, tmp_path: Path) -> None
     fresh = model.clone()
     fresh.data_means = None
     fresh.load_state_dict(model.state_dict())
-    assert torch.equal(fresh.data_means, means)  # type: ignore[arg-type]
+    assert torch.equal(fresh.data_means, means)
 
 
 def test_a_model_without_means_says_so(model: FlexDiT) -> None:

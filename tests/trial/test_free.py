@@ -210,6 +210,7 @@ def test_means_are_measured_once_and_serve_the_search(free: Call, tmp_path: Path
     ("changes", "said"),
     [
         ({"sampler_steps": {"choice": [1, 4]}}, "sampler_steps: must be at least 2 where start is mean"),
+        ({"cache": {"pattern": "FFpn"}, "sampler_steps": 4}, "cache.pattern: must have 3 letters, but got 'FFpn'"),
         ({"cache": {"mask": "planned", "full": 0.5}}, "start: may be mean, for which no masks are planned"),
         ({"shift": {"choice": [1.0, 30.0]}}, r"space\.shift: must be at most 20, but got 30\.0; nearest legal: 20"),
     ],
@@ -219,6 +220,12 @@ def test_a_space_without_a_first_step_is_refused(free: Call, changes: dict[str, 
     values["space"] |= {"start": {"choice": ["model", "mean"]}, **changes}
     with pytest.raises(UserError, match=said):
         _ = parse_config(values).search_space
+
+
+def test_a_pattern_is_of_the_steps_that_call_the_model(free: Call) -> None:
+    values = free()
+    values["space"] |= {"start": "mean", "cache": {"pattern": "FFpn"}, "sampler_steps": 5}
+    assert {one.sampling.pattern for one in parse_config(values).search_space.candidates(up_to=10)} == {"mFFpn"}
 
 
 def test_masks_are_planned_once_and_serve_the_search(free: Call, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from builders import Call, nothing
 
 from flexsearch.config import parse_config
-from flexsearch.errors import UserError
+from flexsearch.errors import Note, UserError
 from flexsearch.latency.profile import LatencyProfile, OperationTime
 from flexsearch.measurement import short_digest
 from flexsearch.trial.context import trial_context
@@ -114,3 +114,7 @@ def test_a_run_is_timed_on_one_kind_of_hardware(start: Call) -> None:
     mixed = start("mixed", objectives={"latency": {"mixed": True}})
     (mixed.run_dir / "hardware.json").write_text(json.dumps({**here, "device": "another"}))
     assert run_trial(mixed, nothing).state == "complete"
+    note.write_text("{")
+    with pytest.warns(Note, match=r"hardware\.json is damaged: it is made again, of this hardware"):
+        run_trial(replace(order, number=6), nothing)
+    assert json.loads(note.read_text()) == here
