@@ -181,10 +181,13 @@ def one_batch(
 ) -> Workload:
     """Make the workload that latency means: one batch of images, one per row of `condition`, on the model's device.
 
-    The model gets the weights that the plan needs and it has not, as they start: time does not depend on weights.
+    The model gets what the plan needs and it has not: weights as they start, data means of zero. Time does not depend
+    on their values.
     """
     device = next(model.parameters()).device
     model.add_weights((operation.role, operation.block) for graph in plan.graphs for operation in graph.route)
+    if model.data_means is None and any(graph.reuses == "mean" for graph in plan.graphs):
+        model.set_data_means(torch.zeros(model.shape.num_classes + 1, *model.shape.sample_size))
     rows = len(next(iter(condition.values())))
     noise = initial_noise(range(rows), shape=model.shape.sample_size, seed=0).to(device)
     condition, none = on(device, condition), on(device, none)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 
 from flexsearch.errors import Note, UserError, shown
 from flexsearch.files import write_atomically
@@ -104,10 +103,7 @@ def check_budget(settings: TrialSettings) -> None:
     """
     if settings.objectives.latency.max_ms is not None:
         timer = timer_of(settings, load_inputs(settings))
-        model = timer.base.model.clone()  # it gets weights
-        if settings.search_space.takes_means:  # before they are measured; their values take no time
-            model.set_data_means(torch.zeros(model.shape.num_classes + 1, *model.shape.sample_size))
-        own = replace(timer, base=replace(timer.base, model=model))
+        own = replace(timer, base=replace(timer.base, model=timer.base.model.clone()))  # it gets weights
         gate.check_budget(own, settings.search_space, profile=load_profile(settings))
 
 

@@ -102,6 +102,16 @@ def test_another_plan_on_the_same_weights(tiny_base: DiTTransformer2DModel, spar
     assert model.schedule.is_dense
 
 
+def test_a_first_step_from_means_that_are_not_measured_yet_is_timed(tiny_base: DiTTransformer2DModel) -> None:
+    """`flexsearch profile` and the check of a budget come before the means."""
+    model, scheduler, settings = FlexDiT.from_base(tiny_base).eval(), FlowMatchEulerDiscreteScheduler(), SamplingSettings()
+    plan = plan_of(model, scheduler, Sampling(steps=2, start="mean"), settings)
+    labels = {"class_labels": torch.tensor([1])}
+    drawn = one_batch(model, scheduler, plan, condition=labels, none=labels, settings=settings)()
+    assert isinstance(drawn, torch.Tensor)
+    assert drawn.isfinite().all()
+
+
 def test_a_timer_says_how_and_restores_the_threads(tiny_base: DiTTransformer2DModel) -> None:
     base = Base(model=FlexDiT.from_base(tiny_base).eval(), scheduler=FlowMatchEulerDiscreteScheduler())
     plan = plan_of(base.model, base.scheduler, Sampling(steps=1), SamplingSettings())
