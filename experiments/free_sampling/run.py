@@ -18,20 +18,20 @@ import torch
 
 from flexsearch.config import load_config
 from flexsearch.data.images import to_uint8
-from flexsearch.diffusion.data_means import measure_means
 from flexsearch.diffusion.sampling import generate
 from flexsearch.latency.design import dense_plan
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.quality import measure_features
 from flexsearch.schedule import Cache, Gain, Sampling
 from flexsearch.schedule.start import Start
+from flexsearch.trial.data_gaussian import measure_gaussian
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.timing import timer_of
 
 HERE = Path(__file__).parent
 STEPS = (3, 4, 5, 7, 10)
 SHIFTS = (0.7, 1.0, 1.5, 2.0)
-STARTS: tuple[Start, ...] = ("model", "mean")
+STARTS: tuple[Start, ...] = ("model", "mean", "gaussian")
 PATTERNS = ("FFp", "FFpp", "FFpFp", "FFnFn", "FFpFpp", "FFnFpn", "FFpFpFp", "FFFpFpFp", "FpFpFpFpFp", "FFppFppFpp")
 
 
@@ -77,9 +77,7 @@ def main() -> None:
     evaluator, target = inputs.evaluators[0], settings.search_space.target
     one_pass = dense_plan(target, Sampling(steps=1)).macs
     timer = timer_of(settings, inputs)
-    dense = dense_plan(target, Sampling(steps=1))
-    model, scheduler = inputs.base.model, inputs.base.scheduler
-    model.set_data_means(measure_means(model, scheduler, dense, batch=batch, seed=1, report=lambda *_: None))
+    inputs.base.model.set_data_gaussian(measure_gaussian(settings, inputs, seed=0, report=lambda *_: None))
     name = "latency" if arguments.time else f"seed{arguments.seed}_{arguments.images}"
     path = HERE / f"{name}.csv"
     known = {row["sampling"]: row for row in csv.DictReader(path.open())} if path.exists() else {}

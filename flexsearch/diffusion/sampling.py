@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from flexsearch.data.conditions import Condition, Conditions
-from flexsearch.diffusion.data_means import mean_output
+from flexsearch.diffusion.data_gaussian import started_output
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.diffusion.solvers import clock_of, solver_of
 from flexsearch.models.flexdit import FlexDiT
@@ -63,7 +63,7 @@ class _Run:
         settings: guidance.
         condition: B rows.
         none: B rows of "no condition", for guidance.
-        text_rows: of the plan.
+        plan: of the run.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class _Run:
         condition: Condition,
         none: Condition,
         *,
-        text_rows: int,
+        plan: Plan,
     ) -> None:
-        self._model, self._scheduler, self._settings = model, scheduler, settings
+        self._model, self._scheduler, self._settings, self._plan = model, scheduler, settings, plan
         self._conditions = {1: condition}
         if settings.is_guided:
             self._conditions[2] = {name: torch.cat([value, none[name]]) for name, value in condition.items()}
-        text = model.read_text(**self._conditions[text_rows]) if text_rows else ()
+        text = model.read_text(**self._conditions[plan.text_rows]) if plan.text_rows else ()
         num = len(next(iter(condition.values())))  # rows with a condition come first
         self._texts = {rows: tuple(one.rows(rows * num) for one in text) for rows in self._conditions}
         self._left: list[tuple[Tensor, ...]] = []
@@ -97,10 +97,10 @@ class _Run:
         if step.graph.reuses == "output":
             return _extrapolated(self._outputs, step.theta)
         rows, num = step.graph.rows, len(sample)
-        if step.graph.reuses == "mean":
+        if not step.graph.calls_model:
             labels = self._conditions[rows]["class_labels"]
             repeated = torch.cat([sample] * rows) if rows > 1 else sample
-            output = mean_output(self._model, self._scheduler, repeated, labels, time=step.time)
+            output = started_output(self._model, self._scheduler, repeated, labels, self._plan)
             return self._guided(output, step, channels=sample.shape[1])
         reused: tuple[Tensor, ...] = ()
         if step.graph.reuses is not None:
@@ -214,7 +214,7 @@ def walk(
     dtype = next(model.parameters(), noise).dtype
     precision = torch.autocast(noise.device.type, torch.bfloat16) if settings.dtype == "bf16" else nullcontext()
     with precision:
-        run = _Run(model, scheduler, settings, condition, none, text_rows=plan.text_rows)
+        run = _Run(model, scheduler, settings, condition, none, plan=plan)
     for index, step in enumerate(progress(plan.steps)):
         scaled, timestep = solver.scaled(sample, index), solver.timestep(index)
         with precision:

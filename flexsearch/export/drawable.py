@@ -62,8 +62,8 @@ def load_dense(drawable: Drawable, *, name: str) -> Drawable:
     if drawable.sampling is None:
         raise UserError(f"compares an exported model with its base, but {name} is a base", field="--dense")
     dense = load_base(drawable.origin, device=drawable.base.model.device)
-    if drawable.base.model.data_means is not None:  # of the base, though the exported model carries them
-        dense.model.set_data_means(drawable.base.model.data_means)
+    if drawable.base.model.data_gaussian is not None:  # of the base, though the exported model carries it
+        dense.model.set_data_gaussian(drawable.base.model.data_gaussian)
     sampling = load_recipe(Path(name)).chosen.sampling
     return replace(drawable, base=replace(drawable.base, model=dense.model), sampling=sampling)
 

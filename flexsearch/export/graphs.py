@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from flexsearch import __version__
+from flexsearch.diffusion.data_gaussian import started_data
 from flexsearch.diffusion.sampling import plan_of
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.export.example import Example, computed_graphs, example_of
@@ -34,7 +35,7 @@ from flexsearch.models.loading import load_scheduler
 from flexsearch.schedule.plan import Plan
 from flexsearch.schedule.step import Graph
 
-GRAPHS, DATA_MEANS = "graphs.json", "data_means.npy"
+GRAPHS, DATA = "graphs.json", "data.npz"
 ONNX_FOLDER, PROGRAMS_FOLDER = "onnx", "torch_export"
 OPSET = 20
 _EXAMPLE, _CHECKED = 3, (1, 3, 4)  # rows of batches; tracing takes 1 for a constant
@@ -211,10 +212,11 @@ def _export(
             "flexsearch": __version__,
             **index_of(model, plan, scheduler, written=graphs),
         }
-        if plan.candidate.sampling.start == "mean":
-            assert model.data_means is not None, "an exported folder brings them"
-            np.save(temporary / DATA_MEANS, model.data_means.numpy())
-            index["data_means"] = DATA_MEANS
+        if plan.candidate.sampling.start != "model":
+            data, factors = started_data(model, scheduler, plan)
+            means, directions = (value.float().numpy() for value in (data.means, data.directions))
+            np.savez(temporary / DATA, means=means, directions=directions, factors=factors.numpy())
+            index["data"] = DATA
         (temporary / GRAPHS).write_text(json.dumps(index, indent=2) + "\n")
         rename_folder(temporary, folder)
     return index

@@ -28,8 +28,9 @@ def sampling_lines(sampling: Sampling, folded: Gain | None) -> Iterator[str]:
     yield f"{sampling.steps} steps of {_SOLVERS[sampling.solver]}."
     if sampling.shift != 1:
         yield f"Times t are shifted towards noise, to {sampling.shift:g} t / (1 + {sampling.shift - 1:g} t)."
-    if sampling.start == "mean":
-        yield "The first step, m, takes the data mean of each label, which these weights carry, and calls no model."
+    if sampling.start != "model":
+        known = {"mean": "m, takes the data mean of each label", "gaussian": "g, takes mean and covariance of the data"}
+        yield f"The first step, {known[sampling.start]}, which these weights carry, and calls no model."
     pattern = sampling.pattern
     if set(pattern) & set("pn"):
         yield _reuse(sampling.cache, pattern)

@@ -43,7 +43,7 @@ class Axes:
         return cls(
             solvers=frozenset(space.sampling.values_of("solver")) - {"base"},
             reuses=(_reuses(parts["cache"]) if "cache" in parts else frozenset())
-            | ({("output", 0)} if "mean" in space.sampling.values_of("start") else frozenset()),
+            | ({("output", 0)} if space.starts else frozenset()),
             has_one_row="guidance" in parts and space.target.is_guided,
         )
 

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from flexsearch.data.conditions import Condition
+from flexsearch.diffusion.data_gaussian import DIRECTIONS
 from flexsearch.diffusion.sampling import denoise, initial_noise, on
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.latency.design import dense_plan
 from flexsearch.latency.settings import LatencySettings
 from flexsearch.measurement import Measurement
+from flexsearch.models.data_gaussian import DataGaussian
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import Base
 from flexsearch.schedule.plan import Plan, Target
@@ -181,13 +183,13 @@ def one_batch(
 ) -> Workload:
     """Make the workload that latency means: one batch of images, one per row of `condition`, on the model's device.
 
-    The model gets what the plan needs and it has not: weights as they start, data means of zero. Time does not depend
-    on their values.
+    The model gets what the plan needs and it has not: weights as they start, mean and covariance of zero. Time does not
+    depend on their values.
     """
     device = next(model.parameters()).device
     model.add_weights((operation.role, operation.block) for graph in plan.graphs for operation in graph.route)
-    if model.data_means is None and any(graph.reuses == "mean" for graph in plan.graphs):
-        model.set_data_means(torch.zeros(model.shape.num_classes + 1, *model.shape.sample_size))
+    if model.data_gaussian is None and plan.candidate.sampling.start != "model":
+        model.set_data_gaussian(DataGaussian.zeros(model.shape, num_directions=DIRECTIONS))
     rows = len(next(iter(condition.values())))
     noise = initial_noise(range(rows), shape=model.shape.sample_size, seed=0).to(device)
     condition, none = on(device, condition), on(device, none)

@@ -24,6 +24,7 @@ from flexsearch.errors import UserError
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.backbones.modulation import Caption, Conditioning, Modulation, Text
 from flexsearch.models.backbones.protocol import Backbone
+from flexsearch.models.data_gaussian import DATA_TENSORS, DataGaussian
 from flexsearch.models.roles import ROLE_MODULES, Call
 from flexsearch.models.roles.role_module import Keeping, Module, Taking, computed
 from flexsearch.models.tokens import Tokens
@@ -62,7 +63,8 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         extra_blocks: per role that adds weights, the blocks that hold them; those that the schedule uses always do.
         merge_blocks: the same of the role whose weights are `merges`, in folders of earlier versions.
         num_train_timesteps: of the base's own clock, which shows this number times the diffusion time.
-        has_data_means: whether `data_means` are among the weights.
+        has_data_means: whether means of the data are among the weights.
+        num_data_directions: of their covariance.
         tied: whether one embedder serves all blocks of a DiT; None finds out.
         base: the base model itself, which FlexDiT then owns; None builds one from `base_config`.
     """
@@ -83,6 +85,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         tied: bool | None = None,
         num_train_timesteps: int = 1000,
         has_data_means: bool = False,
+        num_data_directions: int = 0,
         base: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -91,12 +94,12 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.base = base if base is not None else adapter.base_class.from_config(dict(base_config or {}))
         self._parts: Backbone = adapter(self.base, tied=tied)
         self.gradient_checkpointing = False
-        self.data_means: Tensor | None
-        self.register_buffer("data_means", None)
+        for name in DATA_TENSORS:
+            self.register_buffer(name, None)
         self._compile_options: dict[str, Any] | None = None
         self._register_state_dict_hook(_drop_copies)
         self.register_load_state_dict_pre_hook(_restore_tied_copies)
-        self.register_load_state_dict_pre_hook(_keep_data_means)
+        self.register_load_state_dict_pre_hook(_keep_data_gaussian)
         base_options: Any = self.base.config
         self.register_to_config(base_config=_plain_config(base_options), tied=self._parts.tied)
         dense = DensitySchedule.all_dense(self.shape.num_blocks)
@@ -105,7 +108,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         of_merges = [role for role, module in ROLE_MODULES.items() if module.collection == "merges"]
         self.add_weights((role, block) for role in of_merges for block in merge_blocks or ())
         if has_data_means:
-            self.set_data_means(torch.zeros(self.shape.num_classes + 1, *self.shape.sample_size))
+            self.set_data_gaussian(DataGaussian.zeros(self.shape, num_directions=num_data_directions))
 
     @classmethod
     def from_base(
@@ -189,12 +192,18 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 self._extras(role)[str(block)] = module.weights(self.shape).to(weight.device, weight.dtype)
         self._note_extras()
 
-    def set_data_means(self, means: Tensor) -> None:
-        """Keep the base's data means beside its weights: (num_classes + 1, C, H, W), the last row of "no label"."""
-        assert means.shape == (self.shape.num_classes + 1, *self.shape.sample_size)
+    @property
+    def data_gaussian(self) -> DataGaussian | None:
+        """Mean and covariance of the base's data, where they are known."""
+        return None if self.data_means is None else DataGaussian.from_tensors(dict(self.named_buffers(recurse=False)))
+
+    def set_data_gaussian(self, data: DataGaussian) -> None:
+        """Keep mean and covariance of the base's data beside its weights."""
+        assert data.means.shape == (self.shape.num_classes + 1, *self.shape.sample_size)
         weight = next(self.base.parameters())
-        self.data_means = means.to(weight.device, weight.dtype)
-        self.register_to_config(has_data_means=True)
+        for name, value in data.tensors.items():
+            setattr(self, name, value.to(weight.device, weight.dtype))
+        self.register_to_config(has_data_means=True, num_data_directions=len(data.directions))
 
     def drop_unused_weights(self) -> None:
         """Forget the weights of roles that the schedule does not use, e.g. after a warm start over many schedules."""
@@ -425,10 +434,9 @@ def _restore_tied_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, 
             state[prefix + tied + key.removeprefix(prefix + first)] = state[key]
 
 
-def _keep_data_means(model: FlexDiT, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Data means are of the base, not of a training: weights without them leave them, weights with them bring them."""
-    key = f"{prefix}data_means"
-    if key in state:
-        model.set_data_means(state[key])
-    elif model.data_means is not None:
-        state[key] = model.data_means
+def _keep_data_gaussian(model: FlexDiT, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """It is of the base, not of a training: weights without it leave it, weights with it bring it."""
+    if f"{prefix}data_means" in state:
+        model.set_data_gaussian(DataGaussian.from_tensors(state, prefix))
+    if model.data_gaussian is not None:
+        state |= {f"{prefix}{name}": value for name, value in model.data_gaussian.tensors.items()}

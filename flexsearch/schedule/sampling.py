@@ -16,6 +16,7 @@ from flexsearch.schedule.gain import NO_GAIN, Gain
 from flexsearch.schedule.guidance import ALL_ROWS, GuidanceRows
 from flexsearch.schedule.solver import SolverName
 from flexsearch.schedule.start import Start
+from flexsearch.schedule.step import LETTERS
 from flexsearch.settings import PositiveCount
 
 
@@ -51,13 +52,13 @@ class Sampling:
 
     @property
     def num_patterned(self) -> int:
-        """Steps of the solver that may reuse and be reused: those that do not take the data mean."""
-        return self.num_calls - (self.start == "mean")
+        """Steps of the solver that may reuse and be reused: all, or all but a first one that calls no model."""
+        return self.num_calls - (self.start != "model")
 
     @property
     def pattern(self) -> str:
         """A letter per step of the solver, as `Step.letter`, before a schedule says what can be reused."""
-        return "m" * (self.start == "mean") + self.cache.of(self.num_patterned)
+        return ("" if self.start == "model" else LETTERS[self.start]) + self.cache.of(self.num_patterned)
 
     def spelled(self, *, num_blocks: int) -> dict[str, Any]:
         """Say what sampling does to a model, as JSON values: what does the same is spelled alike, defaults left out."""

@@ -10,10 +10,13 @@ from flexsearch.schedule.pickling import PickledWithoutHash
 from flexsearch.schedule.role import Route
 from flexsearch.schedule.shape import TransformerShape
 
-Reused = Literal["residual", "modules", "output", "mean"]
+Reused = Literal["residual", "modules", "output", "mean", "gaussian"]
 """What of an earlier call takes the place of blocks that are not computed: the sum that the blocks of a span add to
 their tokens, the outputs of their modules (attention, MLP), whose gates are computed anew, or the whole output. Of no
-image, but of the base: the data mean."""
+image, but of the base: the data mean, or the data's mean and covariance."""
+
+LETTERS = {None: "F", "model": "F", "output": "n", "mean": "m", "gaussian": "g"}
+"""How a step is printed, by what it reuses or starts from; p is one that reuses a residual or modules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class Graph(PickledWithoutHash):
     @property
     def calls_model(self) -> bool:
         """Whether anything is computed by the model."""
-        return self.reuses not in ("output", "mean")
+        return self.reuses not in ("output", "mean", "gaussian")
 
     @property
     def parts(self) -> tuple[Route, Route, Route]:
@@ -104,5 +107,6 @@ class Step(NamedTuple):
 
     @property
     def letter(self) -> str:
-        """F a full step, p one that reuses a residual or modules; n takes the output of others and m the data mean."""
-        return {None: "F", "output": "n", "mean": "m"}.get(self.graph.reuses, "p")
+        """F a full step; p reuses a residual or modules, n takes the output of others, m the data mean, g mean and
+        covariance of the data."""
+        return LETTERS.get(self.graph.reuses, "p")

@@ -10,6 +10,7 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.solver import SolverName, clock_under, is_deterministic
+from flexsearch.schedule.start import Start
 from flexsearch.space.domains import Value, corners
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.space.searched import Searched
@@ -45,8 +46,8 @@ def check_sampling(space: SearchSpace, *, field: str) -> None:
             for pattern in part.values_of("pattern"):
                 for step, solver, start in itertools.product(steps, solvers, sampling.values_of("start") or ("model",)):
                     Cache(pattern=pattern).of(Sampling(steps=step, solver=solver, start=start).num_patterned)
-        if space.takes_means:
-            _check_start(space, solvers)
+        for start in sorted(space.starts):
+            _check_start(space, start, solvers)
         if space.plans_masks and "heun" in solvers:
             raise UserError("has two calls per step, for which no masks are planned", field="solver", nearest="ab2")
         for part in (one for one in sampling.parts if one.name == "gain"):
@@ -58,19 +59,19 @@ def check_sampling(space: SearchSpace, *, field: str) -> None:
         raise error.under(field) from None
 
 
-def _check_start(space: SearchSpace, solvers: Sequence[SolverName]) -> None:
-    """Check that the data mean can take the place of every first step."""
+def _check_start(space: SearchSpace, start: Start, solvers: Sequence[SolverName]) -> None:
+    """Check that what is known of the data can take the place of every first step."""
     if space.plans_masks:
-        raise UserError("may be mean, for which no masks are planned", field="start", nearest="model")
+        raise UserError(f"may be {start}, for which no masks are planned", field="start", nearest="model")
     for solver in solvers:
         if not is_deterministic(solver, space.target.clock):
             raise UserError(
-                f"must take steps without noise, which the data mean needs, but {space.target.clock.scheduler} adds it",
+                f"must take steps without noise for start {start}, but {space.target.clock.scheduler} adds it",
                 field="solver",
                 nearest="dpmsolver++",
             )
         for steps in space.steps:
-            sampling = Sampling(steps=steps, solver=solver, start="mean")
+            sampling = Sampling(steps=steps, solver=solver, start=start)
             space.plan(Candidate(schedule=DensitySchedule.all_dense(space.num_blocks), sampling=sampling))
 
 

@@ -18,6 +18,7 @@ from flexsearch.schedule.plan import Plan, Target, lower
 from flexsearch.schedule.presets import PAPER_STAGES
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.start import Start
 from flexsearch.schedule.timetable import LinearTimetable, Timetable, equal_edges
 from flexsearch.space.domains import Domain, Float, Value, corners
 from flexsearch.space.layout import build_segments
@@ -205,9 +206,9 @@ class SearchSpace:
         return any("planned" in part.values_of("mask") for part in self.sampling.parts)
 
     @property
-    def takes_means(self) -> bool:
-        """Whether a first step may take the data mean."""
-        return "mean" in self.sampling.values_of("start")
+    def starts(self) -> frozenset[Start]:
+        """What a first step may take in place of a model call."""
+        return frozenset(self.sampling.values_of("start")) - {"model"}
 
     @property
     def steps(self) -> tuple[int, ...]:

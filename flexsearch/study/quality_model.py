@@ -60,7 +60,8 @@ def _sampling(sampling: Sampling, num_blocks: int) -> tuple[float, ...]:
     return (
         *(float(sampling.solver == solver) for solver in get_args(SolverName)),
         math.log(sampling.shift),
-        float(sampling.start == "mean"),
+        float(sampling.start != "model"),
+        float(sampling.start == "gaussian"),
         guidance.start,
         guidance.end,
         1.0 / guidance.every,

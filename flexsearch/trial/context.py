@@ -5,9 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from safetensors.torch import load_file
-from torch import Tensor
 
 from flexsearch.diffusion.batches import BatchStream
+from flexsearch.models.data_gaussian import DataGaussian
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.device_lock import DeviceLock
@@ -30,10 +30,10 @@ class TrialContext:
     start: FlexDiT
     device_lock: DeviceLock
 
-    def take_means(self, means: Tensor) -> None:
-        """Give the models the base's data means."""
+    def take_gaussian(self, data: DataGaussian) -> None:
+        """Give the models mean and covariance of the base's data."""
         for model in (self.inputs.base.model, self.start):
-            model.set_data_means(means)
+            model.set_data_gaussian(data)
 
     def stream(self, seed: int) -> BatchStream:
         """Give the training batches of every trial with `seed`."""
@@ -64,6 +64,6 @@ def trial_context(run_dir: Path) -> TrialContext:
     context = TrialContext(
         settings=settings, space=space, shared=shared, inputs=inputs, start=start, device_lock=device_lock
     )
-    if space.takes_means and is_whole(shared.data_means(settings)):
-        context.take_means(load_file(shared.data_means(settings))["means"])
+    if space.starts and is_whole(shared.data_gaussian(settings)):
+        context.take_gaussian(DataGaussian.from_tensors(load_file(shared.data_gaussian(settings))))
     return context

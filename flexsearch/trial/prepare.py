@@ -18,7 +18,7 @@ from flexsearch.objectives.settings import BASE
 from flexsearch.paths import cache_folder, embedded_path
 from flexsearch.trial import receipt as receipts
 from flexsearch.trial.context import TrialContext, trial_context
-from flexsearch.trial.data_means import make_means
+from flexsearch.trial.data_gaussian import make_gaussian
 from flexsearch.trial.device import trial_device
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.masks import make_masks
@@ -71,8 +71,8 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
         done.append(
             _made("paired reference", shared.dense_features(settings, seed=seed), make_reference, shared, seed, report)
         )
-    if settings.search_space.takes_means:
-        done.append(_made("data means", shared.data_means(settings), make_means, shared, seed, report))
+    if settings.search_space.starts:
+        done.append(_made("data Gaussian", shared.data_gaussian(settings), make_gaussian, shared, seed, report))
     if settings.search_space.plans_masks:
         done.append(_made("masks", shared.masks(settings, seed=seed), make_masks, shared, seed, report))
     return done

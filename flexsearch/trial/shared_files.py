@@ -127,9 +127,11 @@ class SharedFiles:
         )
         return self.folder / f"masks-{digest}.json"
 
-    def data_means(self, settings: TrialSettings) -> Path:
-        """Give the file of the base's data means."""
-        return self.folder / f"data_means-{short_digest({'base': base_fingerprint(settings)})}.safetensors"
+    def data_gaussian(self, settings: TrialSettings) -> Path:
+        """Give the file of mean and covariance of the base's data."""
+        facts = {"base": base_fingerprint(settings), "sampling": asdict(settings.sampling)}
+        spread = {"covariance": "gaussian" in settings.search_space.starts}
+        return self.folder / f"data_gaussian-{short_digest(facts | spread)}.safetensors"
 
     def reference_latency(self, protocol: dict[str, Any]) -> Path:
         """Give the file of the dense base's latency under `protocol`."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-
 from flexsearch.errors import Note, UserError, shown
 from flexsearch.files import write_atomically
 from flexsearch.latency import gate

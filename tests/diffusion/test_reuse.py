@@ -16,6 +16,7 @@ from flexsearch.diffusion.sampling import denoise, generate, initial_noise, plan
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.diffusion.solvers import solver_of
 from flexsearch.errors import UserError
+from flexsearch.models.data_gaussian import DataGaussian
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule import Cache, DensitySchedule, Gain, GuidanceRows, Sampling, Sdtm, Timetable
 from flexsearch.schedule.masks import mask_cost
@@ -205,11 +206,11 @@ def test_the_loop_never_waits_for_the_device(
         cache=Cache(full=0.5, nulls=0.5, warmup=2, reuse=reuse),
         guidance=GuidanceRows(every=2),
         gain=Gain(stream=0.9, at=1, skip=0.9),
-        start="mean",
+        start="gaussian",
     )
     plan = plan_of(model, EULER, sampling, settings)
-    assert {step.letter for step in plan.steps} >= {"F", "n", "m"}
-    model.set_data_means(torch.zeros(11, 1, 16, 16))
+    assert {step.letter for step in plan.steps} >= {"F", "n", "g"}
+    model.set_data_gaussian(DataGaussian.zeros(model.shape, num_directions=2))
     found = denoise(
         model.to("meta"),
         EULER,

@@ -25,6 +25,7 @@ from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.export import graphs
 from flexsearch.export.graphs import export_onnx, export_programs, write_graphs
+from flexsearch.models.data_gaussian import DataGaussian
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule import Cache, DensitySchedule, Gain, GuidanceRows, Pooling, Sampling, Sdtm, Timetable
 from flexsearch.schedule.guidance import ALL_ROWS
@@ -130,7 +131,9 @@ def onnx_export(folder: Path, sampling: Sampling) -> OnnxExport:
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
     model = sparse(DiTTransformer2DModel(**LATENT | SMALL, num_embeds_ada_norm=10), timetable=Timetable(grids=(3,)))
-    model.set_data_means(torch.randn(11, 4, 16, 16))
+    directions, _ = torch.linalg.qr(torch.randn(1024, 3))
+    known = {"directions": directions.T.reshape(3, 4, 16, 16), "variances": torch.tensor([4.0, 3.0, 2.0, 0.5])}
+    model.set_data_gaussian(DataGaussian(means=torch.randn(11, 4, 16, 16), **known))
     arguments = planned(model, sampling, 2.0)
     index = export_onnx(model, folder / "exported" / "onnx", **arguments)
     return OnnxExport(model=model, arguments=arguments, folder=folder, index=index)
@@ -209,9 +212,9 @@ def test_the_loop_of_the_page_reuses_modules_and_starts_from_the_mean(
 ) -> None:
     """Every full step leaves them, so two graphs do."""
     cache = Cache(pattern="FpFpn", first=1, reuse="modules")
-    export = onnx_export(tmp_path, replace(EVERY_AXIS, steps=6, shift=1.5, start="mean", cache=cache))
+    export = onnx_export(tmp_path, replace(EVERY_AXIS, steps=6, shift=1.5, start="gaussian", cache=cache))
     steps = export.arguments["plan"].steps
-    assert [step.letter for step in steps] == list("mFpFpn")
+    assert [step.letter for step in steps] == list("gFpFpn")
     assert {step.graph.rows for step in steps if step.letter == "p"} == {1, 2}
     assert [step.theta for step in steps] == pytest.approx([0, 0, 0, 0, 0.6071, 1.3077], abs=1e-3)
     assert len(export.index["graphs"]) == 2

@@ -16,6 +16,7 @@ from flexsearch.errors import UserError
 from flexsearch.export import samples
 from flexsearch.export.grid_picture import SMALLEST_SIDE_PX, Row, _wrapped, grid_picture
 from flexsearch.export.samples import SampleRequest, draw
+from flexsearch.models.data_gaussian import DataGaussian
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule import Cache, Gain, Plan, Sampling
 
@@ -86,7 +87,7 @@ def test_dense_beside_sparse_shares_noise_steps_and_condition(
 def test_the_dense_base_starts_from_the_means_that_the_model_carries(
     tiny_model: FlexDiT, exported: Path, tmp_path: Path
 ) -> None:
-    tiny_model.set_data_means(torch.randn(11, 1, 16, 16))
+    tiny_model.set_data_gaussian(DataGaussian.of_means(torch.randn(11, 1, 16, 16)))
     tiny_model.save_pretrained(exported / "transformer", safe_serialization=True)
     recipe = yaml.safe_load((exported / "recipe.yaml").read_text())
     recipe["candidate"] |= {"sampler_steps": 3, "start": "mean"}

@@ -104,8 +104,12 @@ def test_another_plan_on_the_same_weights(tiny_base: DiTTransformer2DModel, spar
 
 def test_a_first_step_from_means_that_are_not_measured_yet_is_timed(tiny_base: DiTTransformer2DModel) -> None:
     """`flexsearch profile` and the check of a budget come before the means."""
-    model, scheduler, settings = FlexDiT.from_base(tiny_base).eval(), FlowMatchEulerDiscreteScheduler(), SamplingSettings()
-    plan = plan_of(model, scheduler, Sampling(steps=2, start="mean"), settings)
+    model, scheduler, settings = (
+        FlexDiT.from_base(tiny_base).eval(),
+        FlowMatchEulerDiscreteScheduler(),
+        SamplingSettings(),
+    )
+    plan = plan_of(model, scheduler, Sampling(steps=2, start="gaussian"), settings)
     labels = {"class_labels": torch.tensor([1])}
     drawn = one_batch(model, scheduler, plan, condition=labels, none=labels, settings=settings)()
     assert isinstance(drawn, torch.Tensor)

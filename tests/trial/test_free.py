@@ -189,21 +189,23 @@ def test_the_free_spaces_train_nothing(name: str) -> None:
 
 def test_means_are_measured_once_and_serve_the_search(free: Call, tmp_path: Path) -> None:
     values = free()
-    values["space"]["start"] = {"choice": ["model", "mean"]}
+    values["space"]["start"] = {"choice": ["model", "mean", "gaussian"]}
     config = parse_config(values)
     first, again = prepared(config, tmp_path), prepared(config, tmp_path)
-    assert [one.what for one in first if not one.found][-1] == "data means"
+    assert [one.what for one in first if not one.found][-1] == "data Gaussian"
     assert all(one.found for one in again)
-    result = run_one(config, tmp_path, Sampling(steps=3, start="mean"))
+    result = run_one(config, tmp_path, Sampling(steps=3, start="gaussian"))
     assert result.state == "complete"
     assert result.measurements["macs"].value == pytest.approx(
         run_one(config, tmp_path, Sampling(steps=2), 1).measurements["macs"].value
     )
     trial_context.cache_clear()  # as another process finds them
     context = trial_context(tmp_path)
-    means = context.inputs.base.model.data_means
-    assert means is not None
-    assert means.abs().sum() > 0
+    data = context.inputs.base.model.data_gaussian
+    assert data is not None
+    assert data.means.abs().sum() > 0
+    assert len(data.directions) == 16
+    assert (data.variances > 0).all()
 
 
 @pytest.mark.parametrize(

@@ -96,9 +96,9 @@ def test_a_limit_out_of_reach_names_one_in_reach(settings: Call) -> None:
     assert not [name for name in base.state_dict() if name.startswith("merges")]  # the base is never changed
 
 
-def test_a_budget_is_checked_before_the_data_means_are_there(settings: Call) -> None:
-    own = settings(objectives={"latency": {"max_ms": 1e6}}, space={"start": "mean", "sampler_steps": 2})
-    assert load_inputs(own).base.model.data_means is None
+def test_a_budget_is_checked_before_the_data_are_known(settings: Call) -> None:
+    own = settings(objectives={"latency": {"max_ms": 1e6}}, space={"start": "gaussian", "sampler_steps": 2})
+    assert load_inputs(own).base.model.data_gaussian is None
     check_budget(own)
 
 
