@@ -28,8 +28,10 @@ STEPS = {
     "p": ("#a9bacd", _ON_LIGHT),
     "n": ("#dfe6ee", _ON_LIGHT),
     "m": ("#e9dcc3", _ON_LIGHT),
+    "g": ("#d9c08f", _ON_LIGHT),
 }
-"""Colours of a full, a partial and a null step, and of one that takes the data mean, and of the letter on each."""
+"""Colours of a full, a partial and a null step, of one that takes the data mean or their covariance, too, and of the
+letter on each."""
 
 FRONT = "#0b6e99"
 FOUND_FREE = "#4fb0a5"

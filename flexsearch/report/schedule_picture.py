@@ -35,7 +35,7 @@ _NARROWEST_TIME = 0.55  # between two times below the strip
 _LEFT = -0.06  # where names beside the strip end
 _GAP = 0.07  # of a cell, between cells
 _PALE = 0.22  # opacity of what is not computed
-_KINDS = {"F": "full step", "p": "partial", "n": "null", "m": "data mean"}
+_KINDS = {"F": "full step", "p": "partial", "n": "null", "m": "data mean", "g": "covariance"}
 
 
 @dataclass(frozen=True, kw_only=True)
