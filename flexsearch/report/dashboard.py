@@ -111,8 +111,9 @@ def note(run: Run, optuna_study: OptunaStudy, front: Front, record: TrialRecord)
     for name, caption in (
         (
             _SCHEDULE,
-            "Above, steps from noise to data: F full, p partial, n null, m the data mean, g their covariance. Below, blocks "
-            "across, stages of diffusion time down; in each cell the grid of tokens that leaves the block, pale where not computed.",
+            "Above, steps from noise to data: F full, p partial, n null, m the data mean, g their covariance. Below, "
+            "blocks across, stages of diffusion time down; in each cell the grid of tokens that leaves the block, pale "
+            "where not computed.",
         ),
         (_PREVIEW, "The first images that were scored; every trial draws them from the same noise and labels."),
     ):

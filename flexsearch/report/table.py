@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _LEGEND = (
     "{roles}; @ sparse grids from data to noise; x sampler steps, their solver, F full, p partial, n null steps, "
     "m the data mean, g mean and covariance of the data. free: the dense base, nothing trained. Speed-up, MACs: beside "
-    "the dense base at as many steps of its own solver. Gain: over the free baselines at equal latency (fastest: none is as fast){found}."
+    "the dense base at as many steps of its own solver. Gain: over the free baselines at equal latency (fastest: none "
+    "is as fast){found}."
 )
 _FOUND = "; below it, of what was trained, over all that is free, found by the search or not"
 
