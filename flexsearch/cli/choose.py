@@ -31,7 +31,7 @@ def choose(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose a trial by exactly one of three rules, and say why."""
+    """Choose a trial by one of three rules, and say why."""
 
     from flexsearch.cli.results import front_of_run, open_run
     from flexsearch.report import choice

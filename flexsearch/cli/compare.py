@@ -23,7 +23,7 @@ def compare(
     b: Annotated[int, typer.Argument(help="number of another", metavar="B")],
     as_json: AsJson = False,
 ) -> None:
-    """Compare two trials: schedules, measurements and whether they differ by more than noise."""
+    """Compare two trials, and say which differences exceed noise."""
 
     from flexsearch.cli.results import front_of_run, open_run
     from flexsearch.report.comparison import compare_trials

@@ -22,7 +22,7 @@ def export(
         bool, typer.Option("--torch-export", help="add OUT/torch_export: a torch.export program for each")
     ] = False,
 ) -> None:
-    """Export a trial's model: safetensors, schedule, recipe and card, checked by rebuilding it."""
+    """Export a trial's model with schedule, recipe and card. It is safetensors, and checked by rebuilding it."""
     from flexsearch.cli.results import open_run
     from flexsearch.export.graphs import require_onnx, write_graphs
     from flexsearch.export.model import export_trial

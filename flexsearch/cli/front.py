@@ -23,7 +23,7 @@ def front(
     csv: Annotated[Path | None, typer.Option(help="write all complete trials to this file")] = None,
     plot: Annotated[Path | None, typer.Option(help="write a picture: .png, .svg or .pdf")] = None,
 ) -> None:
-    """Show the Pareto front of a run, its baselines and its hypervolume."""
+    """Show the Pareto front of a run and its baselines."""
 
     from flexsearch.cli.results import front_of_run, open_run
 

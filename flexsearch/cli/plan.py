@@ -27,7 +27,7 @@ command = typer.Typer()
 
 @command.command(epilog="Example: flexsearch plan search_spaces/dit_xl.yaml --json")
 def plan(space: Space, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Check a search space: its size, the dense model, MACs of every baseline. Needs no weights and no GPU."""
+    """Check a search space, and say what it holds and costs. Needs no weights and no GPU."""
     from flexsearch.config import load_config
 
     found = plan_of(load_config(space, overrides or ()))

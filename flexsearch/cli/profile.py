@@ -27,7 +27,7 @@ def profile(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Time every operation of a space on this device, once; from then on `plan` and `run` predict latency."""
+    """Time the operations of a space, so that latency is predicted. It is kept for `plan` and `run` on this device."""
     if rounds < 1:
         raise UserError(f"must be at least 1, but got {rounds}", field="--rounds", nearest=1)
 

@@ -32,7 +32,7 @@ def run(
     ray_address: Annotated[str | None, typer.Option(help="of a running Ray cluster")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Search. The same command resumes; it ends with the front as a table and says where everything is."""
+    """Search, or go on with a search. It ends with the front as a table and says where everything is."""
     from flexsearch.config import load_config, resumed
 
     options = {"search.trials": trials, "search.seed": seed, "storage": storage}
