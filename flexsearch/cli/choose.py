@@ -53,9 +53,11 @@ def choose(
 def print_choice(found: "Choice", export: str, console: "Console") -> None:
     """Print the trial, the reasons, and the command that exports it."""
     from flexsearch.report.choice import reasons
+    from flexsearch.schedule.run_lengths import run_lengths
 
     record = found.point.record
-    console.print(f"trial {record.number}: {record.candidate}, digest {record.digest}", highlight=False, style="bold")
+    candidate = run_lengths(str(record.candidate))
+    console.print(f"trial {record.number}: {candidate}, digest {record.digest}", highlight=False, style="bold")
     for line in reasons(found):
         console.print(line, highlight=False)
     console.print(f"take it: {export}", highlight=False, soft_wrap=True)
