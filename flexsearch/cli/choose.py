@@ -7,6 +7,7 @@ import typer
 
 from flexsearch.cli.options import AsJson, RunDir, print_json
 from flexsearch.cli.terminal import open_terminal
+from flexsearch.cli.typed import as_typed
 from flexsearch.errors import UserError
 from flexsearch.old_names import OldName
 
@@ -59,5 +60,5 @@ def print_choice(found: "Choice", export: str, console: "Console") -> None:
     candidate = run_lengths(str(record.candidate))
     console.print(f"trial {record.number}: {candidate}, digest {record.digest}", highlight=False, style="bold")
     for line in reasons(found):
-        console.print(line, highlight=False)
-    console.print(f"take it: {export}", highlight=False, soft_wrap=True)
+        console.print(as_typed(line), highlight=False)
+    console.print(as_typed(f"take it: {export}"), highlight=False, soft_wrap=True)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flexsearch.cli.options import AsJson, RunDir, print_json
+from flexsearch.cli.options import TRIAL, AsJson, RunDir, print_json
 from flexsearch.cli.terminal import open_terminal
 
 if TYPE_CHECKING:  # `--help` waits for none of them
@@ -16,20 +16,21 @@ if TYPE_CHECKING:  # `--help` waits for none of them
 command = typer.Typer()
 
 
-@command.command(epilog="Example: flexsearch compare runs/quickstart 24 5")
+@command.command(epilog="Example: flexsearch compare runs/quickstart best 5")
 def compare(
     run_dir: RunDir,
-    a: Annotated[int, typer.Argument(help="number of a trial", metavar="A")],
-    b: Annotated[int, typer.Argument(help="number of another", metavar="B")],
+    a: Annotated[str, typer.Argument(help=f"a trial: {TRIAL}", metavar="A")],
+    b: Annotated[str, typer.Argument(help="another", metavar="B")],
     as_json: AsJson = False,
 ) -> None:
     """Compare two trials, and say which differences exceed noise."""
 
     from flexsearch.cli.results import front_of_run, open_run
     from flexsearch.report.comparison import compare_trials
+    from flexsearch.report.trial_word import trial_number
 
     run = open_run(run_dir)
-    found = compare_trials(run, front_of_run(run), a, b)
+    found = compare_trials(run, front_of_run(run), trial_number(run, a), trial_number(run, b))
     if as_json:
         print_json(found.to_dict())
     else:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from builders import Call
 
+from flexsearch.cli.typed import as_typed
 from flexsearch.errors import UserError
 from flexsearch.old_names import OldName
 
@@ -53,6 +54,45 @@ def test_the_file_is_checked_before_its_base_is_looked_for(flexsearch: Call) -> 
     outcome = flexsearch("plan", SPACES / "quickstart.yaml", *wrong)
     assert outcome.code == 2
     assert outcome.err == "error: space.segmnets: is not a known field; nearest legal: segments\n"
+
+
+def test_the_nearest_run_directory_is_one_that_is_there(
+    flexsearch: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["flexsearch"])
+    assert flexsearch("front", "runs/fashoin").err.endswith("nearest legal: flexsearch run SPACE makes one\n")
+    for name in ("fashion", "dit_xl"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.yaml").touch()
+    for given, nearest in (
+        ("runs/fashoin", "runs/fashion"),
+        ("runs", "runs/dit_xl, runs/fashion"),
+        ("x", "runs/dit_xl, "),
+    ):
+        outcome = flexsearch("front", given)
+        assert outcome.code == 2
+        assert f"{given}: is not a run directory: it holds no config.yaml; nearest legal: {nearest}" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("started", "on_path", "by_uv", "program"),
+    [
+        ("/venv/bin/flexsearch", "/venv/bin/flexsearch", False, "flexsearch"),
+        ("/venv/bin/flexsearch", "/venv/bin/flexsearch", True, "uv run flexsearch"),
+        (".venv/bin/flexsearch", None, False, ".venv/bin/flexsearch"),
+        ("/site/flexsearch/__main__.py", None, True, "uv run python -m flexsearch"),
+    ],
+)
+def test_hints_are_written_as_the_program_was_started(
+    monkeypatch: pytest.MonkeyPatch, started: str, on_path: str | None, by_uv: bool, program: str
+) -> None:
+    monkeypatch.setattr("sys.argv", [started])
+    monkeypatch.setattr("shutil.which", lambda _: on_path)
+    if by_uv:
+        monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
+    assert as_typed("x: flexsearch run a; runs/flexsearch b") == f"x: {program} run a; runs/flexsearch b"
+    assert as_typed("accelerate launch -m flexsearch train") == "accelerate launch -m flexsearch train"
 
 
 def _foreign(folder: Path, **config: object) -> Path:

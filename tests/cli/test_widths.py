@@ -29,6 +29,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return made
 
 
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Trials 5, 4, 6 and 0 are its front, the fastest first; nothing was measured again."""
+    return FakeRun(folder=tmp_path_factory.mktemp("named") / "run").make()
+
+
 @pytest.fixture(params=WIDTHS, ids=str)
 def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int | None:
     monkeypatch.delenv("COLUMNS", raising=False)
@@ -84,6 +90,27 @@ def test_compare(flexsearch: Call, run: Run, width: int | None) -> None:
 def test_choose(flexsearch: Call, run: Run, width: int | None) -> None:
     text = checked(flexsearch("choose", run.folder, "--max-latency", 6).out, width)
     assert run_lengths(str(searched(1).schedule)) in text
+
+
+@pytest.mark.parametrize(("word", "number"), [("5", 5), ("8ms", 4), ("7ms", 4), ("5.5ms", 5), ("best", 4), ("knee", 6)])
+def test_a_trial_is_named_by_a_rule(flexsearch: Call, named: Run, word: str, number: int) -> None:
+    assert json.loads(flexsearch("show", named.folder, word, "--json").out)["trial"] == number
+    assert json.loads(flexsearch("compare", named.folder, word, 0, "--json").out)["a"]["trial"] == number
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("x", "TRIAL: must be the number of a trial, best, knee, or a latency such as 8ms, but got 'x'"),
+        ("99", "has no trial 99; nearest legal: 7"),
+        ("1ms", "TRIAL 1ms: no point of the front takes at most 1 ms/image"),
+    ],
+)
+def test_other_words_are_refused(flexsearch: Call, named: Run, word: str, message: str) -> None:
+    for command in (("show", named.folder, word), ("export", named.folder, word, named.folder / "out")):
+        outcome = flexsearch(*command)
+        assert outcome.code == 2
+        assert message in outcome.err
 
 
 @pytest.mark.parametrize("space", ["dit_xl.yaml", "quickstart.yaml", "dit_xl_free.yaml"])
