@@ -61,7 +61,7 @@ def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray
 
         check_cluster(ray_address)
     terminal = open_terminal(stderr=True)
-    progress = SearchProgress(terminal, objectives=config.objectives.names)
+    progress = SearchProgress(terminal, settings=config.trial_settings, search=config.search)
     begun = time.monotonic()
     plan = RunPlan(
         name=config.name,
