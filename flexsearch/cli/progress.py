@@ -85,8 +85,9 @@ class SearchProgress(Console):
 
     def searching(self, search: Search, choice: Choice) -> Watcher:
         self._search, self._preparation = search, ""
-        self._clock.searching(search, slots=choice.slots)
-        self.message(f"searching with the {choice.name} executor, {choice.slots} at once ({choice.reason})")
+        self._clock.searching(search, slots=choice.slots or 1)
+        at_once = "as many at once as fit" if choice.slots is None else f"{choice.slots} at once"
+        self.message(f"searching with the {choice.name} executor, {at_once} ({choice.reason})")
         return self._see
 
     def repeating(self, orders: OrderQueue, what: str) -> Watcher:

@@ -57,7 +57,7 @@ def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray
     from flexsearch.study.run import RunPlan, run_search
 
     if choose_executor(executor, config.resources, address=ray_address).name == "ray":
-        from flexsearch.study.ray_tune import check_cluster
+        from flexsearch.study.ray_address import check_cluster
 
         check_cluster(ray_address)
     terminal = open_terminal(stderr=True)

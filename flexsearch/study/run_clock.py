@@ -87,6 +87,7 @@ class RunClock:
     def started(self, order: TrialOrder) -> None:
         """Take the beginning of a trial."""
         self._running[order.number] = order
+        self.left.slots = max(self.left.slots, len(self._running))  # nobody knows how many a cluster takes
         self.left.begin(order.number, *self._job(order))
         self._expect()
 
