@@ -1,5 +1,6 @@
 """A search space file: YAML in, a checked configuration out. Every error names the field's path."""
 
+import difflib
 import os
 import re
 import unicodedata
@@ -24,6 +25,7 @@ from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.trial.settings import TrialSettings
 
 _FILE = "config.yaml"
+_MOST_NAMED = 5  # run directories in a message
 _LONGEST_NAME, _MOST_BYTES = 200, 250  # of a column of the database, and of a name on most file systems
 
 
@@ -104,9 +106,18 @@ def open_config(run_dir: Path) -> RunConfig:
     """
     path = run_dir / _FILE
     if not path.exists():
-        raise UserError(f"is not a run directory: it holds no {_FILE}", field=str(run_dir), nearest="runs/quickstart")
+        raise UserError(f"is not a run directory: it holds no {_FILE}", field=str(run_dir), nearest=_nearest(run_dir))
     with reading(path):
         return parse_config(as_it_was_written(read_mapping(path)))
+
+
+def _nearest(run_dir: Path) -> str:
+    """Name the run directory that was meant, those that are there, or what makes one."""
+    places = (run_dir, run_dir.parent, Path("runs"))
+    found = sorted({str(path.parent) for place in places for path in place.glob(f"*/{_FILE}")})
+    close = difflib.get_close_matches(str(run_dir), found, n=1)
+    more = ["..."] if len(found) > _MOST_NAMED else []
+    return ", ".join(close or [*found[:_MOST_NAMED], *more]) or "flexsearch run SPACE makes one"
 
 
 def resumed(config: RunConfig, run_dir: Path, *, storage: str | None) -> RunConfig:

@@ -1,6 +1,7 @@
 """`flexsearch run`: runs or resumes a search with live progress, then prints and writes its front."""
 
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from flexsearch.cli.front import print_front, write_front
 from flexsearch.cli.options import Overrides, Space
 from flexsearch.cli.terminal import open_terminal
+from flexsearch.cli.typed import as_typed
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from flexsearch.config import RunConfig
@@ -32,7 +34,7 @@ def run(
     ray_address: Annotated[str | None, typer.Option(help="of a running Ray cluster")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Search. The same command resumes; it ends with the front as a table and says where everything is."""
+    """Search, or go on with a search. It ends with the front as a table and says where everything is."""
     from flexsearch.config import load_config, resumed
 
     options = {"search.trials": trials, "search.seed": seed, "storage": storage}
@@ -49,16 +51,17 @@ def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray
 
     from flexsearch.cli.progress import SearchProgress
     from flexsearch.report.front import front_of
-    from flexsearch.report.gain import largest_gain
+    from flexsearch.report.gain import headline
+    from flexsearch.report.trial_word import BEST
     from flexsearch.study.executor import choose_executor
     from flexsearch.study.run import RunPlan, run_search
 
     if choose_executor(executor, config.resources, address=ray_address).name == "ray":
-        from flexsearch.study.ray_tune import check_cluster
+        from flexsearch.study.ray_address import check_cluster
 
         check_cluster(ray_address)
     terminal = open_terminal(stderr=True)
-    progress = SearchProgress(terminal, objectives=config.objectives.names)
+    progress = SearchProgress(terminal, settings=config.trial_settings, search=config.search)
     begun = time.monotonic()
     plan = RunPlan(
         name=config.name,
@@ -77,8 +80,14 @@ def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray
     front = front_of(store, config.objectives.names)
     write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
     print_front(front, open_terminal())
-    terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {run_dir}; see also:", highlight=False)
-    gain = largest_gain(front.as_searched)
-    best = gain.point.record.number if gain is not None else 0
-    for line in (f"dashboard {run_dir}", f"show {run_dir} {best}", f"export {run_dir} {best} exported"):
-        terminal.print(f"  flexsearch {line}", highlight=False)
+    terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {run_dir}. What next:", highlight=False)
+    where, page = shlex.quote(str(run_dir)), shlex.quote(f"{config.name}.html")
+    _, found = headline(front.best_known, quality=config.objectives.names[0])
+    best = BEST if found is not None else front.points[-1].number
+    for hint in (
+        f"choose {where} --knee",
+        f"report {where} {page}",
+        f"confirm {where}",
+        f"export {where} {best} exported",
+    ):
+        terminal.print(as_typed(f"  flexsearch {hint}"), highlight=False, soft_wrap=True)
