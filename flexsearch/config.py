@@ -16,6 +16,7 @@ from flexsearch.errors import UserError, reading
 from flexsearch.files import write_atomically
 from flexsearch.objectives.settings import SIDES
 from flexsearch.old_names import as_it_was_written
+from flexsearch.paths import space_file
 from flexsearch.schedule.shape import PIXEL_CHANNELS
 from flexsearch.settings import settings
 from flexsearch.settings_file import checked, read_mapping, read_values
@@ -87,13 +88,13 @@ def _check_name(name: str) -> None:
         )
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML file, apply `key=value` overrides, and check everything.
+def load_config(space: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file or a shipped space by its name, apply `key=value` overrides, and check everything.
 
     Raises:
         UserError: the file or a field is wrong; names it, the rule and the value.
     """
-    return parse_config(read_values(path, overrides))
+    return parse_config(read_values(space_file(space), overrides))
 
 
 def open_config(run_dir: Path) -> RunConfig:

@@ -26,6 +26,7 @@ from flexsearch.cli import (
     run,
     sample,
     show,
+    spaces,
     train,
 )
 from flexsearch.cli.ending import INTERRUPTED, ending_of, printable
@@ -35,13 +36,14 @@ from flexsearch.old_names import OldName
 app = typer.Typer(
     name="flexsearch",
     help="Find the token-density schedule of a diffusion transformer, for your model, GPU and latency budget.",
-    epilog="Start with: flexsearch run search_spaces/quickstart.yaml",
+    epilog="Start with: flexsearch run quickstart",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 for command in (
+    spaces.command,
     plan.command,
     profile.command,
     run.command,

@@ -8,7 +8,7 @@ import typer
 
 from flexsearch.errors import UserError, shown
 
-Space = Annotated[Path, typer.Argument(help="search space, a YAML file", metavar="SPACE")]
+Space = Annotated[Path, typer.Argument(help="search space: a YAML file, or the name of a shipped one", metavar="SPACE")]
 RunDir = Annotated[Path, typer.Argument(help="run directory", metavar="RUN")]
 Trial = Annotated[int, typer.Argument(help="number of the trial", metavar="TRIAL")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="override a field, e.g. search.trials=20")]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # `--help` waits for none of them
 command = typer.Typer()
 
 
-@command.command(epilog="Example: flexsearch run search_spaces/quickstart.yaml --trials 30")
+@command.command(epilog="Example: flexsearch run quickstart --trials 30")
 def run(
     space: Space,
     run_dir: Annotated[Path | None, typer.Option(help="run directory; default runs/<name>")] = None,
