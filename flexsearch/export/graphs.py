@@ -8,7 +8,6 @@ of its plan. A loop over them is in docs/reference/export.md.
 """
 
 import importlib
-import importlib.util
 import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from flexsearch import __version__
 from flexsearch.diffusion.sampling import plan_of
 from flexsearch.errors import FlexsearchError, UserError
+from flexsearch.extras import require
 from flexsearch.export.example import Example, computed_graphs, example_of
 from flexsearch.export.folder import exported_sampling
 from flexsearch.export.graph_index import index_of, inputs_of, name_of, outputs_of
@@ -81,8 +81,7 @@ class OneGraph(nn.Module):
 def require_onnx() -> None:
     """Raise UserError where a library that `export_onnx` needs is not installed."""
     for library in ("onnx", "onnxscript", "onnxruntime"):
-        if importlib.util.find_spec(library) is None:
-            raise UserError(f'{library} is not installed; pip install "flexsearch[onnx]"', field="--onnx")
+        require(library, field="--onnx")
 
 
 def write_graphs(out: Path, *, onnx: bool, programs: bool) -> Iterator[str]:
