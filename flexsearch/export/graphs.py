@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from flexsearch import __version__
 from flexsearch.diffusion.sampling import plan_of
 from flexsearch.errors import FlexsearchError, UserError
-from flexsearch.extras import require
 from flexsearch.export.example import Example, computed_graphs, example_of
 from flexsearch.export.folder import exported_sampling
 from flexsearch.export.graph_index import index_of, inputs_of, name_of, outputs_of
 from flexsearch.export.recipe import load_recipe
+from flexsearch.extras import require
 from flexsearch.files import folder_beside, rename_folder
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import load_scheduler
