@@ -20,6 +20,7 @@ from flexsearch.paths import space_file
 from flexsearch.schedule.shape import PIXEL_CHANNELS
 from flexsearch.settings import settings
 from flexsearch.settings_file import checked, read_mapping, read_values
+from flexsearch.space.schema import space_schema
 from flexsearch.study.secrets import VARIABLE, with_secrets, without_secrets
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.trial.settings import TrialSettings
@@ -107,6 +108,13 @@ def _check_name(name: str) -> None:
             f"{len(name.encode())}",
             field="name",
         )
+
+
+def config_schema() -> dict[str, Any]:
+    """Give the JSON schema of a search space file, by which editors complete and check it."""
+    found = TypeAdapter(RunConfig).json_schema()
+    properties = {**found["properties"], "space": space_schema()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "properties": properties}
 
 
 def load_config(space: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:

@@ -25,6 +25,7 @@ from flexsearch.cli import (
     report,
     run,
     sample,
+    schema,
     show,
     spaces,
     train,
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 for command in (
     spaces.command,
+    schema.command,
     plan.command,
     profile.command,
     run.command,

@@ -1,13 +1,17 @@
 """Shipped search spaces: by name in every command, listed, printed and copied."""
 
+import json
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 from builders import Call
 
 from flexsearch.config import load_config
 from flexsearch.errors import Note, UserError
 from flexsearch.paths import shipped_spaces, space_file
+from flexsearch.schedule.families import FAMILIES
 
 
 def test_a_name_is_a_shipped_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +47,22 @@ def test_spaces_are_listed_printed_and_copied(flexsearch: Call, tmp_path: Path) 
     unknown = flexsearch("spaces", "dit_xxl")
     assert (unknown.code, "must be one of dit_b" in unknown.err) == (2, True)
     assert flexsearch("spaces", "--copy", tmp_path / "x.yaml").code == 2
+
+
+def test_the_schema_takes_every_shipped_space_and_no_typo(flexsearch: Call) -> None:
+    schema = json.loads(flexsearch("schema").out)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    for file in shipped_spaces().values():
+        values = yaml.safe_load(file.read_text())
+        assert list(validator.iter_errors(values)) == [], file.name
+    values["space"] |= {"sampler_stps": 4}
+    values["search"] = {"trials": "many"}
+    values["space"]["segments"] = [{"family": "dense", "depth": {"range": [1, 2]}}]
+    found = {error.json_path for error in validator.iter_errors(values)}
+    assert found == {"$.space", "$.search.trials", "$.space.segments[0]"}
+
+
+def test_a_schema_knows_every_family(flexsearch: Call) -> None:
+    items = json.loads(flexsearch("schema").out)["properties"]["space"]["properties"]["segments"]["items"]["anyOf"]
+    assert [one["properties"]["family"]["const"] for one in items] == sorted(FAMILIES)
