@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import TypeAdapter
@@ -17,12 +17,18 @@ from flexsearch.errors import UserError, reading
 from flexsearch.files import write_atomically
 from flexsearch.objectives.settings import SIDES
 from flexsearch.old_names import as_it_was_written
+from flexsearch.paths import space_file
 from flexsearch.schedule.shape import PIXEL_CHANNELS
 from flexsearch.settings import settings
 from flexsearch.settings_file import checked, read_mapping, read_values
+from flexsearch.space.schema import space_schema
 from flexsearch.study.secrets import VARIABLE, with_secrets, without_secrets
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.trial.settings import TrialSettings
+
+if TYPE_CHECKING:  # `plan` waits for none of it
+    from flexsearch.study.executor import ExecutorName
+    from flexsearch.study.run import RunPlan
 
 _FILE = "config.yaml"
 _MOST_NAMED = 5  # run directories in a message
@@ -55,6 +61,23 @@ class RunConfig(TrialSettings):
     def trial_settings(self) -> TrialSettings:
         """The part that trials read."""
         return TrialSettings(**{spec.name: getattr(self, spec.name) for spec in fields(TrialSettings)})
+
+    def plan(self, run_dir: Path, *, executor: "ExecutorName" = "auto", ray_address: str | None = None) -> "RunPlan":
+        """Say what a search of this space does."""
+        from flexsearch.study.run import RunPlan
+
+        return RunPlan(
+            name=self.name,
+            settings=self.trial_settings,
+            search=self.search,
+            resources=self.resources,
+            config=self.to_dict(),
+            save=self.save,
+            run_dir=run_dir,
+            executor=executor,
+            storage=self.storage,
+            ray_address=ray_address,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values, defaults included and secrets not."""
@@ -89,13 +112,20 @@ def _check_name(name: str) -> None:
         )
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML file, apply `key=value` overrides, and check everything.
+def config_schema() -> dict[str, Any]:
+    """Give the JSON schema of a search space file, by which editors complete and check it."""
+    found = TypeAdapter(RunConfig).json_schema()
+    properties = {**found["properties"], "space": space_schema()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "properties": properties}
+
+
+def load_config(space: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file, a shipped space by its name, or values; apply `key=value` overrides, and check everything.
 
     Raises:
         UserError: the file or a field is wrong; names it, the rule and the value.
     """
-    return parse_config(read_values(path, overrides))
+    return parse_config(read_values(space_file(space) if isinstance(space, Path) else space, overrides))
 
 
 def open_config(run_dir: Path) -> RunConfig:

@@ -25,7 +25,9 @@ from flexsearch.cli import (
     report,
     run,
     sample,
+    schema,
     show,
+    spaces,
     train,
 )
 from flexsearch.cli.ending import INTERRUPTED, ending_of, printable
@@ -38,13 +40,13 @@ _GROUPS = {
     "Look": (front, report, dashboard, show, compare),
     "Decide": (confirm, choose),
     "Take": (export, train, sample),
-    "Prepare": (encode, pretrain),
+    "Prepare": (spaces, schema, encode, pretrain),
 }
 
 app = typer.Typer(
     name="flexsearch",
     help="Find the token-density schedule of a diffusion transformer, for your model, GPU and latency budget.",
-    epilog="Start with: flexsearch run search_spaces/quickstart.yaml",
+    epilog="Start with: flexsearch run quickstart",
     cls=grouped(_GROUPS),
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,

@@ -8,7 +8,7 @@ import typer
 
 from flexsearch.errors import UserError, shown
 
-Space = Annotated[Path, typer.Argument(help="search space, a YAML file", metavar="SPACE")]
+Space = Annotated[Path, typer.Argument(help="search space: a YAML file, or the name of a shipped one", metavar="SPACE")]
 RunDir = Annotated[Path, typer.Argument(help="run directory", metavar="RUN")]
 TRIAL = "its number, best, knee, or a latency: 8ms is the best within it"
 Trial = Annotated[str, typer.Argument(help=TRIAL, metavar="TRIAL")]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # `--help` waits for none of them
 command = typer.Typer()
 
 
-@command.command(epilog="Example: flexsearch plan search_spaces/dit_xl.yaml --json")
+@command.command(epilog="Example: flexsearch plan dit_xl --json")
 def plan(space: Space, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check a search space, and say what it holds and costs. Needs no weights and no GPU."""
     from flexsearch.config import load_config

@@ -20,7 +20,7 @@ _LEGEND = (
 command = typer.Typer()
 
 
-@command.command(epilog="Example: flexsearch profile search_spaces/quickstart.yaml")
+@command.command(epilog="Example: flexsearch profile quickstart")
 def profile(
     space: Space,
     rounds: Annotated[int, typer.Option(help="repetitions of everything; more are more precise")] = 9,

@@ -1,6 +1,5 @@
 """Executors of trials: what they ask of a source of trials, the one that runs them in this process, and the choice."""
 
-import importlib.util
 import os
 import traceback
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from functools import partial
 from typing import Literal, Protocol
 
 from flexsearch.errors import UserError
+from flexsearch.extras import install, is_installed, require
 from flexsearch.files import disk_fault, write_atomically
 from flexsearch.study.ray_address import cluster_address
 from flexsearch.study.settings import Resources
@@ -120,20 +120,19 @@ def choose_executor(name: ExecutorName, resources: Resources, *, address: str | 
         UserError: Ray is asked for and not installed.
     """
     cluster = cluster_address(address)
-    has_ray = importlib.util.find_spec("ray") is not None
     if name == "ray" or address is not None:
-        if not has_ray:
-            raise UserError("ray is not installed: pip install 'ray[tune]'", field="--executor", nearest="local")
+        require("ray", field="--executor", nearest="local")
         return Choice(name="ray", slots=None if cluster else slots_here(resources), reason="as asked")
     if name == "local":
         return Choice(name="local", slots=1, reason="as asked")
-    if not has_ray:
-        return Choice(name="local", slots=1, reason="ray is not installed")
-    if cluster:
+    if cluster and is_installed("ray"):
         return Choice(name="ray", slots=None, reason="RAY_ADDRESS names a cluster")
     slots = slots_here(resources)
     if slots < 2:
         return Choice(name="local", slots=1, reason="one trial at a time fits on this machine")
     if not resources.gpu and (os.cpu_count() or 1) < CORES_WORTH_RAY:
         return Choice(name="local", slots=1, reason=f"below {CORES_WORTH_RAY} CPU cores one trial with all is as fast")
+    if not is_installed("ray"):
+        reason = f"ray, which would run {slots} at once, is not installed; {install('ray')}"
+        return Choice(name="local", slots=1, reason=reason)
     return Choice(name="ray", slots=slots, reason=f"{slots} trials fit on this machine at once")

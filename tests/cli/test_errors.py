@@ -245,3 +245,13 @@ def test_graphs_need_their_libraries_before_anything_is_exported(
     assert outcome.code == 2
     assert 'error: --onnx: onnxscript is not installed; pip install "flexsearch[onnx]"' in outcome.err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_dashboard_names_its_extra(flexsearch: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *_: None if name == "optuna_dashboard" else find(name, *_)
+    )
+    outcome = flexsearch("dashboard", tmp_path)
+    assert outcome.code == 2
+    assert 'optuna_dashboard is not installed; pip install "flexsearch[dashboard]"' in outcome.err
