@@ -1,5 +1,6 @@
 """`flexsearch confirm`: measures the front again, with more images, under seeds that the search has not seen."""
 
+import warnings
 from dataclasses import replace
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 from flexsearch.cli.front import print_confirmation, write_front
 from flexsearch.cli.options import AsJson, RunDir, print_json
 from flexsearch.cli.terminal import open_terminal
-from flexsearch.errors import UserError
+from flexsearch.errors import Note, UserError
 
 MORE_IMAGES = 4
 MIN_SEEDS = 2
@@ -41,6 +42,11 @@ def confirm(
     for field, value, least in (("--images", images, MIN_IMAGES), ("--seeds", seeds, MIN_SEEDS), ("--top", top, 1)):
         if value is not None and value < least:
             raise UserError(f"must be at least {least}, but got {value}", field=field, nearest=least)
+    searched = run.settings.objectives.quality.images
+    if images < searched:
+        warnings.warn(
+            f"{images} images are fewer than the search's {searched}: intervals will be wide", Note, stacklevel=2
+        )
     records = to_confirm(front_of_run(run), top=top)
     if not records:
         raise UserError("has no complete trial to confirm", field=str(run_dir), nearest="flexsearch run")

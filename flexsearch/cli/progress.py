@@ -79,9 +79,10 @@ class SearchProgress(Console):
 
     def preparing(self, what: str, done: int, total: int) -> None:
         self._clock.preparing(what, done, total)
-        self._preparation = f"{what}: {done} of {total}"
+        text = f"{what}: {done} of {total}"
+        self._preparation = text if done < total else ""
         if self._live is None and (done == 1 or done % max(total // 10, 1) == 0):
-            self.message(_listed(self._preparation, self._time_left()))
+            self.message(_listed(text, self._time_left()))
 
     def searching(self, search: Search, choice: Choice) -> Watcher:
         self._search, self._preparation = search, ""

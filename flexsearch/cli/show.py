@@ -18,7 +18,7 @@ def show(
     as_json: AsJson = False,
     picture: Annotated[Path | None, typer.Option(help="draw its run: .png, .svg or .pdf")] = None,
 ) -> None:
-    """Show one trial: schedule, measurements, training curve, files."""
+    """Show one trial: schedule, measurements, files."""
 
     from flexsearch.cli.results import open_run
     from flexsearch.report.trial_page import print_trial, trial_page

@@ -26,6 +26,7 @@ from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, at_infinity, block_name, curvature
 from flexsearch.report.paired_noise import CONFIDENCE, PairedNoise
 from flexsearch.report.protocol import one_protocol
+from flexsearch.report.student import student_quantile
 from flexsearch.study.store import Remeasured
 
 Verdict = Literal["confirmed", "within noise", "not confirmed"]
@@ -229,15 +230,13 @@ def _blocks(rows: Rows, name: str, num: int) -> np.ndarray:
 
 def _at_infinity(blocks: Mapping[int, np.ndarray], half: np.ndarray) -> list[Interval]:
     """Extrapolate every candidate to infinitely many images; `half` (K,) is the half width at all images."""
-    from scipy.special import stdtrit  # a third of a second, which a front that was not confirmed need not wait for
-
     means = {num: values.mean(axis=2) for num, values in blocks.items()}  # (K, S) each
     ends = at_infinity(means)
     added = ends - means[1]
     candidates, seeds = added.shape
     freedom = (seeds - 1) * candidates
     scatter = np.sqrt(((added - added.mean(axis=1, keepdims=True)) ** 2).sum() / freedom / seeds)
-    scatter *= stdtrit(freedom, (1 + CONFIDENCE) / 2)
+    scatter *= student_quantile(freedom, (1 + CONFIDENCE) / 2)
     fit = np.sqrt(np.mean(curvature(means).mean(axis=1) ** 2))
     wide = np.sqrt(half**2 + scatter**2 + fit**2)
     return [Interval.around(end, width) for end, width in zip(ends.mean(axis=1), wide, strict=True)]

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flexsearch.report.student import student_quantile
+
 CONFIDENCE = 0.95
 
 
@@ -79,9 +81,7 @@ class PairedNoise:
         if variance == 0:
             return np.zeros(num)
         freedom = variance**2 / (parts**2 / freedoms).sum()
-        from scipy.special import stdtrit  # as in `confirmation.py`, few wait for it
-
-        quantile = stdtrit(freedom, (1 + CONFIDENCE) / 2)
+        quantile = student_quantile(freedom, (1 + CONFIDENCE) / 2)
         return self.scale * float(quantile * np.sqrt(variance / repetitions))
 
     def draws(self, num: int, generator: np.random.Generator) -> np.ndarray:

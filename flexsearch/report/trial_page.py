@@ -1,4 +1,4 @@
-"""Show one trial as text: its schedule drawn, its measurements with their protocol, its training curve."""
+"""Show one trial as text: its schedule drawn, its measurements with their protocol, its files."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -17,7 +17,6 @@ from flexsearch.schedule.run_lengths import run_lengths
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
 
-_BARS, _WIDTH = " ▁▂▃▄▅▆▇█", 60
 _MARGIN = 10  # characters before what a drawing's line shows
 
 
@@ -133,9 +132,6 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     for protocol, names in protocols.items():
         if protocol:
             console.print(f"{', '.join(names)}: {protocol}", highlight=False)
-    if page["curve"]:
-        losses = [loss for _, loss in page["curve"]]
-        console.print(f"loss {losses[0]:.4g} {sparkline(losses)} {losses[-1]:.4g}", highlight=False)
     for rung in page["rungs"]:
         paired_distance = "" if rung["paired_distance"] is None else f", paired distance {rung['paired_distance']:.3g}"
         console.print(
@@ -143,14 +139,3 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
         )
     for path in page["files"]:
         console.print(path, highlight=False, soft_wrap=True)
-
-
-def sparkline(values: list[float]) -> str:
-    """Draw values as a row of bars, averaged down to at most `_WIDTH`."""
-    size = max(1, -(-len(values) // _WIDTH))
-    means = [
-        sum(values[start : start + size]) / len(values[start : start + size]) for start in range(0, len(values), size)
-    ]
-    low, high = min(means), max(means)
-    scale = (len(_BARS) - 2) / (high - low) if high > low else 0.0
-    return "".join(_BARS[1 + round((value - low) * scale)] for value in means)

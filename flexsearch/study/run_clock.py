@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.repeats import OrderQueue
 from flexsearch.study.search import Search
 from flexsearch.study.settings import SearchSettings
@@ -133,12 +135,14 @@ class RunClock:
         settings = self._settings
         if settings.is_free:
             return {}
-        typical = self._typical[0] / max(1, settings.trial.updates * settings.trial.batch)
+        space = settings.search_space
+        dense = space.plan(Candidate(schedule=DensitySchedule.all_dense(space.num_blocks), sampling=Sampling(steps=1)))
+        forward = dense.macs / dense.target.rows
         works = {}
-        if settings.warm_start is not None and self._preparing == "warm start":
-            works["warm start"] = settings.warm_start.updates * settings.warm_start.batch * typical
+        if (warm := settings.warm_start) is not None and self._preparing == "warm start":
+            works["warm start"] = warm.updates * warm.batch * _BACKWARD * forward  # schedules are sparser, and taught
         if settings.trial.distillation and settings.trial.updates:
-            works["teacher"] = self._typical[0] / _BACKWARD
+            works["teacher"] = settings.trial.updates * settings.trial.batch * forward
         return works
 
     def _training(self, candidate: Candidate) -> float:
