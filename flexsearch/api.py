@@ -40,6 +40,7 @@ def search(
     executor: "ExecutorName" = "auto",
     storage: str | None = None,
     ray_address: str | None = None,
+    hours: float | None = None,
     progress: bool = True,
     **overrides: Any,
 ) -> "SearchRun":
@@ -53,6 +54,7 @@ def search(
         executor: "local", "ray", or "auto".
         storage: SQLAlchemy URL of the study; None takes FLEXSEARCH_STORAGE, else a file in the run directory.
         ray_address: of a running Ray cluster.
+        hours: after which nothing new is tried, so early that what follows fits in.
         progress: whether stderr, or the notebook, shows how it goes; `OUT/run.log` does anyhow.
         overrides: fields of the space, `__` for a dot: `trial__updates=30` is `trial.updates`.
 
@@ -73,7 +75,9 @@ def search(
     config = load_config(space if isinstance(space, Mapping) else Path(space), changes)
     folder = Path("runs") / config.name if out is None else Path(out)
     terminal = open_terminal(stderr=True) if progress else Console(quiet=True)
-    search_into(folder, config, storage=storage, executor=executor, ray_address=ray_address, terminal=terminal)
+    search_into(
+        folder, config, storage=storage, executor=executor, ray_address=ray_address, hours=hours, terminal=terminal
+    )
     return open_run(folder)
 
 

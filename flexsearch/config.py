@@ -62,7 +62,14 @@ class RunConfig(TrialSettings):
         """The part that trials read."""
         return TrialSettings(**{spec.name: getattr(self, spec.name) for spec in fields(TrialSettings)})
 
-    def plan(self, run_dir: Path, *, executor: "ExecutorName" = "auto", ray_address: str | None = None) -> "RunPlan":
+    def plan(
+        self,
+        run_dir: Path,
+        *,
+        executor: "ExecutorName" = "auto",
+        ray_address: str | None = None,
+        hours: float | None = None,
+    ) -> "RunPlan":
         """Say what a search of this space does."""
         from flexsearch.study.run import RunPlan
 
@@ -77,6 +84,7 @@ class RunConfig(TrialSettings):
             executor=executor,
             storage=self.storage,
             ray_address=ray_address,
+            hours=hours,
         )
 
     def to_dict(self) -> dict[str, Any]:

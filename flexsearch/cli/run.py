@@ -36,6 +36,7 @@ def run(
         str | None, typer.Option(help="SQLAlchemy URL; default FLEXSEARCH_STORAGE, else RUN/study.db")
     ] = None,
     ray_address: Annotated[str | None, typer.Option(help="of a running Ray cluster")] = None,
+    hours: Annotated[float | None, typer.Option(help="end within them; the same command goes on", min=0.0)] = None,
     overrides: Overrides = None,
 ) -> None:
     """Search, or go on with a search. It ends with the front as a table and says where everything is."""
@@ -48,7 +49,9 @@ def run(
     config = load_config(space, [*(overrides or ()), *given])
     folder = run_dir or Path("runs") / config.name
     terminal, begun = open_terminal(stderr=True), time.monotonic()
-    front = search_into(folder, config, storage=storage, executor=executor, ray_address=ray_address, terminal=terminal)
+    front = search_into(
+        folder, config, storage=storage, executor=executor, ray_address=ray_address, hours=hours, terminal=terminal
+    )
     print_front(front, open_terminal())
     terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {folder}. What next:", highlight=False)
     where, page = shlex.quote(str(folder)), shlex.quote(f"{config.name}.html")
@@ -70,6 +73,7 @@ def search_into(
     storage: str | None,
     executor: "ExecutorName",
     ray_address: str | None,
+    hours: float | None,
     terminal: "Console",
 ) -> "Front":
     """Search, or go on, with progress on a terminal; write the front into the run directory and give it."""
@@ -89,7 +93,7 @@ def search_into(
         check_cluster(ray_address)
     progress = SearchProgress(terminal, settings=kept.trial_settings, search=kept.search)
     with progress.log_to(run_dir):
-        store = run_search(kept.plan(run_dir, executor=executor, ray_address=ray_address), progress)
+        store = run_search(kept.plan(run_dir, executor=executor, ray_address=ray_address, hours=hours), progress)
     front = front_of(store, kept.objectives.names)
     write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
     return front

@@ -1,5 +1,7 @@
 """Run a whole search: check, prepare, search, measure the noise. The same call resumes and, when done, returns."""
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -44,6 +46,7 @@ class RunPlan:
         save: writes the configuration into the run directory.
         storage: SQLAlchemy URL, or None for `RUN/study.db`.
         ray_address: of a running cluster; None starts one.
+        hours: after which nothing new is tried, so early that what follows fits in; None sets no limit.
     """
 
     name: str
@@ -56,6 +59,7 @@ class RunPlan:
     executor: ExecutorName = "auto"
     storage: str | None = None
     ray_address: str | None = None
+    hours: float | None = None
 
 
 class Console:
@@ -90,6 +94,7 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         UserError: something that the user can mend, before anything is written wherever possible.
         KeyboardInterrupt: the same call goes on where this one stopped.
     """
+    deadline = math.inf if plan.hours is None else time.monotonic() + 3600 * plan.hours
     is_new = not (plan.run_dir / "config.yaml").exists()
     choice = choose_executor(plan.executor, plan.resources, address=plan.ray_address)
     if is_new:
@@ -113,7 +118,7 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         optuna_study = _optuna_study(plan, store)
         guard(optuna_study.engine)
         _check_directory(plan, optuna_study, is_new=is_new)
-        search = _search(plan, store, optuna_study)
+        search = _search(plan, store, optuna_study, deadline)
         remove_abandoned(plan.run_dir)
         plan.save(plan.run_dir)
         store.save_config(plan.config, version=__version__)
@@ -121,7 +126,7 @@ def run_search(plan: RunPlan, console: Console) -> Store:
             if search.num_finished < plan.search.trials or search.has_unfinished:
                 _prepare(plan, store, console)
                 if plan.settings.search_space.plans_masks:
-                    search = _search(plan, store, optuna_study)  # with the masks
+                    search = _search(plan, store, optuna_study, deadline)  # with the masks
                 _watch(search, console.searching(search, choice))
                 end = execute(search)
                 if end.is_failure:
@@ -213,7 +218,7 @@ def _space(plan: RunPlan) -> SearchSpace:
     return replace(space, masks=load_masks(path)) if is_whole(path) else space
 
 
-def _search(plan: RunPlan, store: Store, optuna_study: OptunaStudy) -> Search:
+def _search(plan: RunPlan, store: Store, optuna_study: OptunaStudy, deadline: float) -> Search:
     space = _space(plan)
     return Search(
         optuna_study=optuna_study,
@@ -226,6 +231,7 @@ def _search(plan: RunPlan, store: Store, optuna_study: OptunaStudy) -> Search:
         acquisition=_acquisition(plan),
         waves=waves_of(space, plan.search),
         keep=1.0 if plan.settings.early_stopping is None else plan.settings.early_stopping.keep,
+        deadline=deadline,
     )
 
 

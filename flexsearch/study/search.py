@@ -4,6 +4,9 @@ One driver process owns the `Search`; only it writes, through the `Ledger`. Resu
 all that it goes by follows from the ledger, so that it decides what the one that died would have decided.
 """
 
+import math
+import statistics
+import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -49,6 +52,7 @@ class Search(Watched):
         keep: share of the trials at a rung that goes on.
         acquisition: chooses among unseen candidates; None leaves the choice to the sampler.
         waves: further baselines, each once all before it have ended, and all before anything is searched.
+        deadline: of `time.monotonic`; nothing new is tried where it and the noise would end later.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Search(Watched):
         keep: float = 1.0,
         acquisition: Acquisition | None = None,
         waves: Sequence[Wave] = (),
+        deadline: float = math.inf,
     ) -> None:
         super().__init__()
         self._ledger = Ledger(
@@ -94,6 +99,7 @@ class Search(Watched):
         self._duplicates = _num_in_a_row(searched, "duplicate")
         self._infeasible = _num_in_a_row(searched, "infeasible")
         self._failures: list[str] = []
+        self._deadline = deadline
         self._waves = deque(waves)
         self._open_waves()
 
@@ -183,7 +189,18 @@ class Search(Watched):
             return Finished(
                 f"{self._infeasible} schedules in a row broke a limit; the fastest took {least:.3g} ms/image"
             )
+        if self._deadline < math.inf and time.monotonic() + self._seconds_to_end() > self._deadline:
+            done = f"{self.num_finished} of {self.num_wanted} trials"
+            return Finished(f"the time is up after {done}; the same command goes on where this one stopped")
         return None
+
+    def _seconds_to_end(self) -> float:
+        """Estimate what one more trial and the noise take, one after the other, from the trials so far."""
+        spent = [sum(one.seconds.values()) for one in self._store.trials() if one.state == "complete"]
+        repeats = (
+            self._settings.noise_schedules * self._settings.noise_seeds if self._settings.noise_schedules > 1 else 0
+        )
+        return max(spent) + repeats * statistics.median(spent) if spent else 0.0
 
     def _goes_on(self, number: int, rung: int) -> bool:
         """Compare a trial with all that have reached the rung, those that are running among them."""

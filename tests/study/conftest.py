@@ -1,5 +1,6 @@
 """A search whose trials are a formula: fast, deterministic, and able to fail as told."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +92,7 @@ def make_search(space: SearchSpace) -> Callable[..., Search]:
         searched = changes.pop("space", space)
         url = changes.pop("storage", None) or storage_url(run_dir, None)
         keep, acquisition = changes.pop("keep", 1.0), changes.pop("acquisition", None)
+        deadline = changes.pop("deadline", math.inf)
         settings = SearchSettings(**{"trials": 12, "startup": 4, "seed": 0, **changes})
         store = Store(connect(url), study="test", seed=settings.seed)
         optuna_study = OptunaStudy(url, name="test", objectives=OBJECTIVES, domains=searched.domains, settings=settings)
@@ -105,6 +107,7 @@ def make_search(space: SearchSpace) -> Callable[..., Search]:
             keep=keep,
             acquisition=acquisition,
             waves=waves_of(searched, settings),
+            deadline=deadline,
         )
         search.store, search.optuna_study = store, optuna_study  # for the tests to look at
         return search

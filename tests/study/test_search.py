@@ -275,3 +275,22 @@ def test_a_baseline_whose_driver_died_before_its_record_is_run_once(
     resumed = open_search(run_dir=tmp_path / "killed", trials=7)
     run_locally(resumed, run_trial)
     assert table(resumed) == table(whole)
+
+
+def test_nothing_new_is_tried_when_the_time_is_up(
+    open_search: Call, run_trial: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial takes 3 s, and so does each of the six repetitions that follow."""
+    now = [0.0]
+    monkeypatch.setattr("flexsearch.study.search.time.monotonic", lambda: now[0])
+
+    def slow(order: TrialOrder, report: Report) -> TrialResult:
+        now[0] += 3.0
+        return run_trial(order, report)
+
+    search = open_search(trials=30, algorithm="random", deadline=60.0)
+    ended = run_locally(search, slow)
+    assert ended == Finished("the time is up after 14 of 30 trials; the same command goes on where this one stopped")
+    assert now[0] + 6 * 3.0 <= 60.0
+    again = open_search(trials=30, algorithm="random")
+    assert run_locally(again, slow).reason == "30 trials are finished"
