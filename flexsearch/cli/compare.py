@@ -43,9 +43,14 @@ def print_comparison(found: "TrialComparison", console: "Console") -> None:
         console.print(f"trial {record.number}{name}: {record.candidate}, {record.state}", highlight=False, style="bold")
         for line in drawn:
             console.print(line, highlight=False, soft_wrap=True)
-    for title, rows in (("as searched", found.measured), ("measured again", found.confirmed)):
+    for title, rows in (
+        ("as searched", () if found.confirmed else found.measured),
+        ("measured again", found.confirmed),
+    ):
         if rows:
             console.print(_table(found, rows, title))
+    for line in found.beside_free:
+        console.print(line, highlight=False)
     if (ratio := found.latency_ratio) is not None:
         console.print(
             f"trial {found.b.number} is {ratio.value:.3f} ± {ratio.spread:.2g} times as fast as trial {found.a.number}",

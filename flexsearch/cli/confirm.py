@@ -1,14 +1,15 @@
 """`flexsearch confirm`: measures the front again, with more images, under seeds that the search has not seen."""
 
+import warnings
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from flexsearch.cli.front import print_confirmation, write_front
+from flexsearch.cli.front import print_front, write_front
 from flexsearch.cli.options import AsJson, RunDir, print_json
 from flexsearch.cli.terminal import open_terminal
-from flexsearch.errors import UserError
+from flexsearch.errors import Note, UserError
 
 MORE_IMAGES = 4
 MIN_SEEDS = 2
@@ -44,6 +45,11 @@ def confirm(
     records = to_confirm(front_of_run(run), top=top)
     if not records:
         raise UserError("has no complete trial to confirm", field=str(run_dir), nearest="flexsearch run")
+    if images < run.settings.objectives.quality.images:
+        few = run.settings.objectives.quality.images
+        warnings.warn(
+            f"--images {images} are fewer than the run's {few}: intervals will say little", Note, stacklevel=2
+        )
     progress = SearchProgress(open_terminal(stderr=True), objectives=run.settings.objectives.names)
     with progress.log_to(run_dir):
         study.confirm(
@@ -62,4 +68,4 @@ def confirm(
     if as_json:
         print_json(front.to_dict())
     else:
-        print_confirmation(front, open_terminal())
+        print_front(front, open_terminal())

@@ -48,8 +48,8 @@ def run(
 def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray_address: str | None) -> None:
 
     from flexsearch.cli.progress import SearchProgress
+    from flexsearch.report.claim import headline
     from flexsearch.report.front import front_of
-    from flexsearch.report.gain import largest_gain
     from flexsearch.study.executor import choose_executor
     from flexsearch.study.run import RunPlan, run_search
 
@@ -78,7 +78,7 @@ def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray
     write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
     print_front(front, open_terminal())
     terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {run_dir}; see also:", highlight=False)
-    gain = largest_gain(front.as_searched)
-    best = gain.point.record.number if gain is not None else 0
+    _, claimed = headline(front.best_known, quality=front.objectives[0].name)
+    best = 0 if claimed is None else claimed.record.number
     for line in (f"dashboard {run_dir}", f"show {run_dir} {best}", f"export {run_dir} {best} exported"):
         terminal.print(f"  flexsearch {line}", highlight=False)

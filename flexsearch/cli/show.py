@@ -20,13 +20,13 @@ def show(
 ) -> None:
     """Show one trial: its schedule, measurements with protocol, training curve and files."""
 
-    from flexsearch.cli.results import open_run
+    from flexsearch.cli.results import front_of_run, open_run
     from flexsearch.report.trial_page import print_trial, trial_page
 
     run = open_run(run_dir)
     if picture is not None:
         check_picture(picture, option="--picture")
-    page = trial_page(run, trial)
+    page = trial_page(run, front_of_run(run), trial)
     if picture is not None:
         from flexsearch.report.schedule_picture import write_run_picture
 

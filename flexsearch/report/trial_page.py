@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flexsearch.measurement import Measurement
+from flexsearch.report.claim import beside_free
+from flexsearch.report.front import Front
 from flexsearch.report.points import is_free
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
@@ -19,7 +21,7 @@ from flexsearch.schedule.shape import TokenGrid
 _BARS, _WIDTH = " ▁▂▃▄▅▆▇█", 60
 
 
-def trial_page(run: Run, number: int) -> dict[str, Any]:
+def trial_page(run: Run, front: Front, number: int) -> dict[str, Any]:
     """Collect everything known of a trial, as JSON values."""
     record = run.trial(number)
     schedule, shape = record.candidate.schedule, run.settings.shape
@@ -55,6 +57,7 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
             {"time": step.time, "stage": step.stage, "rows": step.graph.rows, "kind": step.letter}
             for step in plan.steps
         ],
+        "beside_free": beside_free(front, number),
         "measurements": [found.to_dict() for found in record.measurements.values()],
         "curve": [list(point) for point in run.store.curve(number)],
         "rungs": [asdict(rung) for rung in record.rungs],
@@ -108,6 +111,8 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     console.print(f"digest {page['digest']}, sampling {Sampling.from_dict(page['schedule'])}", highlight=False)
     for line in page["drawn"]:
         console.print(line, highlight=False, soft_wrap=True)
+    for line in page["beside_free"]:
+        console.print(line, highlight=False)
     table = Table(header_style="bold")
     for column in ("measurement", "value", "unit", "protocol"):
         table.add_column(column)

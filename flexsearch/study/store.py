@@ -46,6 +46,7 @@ Remeasured = dict[int, dict[int, dict[int, dict[str, Measurement]]]]
 
 RecordState = Literal["running", "complete", "pruned", "infeasible", "duplicate", "failed"]
 
+_NO_IMAGES = 0  # of confirmations: a trial was timed again, and nothing was drawn
 _SHARED = -1  # the trial number of what all trials share
 _CUT_SHORT = "cut short"  # beside the phases: attempts at a trial that a kill has ended
 _AT_ONCE = 500  # trials in one query: databases limit how many values one may have
@@ -219,11 +220,25 @@ class Store:
             for row in _cost_rows(f"confirm: {{}}, {images} images", result):
                 self._replace(connection, COST, {**key, "what": row["what"]}, [row])
 
-    def confirmations(self) -> Remeasured:
-        """Read the repeated measurements of finished trials."""
-        found: Remeasured = {}
+    def record_timing(self, number: int, latency: Measurement) -> None:
+        """Record that a finished trial was timed again. Its own latency, by which the search went, stays; an earlier
+        timing is replaced."""
+        with self.engine.begin() as connection:
+            key = {"number": number, "seed": self.seed, "images": _NO_IMAGES}
+            self._replace(connection, CONFIRMATION, key, [_measurement_row(latency)])
+
+    def timings(self) -> dict[int, Measurement]:
+        """Read the latencies of trials that were timed again, by number."""
+        rows = select(CONFIRMATION).where(self._own(CONFIRMATION, images=_NO_IMAGES))
         with self.engine.connect() as connection:
-            for row in connection.execute(select(CONFIRMATION).where(self._own(CONFIRMATION))):
+            return {row.number: _measurement(row) for row in connection.execute(rows)}
+
+    def confirmations(self) -> Remeasured:
+        """Read the repeated measurements of finished trials, but not of those that were only timed again."""
+        found: Remeasured = {}
+        own = self._own(CONFIRMATION) & (CONFIRMATION.c.images != _NO_IMAGES)
+        with self.engine.connect() as connection:
+            for row in connection.execute(select(CONFIRMATION).where(own)):
                 seeds = found.setdefault(row.images, {}).setdefault(row.number, {})
                 found_here = _measurement(row)
                 seeds.setdefault(row.seed, {})[found_here.name] = found_here
