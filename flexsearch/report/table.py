@@ -54,8 +54,8 @@ def front_table(front: Front) -> Table:
             shown = dict(row.printed)
             shown["latency"] += f" {shown['spread']}".replace("± ", "±").rstrip()
             if (again := row.confirmed) is not None:
-                shown["quality"] += f" ±{(again.at_infinity or again.quality).half_width:.2g}"
-                shown["front_probability"] += f"\n{again.verdict}"
+                shown["quality"] += f"\n±{(again.at_infinity or again.quality).half_width:.2g}"
+                shown["front_probability"] = "\n".join([shown["front_probability"], *again.verdict.rsplit(" ", 1)])
             cells = [_speedup(shown) if key == "speedup" else shown[key] for key in headings]
             table.add_row(*_named(shown), *cells, style="dim" if section is last else None)
         table.add_section()
