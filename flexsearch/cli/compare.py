@@ -6,6 +6,7 @@ import typer
 
 from flexsearch.cli.options import AsJson, RunDir, print_json
 from flexsearch.cli.terminal import open_terminal
+from flexsearch.measurement import rounded
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from rich.console import Console
@@ -83,4 +84,4 @@ def _verdict(row: "Difference") -> str:
         return f"other protocol: {'; '.join(row.other_protocol)}"
     if row.exceeds_noise is None:
         return "exact" if row.a.name == "macs" else "noise not measured"
-    return f"{'yes' if row.exceeds_noise else 'no'} (noise up to {row.margin:.2g})"
+    return f"{'yes' if row.exceeds_noise else 'no'} (noise up to {rounded(row.margin or 0.0, 2)})"

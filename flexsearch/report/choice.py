@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from flexsearch.errors import UserError
+from flexsearch.measurement import rounded
 from flexsearch.report.claim import NO_CLAIM, sentences
 from flexsearch.report.front import Front
 from flexsearch.report.gain import Gain, gain_of
@@ -249,7 +250,7 @@ def reasons(choice: Choice) -> list[str]:
     if (faster := choice.faster_as_good) is not None:
         lines.append(
             f"Within noise: trial {faster.record.number} is {1 - faster.latency_ms / point.latency_ms:.1%} faster, its "
-            f"{name} {faster.distance:.4g} (differences below {choice.quality_margin:.2g} may be noise)."
+            f"{name} {faster.distance:.4g} (differences below {rounded(choice.quality_margin or 0.0, 2)} may be noise)."
         )
     if (better := choice.better_as_fast) is not None:
         lines.append(

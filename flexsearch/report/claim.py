@@ -4,9 +4,12 @@ A claim is a speed-up at equal quality over what is free (`speedup.py`) whose 95
 of that decides which trial the headline names, so that a value which is large by luck does not win.
 """
 
-from flexsearch.report.front import Front
+from collections.abc import Sequence
+
+from flexsearch.report.front import Front, searched_front
 from flexsearch.report.points import FrontPoint, Points, is_free
 from flexsearch.report.speedup import Speedup, claims_of, rivals, speedup_of, speedup_over_found
+from flexsearch.study.store import TrialRecord
 
 NO_CLAIM = "No searched trial is faster than what is free at the same {quality}, beyond noise."
 
@@ -22,6 +25,19 @@ def headline(points: Points, *, quality: str) -> tuple[str, FrontPoint | None]:
     point, speedup = found
     unsure = "" if point.distance_sd is not None else f" The noise of {quality} was not measured."
     return f"{_said(points, point, speedup, quality)}{unsure}", point
+
+
+def claim_so_far(records: Sequence[TrialRecord], objectives: Sequence[str]) -> str:
+    """Say the largest claim of a search that goes on, in a line; its noise is not measured yet."""
+    front = searched_front(records, objectives)
+    claims = claims_of(front.as_searched)
+    if not claims:
+        return "so far nothing is faster than what is free at equal quality"
+    point, speedup = claims[0]
+    return (
+        f"so far: trial {point.record.number}, {speedup.symbol} as fast as what is free at equal quality "
+        f"({front.objectives[0].name} {point.distance:.3g}, {point.latency_ms:.3g} ms)"
+    )
 
 
 def beside_free(front: Front, number: int) -> list[str]:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import moocore
 import numpy as np
 
-from flexsearch.measurement import Measurement
+from flexsearch.measurement import Measurement, rounded
 from flexsearch.objectives.fid_infinity import BLOCKS, at_infinity, block_name, curvature
 from flexsearch.report.paired_noise import CONFIDENCE, PairedNoise
 from flexsearch.report.protocol import one_protocol
@@ -54,7 +54,7 @@ class Interval:
         return (self.high - self.low) / 2
 
     def __str__(self) -> str:
-        return f"{self.value:.4g} ± {self.half_width:.2g}"
+        return f"{self.value:.4g} ± {rounded(self.half_width, 2)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from flexsearch.report.protocol import one_protocol
 from flexsearch.report.row import Row
 from flexsearch.report.speedup import speedup_of, speedup_over_found
 from flexsearch.schedule.sampling import Sampling
+from flexsearch.study.baselines import dense_latencies
 from flexsearch.study.noise import Noise, noise_of
 from flexsearch.study.pareto import hypervolume, non_dominated, reference_point
 from flexsearch.study.predicted_distance import predicted_distances
@@ -96,25 +97,30 @@ class Front:
 
     @cached_property
     def best_known(self) -> Points:
-        """What was measured again with its new values if there is a confirmation, else all as searched."""
+        """What was measured again with its new values if there is a confirmation, else all as searched.
+
+        What was timed again after the confirmation has that latency.
+        """
         found = self.confirmation
         if found is None:
             return self.as_searched
         known = [(record, found.points[record.number]) for record in self.confirmed]
+        own = found.latency_noise / math.sqrt(len(found.seeds))
+        timed = self.timed_again
         return Points.of(
             [
                 FrontPoint(
                     record=record,
                     quality=one.quality.value,
-                    latency_ms=one.latency.value,
+                    latency_ms=self.values(record)[-1] if record.number in timed else one.latency.value,
                     at_infinity=None if one.at_infinity is None else one.at_infinity.value,
                     distance_sd=one.distance_sd,
-                    latency_sd=found.latency_noise / math.sqrt(len(found.seeds)),
+                    latency_sd=self._latency_sd(record) if record.number in timed else own,
                 )
                 for record, one in known
             ],
             quality_sd=statistics.median(one.distance_sd for _, one in known) if known else None,
-            latency_sd=found.latency_noise / math.sqrt(len(found.seeds)),
+            latency_sd=own,
             is_confirmed=True,
         )
 
@@ -245,8 +251,7 @@ class Front:
     @cached_property
     def _dense_latencies(self) -> Mapping[int, float]:
         """Latency in ms of the dense base as it comes, by its steps."""
-        plain = [record for record in self.baselines if is_plain(record)]
-        return {record.candidate.sampling.steps: self.values(record)[-1] for record in plain}
+        return dense_latencies(self.baselines, latency=self.objectives[-1].name)
 
     @cached_property
     def disagreement(self) -> float | None:
@@ -306,25 +311,35 @@ class Front:
 
 def front_of(store: Store, objective_names: Sequence[str]) -> Front:
     """Read a run's results and compute its front."""
-    quality = objective_names[0]
     timings, latency = store.timings(), objective_names[-1]
     records = [_timed(record, timings.get(record.number), latency) for record in store.trials()]
+    front = searched_front(records, objective_names)
+    return replace(
+        front,
+        study=store.study,
+        noise=noise_of(store.repetitions(objective_names[0])),
+        costs=tuple(store.costs()),
+        predicted_distances=predicted_distances(list(front.complete.values()), quality=objective_names[0]),
+        confirmation=confirmation_of(store.confirmations(), objective_names),
+        timed_again=frozenset(timings),
+    )
+
+
+def searched_front(records: Sequence[TrialRecord], objective_names: Sequence[str]) -> Front:
+    """Compute the front of trials alone, without what belongs to the run as a whole."""
     counts = Counter[str](record.state for record in records)
     complete, left_out = one_protocol(
         [record for record in records if record.state == "complete"],
         lambda record: [dict(record.measurements[name].protocol) for name in objective_names],
     )
     return Front(
-        study=store.study,
+        study="",
         objectives=tuple(_objective(name, complete) for name in objective_names),
         complete={record.number: record for record in complete},
         left_out=left_out,
         counts={state: counts[state] for state in STATES},
-        noise=noise_of(store.repetitions(quality)),
-        costs=tuple(store.costs()),
-        predicted_distances=predicted_distances(complete, quality=quality),
-        confirmation=confirmation_of(store.confirmations(), objective_names),
-        timed_again=frozenset(timings),
+        noise=None,
+        costs=(),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flexsearch.measurement import Measurement
+from flexsearch.measurement import Measurement, rounded
 from flexsearch.report.confirmation import ConfirmedPoint
 from flexsearch.report.gain import Gain
 from flexsearch.report.points import FrontPoint, is_free
@@ -110,7 +110,8 @@ class Row:
         """Every value as text; empty where there is none. Quality and latency are those that are known best."""
         candidate, again, speedup = self.record.candidate, self.confirmed, self.speedup
         star = "*" if self.is_on_predicted_front else " "
-        latency_ms, spread = self.point.latency_ms, self.latency.spread if again is None else again.latency.half_width
+        latency_ms, is_timed_so = self.point.latency_ms, again is None or self.is_timed_again
+        spread = self.latency.spread if again is None or is_timed_so else again.latency.half_width
         return {
             "trial": str(self.record.number),
             "free": "free" if is_free(self.record) else "",
@@ -119,7 +120,7 @@ class Row:
             "sampling": str(candidate.sampling),
             "quality": f"{self.point.distance:.2f}",
             "latency": three_digits(latency_ms),
-            "spread": "" if spread is None else f"± {one_digit(spread)}",
+            "spread": "" if spread is None else f"± {rounded(spread, 1)}",
             "macs": "" if self.macs_ratio is None else f"{self.macs_ratio:.0%}",
             "speedup": "" if speedup is None else speedup.symbol,
             "speedup_interval": "" if speedup is None else speedup.interval,
@@ -136,8 +137,3 @@ class Row:
 def three_digits(value: float) -> str:
     """Print three significant digits, zeros included."""
     return f"{value:#.3g}".rstrip(".")
-
-
-def one_digit(value: float) -> str:
-    """Print one significant digit, never as a power of ten."""
-    return f"{float(f'{value:.1g}'):g}" if value < 1e5 else f"{value:.0f}"

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flexsearch.latency.linearity import warning
+from flexsearch.measurement import rounded
 from flexsearch.report.claim import headline
 from flexsearch.report.front import Front
 from flexsearch.schedule.role import legend
@@ -54,7 +55,7 @@ def front_table(front: Front) -> Table:
             shown = dict(row.printed)
             shown["latency"] += f" {shown['spread']}".replace("± ", "±").rstrip()
             if (again := row.confirmed) is not None:
-                shown["quality"] += f"\n±{(again.at_infinity or again.quality).half_width:.2g}"
+                shown["quality"] += f"\n±{rounded((again.at_infinity or again.quality).half_width, 2)}"
                 shown["front_probability"] = "\n".join([shown["front_probability"], *again.verdict.rsplit(" ", 1)])
             cells = [_speedup(shown) if key == "speedup" else shown[key] for key in headings]
             table.add_row(*_named(shown), *cells, style="dim" if section is last else None)
@@ -150,8 +151,8 @@ def summary_lines(front: Front) -> list[str]:
     if margin is not None and values:
         source = "the confirmation's seeds" if noise is None or confirmation else f"{noise.num_seeds} seeds"
         lines.append(
-            f"Noise: differences of {quality.name} below {margin:.2g} may be noise (95 %, paired, from {source}); the "
-            f"front spans {min(values):.4g} to {max(values):.4g}."
+            f"Noise: differences of {quality.name} below {rounded(margin, 2)} may be noise (95 %, paired, from {source}); "
+            f"the front spans {min(values):.4g} to {max(values):.4g}."
         )
     if front.latency_spread is not None and confirmation is None:
         lines.append(

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from flexsearch.measurement import Measurement
+from flexsearch.measurement import Measurement, rounded
 from flexsearch.report.claim import beside_free
 from flexsearch.report.front import Front
 from flexsearch.report.points import is_free
@@ -93,7 +93,7 @@ def draw_schedule(schedule: DensitySchedule, grid: TokenGrid) -> list[str]:
 def measurement_cells(measurements: Iterable[Measurement]) -> Iterator[tuple[str, str, str, str]]:
     """Print name, value with its spread, unit and protocol of each measurement."""
     for found in measurements:
-        spread = "" if found.spread is None else f" ± {found.spread:.2g}"
+        spread = "" if found.spread is None else f" ± {rounded(found.spread, 2)}"
         protocol = ", ".join(f"{key} {value}" for key, value in found.protocol.items())
         yield found.name, f"{found.value:.4g}{spread}", found.unit, protocol
 

@@ -212,17 +212,19 @@ class Store:
                 self._end(connection, number, result.state, result.reason)
 
     def record_confirmation(self, number: int, result: TrialResult, *, seed: int, images: int) -> None:
-        """Record the repeated measurements of a finished trial; the same images replace themselves, cost included."""
+        """Record the repeated measurements of a finished trial; the same images replace themselves, cost included. They
+        time it too, so an earlier timing is dropped."""
         key = {"number": number, "seed": seed}
         rows = map(_measurement_row, result.measurements.values())
         with self.engine.begin() as connection:
+            self._replace(connection, CONFIRMATION, {"number": number, "images": _NO_IMAGES}, [])
             self._replace(connection, CONFIRMATION, {**key, "images": images}, rows)
             for row in _cost_rows(f"confirm: {{}}, {images} images", result):
                 self._replace(connection, COST, {**key, "what": row["what"]}, [row])
 
     def record_timing(self, number: int, latency: Measurement) -> None:
-        """Record that a finished trial was timed again. Its own latency, by which the search went, stays; an earlier
-        timing is replaced."""
+        """Record that a finished trial was timed again, after all else that was measured of it. Its own latency, by
+        which the search went, stays; an earlier timing is replaced."""
         with self.engine.begin() as connection:
             key = {"number": number, "seed": self.seed, "images": _NO_IMAGES}
             self._replace(connection, CONFIRMATION, key, [_measurement_row(latency)])

@@ -3,6 +3,7 @@
 import json
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import torch
 
 from flexsearch.errors import Note, UserError, shown
 from flexsearch.files import write_atomically
-from flexsearch.latency import gate
+from flexsearch.latency import gate, quiet
 from flexsearch.latency.measure import ImageTimer, hardware_of
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.trial.context import TrialContext
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.trial.context import TrialContext, trial_context
 from flexsearch.trial.contract import TrialOrder, TrialResult
+from flexsearch.trial.device import trial_device
 from flexsearch.trial.inputs import Inputs, load_inputs
 from flexsearch.trial.profiles import load_profile
 from flexsearch.trial.settings import TrialSettings
@@ -77,6 +80,11 @@ def _predicted(order: TrialOrder, context: TrialContext) -> tuple[Measurement, d
     return gate.predicted_infeasible(context.space.plan(order.candidate), profile, max_ms=max_ms, reference_ms=known)
 
 
+def disturbance(settings: TrialSettings) -> str | None:
+    """Say what else this machine does that would disturb a timing of these settings; None if nothing."""
+    return quiet.disturbance(trial_device(), threads=settings.objectives.latency.threads)
+
+
 def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tuple[Measurement, dict[str, float]]:
     """Measure latency per image, and by how much it breaks each limit (at most 0 is within)."""
     plan, timer = context.space.plan(order.candidate), timer_of(context.settings, context.inputs)
@@ -96,6 +104,30 @@ def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tup
     return latency, constraints
 
 
+def time_together(candidates: Sequence[Candidate], run_dir: Path) -> list[Measurement]:
+    """Measure latencies again as the trials of a run measured them, but interleaved, with the device to itself.
+
+    Raises:
+        UserError: the run's trials are timed on other hardware.
+    """
+    context = trial_context(run_dir)
+    _check_hardware(run_dir / "hardware.json", context)
+    timer = timer_of(context.settings, context.inputs)
+    path, _ = _reference(timer, context)
+    model = _untrained(timer.base.model, context.settings)
+    plans = [context.space.plan(candidate) for candidate in candidates]
+    with context.device_lock.exclusive():
+        return timer.measure_together(plans, model=model, reference_ms=_known_ms(path))
+
+
+def _untrained(base: FlexDiT, settings: TrialSettings) -> FlexDiT:
+    """Copy the base, with data means of zero where it has none and a space takes them: time does not depend on them."""
+    model = base.clone()  # it gets weights
+    if settings.search_space.takes_means:
+        model.set_data_means(torch.zeros(model.shape.num_classes + 1, *model.shape.sample_size))
+    return model
+
+
 def check_budget(settings: TrialSettings) -> None:
     """Time the candidates of the space that should be fastest, where there is a limit.
 
@@ -104,10 +136,7 @@ def check_budget(settings: TrialSettings) -> None:
     """
     if settings.objectives.latency.max_ms is not None:
         timer = timer_of(settings, load_inputs(settings))
-        model = timer.base.model.clone()  # it gets weights
-        if settings.search_space.takes_means:  # before they are measured; their values take no time
-            model.set_data_means(torch.zeros(model.shape.num_classes + 1, *model.shape.sample_size))
-        own = replace(timer, base=replace(timer.base, model=model))
+        own = replace(timer, base=replace(timer.base, model=_untrained(timer.base.model, settings)))
         gate.check_budget(own, settings.search_space, profile=load_profile(settings))
 
 

@@ -1,4 +1,4 @@
-"""What is free beside a point at equal latency: the best, and curves of one sampling; and the dense base at equal steps."""
+"""What is free beside a point at equal latency, curves of one sampling, and the dense base at equal steps."""
 
 from dataclasses import replace
 from pathlib import Path

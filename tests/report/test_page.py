@@ -10,8 +10,8 @@ from PIL import Image
 
 from flexsearch.cli.results import front_of_run
 from flexsearch.errors import UserError
-from flexsearch.report.front import Front
 from flexsearch.report.claim import headline
+from flexsearch.report.front import Front
 from flexsearch.report.galleries import data_url, shown_trials
 from flexsearch.report.page import render, write_page
 from flexsearch.report.points import FrontPoint

@@ -13,9 +13,9 @@ from rich.console import Console
 from flexsearch.cli.compare import print_comparison
 from flexsearch.cli.results import front_of_run
 from flexsearch.report.choice import choose, reasons
+from flexsearch.report.claim import headline
 from flexsearch.report.comparison import compare_trials
 from flexsearch.report.front import Front
-from flexsearch.report.claim import headline
 from flexsearch.report.galleries import shown_trials
 from flexsearch.report.page import render
 from flexsearch.report.plot import front_picture
@@ -57,7 +57,9 @@ def test_of_many_other_trials_some_are_drawn_and_it_is_said(front: Front, monkey
 
 
 def test_series_part_what_is_free_from_what_was_trained(front: Front) -> None:
-    numbers = {one.name: [point.record.number for point in one.points] for one in series_of(replace(front, confirmation=None))}
+    numbers = {
+        one.name: [point.record.number for point in one.points] for one in series_of(replace(front, confirmation=None))
+    }
     assert numbers == {
         "other trials": [5, 4, 7, 6, 10],
         "dense base, own solver, fewer steps": [2, 1, 0],
@@ -74,13 +76,13 @@ def test_the_headline_compares_with_the_best_that_is_free(front: Front) -> None:
     assert found is not None
     assert found.record.number == 12
     assert claim == (
-        "2.52x (95 %: 2.47 to 2.57) as fast as the training-free baselines at equal fid: trial 12 takes 4 ms per image, "
-        "not 10.1 ms (between trials 1 and 8)."
+        "2.52x (95 %: 2.47 to 2.57) as fast as the training-free baselines at equal fid: trial 12 takes 4 ms per "
+        "image, not 10.1 ms (between trials 1 and 8)."
     )
     over = front.row(front.complete[13]).speedup_over_found
     assert over is not None
     assert (over.bound, over.value) == ("at least", pytest.approx(7 / 8, rel=0.01)), "trial 11, the best that is free"
-    assert set(shown_trials(front, found)) >= {0, 3, 9, 11}
+    assert set(shown_trials(front, found)) >= {0, 3, 8, 12}
 
 
 @pytest.mark.parametrize("is_confirmed", [False, True])
