@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from flexsearch.latency.linearity import disagreement, scatter
-from flexsearch.measurement import Measurement
 from flexsearch.report.budgets import Budget, budgets_of
 from flexsearch.report.confirmation import Confirmation, confirmation_of, is_frechet
 from flexsearch.report.gain import gain_of
@@ -28,7 +27,7 @@ from flexsearch.study.baselines import dense_latencies
 from flexsearch.study.noise import Noise, noise_of
 from flexsearch.study.pareto import hypervolume, non_dominated, reference_point
 from flexsearch.study.predicted_distance import predicted_distances
-from flexsearch.study.store import Cost, Store, TrialRecord
+from flexsearch.study.store import Cost, Store, Timing, TrialRecord
 
 STATES = ("complete", "pruned", "infeasible", "duplicate", "failed", "running")
 
@@ -59,7 +58,7 @@ class Front:
         predicted_distances: after long training, of complete trials, by number; empty where no paired distance was
             measured.
         confirmation: the second measurement of the front; None before there is one.
-        timed_again: numbers of the trials whose latency is that of a later timing than their own.
+        timings: later than the latencies of the trials themselves, by number; `complete` has these latencies.
     """
 
     study: str
@@ -71,7 +70,7 @@ class Front:
     costs: tuple[Cost, ...]
     predicted_distances: Mapping[int, float] = field(default_factory=dict)
     confirmation: Confirmation | None = None
-    timed_again: frozenset[int] = frozenset()
+    timings: Mapping[int, Timing] = field(default_factory=dict)
 
     def values(self, record: TrialRecord) -> tuple[float, ...]:
         """Give the objectives of a complete trial."""
@@ -106,7 +105,7 @@ class Front:
             return self.as_searched
         known = [(record, found.points[record.number]) for record in self.confirmed]
         own = found.latency_noise / math.sqrt(len(found.seeds))
-        timed = self.timed_again
+        timed = self._timed_since
         return Points.of(
             [
                 FrontPoint(
@@ -123,6 +122,11 @@ class Front:
             latency_sd=own,
             is_confirmed=True,
         )
+
+    @property
+    def _timed_since(self) -> frozenset[int]:
+        """The numbers of the trials that were timed again after they were confirmed."""
+        return frozenset(number for number, one in self.timings.items() if one.is_later_than_confirmation)
 
     @cached_property
     def points(self) -> Records:
@@ -245,7 +249,7 @@ class Front:
         if latency.spread is None or self.latency_spread is None:
             return None
         spread = max(latency.spread / latency.value, self.latency_spread) / NORMAL_QUARTILE
-        was_busy = self.disagreement is not None and record.number not in self.timed_again
+        was_busy = self.disagreement is not None and record.number not in self.timings
         return max(spread, scatter(self._dense_latencies)) if was_busy else spread
 
     @cached_property
@@ -277,7 +281,7 @@ class Front:
             predicted_distance=self.predicted_distances.get(record.number),
             is_on_predicted_front=any(one.number == record.number for one in self.predicted_front),
             confirmed=again,
-            is_timed_again=record.number in self.timed_again,
+            is_timed_again=record.number in (self.timings if again is None else self._timed_since),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -321,7 +325,7 @@ def front_of(store: Store, objective_names: Sequence[str]) -> Front:
         costs=tuple(store.costs()),
         predicted_distances=predicted_distances(list(front.complete.values()), quality=objective_names[0]),
         confirmation=confirmation_of(store.confirmations(), objective_names),
-        timed_again=frozenset(timings),
+        timings=timings,
     )
 
 
@@ -343,13 +347,17 @@ def searched_front(records: Sequence[TrialRecord], objective_names: Sequence[str
     )
 
 
-def _timed(record: TrialRecord, timing: Measurement | None, name: str) -> TrialRecord:
+def _timed(record: TrialRecord, timing: Timing | None, name: str) -> TrialRecord:
     """Take a later timing of a trial for its latency: the same measurement, on the same hardware, made again."""
     own = record.measurements.get(name)
     if own is None or timing is None:
         return record
     return replace(
-        record, measurements={**record.measurements, name: replace(own, value=timing.value, spread=timing.spread)}
+        record,
+        measurements={
+            **record.measurements,
+            name: replace(own, value=timing.latency.value, spread=timing.latency.spread),
+        },
     )
 
 

@@ -56,7 +56,7 @@ def to_time_again(front: Front) -> list[TrialRecord]:
         return []
     wanted = [*claims, *(rival for point in claims for rival in rivals(points, point)), *points.dense[-1:]]
     records = {point.record.number: point.record for point in wanted}
-    return [] if records.keys() <= front.timed_again else [records[number] for number in sorted(records)]
+    return [] if records.keys() <= front.timings.keys() else [records[number] for number in sorted(records)]
 
 
 def to_confirm(front: Front, *, top: int | None = None) -> list[TrialRecord]:

@@ -110,8 +110,7 @@ class Row:
         """Every value as text; empty where there is none. Quality and latency are those that are known best."""
         candidate, again, speedup = self.record.candidate, self.confirmed, self.speedup
         star = "*" if self.is_on_predicted_front else " "
-        latency_ms, is_timed_so = self.point.latency_ms, again is None or self.is_timed_again
-        spread = self.latency.spread if again is None or is_timed_so else again.latency.half_width
+        spread = self.latency.spread if again is None or self.is_timed_again else again.latency.half_width
         return {
             "trial": str(self.record.number),
             "free": "free" if is_free(self.record) else "",
@@ -119,7 +118,7 @@ class Row:
             "schedule": str(candidate.schedule),
             "sampling": str(candidate.sampling),
             "quality": f"{self.point.distance:.2f}",
-            "latency": three_digits(latency_ms),
+            "latency": three_digits(self.point.latency_ms),
             "spread": "" if spread is None else f"± {rounded(spread, 1)}",
             "macs": "" if self.macs_ratio is None else f"{self.macs_ratio:.0%}",
             "speedup": "" if speedup is None else speedup.symbol,

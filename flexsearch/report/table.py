@@ -149,9 +149,9 @@ def summary_lines(front: Front) -> list[str]:
     values = [one.distance for one in front.best_known.best]
     margin, confirmation, noise = front.best_known.quality_margin, front.confirmation, front.noise
     if margin is not None and values:
-        source = "the confirmation's seeds" if noise is None or confirmation else f"{noise.num_seeds} seeds"
+        of = f"{noise.num_seeds} seeds" if noise is not None and confirmation is None else "the confirmation"
         lines.append(
-            f"Noise: differences of {quality.name} below {rounded(margin, 2)} may be noise (95 %, paired, from {source}); "
+            f"Noise: differences of {quality.name} below {rounded(margin, 2)} may be noise (95 %, paired, by {of}); "
             f"the front spans {min(values):.4g} to {max(values):.4g}."
         )
     if front.latency_spread is not None and confirmation is None:

@@ -97,6 +97,14 @@ class Cost:
     device: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """A later latency of a trial than its own, and whether it is later than its confirmation too."""
+
+    latency: Measurement
+    is_later_than_confirmation: bool
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -213,27 +221,33 @@ class Store:
 
     def record_confirmation(self, number: int, result: TrialResult, *, seed: int, images: int) -> None:
         """Record the repeated measurements of a finished trial; the same images replace themselves, cost included. They
-        time it too, so an earlier timing is dropped."""
+        are later than any timing before them."""
         key = {"number": number, "seed": seed}
         rows = map(_measurement_row, result.measurements.values())
         with self.engine.begin() as connection:
-            self._replace(connection, CONFIRMATION, {"number": number, "images": _NO_IMAGES}, [])
+            timing = self._own(CONFIRMATION, number=number, images=_NO_IMAGES)
+            connection.execute(update(CONFIRMATION).where(timing).values(seed=0))
             self._replace(connection, CONFIRMATION, {**key, "images": images}, rows)
             for row in _cost_rows(f"confirm: {{}}, {images} images", result):
                 self._replace(connection, COST, {**key, "what": row["what"]}, [row])
 
     def record_timing(self, number: int, latency: Measurement) -> None:
-        """Record that a finished trial was timed again, after all else that was measured of it. Its own latency, by
-        which the search went, stays; an earlier timing is replaced."""
+        """Record that a finished trial was timed again. Its own latency, by which the search went, stays; an earlier
+        timing is replaced. In place of a seed stands whether it is later than the trial's confirmation."""
+        others = self._own(CONFIRMATION, number=number) & (CONFIRMATION.c.images != _NO_IMAGES)
         with self.engine.begin() as connection:
-            key = {"number": number, "seed": self.seed, "images": _NO_IMAGES}
-            self._replace(connection, CONFIRMATION, key, [_measurement_row(latency)])
+            is_later = connection.execute(select(CONFIRMATION.c.number).where(others).limit(1)).first() is not None
+            row = {**_measurement_row(latency), "seed": int(is_later)}
+            self._replace(connection, CONFIRMATION, {"number": number, "images": _NO_IMAGES}, [row])
 
-    def timings(self) -> dict[int, Measurement]:
+    def timings(self) -> dict[int, Timing]:
         """Read the latencies of trials that were timed again, by number."""
         rows = select(CONFIRMATION).where(self._own(CONFIRMATION, images=_NO_IMAGES))
         with self.engine.connect() as connection:
-            return {row.number: _measurement(row) for row in connection.execute(rows)}
+            return {
+                row.number: Timing(latency=_measurement(row), is_later_than_confirmation=bool(row.seed))
+                for row in connection.execute(rows)
+            }
 
     def confirmations(self) -> Remeasured:
         """Read the repeated measurements of finished trials, but not of those that were only timed again."""
