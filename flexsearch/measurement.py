@@ -20,6 +20,14 @@ def short_digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:12]
 
 
+def rounded(spread: float, digits: int) -> str:
+    """Print a spread to so many significant digits, never as a power of ten."""
+    if spread == 0 or not math.isfinite(spread):
+        return f"{spread:g}"
+    places = digits - 1 - math.floor(math.log10(abs(spread)))
+    return f"{round(spread, places):.{max(0, places)}f}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One number with its unit, its spread and its protocol.

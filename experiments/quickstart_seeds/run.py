@@ -45,6 +45,8 @@ BEFORE = (
 """README of 2026-11-27: distance and ms per image, on the same kind of machine."""
 EULER = (10, 40)
 FRESH_SEEDS, FRESH_IMAGES = 3, 2000
+CLAIMED = 2.0
+"""A gain is claimed where it is larger than so many paired noises."""
 NEAR = 1.2
 """Points whose distance is at most so many times that of ten Euler steps are measured again."""
 
@@ -91,7 +93,7 @@ def searched(seed: int, runs: Path) -> tuple[dict[str, Any], list[dict[str, Any]
             "gain_over_paired_noise": gain / noise,
         }
         for one, gain in gains
-        if gain is not None and gain > front.as_searched.least_claim
+        if gain is not None and gain > CLAIMED * (front.as_searched.quality_sd or 0.0)
     ]
     found = volume(shares(front.points))
     row = {

@@ -21,7 +21,7 @@ from typing import Any
 from PIL import Image
 
 from flexsearch.cli.results import front_of_run, open_run
-from flexsearch.report.gain import headline
+from flexsearch.report.claim import headline
 
 OUT = Path(__file__).resolve().parents[2] / "docs" / "images"
 _FLAGS = (
@@ -50,7 +50,7 @@ def take(run: Path, browser: str, out: Path, place: Path) -> None:
     shutil.copytree(run, place / name)
     front = front_of_run(open_run(place / name))
     _, best = headline(front.best_known, quality=front.objectives[0].name)
-    number = 0 if best is None else best.point.record.number
+    number = 0 if best is None else best.record.number
 
     def flexsearch(*words: str) -> list[str]:
         return [sys.executable, "-m", "flexsearch", *words]

@@ -22,6 +22,7 @@ from flexsearch.cli import (
     plan,
     pretrain,
     profile,
+    remeasure,
     report,
     run,
     sample,
@@ -36,7 +37,7 @@ from flexsearch.errors import Note
 from flexsearch.old_names import OldName
 
 _GROUPS = {
-    "Search": (plan, profile, run),
+    "Search": (plan, profile, run, remeasure),
     "Look": (front, report, dashboard, show, compare),
     "Decide": (confirm, choose),
     "Take": (export, train, sample),

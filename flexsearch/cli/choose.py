@@ -1,4 +1,4 @@
-"""`flexsearch choose`: chooses a trial of the front by one rule, and says why."""
+"""`flexsearch choose`: chooses a trial of the front, and says why."""
 
 import warnings
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -32,7 +32,7 @@ def choose(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose a trial by one of three rules, and say why."""
+    """Choose a trial, the fastest beside what is free or by a rule, and say why."""
 
     from flexsearch.cli.results import front_of_run, open_run
     from flexsearch.report import choice

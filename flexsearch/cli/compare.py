@@ -6,6 +6,7 @@ import typer
 
 from flexsearch.cli.options import TRIAL, AsJson, RunDir, print_json
 from flexsearch.cli.terminal import open_terminal
+from flexsearch.measurement import rounded
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from rich.console import Console
@@ -48,11 +49,16 @@ def print_comparison(found: "TrialComparison", console: "Console") -> None:
         console.print(what, highlight=False, style="bold")
         for line in in_width(drawn, console.width):
             console.print(line, highlight=False, soft_wrap=True)
-    for title, rows in (("as searched", found.measured), ("measured again", found.confirmed)):
+    for title, rows in (
+        ("as searched", () if found.confirmed else found.measured),
+        ("measured again", found.confirmed),
+    ):
         if rows:
             console.print()
             console.print(_table(found, rows, title), soft_wrap=True)
             console.print()
+    for line in found.beside_free:
+        console.print(line, highlight=False)
     if (ratio := found.latency_ratio) is not None:
         console.print(
             f"trial {found.b.number} is {ratio.value:.3f} ± {ratio.spread:.2g} times as fast as trial {found.a.number}",
@@ -89,4 +95,4 @@ def _verdict(row: "Difference") -> str:
         return f"other protocol: {'; '.join(row.other_protocol)}"
     if row.exceeds_noise is None:
         return "exact" if row.a.name == "macs" else "noise not measured"
-    return f"{'yes' if row.exceeds_noise else 'no'} (noise up to {row.margin:.2g})"
+    return f"{'yes' if row.exceeds_noise else 'no'} (noise up to {rounded(row.margin or 0.0, 2)})"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flexsearch.cli.front import print_confirmation, write_front
+from flexsearch.cli.front import print_front, write_front
 from flexsearch.cli.options import AsJson, RunDir, print_json
 from flexsearch.cli.terminal import open_terminal
 from flexsearch.errors import Note, UserError
@@ -50,6 +50,10 @@ def confirm(
     records = to_confirm(front_of_run(run), top=top)
     if not records:
         raise UserError("has no complete trial to confirm", field=str(run_dir), nearest="flexsearch run")
+    if images < run.settings.objectives.quality.images:
+        few = run.settings.objectives.quality.images
+        text = f"--images {images} are fewer than the run's {few}: intervals will say little"
+        warnings.warn(text, Note, stacklevel=2)
     progress = SearchProgress(open_terminal(stderr=True), settings=run.settings, search=run.search)
     with progress.log_to(run_dir):
         study.confirm(
@@ -68,4 +72,4 @@ def confirm(
     if as_json:
         print_json(front.to_dict())
     else:
-        print_confirmation(front, open_terminal())
+        print_front(front, open_terminal())

@@ -36,26 +36,16 @@ def front(
 
 
 def print_front(front: "Front", console: "Console") -> None:
-    """Print the front as a table, its summary, and its confirmation if there is one."""
-    from flexsearch.report.table import front_table, summary_lines
+    """Print the front as a table, by the values that are known best, its summary, and what quality budgets buy."""
+    from flexsearch.report.table import budget_table, confirmed_lines, front_table, summary_lines
 
     console.print(front_table(front), soft_wrap=True)
     console.print()
-    for line in summary_lines(front):
+    for line in (*summary_lines(front), *confirmed_lines(front)):
         console.print(line, highlight=False)
-    if front.confirmation is not None:
-        print_confirmation(front, console)
-
-
-def print_confirmation(front: "Front", console: "Console") -> None:
-    """Print the front as it was measured again."""
-    from flexsearch.report.table import confirmed_lines, confirmed_table
-
-    console.print()
-    console.print(confirmed_table(front), soft_wrap=True)
-    console.print()
-    for line in confirmed_lines(front):
-        console.print(line, highlight=False)
+    if front.budgets:
+        console.print()
+        console.print(budget_table(front), soft_wrap=True)
 
 
 def write_front(front: "Front", *, csv: Path | None, plot: Path | None) -> None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from flexsearch.cli.options import AsJson, Overrides, Space, print_json
-from flexsearch.cli.profile import accuracy, plateau_text, summary_of
+from flexsearch.cli.profile import plateau_text, summary_of
 from flexsearch.cli.terminal import open_terminal
+from flexsearch.measurement import rounded
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from rich.console import Console
@@ -164,10 +165,12 @@ def _print_latency(found: dict[str, Any], console: "Console") -> None:
     for row in found["baselines"]:
         if "latency_ms" in row:
             latency = row["latency_ms"]
-            table.add_row(row["name"], str(row["steps"]), f"{latency['value']:.3g} ±{latency['error']:.1g}")
+            table.add_row(row["name"], str(row["steps"]), f"{latency['value']:.3g} ±{rounded(latency['error'], 1)}")
     console.print()
     console.print(table, soft_wrap=True)
     console.print()
+    from flexsearch.latency.profile import accuracy
+
     said = accuracy(profile["error"], profile["kendall_tau"], profile["num_held_out"])
     console.print(f"The profile of {profile['device']} {said}.", highlight=False)
     for run in profile["plateaus"]:

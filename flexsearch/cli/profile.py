@@ -32,8 +32,10 @@ def profile(
         raise UserError(f"must be at least 1, but got {rounds}", field="--rounds", nearest=1)
 
     from flexsearch.config import load_config
+    from flexsearch.latency.profile import LEAST_TAU, WORST_ERROR
     from flexsearch.study.baselines import baselines_of
     from flexsearch.trial.profiles import make_profile, save_profile
+    from flexsearch.trial.timing import disturbance
 
     terminal = open_terminal(stderr=True)
 
@@ -42,8 +44,17 @@ def profile(
 
     config = load_config(space, overrides or ())
     settings = config.trial_settings
+    if (disturbed := disturbance(settings)) is not None:
+        terminal.print(f"note: {disturbed}", highlight=False)
     baselines = baselines_of(config.search_space, config.search)
     made = make_profile(settings, others=[one.candidate for one in baselines], rounds=rounds, report=report)
+    if not made.is_sound:
+        raise UserError(
+            f"the profile is not kept: it {made.accuracy}, but must have at most {WORST_ERROR:.0%} and at least "
+            f"{LEAST_TAU:g}; is something else running? More rounds help too",
+            field=f"--rounds {rounds}",
+            nearest=2 * rounds,
+        )
     path = save_profile(made, settings)
     found = {"name": config.name, **made.to_dict(), "plateaus": _plateaus(made), "file": str(path)}
     if as_json:
@@ -77,16 +88,10 @@ def print_profile(found: dict[str, Any]) -> None:
         f"torch {protocol['torch']}",
         highlight=False,
     )
-    console.print(accuracy(found["error"], found["kendall_tau"], len(found["held_out"])), highlight=False)
+    console.print(profile.accuracy, highlight=False)
     for run in found["plateaus"]:
         console.print(plateau_text(run), highlight=False)
     console.print(f"kept in {found['file']}", highlight=False, soft_wrap=True)
-
-
-def accuracy(error: float, kendall_tau: float | None, num: int) -> str:
-    """Say how well the profile predicts."""
-    tau = "" if kendall_tau is None else f", Kendall tau {kendall_tau:.2f}"
-    return f"predicts {num} schedules outside the fit with a median error of {error:.1%}{tau}"
 
 
 def plateau_text(plateau: Mapping[str, Any]) -> str:

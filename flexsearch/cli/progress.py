@@ -6,16 +6,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-import moocore
-import numpy as np
 from rich.console import Console as Terminal
 from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
 from flexsearch.errors import UserError
+from flexsearch.report.claim import claim_so_far
 from flexsearch.schedule.run_lengths import run_lengths
-from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
+from flexsearch.study.events import Ended, Event, Moved, Noted, Started, Watcher
 from flexsearch.study.executor import Choice
 from flexsearch.study.repeats import OrderQueue
 from flexsearch.study.run import Console
@@ -45,7 +44,7 @@ class SearchProgress(Console):
         self._live: Live | None = None
         self._log: IO[str] | None = None
         self._running: dict[int, tuple[TrialOrder, Progress]] = {}
-        self._values: list[tuple[float, ...]] = []
+        self._claim = ""
         self._preparation = ""
         self._what = ""
         self._search: Search | None = None
@@ -114,6 +113,8 @@ class SearchProgress(Console):
             case Moved(number=number, progress=progress):
                 if number in self._running:
                     self._running[number] = (self._running[number][0], progress)
+            case Noted(text=text):
+                self.message(f"note: {text}")
             case Ended():
                 self._ended(event)
 
@@ -124,8 +125,8 @@ class SearchProgress(Console):
         repetition = f" seed {order.seed}" if order is not None and order.kind == "repeat" else ""
         found = event.result.measurements if event.result is not None else {}
         shown = ", ".join(f"{name} {found[name].value:.4g}" for name in self._objectives if name in found)
-        if not repetition and event.state == "complete" and all(name in found for name in self._objectives):
-            self._values.append(tuple(found[name].value for name in self._objectives))
+        if self._search is not None and event.state == "complete":
+            self._claim = claim_so_far(self._search.records, self._objectives)
         count = "" if self._search is None else f"{self._search.num_finished}/{self._search.num_wanted}"
         count = count if self._queue is None else f"{len(self._queue)} left"
         count = f"[{_listed(count, '' if self._live is not None else self._time_left())}] "
@@ -143,17 +144,10 @@ class SearchProgress(Console):
         elif self._search is not None:
             count = f"{self._search.num_finished} of {self._search.num_wanted} trials"
             lines.append(Text(_listed(count, self._time_left()), style="bold"))
-            lines.append(Text(self._best(), overflow="ellipsis", no_wrap=True))
+            lines.append(Text(self._claim))
         elif self._queue is not None:
             lines.append(Text(_listed(f"{self._what}: {len(self._queue)} left", self._time_left()), style="bold"))
         return Group(*lines)
-
-    def _best(self) -> str:
-        if not self._values:
-            return "front: none yet"
-        values = np.array(self._values)
-        best = sorted(values[moocore.is_nondominated(values)].tolist(), key=lambda point: point[-1])
-        return "front: " + "  ".join(f"{quality:.3g} @ {latency:.3g} ms" for quality, latency in best[:6])
 
     def _time_left(self) -> str:
         return said(self._clock.left.seconds())

@@ -20,7 +20,7 @@ def show(
 ) -> None:
     """Show one trial: schedule, measurements, files."""
 
-    from flexsearch.cli.results import open_run
+    from flexsearch.cli.results import front_of_run, open_run
     from flexsearch.report.trial_page import print_trial, trial_page
     from flexsearch.report.trial_word import trial_number
 
@@ -28,7 +28,7 @@ def show(
     number = trial_number(run, trial)
     if picture is not None:
         check_picture(picture, option="--picture")
-    page = trial_page(run, number)
+    page = trial_page(run, front_of_run(run), number)
     if picture is not None:
         from flexsearch.report.schedule_picture import write_run_picture
 

@@ -57,7 +57,7 @@ def load_profile(key: str, hardware: Callable[[], Mapping[str, Any]]) -> Latency
         hardware: says what of the machine decides a time; asked only where there is a profile of some machine.
 
     Returns:
-        None where there is none, or a damaged one, which a note names.
+        None where there is none, or one that is damaged or too far off, which a note names.
     """
     if not any(cache_folder("profiles").glob(f"{key}-*.json")):
         return None
@@ -66,10 +66,18 @@ def load_profile(key: str, hardware: Callable[[], Mapping[str, Any]]) -> Latency
         return None
     try:
         with reading(path, advice="it is left alone: flexsearch profile makes another"):
-            return LatencyProfile.from_dict(json.loads(path.read_text()))
+            found = LatencyProfile.from_dict(json.loads(path.read_text()))
     except UserError as error:
         warnings.warn(str(error), Note, stacklevel=2)
         return None
+    if not found.is_sound:
+        warnings.warn(
+            f"no latency is predicted: the profile {path} {found.accuracy}; flexsearch profile makes another",
+            Note,
+            stacklevel=2,
+        )
+        return None
+    return found
 
 
 def save_profile(profile: LatencyProfile, key: str, hardware: Mapping[str, Any]) -> Path:

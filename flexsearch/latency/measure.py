@@ -128,12 +128,39 @@ def measure_latency(
         time: measured again on a shared one, lower quartiles of 9 repetitions varied by 1.3 %, medians by 3.1 %
         (experiments/LOG.md, 2026-11-28).
     """
+    (latency,), measured_ms = measure_latencies(
+        [candidate], reference, reference_ms=reference_ms, settings=settings, device=device, protocol=protocol
+    )
+    return latency, measured_ms
+
+
+def measure_latencies(
+    candidates: Sequence[Workload],
+    reference: Workload,
+    *,
+    reference_ms: float | None,
+    settings: LatencySettings,
+    device: torch.device,
+    protocol: Mapping[str, Any],
+) -> tuple[list[Measurement], float]:
+    """Measure several candidates as `measure_latency` does each, in turn in every repetition: what happens to the
+    machine happens to all alike."""
+    workloads = [workload for candidate in candidates for workload in (candidate, reference)]
     with cpu_threads(settings.threads):
-        times, base = interleaved_seconds([candidate, reference], repeats=settings.repeats, device=device)
-    measured_ms = lower_quartile(base) * 1000
-    ratios = [seconds / reference_seconds for seconds, reference_seconds in zip(times, base, strict=True)]
+        columns = interleaved_seconds(workloads, repeats=settings.repeats, device=device)
+    measured_ms = statistics.median(lower_quartile(base) * 1000 for base in columns[1::2])
     unit_ms = (measured_ms if reference_ms is None else reference_ms) / settings.batch
-    latency = Measurement(
+    return [
+        _latency(times, base, unit_ms=unit_ms, settings=settings, protocol=protocol)
+        for times, base in zip(columns[::2], columns[1::2], strict=True)
+    ], measured_ms
+
+
+def _latency(
+    times: list[float], base: list[float], *, unit_ms: float, settings: LatencySettings, protocol: Mapping[str, Any]
+) -> Measurement:
+    ratios = [seconds / reference_seconds for seconds, reference_seconds in zip(times, base, strict=True)]
+    return Measurement(
         name="latency_ms",
         value=lower_quartile(times) / lower_quartile(base) * unit_ms,
         unit="ms/image",
@@ -144,7 +171,6 @@ def measure_latency(
             "statistic": "ratio of lower quartiles to the interleaved dense base",
         },
     )
-    return latency, measured_ms
 
 
 def relative_times(
@@ -254,6 +280,20 @@ class ImageTimer:
             device=self.device,
             protocol=self.protocol,
         )
+
+    def measure_together(
+        self, plans: Sequence[Plan], *, model: FlexDiT, reference_ms: float | None
+    ) -> list[Measurement]:
+        """Measure the latencies of plans on one model, interleaved; see `measure_latencies`."""
+        latencies, _ = measure_latencies(
+            [self._workload(plan, model) for plan in plans],
+            self._workload(self.reference),
+            reference_ms=reference_ms,
+            settings=self.settings,
+            device=self.device,
+            protocol=self.protocol,
+        )
+        return latencies
 
     def relative(
         self, plans: Sequence[Plan], *, rounds: int, report: Callable[[int, int], None]

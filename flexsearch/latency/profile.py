@@ -26,6 +26,17 @@ PLATEAU_WITHIN = 0.05
 """Sparse grids whose model calls differ by less than this, noise included, are on one plateau."""
 
 
+WORST_ERROR = 0.10
+LEAST_TAU = 0.8
+"""A profile that is further off, or ranks worse, was timed on a machine that was busy: nothing is predicted by it."""
+
+
+def accuracy(error: float, kendall_tau: float | None, num: int) -> str:
+    """Say how well a profile predicts."""
+    tau = "" if kendall_tau is None else f", Kendall tau {kendall_tau:.2f}"
+    return f"predicts {num} schedules outside the fit with a median error of {error:.1%}{tau}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class OperationTime:
     """Time of one block in one role, in ms per image and model call (with guidance, of both its rows)."""
@@ -108,6 +119,16 @@ class LatencyProfile:
     held_out: tuple[HeldOut, ...]
     protocol: Mapping[str, Any]
     others: tuple[TermTime, ...] = ()
+
+    @property
+    def accuracy(self) -> str:
+        """Say how well it predicts candidates that it was not fitted on."""
+        return accuracy(self.error, self.kendall_tau, len(self.held_out))
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it predicts well enough to be used; where nothing can be ranked, the error alone tells."""
+        return self.error <= WORST_ERROR and (self.kendall_tau is None or self.kendall_tau >= LEAST_TAU)
 
     @classmethod
     def of(cls, times: Mapping[Term, float], **rest: Any) -> "LatencyProfile":

@@ -1,4 +1,4 @@
-"""Choose one trial: the best within a latency, the fastest within a quality, or the knee of a front.
+"""Choose one trial: the largest claim, the best within a latency, the fastest within a quality, or the knee of a front.
 
 The best is by predicted distance after long training where it is known; by quality if that is asked for.
 
@@ -12,9 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from flexsearch.errors import UserError
+from flexsearch.measurement import rounded
+from flexsearch.report.claim import NO_CLAIM, sentences
 from flexsearch.report.front import Front
-from flexsearch.report.gain import Gain, gain_of, sentence
+from flexsearch.report.gain import Gain, gain_of
 from flexsearch.report.points import FrontPoint, Points, is_free
+from flexsearch.report.speedup import Speedup, claims_of, speedup_of
 from flexsearch.study.pareto import non_dominated
 
 By = Literal["predicted_distance", "quality"]
@@ -26,7 +29,10 @@ class Choice:
     """A trial and what speaks for it.
 
     Attributes:
-        gain: the trial with its values, beside what is free.
+        point: the trial with its values.
+        speedup: over what is free at equal quality; None of what is free itself.
+        gain: beside what is free at equal latency, for programs.
+        beside_free: `speedup` in sentences.
         rule: how it was chosen, in words.
         quality_name: of the first objective.
         is_confirmed: its values were measured again.
@@ -38,7 +44,10 @@ class Choice:
             it is this one.
     """
 
+    point: FrontPoint
+    speedup: Speedup | None
     gain: Gain
+    beside_free: Sequence[str]
     rule: str
     quality_name: str
     is_confirmed: bool
@@ -47,11 +56,6 @@ class Choice:
     quality_margin: float | None
     predicted_distance: float | None
     ahead_so_far: FrontPoint | None
-
-    @property
-    def point(self) -> FrontPoint:
-        """The trial with its values."""
-        return self.gain.point
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values."""
@@ -68,7 +72,7 @@ class Choice:
             "sampling": str(record.candidate.sampling),
             "digest": record.digest,
             "rule": self.rule,
-            "values": {self.quality_name: self.point.quality, "latency_ms": self.point.latency_ms},
+            "values": {self.quality_name: self.point.distance, "latency_ms": self.point.latency_ms},
             "confirmed": self.is_confirmed,
             "noise_margin": self.quality_margin,
             "faster_within_noise": number(self.faster_as_good),
@@ -76,6 +80,7 @@ class Choice:
             "predicted_distance": self.predicted_distance,
             "ahead_so_far": number(self.ahead_so_far),
             "free_at_equal_latency": self.gain.free_quality,
+            "speedup": None if self.speedup is None else self.speedup.to_dict(),
             "gain": self.gain.to_dict(),
             "why": reasons(self),
         }
@@ -89,7 +94,7 @@ def choose(
     knee: bool = False,
     by: By | None = None,
 ) -> Choice:
-    """Choose the trial that one of three rules picks.
+    """Choose the trial that one of three rules picks; without any, the one of the largest claim.
 
     Args:
         front: at least one complete trial.
@@ -99,13 +104,14 @@ def choose(
         by: what the best is by; None takes the predicted distance where it is known, else the quality.
 
     Raises:
-        UserError: not exactly one rule is given, no point keeps the limit, there is no knee, or no predicted distance
-            is known.
+        UserError: more than one rule is given, no point keeps the limit, there is no knee or no claim, or no predicted
+            distance is known.
     """
     given = [max_latency_ms is not None, max_quality is not None, knee]
-    if sum(given) != 1:
+    if sum(given) > 1:
         raise UserError(
-            f"exactly one of --max-latency, --max-fid and --knee must be given, but got {sum(given)}", nearest="--knee"
+            f"at most one of --max-latency, --max-quality and --knee may be given, but got {sum(given)}",
+            nearest="--knee",
         )
     points, quality = front.best_known, front.objectives[0].name
     if not points.points:
@@ -117,7 +123,7 @@ def choose(
             else "is not known: no paired distance was measured"
         )
         raise UserError(why, field=f"--by {by}", nearest="--by quality")
-    is_predicted = by != "quality" and max_quality is None and bool(front.predicted_distances)
+    is_predicted = by != "quality" and max_quality is None and any(given) and bool(front.predicted_distances)
     best, name = (_predicted(front), "predicted distance") if is_predicted else (points.best, quality)
     if max_latency_ms is not None:
         within = [one for one in best if one.latency_ms <= max_latency_ms]
@@ -125,10 +131,15 @@ def choose(
             raise _out_of_reach("--max-latency", max_latency_ms, "takes at most {} ms/image", best[0].latency_ms)
         chosen, rule = within[-1], f"the best {name} within {max_latency_ms:g} ms/image"
     elif max_quality is not None:
-        within = [one for one in best if one.quality <= max_quality]
+        within = [one for one in best if one.distance <= max_quality]
         if not within:
-            raise _out_of_reach("--max-fid", max_quality, f"has {quality} of at most {{}}", best[-1].quality)
+            raise _out_of_reach("--max-quality", max_quality, f"has {quality} of at most {{}}", best[-1].distance)
         chosen, rule = within[0], f"the fastest with {quality} of at most {max_quality:g}"
+    elif not knee:
+        claims = claims_of(points)
+        if not claims:
+            raise UserError(NO_CLAIM.format(quality=quality), field=front.study, nearest="--knee")
+        chosen, rule = claims[0][0], f"the fastest beside training-free baselines of equal {quality}, by what is sure"
     else:
         rule = f"the knee by {name}: farthest from the straight line between the ends of the front"
         chosen = find_knee(best)
@@ -138,9 +149,12 @@ def choose(
     point = points.by_number[number]
     faster, better = (None, None) if is_predicted else _within_noise(points, point)
     as_fast = [one for one in points.points if one.latency_ms <= point.latency_ms]
-    ahead = min(as_fast, key=lambda one: one.quality)
+    ahead = min(as_fast, key=lambda one: one.distance)
     return Choice(
+        point=point,
+        speedup=speedup_of(points, point),
         gain=gain_of(points, point),
+        beside_free=sentences(points, point, quality=quality),
         rule=rule,
         quality_name=quality,
         is_confirmed=points.is_confirmed,
@@ -148,14 +162,16 @@ def choose(
         better_as_fast=better,
         quality_margin=points.quality_margin,
         predicted_distance=front.predicted_distances[number] if is_predicted else None,
-        ahead_so_far=ahead if is_predicted and ahead.quality != point.quality else None,
+        ahead_so_far=ahead if is_predicted and ahead.distance != point.distance else None,
     )
 
 
 def _predicted(front: Front) -> list[FrontPoint]:
     """List the predicted front, fastest first, with the predicted distance for the quality."""
     known = front.predicted_distances
-    points = [replace(one, quality=known[n]) for n, one in front.as_searched.by_number.items() if n in known]
+    points = [
+        replace(one, quality=known[n], at_infinity=None) for n, one in front.as_searched.by_number.items() if n in known
+    ]
     return non_dominated(points, lambda one: one.objectives)
 
 
@@ -178,10 +194,10 @@ def find_knee(best: Sequence[FrontPoint]) -> FrontPoint:
             f"a knee needs a front of at least {_FEWEST} points, but got {len(best)}", field="--knee", nearest=None
         )
     fast, good = best[0], best[-1]
-    wide, high = good.latency_ms - fast.latency_ms, fast.quality - good.quality
+    wide, high = good.latency_ms - fast.latency_ms, fast.distance - good.distance
 
     def below_chord(one: FrontPoint) -> float:  # times the square root of 2; the chord is x + y = 1
-        return 1 - (one.latency_ms - fast.latency_ms) / wide - (one.quality - good.quality) / high
+        return 1 - (one.latency_ms - fast.latency_ms) / wide - (one.distance - good.distance) / high
 
     found = max(best, key=below_chord)
     if below_chord(found) <= 0:
@@ -193,13 +209,13 @@ def _within_noise(points: Points, chosen: FrontPoint) -> tuple[FrontPoint | None
     """Find the fastest faster point that is as good within noise, and the best better one that is as fast."""
     faster, better = None, None
     if points.quality_margin is not None:
-        worst = chosen.quality + points.quality_margin
-        as_good = (one for one in points.points if one.latency_ms < chosen.latency_ms and one.quality <= worst)
+        worst = chosen.distance + points.quality_margin
+        as_good = (one for one in points.points if one.latency_ms < chosen.latency_ms and one.distance <= worst)
         faster = next(as_good, None)
     if points.latency_margin is not None:
         slowest = chosen.latency_ms * (1 + points.latency_margin)
-        rivals = [one for one in points.points if one.quality < chosen.quality and one.latency_ms <= slowest]
-        better = min(rivals, key=lambda one: one.quality, default=None)
+        rivals = [one for one in points.points if one.distance < chosen.distance and one.latency_ms <= slowest]
+        better = min(rivals, key=lambda one: one.distance, default=None)
     return faster, better
 
 
@@ -210,14 +226,15 @@ def reasons(choice: Choice) -> list[str]:
     source = (
         "measured again by `confirm`" if choice.is_confirmed else "as searched; `flexsearch confirm` would check it"
     )
+    of = "" if point.at_infinity is None else " (of infinitely many images)"
     lines = [
         f"Trial {record.number} is {choice.rule}.",
-        f"{name} {point.quality:.4g} at {point.latency_ms:.4g} ms/image, {source}.",
+        f"{name} {point.distance:.4g}{of} at {point.latency_ms:.4g} ms/image, {source}.",
     ]
     if record.baseline is not None:
         lines.append(f"It is a baseline ({record.baseline}): no searched point is better here.")
     else:
-        lines.append(sentence(choice.gain, name))
+        lines += choice.beside_free
     if choice.predicted_distance is not None:
         lines.append(
             f"Its predicted distance is {choice.predicted_distance:.4g}: of all that are as fast, long training should "
@@ -225,7 +242,7 @@ def reasons(choice: Choice) -> list[str]:
         )
         if (ahead := choice.ahead_so_far) is not None:
             number = ahead.record.number
-            lines.append(f"So far trial {number} is ahead at that latency, with {ahead.quality:.4g} (--by quality).")
+            lines.append(f"So far trial {number} is ahead at that latency, with {ahead.distance:.4g} (--by quality).")
     elif choice.quality_margin is None:
         lines.append("The noise of this run was not measured: how sure the order of neighbours is, is not known.")
     elif choice.faster_as_good is None and choice.better_as_fast is None:
@@ -233,11 +250,11 @@ def reasons(choice: Choice) -> list[str]:
     if (faster := choice.faster_as_good) is not None:
         lines.append(
             f"Within noise: trial {faster.record.number} is {1 - faster.latency_ms / point.latency_ms:.1%} faster, its "
-            f"{name} {faster.quality:.4g} (differences below {choice.quality_margin:.2g} may be noise)."
+            f"{name} {faster.distance:.4g} (differences below {rounded(choice.quality_margin or 0.0, 2)} may be noise)."
         )
     if (better := choice.better_as_fast) is not None:
         lines.append(
-            f"Within noise: trial {better.record.number} is better ({name} {better.quality:.4g}) and "
+            f"Within noise: trial {better.record.number} is better ({name} {better.distance:.4g}) and "
             f"{better.latency_ms / point.latency_ms - 1:+.1%} slower, which the timing can hardly tell."
         )
     return lines

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from flexsearch.measurement import Measurement
+from flexsearch.report.claim import beside_free
 from flexsearch.report.front import Front
 from flexsearch.report.points import DIFFERENCE, NORMAL_QUARTILE
 from flexsearch.report.run import Run
@@ -64,6 +65,7 @@ class TrialComparison:
         measured: what both have.
         confirmed: quality and latency of both as measured again; empty unless both were.
         latency_ratio: latency of a over b with its spread; None unless both were timed under one protocol.
+        beside_free: how fast each is beside what is free at equal quality, in sentences.
         plans: where they differ, a line each.
     """
 
@@ -73,7 +75,14 @@ class TrialComparison:
     measured: tuple[Difference, ...]
     confirmed: tuple[Difference, ...]
     latency_ratio: Measurement | None
+    beside_free: tuple[str, ...]
     plans: tuple[str, ...]
+
+    @property
+    def searched_alone(self) -> tuple[Difference, ...]:
+        """What was measured, but for what was measured again."""
+        again = {one.a.name for one in self.confirmed}
+        return tuple(one for one in self.measured if one.a.name not in again)
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values."""
@@ -92,6 +101,7 @@ class TrialComparison:
             "measurements": {one.a.name: one.to_dict() for one in self.measured},
             "confirmed": {one.a.name: one.to_dict() for one in self.confirmed},
             "latency_ratio": None if self.latency_ratio is None else self.latency_ratio.to_dict(),
+            "beside_free": list(self.beside_free),
             "plans_differ_in": list(self.plans),
         }
 
@@ -128,6 +138,7 @@ def compare_trials(run: Run, front: Front, a: int, b: int) -> TrialComparison:
         measured=measured,
         confirmed=tuple(_confirmed(front, a, b)),
         latency_ratio=next((_ratio(one) for one in measured if one.a.name == latency and not one.other_protocol), None),
+        beside_free=tuple(said for number in (a, b) for said in beside_free(front, number)),
         plans=tuple(lines),
     )
 
@@ -155,7 +166,12 @@ def _confirmed(front: Front, a: int, b: int) -> Iterator[Difference]:
     typical = (first.latency.value + second.latency.value) / 2
     relative = front.best_known.latency_margin
     for objective, x, y, margin in (
-        (quality, first.quality, second.quality, front.best_known.quality_margin),
+        (
+            quality,
+            first.at_infinity or first.quality,
+            second.at_infinity or second.quality,
+            front.best_known.quality_margin,
+        ),
         (latency, first.latency, second.latency, None if relative is None else relative * typical),
     ):
         protocol = {**found.protocols[objective.name], "seeds": list(found.seeds)}

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import moocore
 import numpy as np
 
-from flexsearch.measurement import Measurement
+from flexsearch.measurement import Measurement, rounded
 from flexsearch.objectives.fid_infinity import BLOCKS, at_infinity, block_name, curvature
 from flexsearch.report.paired_noise import CONFIDENCE, PairedNoise
 from flexsearch.report.protocol import one_protocol
@@ -55,7 +55,7 @@ class Interval:
         return (self.high - self.low) / 2
 
     def __str__(self) -> str:
-        return f"{self.value:.4g} ± {self.half_width:.2g}"
+        return f"{self.value:.4g} ± {rounded(self.half_width, 2)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +67,15 @@ class ConfirmedPoint:
         at_infinity: extrapolated to infinitely many; None for a distance without bias.
         latency: ms per image.
         front_probability: that no other candidate of the confirmation is better in both.
+        distance_sd: of the mean over seeds, without what all candidates share: at infinitely many images, or of a
+            distance without bias.
     """
 
     quality: Interval
     at_infinity: Interval | None
     latency: Interval
     front_probability: float
+    distance_sd: float
 
     @property
     def verdict(self) -> Verdict:
@@ -187,8 +190,8 @@ def _confirmation(
     blocks = {num: _blocks(rows, quality, num) for num in BLOCKS}  # (K, S, b)
     at_images = blocks[1][:, :, 0].mean(axis=1)
     small = blocks[max(BLOCKS)]
-    is_frechet = _is_frechet(quality)
-    noise = PairedNoise.of(small.reshape(len(small), -1), power=0.5 if is_frechet else 0.0)
+    has_bias = is_frechet(quality)
+    noise = PairedNoise.of(small.reshape(len(small), -1), power=0.5 if has_bias else 0.0)
     noise = replace(noise, means=at_images)
     times = PairedNoise.of(_blocks(rows, latency, 1)[:, :, 0], power=1.0)
     half = noise.half_widths()
@@ -197,7 +200,8 @@ def _confirmation(
     on_front = np.mean([moocore.is_nondominated(draw, keep_weakly=True) for draw in drawn], axis=0)
     typical = float(np.median(noise.scale)) / math.sqrt(max(BLOCKS))  # of a seed's images, not of a block
     first = next(iter(rows.values()))[0]
-    infinite = _at_infinity(blocks, half) if is_frechet else [None] * len(rows)
+    infinite = _at_infinity(blocks, half) if has_bias else [None] * len(rows)
+    distance_sds = _sd_at_infinity(blocks, noise.scale) if has_bias else noise.own_sds()
     return Confirmation(
         images=images,
         seeds=tuple(seeds),
@@ -207,6 +211,7 @@ def _confirmation(
                 at_infinity=infinite[row],
                 latency=Interval.around(times.means[row], times.half_widths()[row]),
                 front_probability=float(on_front[row]),
+                distance_sd=float(distance_sds[row]),
             )
             for row, number in enumerate(rows)
         },
@@ -242,7 +247,17 @@ def _at_infinity(blocks: Mapping[int, np.ndarray], half: np.ndarray) -> list[Int
     return [Interval.around(end, width) for end, width in zip(ends.mean(axis=1), wide, strict=True)]
 
 
-def _is_frechet(name: str) -> bool:
+def _sd_at_infinity(blocks: Mapping[int, np.ndarray], scale: np.ndarray) -> np.ndarray:
+    """Estimate the noise (K,) of what is extrapolated, averaged over seeds, without what all candidates share.
+
+    How far the line is from the truth is not in it: the bias of few images bends alike for all.
+    """
+    ends = at_infinity({num: values.mean(axis=2) for num, values in blocks.items()})  # (K, S)
+    found = PairedNoise.of(ends / scale[:, None], power=0.0).own_sds() * scale
+    return np.asarray(found)
+
+
+def is_frechet(name: str) -> bool:
     """Frechet distances are squared, and biased by the number of images; kernel distances (KID) are unbiased."""
     return not name.startswith("kid")
 

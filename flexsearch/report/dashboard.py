@@ -19,9 +19,9 @@ from optuna_dashboard import get_note, save_note, save_plotly_graph_object, wsgi
 from PIL import Image
 
 from flexsearch.errors import UserError, reading, reason_of
+from flexsearch.report.claim import beside_free, headline
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.front_figure import front_figure
-from flexsearch.report.gain import headline, sentence
 from flexsearch.report.only_here import only_here
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import STYLE, run_figure
@@ -176,10 +176,7 @@ def _score(front: Front, record: TrialRecord) -> list[str]:
         if record.number in front.on_front
         else "Not on the front: another trial is better and faster."
     ]
-    row = front.row(record)
-    if row.is_compared:
-        lines.append(sentence(row.gain, front.objectives[0].name))
-    return lines
+    return [*lines, *beside_free(front, record.number)]
 
 
 def study_note(run: Run, front: Front) -> str:

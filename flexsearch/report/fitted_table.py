@@ -4,7 +4,7 @@ Nothing in a cell is cut. Numbers are never broken; texts are, between words, an
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
@@ -43,12 +43,14 @@ class FittedTable:
         self.title = title
         self.rows: list[tuple[str, ...]] = []
         self._styles: list[str] = []
+        self._marks: list[Mapping[int, str]] = []
         self._gaps: set[int] = set()
 
-    def add_row(self, *cells: str, style: str = "") -> None:
-        """Add a row, a cell for each column."""
+    def add_row(self, *cells: str, style: str = "", marks: Mapping[int, str] | None = None) -> None:
+        """Add a row, a cell for each column; `marks` are styles of single cells, by column."""
         self.rows.append(cells)
         self._styles.append(style)
+        self._marks.append(marks or {})
 
     def add_section(self) -> None:
         """Leave a line before the next row."""
@@ -56,11 +58,10 @@ class FittedTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         yield from map(Text, wrap(self.title, options.max_width))
-        for line, style in self.lines(options.max_width):
-            yield Text(line, style=style, no_wrap=True, overflow="ignore")
+        yield from self.lines(options.max_width)
 
-    def lines(self, width: int) -> Iterator[tuple[str, str]]:
-        """Lay the table out: lines with their styles, the heading's first."""
+    def lines(self, width: int) -> Iterator[Text]:
+        """Lay the table out, the heading first."""
         heading: list[Cell] = [column.heading.split("\n") for column in self.columns]
         grid = [heading, *([_tied(cell).split("\n") for cell in row] for row in self.rows)]
         places, widths = list(range(len(heading))), [_widest(grid, place, _beside) for place in range(len(heading))]
@@ -68,17 +69,24 @@ class FittedTable:
             grid = [[_beside(cell) for cell in row] for row in grid]
         else:
             places, widths = self._fitted(grid, width)
-        for number, (row, style) in enumerate(zip(grid, ["bold", *self._styles], strict=True)):
+        styles, marks = ["bold", *self._styles], [{}, *self._marks]
+        starts = [_total(widths[:place]) + len(_GAP) * (place > 0) for place in range(len(widths))]
+        for number, (row, style, marked) in enumerate(zip(grid, styles, marks, strict=True)):
             if number - 1 in self._gaps:
-                yield "", ""
+                yield Text()
             cells = [_broken(row[place], wide) for place, wide in zip(places, widths, strict=True)]
             for line in range(max(map(len, cells))):
                 parts = [cell[line] if line < len(cell) else "" for cell in cells]
                 sides = ["<" if self.columns[place].is_text else ">" for place in places]
                 aligned = (f"{part:{side}{wide}}" for part, side, wide in zip(parts, sides, widths, strict=True))
-                yield _GAP.join(aligned).replace(_TIED, " ").rstrip(), style
+                text = Text(
+                    _GAP.join(aligned).replace(_TIED, " ").rstrip(), style=style, no_wrap=True, overflow="ignore"
+                )
+                for place, start, wide in zip(places, starts, widths, strict=True):
+                    text.stylize(marked.get(place, ""), start, start + wide)
+                yield text
             if not number:
-                yield "─" * _total(widths), ""
+                yield Text("─" * _total(widths))
 
     def _fitted(self, grid: Sequence[Sequence[Cell]], width: int) -> tuple[list[int], list[int]]:
         """Choose columns and their widths for parts below each other; the widest of texts is broken."""

@@ -7,23 +7,27 @@ were left out.
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from flexsearch.report.confirmation import Confirmation, confirmation_of
+from flexsearch.latency.linearity import disagreement, scatter
+from flexsearch.report.budgets import Budget, budgets_of
+from flexsearch.report.confirmation import Confirmation, confirmation_of, is_frechet
 from flexsearch.report.gain import gain_of
 from flexsearch.report.points import NORMAL_QUARTILE, FrontPoint, Points, is_free, is_plain
 from flexsearch.report.protocol import one_protocol
 from flexsearch.report.row import Row
+from flexsearch.report.speedup import speedup_of, speedup_over_found
 from flexsearch.schedule.sampling import Sampling
+from flexsearch.study.baselines import dense_latencies
 from flexsearch.study.noise import Noise, noise_of
 from flexsearch.study.pareto import hypervolume, non_dominated, reference_point
 from flexsearch.study.predicted_distance import predicted_distances
-from flexsearch.study.store import Cost, Store, TrialRecord
+from flexsearch.study.store import Cost, Store, Timing, TrialRecord
 
 STATES = ("complete", "pruned", "infeasible", "duplicate", "failed", "running")
 
@@ -54,6 +58,7 @@ class Front:
         predicted_distances: after long training, of complete trials, by number; empty where no paired distance was
             measured.
         confirmation: the second measurement of the front; None before there is one.
+        timings: later than the latencies of the trials themselves, by number; `complete` has these latencies.
     """
 
     study: str
@@ -65,6 +70,7 @@ class Front:
     costs: tuple[Cost, ...]
     predicted_distances: Mapping[int, float] = field(default_factory=dict)
     confirmation: Confirmation | None = None
+    timings: Mapping[int, Timing] = field(default_factory=dict)
 
     def values(self, record: TrialRecord) -> tuple[float, ...]:
         """Give the objectives of a complete trial."""
@@ -75,7 +81,13 @@ class Front:
         """All complete trials with the values that the search measured."""
         return Points.of(
             [
-                FrontPoint(record=record, quality=self.values(record)[0], latency_ms=self.values(record)[-1])
+                FrontPoint(
+                    record=record,
+                    quality=self.values(record)[0],
+                    latency_ms=self.values(record)[-1],
+                    distance_sd=None if self.noise is None else self.noise.paired,
+                    latency_sd=self._latency_sd(record),
+                )
                 for record in self.complete.values()
             ],
             quality_sd=None if self.noise is None else self.noise.paired,
@@ -84,25 +96,37 @@ class Front:
 
     @cached_property
     def best_known(self) -> Points:
-        """What was measured again with its new values if there is a confirmation, else all as searched."""
+        """What was measured again with its new values if there is a confirmation, else all as searched.
+
+        What was timed again after the confirmation has that latency.
+        """
         found = self.confirmation
         if found is None:
             return self.as_searched
         known = [(record, found.points[record.number]) for record in self.confirmed]
+        own = found.latency_noise / math.sqrt(len(found.seeds))
+        timed = self._timed_since
         return Points.of(
             [
                 FrontPoint(
                     record=record,
                     quality=one.quality.value,
-                    latency_ms=one.latency.value,
+                    latency_ms=self.values(record)[-1] if record.number in timed else one.latency.value,
                     at_infinity=None if one.at_infinity is None else one.at_infinity.value,
+                    distance_sd=one.distance_sd,
+                    latency_sd=self._latency_sd(record) if record.number in timed else own,
                 )
                 for record, one in known
             ],
-            quality_sd=found.paired_noise / math.sqrt(len(found.seeds)),
-            latency_sd=found.latency_noise / math.sqrt(len(found.seeds)),
+            quality_sd=statistics.median(one.distance_sd for _, one in known) if known else None,
+            latency_sd=own,
             is_confirmed=True,
         )
+
+    @property
+    def _timed_since(self) -> frozenset[int]:
+        """The numbers of the trials that were timed again after they were confirmed."""
+        return frozenset(number for number, one in self.timings.items() if one.is_later_than_confirmation)
 
     @cached_property
     def points(self) -> Records:
@@ -155,10 +179,39 @@ class Front:
 
     @property
     def sections(self) -> tuple[list[Row], ...]:
-        """The rows of a table: the points, what else is on the predicted front, and the other baselines."""
-        predicted = [one for one in self.predicted_front if one.baseline is None and one.number not in self.on_front]
-        baselines = [one for one in self.baselines if one.number not in self.on_front]
-        return tuple([self.row(one) for one in records] for records in (self.points, predicted, baselines))
+        """The rows of a table: the front, what else is on the predicted front, and the other baselines.
+
+        Once there is a confirmation: the front of what was measured again, and the rest of that, alone. The front is
+        ordered by the lower end of the speed-up, largest first; what is free, which has none, follows by latency.
+        """
+        best = [one.record for one in self.best_known.best]
+        seen = {one.number for one in best}
+        if self.confirmation is not None:
+            others: tuple[Iterable[TrialRecord], ...] = (self.confirmed,)
+        else:
+            others = ((one for one in self.predicted_front if one.baseline is None), self.baselines)
+        rest = tuple([self.row(one) for one in records if one.number not in seen] for records in others)
+        return (sorted((self.row(one) for one in best), key=_by_claim), *rest)
+
+    @property
+    def num_unconfirmed(self) -> int:
+        """Complete trials that a confirmation has left out; 0 before there is one."""
+        return 0 if self.confirmation is None else len(self.complete) - len(self.confirmed)
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether the distances that are known best have the bias of few images, so that their ratios say little."""
+        return is_frechet(self.objectives[0].name) and not self.is_at_infinity
+
+    @property
+    def is_at_infinity(self) -> bool:
+        """Whether these distances are those of infinitely many images."""
+        return any(one.at_infinity is not None for one in self.best_known.points)
+
+    @property
+    def budgets(self) -> list[Budget]:
+        """What quality budgets buy, by the values that are known best."""
+        return budgets_of(self.best_known)
 
     @property
     def reference_point(self) -> tuple[float, ...]:
@@ -189,13 +242,37 @@ class Front:
         ratios = [latency.spread / latency.value for latency in found if latency.spread is not None]
         return statistics.median(ratios) if ratios else None
 
+    def _latency_sd(self, record: TrialRecord) -> float | None:
+        """Estimate the relative noise of one latency: by its own spread or that of most, whichever is larger, and where
+        the machine was not quiet by how far the dense base's latencies lie from a line."""
+        latency = record.measurements[self.objectives[-1].name]
+        if latency.spread is None or self.latency_spread is None:
+            return None
+        spread = max(latency.spread / latency.value, self.latency_spread) / NORMAL_QUARTILE
+        was_busy = self.disagreement is not None and record.number not in self.timings
+        return max(spread, scatter(self._dense_latencies)) if was_busy else spread
+
+    @cached_property
+    def _dense_latencies(self) -> Mapping[int, float]:
+        """Latency in ms of the dense base as it comes, by its steps."""
+        return dense_latencies(self.baselines, latency=self.objectives[-1].name)
+
+    @cached_property
+    def disagreement(self) -> float | None:
+        """How far the dense base's latencies are from a line in its steps; None as on a quiet machine."""
+        return disagreement(self._dense_latencies)
+
     def row(self, record: TrialRecord) -> Row:
         """Give what tables and files say of a complete trial."""
         quality, latency = (record.measurements[objective.name] for objective in self.objectives)
         again = None if self.confirmation is None else self.confirmation.points.get(record.number)
         known = self.best_known
+        point = known.by_number.get(record.number)
         return Row(
             record=record,
+            point=point or self.as_searched.by_number[record.number],
+            speedup=None if point is None else speedup_of(known, point),
+            speedup_over_found=None if point is None else speedup_over_found(known, point),
             quality=quality,
             latency=latency,
             dense_macs=self.dense_macs(record.candidate.sampling),
@@ -204,7 +281,7 @@ class Front:
             predicted_distance=self.predicted_distances.get(record.number),
             is_on_predicted_front=any(one.number == record.number for one in self.predicted_front),
             confirmed=again,
-            gain_again=None if again is None else gain_of(known, known.by_number[record.number]),
+            is_timed_again=record.number in (self.timings if again is None else self._timed_since),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -226,6 +303,8 @@ class Front:
             "front": rows(self.points),
             "predicted_front": rows(self.predicted_front),
             "baselines": rows(self.baselines),
+            "budgets": [one.to_dict() for one in self.budgets],
+            "dense_latencies_disagree_by": self.disagreement,
             "noise": None if self.noise is None else vars(self.noise),
             "cost_s": {cost.what: cost.seconds for cost in self.costs},
             "confirmation": None
@@ -236,24 +315,54 @@ class Front:
 
 def front_of(store: Store, objective_names: Sequence[str]) -> Front:
     """Read a run's results and compute its front."""
-    quality = objective_names[0]
-    records = store.trials()
+    timings, latency = store.timings(), objective_names[-1]
+    records = [_timed(record, timings.get(record.number), latency) for record in store.trials()]
+    front = searched_front(records, objective_names)
+    return replace(
+        front,
+        study=store.study,
+        noise=noise_of(store.repetitions(objective_names[0])),
+        costs=tuple(store.costs()),
+        predicted_distances=predicted_distances(list(front.complete.values()), quality=objective_names[0]),
+        confirmation=confirmation_of(store.confirmations(), objective_names),
+        timings=timings,
+    )
+
+
+def searched_front(records: Sequence[TrialRecord], objective_names: Sequence[str]) -> Front:
+    """Compute the front of trials alone, without what belongs to the run as a whole."""
     counts = Counter[str](record.state for record in records)
     complete, left_out = one_protocol(
         [record for record in records if record.state == "complete"],
         lambda record: [dict(record.measurements[name].protocol) for name in objective_names],
     )
     return Front(
-        study=store.study,
+        study="",
         objectives=tuple(_objective(name, complete) for name in objective_names),
         complete={record.number: record for record in complete},
         left_out=left_out,
         counts={state: counts[state] for state in STATES},
-        noise=noise_of(store.repetitions(quality)),
-        costs=tuple(store.costs()),
-        predicted_distances=predicted_distances(complete, quality=quality),
-        confirmation=confirmation_of(store.confirmations(), objective_names),
+        noise=None,
+        costs=(),
     )
+
+
+def _timed(record: TrialRecord, timing: Timing | None, name: str) -> TrialRecord:
+    """Take a later timing of a trial for its latency: the same measurement, on the same hardware, made again."""
+    own = record.measurements.get(name)
+    if own is None or timing is None:
+        return record
+    return replace(
+        record,
+        measurements={
+            **record.measurements,
+            name: replace(own, value=timing.latency.value, spread=timing.latency.spread),
+        },
+    )
+
+
+def _by_claim(row: Row) -> tuple[float, float]:
+    return (math.inf if row.speedup is None else -row.speedup.low, row.point.latency_ms)
 
 
 def _objective(name: str, complete: Sequence[TrialRecord]) -> Objective:

@@ -1,8 +1,7 @@
-"""Compare a point with what is free: how much better it is at its latency than anything that needs no training.
+"""Compare a point with what is free at equal latency, and with the dense base at equal steps, for files and programs.
 
-An expert has the dense base under a better solver, with residuals reused or a gain, without any search. So what counts
-is the gain over the best of all such baselines. How much faster a point is than the dense base at as many steps of its
-own solver, or at the steps whose quality it reaches, is said beside it.
+What is claimed is the speed-up at equal quality (`speedup.py`). These are differences of a distance, whose unit says
+little, and speeds at unequal quality.
 """
 
 from dataclasses import dataclass
@@ -62,14 +61,13 @@ class Gain:
 def gain_of(points: Points, point: FrontPoint) -> Gain:
     """Compare a point with what is free among the points.
 
-    A point is as good as the dense base at some steps if its quality is no higher: without the bias of few images where
-    `confirm` measured that, else both of equally many images. Gains are differences, which the bias hardly changes; a
-    ratio of two qualities would be another one without it, so none is given.
+    A point is as good as the dense base at some steps if its distance is no higher. Gains are differences, which the
+    bias of few images hardly changes.
     """
     same = next((one for one in points.dense if _steps(one) == _steps(point)), None)
     as_fast = [one for one in points.free if one.latency_ms <= point.latency_ms]
     is_compared = bool(points.found_free) and not is_free(point.record)
-    no_better = [one for one in points.dense if _is_as_good(point, one)]
+    no_better = [one for one in points.dense if point.distance <= one.distance]
     return Gain(
         point=point,
         speedup=None if same is None else same.latency_ms / point.latency_ms,
@@ -80,60 +78,5 @@ def gain_of(points: Points, point: FrontPoint) -> Gain:
     )
 
 
-def _is_as_good(point: FrontPoint, other: FrontPoint) -> bool:
-    if point.at_infinity is not None and other.at_infinity is not None:
-        return point.at_infinity <= other.at_infinity
-    return point.quality <= other.quality
-
-
 def _steps(point: FrontPoint) -> int:
     return point.record.candidate.sampling.steps
-
-
-def largest_gain(points: Points) -> Gain | None:
-    """Find the searched point that is most ahead of the free baselines; None where none can be compared."""
-    gains = [(found.quality, found) for one in points.searched if (found := gain_of(points, one)).quality is not None]
-    return max(gains, key=lambda one: one[0] or 0.0)[1] if gains else None
-
-
-def sentence(gain: Gain, quality: str) -> str:
-    """Say what a point reaches, beside what is free and beside the dense base's own sampling."""
-    point, record = gain.point, gain.point.record
-    free = ", with nothing trained," if is_free(record) else ""
-    said = f"Trial {record.number}{free} reaches {quality} {point.quality:.4g} at {point.latency_ms:.3g} ms per image"
-    if gain.quality is None:
-        said += ", where no free baseline is as fast"
-    else:
-        said += f", where the best free baseline reaches {_beside(gain.free_quality, gain.quality)}"
-    if gain.over_found is not None:
-        said += f" and the best free point of the search {_beside(gain.found_quality, gain.over_found)}"
-    return f"{said}.{_beside_the_base(gain)}"
-
-
-def _beside(value: float | None, gain: float) -> str:
-    return f"{value:.4g} ({abs(gain):.3g} {'worse' if gain > 0 else 'better'})"
-
-
-def _beside_the_base(gain: Gain) -> str:
-    """Say how much faster it is than the dense base at the steps whose quality it reaches, or else at equal steps."""
-    if gain.as_good_as is not None and (gain.speedup_as_good or 0.0) > 1:
-        base = f"the dense base at {_steps(gain.as_good_as)} steps of its own solver"
-        it = "It" if gain.point.at_infinity is None else "Of infinitely many images, it"
-        return f" {it} is as good as {base} and {gain.speedup_as_good:.2f}x as fast."
-    if gain.speedup is not None:
-        return f" It is {gain.speedup:.2f}x as fast as the dense base at its {_steps(gain.point)} steps."
-    return ""
-
-
-def headline(points: Points, *, quality: str) -> tuple[str, Gain | None]:
-    """Say the one claim that the points support, in a sentence, and what it is about; None where nothing was found.
-
-    It is the largest gain over the free baselines, if that is above twice the paired noise. Where all that was searched
-    is faster than any free baseline, it is the best of it with its speed-up.
-    """
-    if not points.searched:
-        return "No searched point is on the front: the baselines are as good and as fast.", None
-    found = largest_gain(points) or gain_of(points, points.searched[-1])
-    if found.quality is not None and found.quality <= points.least_claim:
-        return "No searched point is ahead of the free baselines by more than twice the noise.", None
-    return sentence(found, quality), found

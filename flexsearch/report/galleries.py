@@ -14,9 +14,10 @@ from PIL import Image
 from flexsearch.errors import UserError
 from flexsearch.report.choice import find_knee
 from flexsearch.report.front import Front
-from flexsearch.report.gain import Gain
-from flexsearch.report.row import three_digits
+from flexsearch.report.gain import gain_of
+from flexsearch.report.points import FrontPoint
 from flexsearch.report.run import Run
+from flexsearch.report.speedup import rivals
 
 _WIDEST_PX = 1600  # of a grid of images in the page; wider ones are scaled down
 
@@ -31,7 +32,7 @@ class Gallery:
     is_small: bool
 
 
-def shown_trials(front: Front, found: Gain | None) -> dict[int, str]:
+def shown_trials(front: Front, found: FrontPoint | None) -> dict[int, str]:
     """Choose whose images are shown, and say why: baselines and the trials that one would choose, slowest first."""
     known = front.best_known
     why: dict[int, str] = {}
@@ -40,9 +41,10 @@ def shown_trials(front: Front, found: Gain | None) -> dict[int, str]:
     for record in front.paper:
         why.setdefault(record.number, record.baseline or "")
     if found is not None:
-        why.setdefault(found.point.record.number, "largest gain over what is free")
-        if found.rival is not None:
-            why.setdefault(found.rival.record.number, "best free baseline that is as fast")
+        why.setdefault(found.record.number, "fastest beside what is free at equal quality")
+        why.setdefault(rivals(known, found)[-1].record.number, "training-free baseline of equal quality")
+        if (as_fast := gain_of(known, found).rival) is not None:
+            why.setdefault(as_fast.record.number, "best training-free baseline that is as fast")
     try:
         knee = find_knee(known.best).record
     except UserError:  # a front of one or two points has none
@@ -55,7 +57,7 @@ def shown_trials(front: Front, found: Gain | None) -> dict[int, str]:
     return {number: why[number] for number in ordered}
 
 
-def galleries(run: Run, front: Front, found: Gain | None) -> Iterator[Gallery]:
+def galleries(run: Run, front: Front, found: FrontPoint | None) -> Iterator[Gallery]:
     """Make the galleries of the trials that have images."""
     for number, why in shown_trials(front, found).items():
         path = run.folder / "trials" / str(number) / "samples.png"
@@ -72,9 +74,9 @@ def galleries(run: Run, front: Front, found: Gain | None) -> Iterator[Gallery]:
 
 def facts(front: Front, number: int) -> str:
     """Say sampling, quality and latency of a trial in one line."""
-    record = front.complete[number]
-    quality, latency = front.values(record)
-    return f"{record.candidate.sampling}, {front.objectives[0].name} {quality:.2f}, {three_digits(latency)} ms/image"
+    row = front.row(front.complete[number])
+    shown = row.printed
+    return f"{shown['sampling']}, {front.objectives[0].name} {shown['quality']}, {shown['latency']} ms/image"
 
 
 def data_url(path: Path) -> tuple[str, bool]:

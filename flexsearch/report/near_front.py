@@ -1,5 +1,5 @@
 """Choose what is measured again: the front, the predicted front, what noise may have kept off, and the baselines that
-these are compared with."""
+these are compared with; and what is timed again before anything is claimed."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,11 @@ import moocore
 import numpy as np
 
 from flexsearch.report.front import Front
+from flexsearch.report.speedup import claims_of, rivals
 from flexsearch.study.store import TrialRecord
 
 NOISES = 2.0
+_CLAIMS = 3
 
 
 def near_front(front: Front) -> list[TrialRecord]:
@@ -41,6 +43,20 @@ def _behind(front: Front, record: TrialRecord, others: Sequence[TrialRecord]) ->
     quality, latency = front.values(record)
     values = [front.values(one) for one in others]
     return quality - min((other for other, other_latency in values if other_latency <= latency), default=quality)
+
+
+def to_time_again(front: Front) -> list[TrialRecord]:
+    """List the trials that a headline rests on, by number: the largest claims, what they are compared with, and the
+    dense base. There are none where nothing is claimed, where all of them were timed again, and once there is a
+    confirmation, which times for itself.
+    """
+    points = front.as_searched
+    claims = [point for point, _ in claims_of(points)][:_CLAIMS]
+    if not claims or front.confirmation is not None:
+        return []
+    wanted = [*claims, *(rival for point in claims for rival in rivals(points, point)), *points.dense[-1:]]
+    records = {point.record.number: point.record for point in wanted}
+    return [] if records.keys() <= front.timings.keys() else [records[number] for number in sorted(records)]
 
 
 def to_confirm(front: Front, *, top: int | None = None) -> list[TrialRecord]:

@@ -18,15 +18,17 @@ from markupsafe import Markup
 from flexsearch import __version__
 from flexsearch.errors import UserError
 from flexsearch.files import write_atomically
+from flexsearch.report.claim import headline
 from flexsearch.report.front import Front
 from flexsearch.report.front_figure import front_figure
-from flexsearch.report.gain import Gain, headline
 from flexsearch.report.galleries import facts, galleries
 from flexsearch.report.palette import ON_DARK, role_colours
+from flexsearch.report.points import FrontPoint
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import run_svg
 from flexsearch.report.series import series_of
-from flexsearch.report.table import confirmed_lines, confirmed_rows, summary_lines
+from flexsearch.report.speedup import speedup_of
+from flexsearch.report.table import confirmed_lines, summary_lines
 from flexsearch.schedule.role import ROLES, legend
 from flexsearch.study.evenly import evenly
 
@@ -70,7 +72,7 @@ def render(run: Run, front: Front) -> str:
         quality=front.objectives[0],
         latency=front.objectives[1],
         claim=claim,
-        best=None if found is None else found.point.record.number,
+        best=None if found is None else found.record.number,
         figures=_figures(front, found),
         is_running=front.counts["running"] > 0,
         margin=front.best_known.quality_margin,
@@ -78,7 +80,7 @@ def render(run: Run, front: Front) -> str:
         plot=_plot(front),
         rows=[row.printed for row in chain.from_iterable(front.sections)],
         confirmation=front.confirmation,
-        again=[row.printed for row in confirmed_rows(front)],
+        again=[front.row(record).printed for record in front.confirmed],
         confirmed_lines=confirmed_lines(front),
         galleries=list(galleries(run, front, found)),
         legend=", ".join(legend()),
@@ -92,7 +94,8 @@ def render(run: Run, front: Front) -> str:
         setting=_setting(run),
         notes=summary_lines(front)[1:],
         has_predicted_distances=bool(front.predicted_distances),
-        has_found_free=bool(front.as_searched.found_free),
+        budgets=[budget.printed for budget in front.budgets],
+        is_biased=front.is_biased,
         noise=front.noise,
         costs=_costs(front),
         protocols=_protocols(front),
@@ -111,21 +114,21 @@ def _config(path: Path) -> str:
     return yaml.safe_dump(values, sort_keys=False)
 
 
-def _figures(front: Front, found: Gain | None) -> list[tuple[str, str]]:
+def _figures(front: Front, found: FrontPoint | None) -> list[tuple[str, str]]:
     """List the few numbers at the top: value and what it is."""
     figures, quality = [], front.objectives[0].name
-    if found is not None and found.speedup is not None:
-        steps = found.point.record.candidate.sampling.steps
-        figures.append((f"{found.speedup:.2f}x", f"as fast as dense at the same {steps} steps"))
-    if found is not None and found.quality is not None:
-        figures.append((f"{found.quality:.3g}", f"lower {quality} than any free baseline, equal latency"))
-    if found is not None and found.as_good_as is not None and found.as_good_as.record != found.point.record:
-        steps = found.as_good_as.record.candidate.sampling.steps
-        figures.append(
-            (f"{found.speedup_as_good:.2f}x", f"as fast as dense at the {steps} steps that it is as good as")
-        )
-    if front.noise is not None:
-        figures.append((f"{front.noise.paired:.2g}", f"paired noise of {quality} (sd over seeds)"))
+    if found is not None:
+        speedup = speedup_of(front.best_known, found)
+        assert speedup is not None, "a claim has a speed-up"
+        told = "as fast as the training-free baselines at equal quality, 95 %"
+        figures.append((speedup.symbol, f"{told}: {speedup.interval}" if speedup.interval else told))
+    bought = next(
+        (one for one in front.budgets if one.searched and one.searched.latency_ms < one.free.latency_ms), None
+    )
+    if bought is not None and bought.searched is not None and not front.is_biased:
+        told = f"as fast as dense if {quality} may grow to {bought.factor:g}x"
+        told += f"; training-free {bought.speed(bought.free):.2f}x"
+        figures.append((f"{bought.speed(bought.searched):.2f}x", told))
     figures.append((str(sum(front.counts.values())), f"trials, {front.counts['complete']} of them to the end"))
     if front.costs:
         figures.append((f"{sum(cost.seconds for cost in front.costs) / 60:.1f}", "device minutes in all"))

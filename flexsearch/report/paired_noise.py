@@ -72,6 +72,10 @@ class PairedNoise:
         """Standard deviation that all candidates share in one repetition, in units of the scale."""
         return float(np.sqrt(max(0.0, self.common_ms - self.paired_ms) / self.num_candidates))
 
+    def own_sds(self) -> np.ndarray:
+        """(K,) standard deviation of each mean, after what all candidates share."""
+        return np.asarray(self.scale * self.paired / np.sqrt(self.num_repetitions))
+
     def half_widths(self) -> np.ndarray:
         """(K,) half of the 95 % confidence interval of each mean."""
         num, repetitions = self.num_candidates, self.num_repetitions

@@ -39,7 +39,6 @@ FREE = "#7a5aa6"
 DENSE = "#4a5462"
 PAPER = "#d1495b"
 OTHER = "#b3bdc9"
-CONFIRMED = "#c77d0a"
 
 ON_DARK = {FRONT: "#4fb3dc", FREE: "#b49ae0", DENSE: "#a7b3c1"}
 """What is too dark on a dark page, and what takes its place there."""

@@ -11,12 +11,12 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from flexsearch.files import replacing
-from flexsearch.report.confirmation import Confirmation
 from flexsearch.report.front import Front
-from flexsearch.report.palette import CONFIRMED, GRID, INK, MUTED
+from flexsearch.report.palette import GRID, INK, MUTED
 from flexsearch.report.points import FrontPoint
 from flexsearch.report.schedule_picture import STYLE
-from flexsearch.report.series import Series, bars, series_of
+from flexsearch.report.series import Series, bars, images_of, series_of
+from flexsearch.report.speedup import claims_of
 
 _STYLE = {
     **STYLE,
@@ -37,8 +37,7 @@ _LOOKS = (("o", 4, 2), ("s", 4.5, 3), ("^", 5, 4), ("*", 9.5, 5), ("o", 5, 6), (
 def plot_front(front: Front, path: Path) -> None:
     """Write the picture; the suffix decides the format (.png, .svg, .pdf), the content is the same in all.
 
-    Bars are one paired standard deviation of the quality, and the half interquartile range of the latency. Points that
-    were measured again have their 95 % intervals.
+    Bars hold 95 % of the paired noise. Once there is a confirmation, its points are filled and all others hollow.
     """
     with context(_STYLE), replacing(path) as temporary:
         front_picture(front).savefig(temporary)
@@ -54,18 +53,20 @@ def front_picture(front: Front) -> Figure:
     for series, look in zip(every, _LOOKS, strict=True):
         _draw(axes, series, *look)
     for series in every[1:]:
-        _bars(axes, front, series)
-    if front.confirmation is not None:
-        _confirmed(axes, front.confirmation)
+        _bars(axes, series)
     device = latency.protocol.get("device")
     axes.set_xlabel(f"latency ({latency.unit})" + (f", measured on {device}" if device else ""))
-    axes.set_ylabel(f"{quality.name} ({quality.protocol.get('images')} images; lower is better)")
-    title = f"{front.study}: quality and latency, hypervolume {front.hypervolume:.4g}"
+    axes.set_ylabel(f"{quality.name} ({images_of(front)}; lower is better)")
+    best = next(iter(claims_of(front.best_known)), None)
+    title = f"{front.study}: quality and latency"
+    if best is not None:
+        title = f"{front.study}: trial {best[0].record.number} is {best[1]} as fast as free at equal quality"
     axes.set_title(title, loc="left", fontsize=11, weight="bold", pad=12)
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.06)
+    axes.set_xlim(left=max(0.0, axes.get_xlim()[0]))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8.5, loc="best")
     _label(figure, axes, every)
@@ -76,8 +77,9 @@ def _draw(axes: Axes, series: Series, marker: str, size: float, zorder: int) -> 
     if series.points:
         axes.plot(
             [one.latency_ms for one in series.points],
-            [one.quality for one in series.points],
+            [one.distance for one in series.points],
             color=series.color,
+            markerfacecolor="none" if series.is_hollow else series.color,
             linestyle=series.line,
             linewidth=1.4,
             marker=marker,
@@ -87,11 +89,11 @@ def _draw(axes: Axes, series: Series, marker: str, size: float, zorder: int) -> 
         )
 
 
-def _bars(axes: Axes, front: Front, series: Series) -> None:
-    across, upright = bars(front, series)
+def _bars(axes: Axes, series: Series) -> None:
+    across, upright = bars(series)
     axes.errorbar(
         [one.latency_ms for one in series.points],
-        [one.quality for one in series.points],
+        [one.distance for one in series.points],
         xerr=across,
         yerr=upright,
         fmt="none",
@@ -100,31 +102,6 @@ def _bars(axes: Axes, front: Front, series: Series) -> None:
         capsize=2,
         zorder=3,
     )
-
-
-def _confirmed(axes: Axes, confirmation: Confirmation) -> None:
-    """Draw what was measured again: filled where confirmed, hollow where that is open, a cross where not."""
-    for verdict, marker, face in (
-        ("confirmed", "D", CONFIRMED),
-        ("within noise", "D", "white"),
-        ("not confirmed", "x", CONFIRMED),
-    ):
-        points = [point for point in confirmation.points.values() if point.verdict == verdict]
-        if points:
-            axes.errorbar(
-                [point.latency.value for point in points],
-                [point.quality.value for point in points],
-                xerr=[point.latency.half_width for point in points],
-                yerr=[point.quality.half_width for point in points],
-                fmt=marker,
-                color=CONFIRMED,
-                markerfacecolor=face,
-                markersize=5,
-                capsize=2,
-                linewidth=1,
-                zorder=6,
-                label=f"again, {confirmation.shown_size} images, 95 %: {verdict}",
-            )
 
 
 def _label(figure: Figure, axes: Axes, series: Sequence[Series]) -> None:
@@ -138,7 +115,9 @@ def _label(figure: Figure, axes: Axes, series: Sequence[Series]) -> None:
     names += [(one, f"{one.record.candidate.sampling.steps} steps", True, dense) for one in dense.points]
     names += [(one, str(one.record.candidate.sampling), True, free) for one in free.points if one not in dense.points]
     figure.draw_without_rendering()
-    marked = [one.objectives[::-1] for which in (dense, free, paper, found_free, trained) for one in which.points]
+    marked = [
+        (one.latency_ms, one.distance) for which in (dense, free, paper, found_free, trained) for one in which.points
+    ]
     taken = [Bbox([[x - _MARK_PX, y - _MARK_PX], [x + _MARK_PX, y + _MARK_PX]]) for x, y in _pixels(axes, marked)]
     if (legend := axes.get_legend()) is not None:
         taken.append(legend.get_window_extent())
@@ -161,7 +140,7 @@ def _pixels(axes: Axes, points: Sequence[tuple[float, float]]) -> np.ndarray:
 def _name(axes: Axes, point: FrontPoint, name: str, *, is_above: bool, color: str) -> Annotation:
     text = axes.annotate(
         name,
-        (point.latency_ms, point.quality),
+        (point.latency_ms, point.distance),
         xytext=(3, 3) if is_above else (-3, -3),
         textcoords="offset points",
         horizontalalignment="left" if is_above else "right",

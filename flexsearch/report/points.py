@@ -17,8 +17,6 @@ from flexsearch.study.pareto import non_dominated
 from flexsearch.study.store import TrialRecord
 
 DIFFERENCE = 1.96 * math.sqrt(2)  # two values with independent errors: 95 % of differences that are only noise
-CLAIMED = 2.0
-"""A gain is claimed where it is larger than so many paired noises of one value."""
 NORMAL_QUARTILE = 0.6745  # half the interquartile range of a normal distribution, in standard deviations
 
 
@@ -42,16 +40,25 @@ class FrontPoint:
         quality: of the number of images that it was measured with.
         latency_ms: per image.
         at_infinity: the quality, extrapolated to infinitely many images; None where that was not measured.
+        distance_sd: of `distance`, without what all points share; None if it was not measured.
+        latency_sd: of the latency, relative; None if it was not measured.
     """
 
     record: TrialRecord
     quality: float
     latency_ms: float
     at_infinity: float | None = None
+    distance_sd: float | None = None
+    latency_sd: float | None = None
+
+    @property
+    def distance(self) -> float:
+        """The quality without the bias of few images where it is known: what equal qualities and ratios are told by."""
+        return self.quality if self.at_infinity is None else self.at_infinity
 
     @property
     def objectives(self) -> tuple[float, float]:
-        return self.quality, self.latency_ms
+        return self.distance, self.latency_ms
 
 
 class Reach:
@@ -128,11 +135,6 @@ class Points:
         """The same of a latency, relative."""
         return None if self.latency_sd is None else DIFFERENCE * self.latency_sd
 
-    @property
-    def least_claim(self) -> float:
-        """Gains up to it are not claimed; 0 if noise was not measured."""
-        return CLAIMED * (self.quality_sd or 0.0)
-
     @cached_property
     def best(self) -> list[FrontPoint]:
         """The non-dominated points, fastest first."""
@@ -150,8 +152,14 @@ class Points:
 
     @cached_property
     def free_front(self) -> list[FrontPoint]:
-        """The non-dominated ones of them, fastest first."""
+        """The non-dominated ones of them, by distance and latency, fastest first: the training-free front."""
         return non_dominated(self.free, lambda one: one.objectives)
+
+    @cached_property
+    def all_free_front(self) -> list[FrontPoint]:
+        """The same of all that is free, found by the search or a baseline."""
+        free = sorted((*self.free, *self.found_free), key=lambda one: one.latency_ms)
+        return non_dominated(free, lambda one: one.objectives)
 
     @cached_property
     def found_free(self) -> list[FrontPoint]:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flexsearch.measurement import Measurement
+from flexsearch.measurement import Measurement, rounded
 from flexsearch.report.confirmation import ConfirmedPoint
 from flexsearch.report.gain import Gain
-from flexsearch.report.points import is_free, is_plain
+from flexsearch.report.points import FrontPoint, is_free
+from flexsearch.report.speedup import Speedup
 from flexsearch.study.store import TrialRecord
 
 
@@ -17,18 +18,25 @@ class Row:
 
     Attributes:
         record: the trial.
-        quality: as the search measured it, like all but `confirmed`.
-        latency: ms per image.
+        point: its values that are known best: as measured again, if it was.
+        speedup: over what is free at equal quality; None of a free baseline, and of a trial that a confirmation left
+            out, which nothing is claimed of.
+        speedup_over_found: of what was trained, over all that is free, found by the search too; else None.
+        quality: as the search measured it.
+        latency: ms per image, as the search measured it or timed it again.
         dense_macs: of the dense base at as many steps, nothing reused; None before it is measured.
-        gain: over what is free.
+        gain: over what is free at equal latency, as searched.
         is_on_front: no other trial dominates it.
         predicted_distance: after long training; None where no paired distance was measured.
         is_on_predicted_front: no other trial dominates it in predicted distance and latency.
         confirmed: what was measured again; None where nothing was.
-        gain_again: over what is free, of what was measured again.
+        is_timed_again: its latency is not its trial's own, but that of a later timing.
     """
 
     record: TrialRecord
+    point: FrontPoint
+    speedup: Speedup | None
+    speedup_over_found: Speedup | None
     quality: Measurement
     latency: Measurement
     dense_macs: float | None
@@ -37,12 +45,7 @@ class Row:
     predicted_distance: float | None
     is_on_predicted_front: bool
     confirmed: ConfirmedPoint | None
-    gain_again: Gain | None
-
-    @property
-    def is_compared(self) -> bool:
-        """Whether its gain says anything: a free baseline is what others are compared with."""
-        return self.record.baseline is None or not is_free(self.record)
+    is_timed_again: bool
 
     @property
     def macs(self) -> float:
@@ -65,12 +68,15 @@ class Row:
             "free": is_free(self.record),
             "schedule": self.record.candidate.to_dict(),
             "sampling": str(self.record.candidate.sampling),
+            "speedup": None if self.speedup is None else self.speedup.to_dict(),
+            "speedup_over_all_free": None if self.speedup_over_found is None else self.speedup_over_found.to_dict(),
             "gain": self.gain.to_dict(),
+            "timed_again": self.is_timed_again,
         }
         if self.predicted_distance is not None:
             row["predicted_distance"] = self.predicted_distance
-        if self.confirmed is not None and self.gain_again is not None:
-            row["confirmed"] = {**self.confirmed.to_dict(), "gain": self.gain_again.to_dict()}
+        if self.confirmed is not None:
+            row["confirmed"] = self.confirmed.to_dict()
         return row
 
     def to_flat(self) -> dict[str, Any]:
@@ -86,6 +92,11 @@ class Row:
             self.quality.name: self.quality.value,
             self.latency.name: self.latency.value,
             "latency_spread": self.latency.spread,
+            "timed_again": self.is_timed_again,
+            **{
+                f"speedup_{name}": value
+                for name, value in ({} if self.speedup is None else self.speedup.to_dict()).items()
+            },
             "macs": self.macs,
             "macs_ratio": self.macs_ratio,
             **{f"gain_{name}" if name.startswith("over") else name: v for name, v in self.gain.to_dict().items()},
@@ -96,35 +107,30 @@ class Row:
 
     @property
     def printed(self) -> Mapping[str, str]:
-        """Every value as text; empty where there is none."""
-        candidate, again, found = self.record.candidate, self.confirmed, self.gain
+        """Every value as text; empty where there is none. Quality and latency are those that are known best."""
+        candidate, again, speedup = self.record.candidate, self.confirmed, self.speedup
         star = "*" if self.is_on_predicted_front else " "
+        spread = self.latency.spread if again is None or self.is_timed_again else again.latency.half_width
         return {
             "trial": str(self.record.number),
             "free": "free" if is_free(self.record) else "",
             "baseline": self.record.baseline or "",
             "schedule": str(candidate.schedule),
             "sampling": str(candidate.sampling),
-            "quality": f"{self.quality.value:.2f}",
-            "latency": three_digits(self.latency.value),
-            "spread": "" if self.latency.spread is None else f"± {self.latency.spread:.1g}",
+            "quality": f"{self.point.distance:.2f}",
+            "latency": three_digits(self.point.latency_ms),
+            "spread": "" if spread is None else f"± {rounded(spread, 1)}",
             "macs": "" if self.macs_ratio is None else f"{self.macs_ratio:.0%}",
-            "speedup": "" if is_plain(self.record) or found.speedup is None else f"{found.speedup:.2f}x",
-            "gain": self._printed_gain(found),
-            "over_found": "" if found.over_found is None else f"{found.over_found:+.2f}",
+            "speedup": "" if speedup is None else speedup.symbol,
+            "speedup_interval": "" if speedup is None else speedup.interval,
+            "verdict_of_speedup": "" if speedup is None else speedup.verdict,
             "predicted_distance": "" if self.predicted_distance is None else f"{self.predicted_distance:.1f}{star}",
             "again": "" if again is None else str(again.quality),
             "at_infinity": "" if again is None or again.at_infinity is None else str(again.at_infinity),
             "latency_again": "" if again is None else str(again.latency),
-            "gain_again": "" if self.gain_again is None else self._printed_gain(self.gain_again),
             "front_probability": "" if again is None else f"{again.front_probability:.0%}",
             "verdict": "" if again is None else again.verdict,
         }
-
-    def _printed_gain(self, gain: Gain) -> str:
-        if not self.is_compared:
-            return ""
-        return "fastest" if gain.quality is None else f"{gain.quality:+.2f}"
 
 
 def three_digits(value: float) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from flexsearch.report.front import Front
 from flexsearch.report.palette import DENSE, FOUND_FREE, FREE, FRONT, OTHER, PAPER
 from flexsearch.report.points import FrontPoint, is_free
+from flexsearch.report.speedup import Z
 from flexsearch.study.evenly import evenly
 
 MOST_OTHERS = 1000
@@ -17,15 +18,17 @@ class Series:
 
     Attributes:
         name: in the legend.
-        points: as searched.
+        points: with the values that are known best.
         color: of marks, lines and bars.
         line: "solid", "dashed" or "none".
+        is_hollow: its marks are: nothing is claimed of them.
     """
 
     name: str
     points: Sequence[FrontPoint]
     color: str
     line: str = "none"
+    is_hollow: bool = False
 
 
 def series_of(front: Front) -> tuple[Series, ...]:
@@ -33,17 +36,20 @@ def series_of(front: Front) -> tuple[Series, ...]:
 
     They are what is on no front, the dense base over the steps of its own solver, the front of the free baselines, the
     paper's schedules, and the searched points of the front: those that are free and those that were trained. Of what is
-    on no front at most `MOST_OTHERS` are drawn, evenly over latency: more cover each other.
+    on no front at most `MOST_OTHERS` are drawn, evenly over latency: more cover each other. Once there is a
+    confirmation, all but its trials are hollow and grey, with the values of the search, which are of another protocol.
     """
-    points = front.as_searched
-    paper = [points.by_number[record.number] for record in front.paper]
+    points = front.best_known
+    paper = [points.by_number[record.number] for record in front.paper if record.number in points.by_number]
     paper.sort(key=lambda one: one.objectives[::-1])
     shown = {one.record.number for one in (*points.dense, *points.free_front, *points.searched, *paper)}
-    others = [one for one in points.points if one.record.number not in shown]
+    every = {**front.as_searched.by_number, **points.by_number}
+    others = sorted((one for number, one in every.items() if number not in shown), key=lambda one: one.latency_ms)
     drawn = evenly(others, MOST_OTHERS)
-    name = "other trials" if drawn == others else f"other trials ({len(drawn)} of {len(others)})"
+    name = "other trials" if front.confirmation is None else "others, not measured again or off the front"
+    name += "" if drawn == others else f" ({len(drawn)} of {len(others)})"
     return (
-        Series(name=name, points=drawn, color=OTHER),
+        Series(name=name, points=drawn, color=OTHER, is_hollow=front.confirmation is not None),
         Series(name="dense base, own solver, fewer steps", points=points.dense, color=DENSE, line="dashed"),
         Series(name="free baselines' front", points=points.free_front, color=FREE, line="solid"),
         Series(name="FlexDiT paper's schedule", points=paper, color=PAPER),
@@ -60,8 +66,21 @@ def series_of(front: Front) -> tuple[Series, ...]:
     )
 
 
-def bars(front: Front, series: Series) -> tuple[list[float], list[float] | None]:
-    """Give half the length of every point's bars: the latency's spread, and one paired sd of the quality if known."""
-    latency = front.objectives[-1].name
-    spreads = [one.record.measurements[latency].spread or 0.0 for one in series.points]
-    return spreads, None if front.noise is None else [front.noise.paired] * len(spreads)
+def bars(series: Series) -> tuple[list[float], list[float]]:
+    """Give half the length of every point's bars, in latency and distance: 95 % of its noise without what all points
+    share; 0 where that was not measured."""
+    return (
+        [Z * (one.latency_sd or 0.0) * one.latency_ms for one in series.points],
+        [Z * (one.distance_sd or 0.0) for one in series.points],
+    )
+
+
+def images_of(front: Front) -> str:
+    """Say of how many images the distances of the points are, for an axis."""
+    if front.is_at_infinity:
+        return "of infinitely many images"
+    return (
+        f"{front.objectives[0].protocol.get('images')} images"
+        if front.confirmation is None
+        else f"{front.confirmation.images} images"
+    )

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from flexsearch.latency.linearity import warning
+from flexsearch.measurement import rounded
+from flexsearch.report.claim import headline
 from flexsearch.report.fitted_table import Column, FittedTable
 from flexsearch.report.front import Front
-from flexsearch.report.gain import headline
-from flexsearch.report.points import Points
-from flexsearch.report.row import Row
 from flexsearch.schedule.role import legend
 from flexsearch.schedule.run_lengths import run_lengths
 
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 _LEGEND = (
     "{roles}; @ sparse grids from data to noise; x sampler steps, their solver, F full, p partial, n null steps, "
-    "m the data mean, g mean and covariance of the data. free: the dense base, nothing trained. Speed-up, MACs: beside "
-    "the dense base at as many steps of its own solver. Gain: over the free baselines at equal latency (fastest: none "
-    "is as fast){found}."
+    "m the data mean, g mean and covariance of the data. free: the dense base, nothing trained. Speed-up: over the "
+    "training-free baselines at equal {quality}, with its 95 % interval; =: none beyond noise; >: better than all of "
+    "them; <: worse than all of them, which tells nothing. MACs: beside the dense base at as many steps."
 )
-_FOUND = "; below it, of what was trained, over all that is free, found by the search or not"
 
 _PREDICTED_DISTANCE = (
     "Predicted distance after long training: the dense base's at these steps x (1 + paired distance to its samples). "
@@ -28,61 +27,67 @@ _PREDICTED_DISTANCE = (
 )
 
 
-_LEAVE_FIRST = ("macs", "predicted_distance", "speedup", "at_infinity", "gain_again")
+_LEAVE_FIRST = ("macs", "predicted_distance", "front_probability")
 """Columns that a narrow terminal does without, in this order."""
 
 
 def front_table(front: Front) -> FittedTable:
-    """Make the table of the front: fastest first, then the rest of the predicted front, then the other baselines.
+    """Make the table of the front by the lower end of the speed-up, then the rest of the predicted front and the other
+    baselines; once there is a confirmation, of what was measured again alone.
 
-    "speed-up" is over the dense base at as many steps, "gain" over what is free at equal latency. A star marks the
-    predicted front; what is on neither front is dim.
+    What is on neither front is dim. A star marks the predicted front.
     """
     quality, latency = front.objectives
     headings = {
         "quality": metric(quality.name),
         "latency": latency.unit.replace("/", "/\n"),
+        "speedup": "speed-up at\nequal quality",
         "macs": "MACs",
-        "speedup": "speed-\nup",
-        "gain": "gain",
     }
     if front.predicted_distances:
         headings["predicted_distance"] = "predicted\ndistance"
-    table = _table(f"Pareto front of {front.study}: {quality.name} and {latency.name}", headings)
-    for section in front.sections:
+    title = f"Pareto front of {front.study}: {quality.name} and {latency.name}"
+    if front.confirmation is not None:
+        headings["front_probability"] = "on the\nfront"
+        title += f", measured again: {front.confirmation.shown_size} images, ± 95 %{_at_infinity(front)}"
+    table = _table(title, headings)
+    *_, last = sections = front.sections
+    for section in sections:
         for row in section:
             shown = dict(row.printed)
             shown["latency"] += f" {shown['spread']}".replace("± ", "±").rstrip()
-            shown["gain"] += f"\n({shown['over_found']})" if shown["over_found"] else ""
-            is_dim = not (row.is_on_front or row.is_on_predicted_front)
+            if (again := row.confirmed) is not None:
+                shown["quality"] += f"\n±{rounded((again.at_infinity or again.quality).half_width, 2)}"
+                shown["front_probability"] = "\n".join([shown["front_probability"], *again.verdict.rsplit(" ", 1)])
+            shown["speedup"] = "\n".join(shown[key] for key in ("speedup", "speedup_interval") if shown[key])
+            verdict = {"speedup": _VERDICTS.get(shown["verdict_of_speedup"], "")}
             cells = [shown[key] for key in headings]
-            table.add_row(*_named(shown), *cells, style="dim" if is_dim else "")
+            marks = {2 + place: verdict[key] for place, key in enumerate(headings) if verdict.get(key)}
+            table.add_row(*_named(shown), *cells, style="dim" if section is last else "", marks=marks)
         table.add_section()
     return table
 
 
-def confirmed_table(front: Front) -> FittedTable:
-    """Make the table of what was measured again, fastest first, with what the search had measured in brackets.
+_VERDICTS = {"faster": "green", "slower": "red", "within noise": "bright_black"}
+"""Colours of speed-ups: green is claimed, red is slower, grey is within noise."""
 
-    What is off the searched front is dim.
-    """
-    headings = {
-        "again": "again\n(before)",
-        "at_infinity": "infinite\nimages",
-        "latency_again": "ms/\nimage",
-        "gain_again": "gain",
-        "on_front": "on the\nfront",
-    }
-    found = front.confirmation
-    size = "" if found is None else f": {len(found.seeds)} seeds of {found.images} images"
-    table = _table(f"{front.study}, measured again{size}, {front.objectives[0].name} ± 95 %", headings)
-    for row in confirmed_rows(front):
-        shown = {key: text.replace(" ± ", "\n±") for key, text in row.printed.items()}
-        shown["again"] += f"\n({shown['quality']})"
-        shown["on_front"] = "\n".join([shown["front_probability"], *shown["verdict"].rsplit(" ", 1)])
-        cells = [shown[key] for key in headings]
-        table.add_row(*_named(shown), *cells, style="" if row.is_on_front else "dim")
+
+def budget_table(front: Front) -> FittedTable:
+    """Make the table of what quality budgets buy, over the dense base; see `budgets.py`."""
+    quality = metric(front.objectives[0].name)
+    title = f"What a quality budget buys: times as fast as the dense base{_at_infinity(front)}"
+    if front.is_biased:
+        images = front.objectives[0].protocol.get("images", "few")
+        title += f". Ratios of {quality} of {images} images are too small, by its bias: `flexsearch confirm` mends it."
+    headings = (f"{quality} may\ngrow to", "fastest\nsearched", "fastest\ntraining-free")
+    table = FittedTable([Column(heading=heading) for heading in headings], title=title)
+    for budget in front.budgets:
+        table.add_row(*budget.printed.values())
     return table
+
+
+def _at_infinity(front: Front) -> str:
+    return f", {metric(front.objectives[0].name)} of infinitely many images" if front.is_at_infinity else ""
 
 
 def _named(shown: Mapping[str, str]) -> tuple[str, str]:
@@ -96,11 +101,6 @@ def _named(shown: Mapping[str, str]) -> tuple[str, str]:
 def metric(quality: str) -> str:
     """Shorten the name of a quality to its metric's, as a heading of a column."""
     return quality.partition("_")[0]
-
-
-def confirmed_rows(front: Front) -> list[Row]:
-    """List the rows of what was measured again, fastest first."""
-    return [front.row(record) for record in front.confirmed]
 
 
 def _table(title: str, headings: Mapping[str, str]) -> FittedTable:
@@ -126,28 +126,33 @@ def front_frame(front: Front) -> "pd.DataFrame":
 
 
 def summary_lines(front: Front) -> list[str]:
-    """Say what the columns mean, counts, hypervolume, noise beside the spread of the front, and cost."""
+    """Say what the columns mean, what is claimed, counts, noise beside the spread of the front, and cost.
+
+    Once there is a confirmation, claim and noise are its own.
+    """
     quality, latency = front.objectives
     counts = ", ".join(f"{num} {state}" for state, num in front.counts.items() if num)
     lines = [f"Trials: {counts or 'none'}. Hypervolume {front.hypervolume:.4g}."]
     if front.points:
-        found_free = _FOUND if front.as_searched.found_free else ""
-        lines.insert(0, _LEGEND.format(roles=", ".join(legend()), found=found_free))
+        lines.insert(0, _LEGEND.format(roles=", ".join(legend()), quality=metric(quality.name)))
     if front.left_out:
         trials = "trial" if front.left_out == 1 else "trials"
         lines.append(f"Left out: {front.left_out} complete {trials} under another protocol than most.")
     if front.predicted_distances:
         lines.append(_PREDICTED_DISTANCE)
     if front.points:
-        lines.append(_claim(front.as_searched, quality.name))
-    values = [one.quality for one in front.as_searched.best]
-    if front.noise is not None and values:
+        lines.append(headline(front.best_known, quality=quality.name)[0])
+    if front.disagreement is not None:
+        lines.append(f"Warning: {warning(front.disagreement, 'RUN')}.")
+    values = [one.distance for one in front.best_known.best]
+    margin, confirmation, noise = front.best_known.quality_margin, front.confirmation, front.noise
+    if margin is not None and values:
+        of = f"{noise.num_seeds} seeds" if noise is not None and confirmation is None else "the confirmation"
         lines.append(
-            f"Noise of {quality.name}: {front.noise.paired:.2g} paired, {front.noise.unpaired:.2g} unpaired (sd over "
-            f"{front.noise.num_seeds} seeds, {front.noise.num_schedules} schedules); "
+            f"Noise: differences of {quality.name} below {rounded(margin, 2)} may be noise (95 %, paired, by {of}); "
             f"the front spans {min(values):.4g} to {max(values):.4g}."
         )
-    if front.latency_spread is not None:
+    if front.latency_spread is not None and confirmation is None:
         lines.append(
             f"Spread of {latency.name}: {front.latency_spread:.1%} of it (half of the range of the middle half of the "
             "repetitions, median over trials)."
@@ -163,38 +168,30 @@ def summary_lines(front: Front) -> list[str]:
     return lines
 
 
-def _claim(points: Points, quality: str) -> str:
-    claim, found = headline(points, quality=quality)
-    return claim if found is None or found.quality is None else f"Largest gain: {claim}"
-
-
 def confirmed_lines(front: Front) -> list[str]:
     """Say what the confirmation shows of the points that the search had put on its front."""
     found = front.confirmation
     if found is None:
         return []
-    rows = confirmed_rows(front)
-    verdicts = {
-        row.record.number: row.printed["verdict"] for row in rows if row.is_on_front and row.record.baseline is None
-    }
+    verdicts = {record.number: found.points[record.number].verdict for record in front.confirmed}
+    searched = {record.number: verdicts.get(record.number) for record in front.searched}
     counts = []
     for verdict in ("confirmed", "within noise", "not confirmed"):
-        numbers = [str(number) for number, one in verdicts.items() if one == verdict]
+        numbers = [str(number) for number, one in searched.items() if one == verdict]
         named = f" (trial {', '.join(numbers)})" if numbers and verdict != "confirmed" else ""
         counts.append(f"{len(numbers)} {verdict}{named}")
+    again = [number for number, verdict in searched.items() if verdict is not None]
     lines = [
-        f"Of {len(verdicts)} searched points of the front that were measured again, {', '.join(counts)}. ± 95 %; "
-        "on the front: the probability that no other of these is better in both."
+        f"Of {len(again)} searched points of the front that were measured again, {', '.join(counts)}. "
+        "On the front: the probability that no other of these is better in both."
     ]
-    lines.append(_claim(front.best_known, front.objectives[0].name))
-    gained = [row.printed["trial"] for row in rows if not row.is_on_front and row.printed["verdict"] == "confirmed"]
+    gained = [str(n) for n, verdict in verdicts.items() if verdict == "confirmed" and n not in front.on_front]
     if gained:
         lines.append(f"Not on the searched front, but on this one: trial {', '.join(gained)}.")
+    if front.num_unconfirmed:
+        lines.append(
+            f"{front.num_unconfirmed} trials were not measured again: nothing is claimed of them (--json, front.csv)."
+        )
     if found.left_out:
         lines.append(f"Left out: {found.left_out} measurements under another protocol than most.")
-    own, common = f"{found.paired_noise:.2g}", f"{found.common_noise:.2g}"
-    lines.append(
-        f"Noise of {front.objectives[0].name} under one seed of {found.images} images: {own} of its own, {common} that "
-        f"all share (sd, of the median candidate); of one latency: {found.latency_noise:.1%}."
-    )
     return lines

@@ -7,8 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
-from flexsearch.measurement import Measurement
+from flexsearch.measurement import Measurement, rounded
+from flexsearch.report.claim import beside_free
 from flexsearch.report.fitted_table import Column, FittedTable
+from flexsearch.report.front import Front
 from flexsearch.report.points import is_free
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
@@ -20,7 +22,7 @@ from flexsearch.schedule.shape import TokenGrid
 _MARGIN = 10  # characters before what a drawing's line shows
 
 
-def trial_page(run: Run, number: int) -> dict[str, Any]:
+def trial_page(run: Run, front: Front, number: int) -> dict[str, Any]:
     """Collect everything known of a trial, as JSON values."""
     record = run.trial(number)
     schedule, shape = record.candidate.schedule, run.settings.shape
@@ -56,6 +58,7 @@ def trial_page(run: Run, number: int) -> dict[str, Any]:
             {"time": step.time, "stage": step.stage, "rows": step.graph.rows, "kind": step.letter}
             for step in plan.steps
         ],
+        "beside_free": beside_free(front, number),
         "measurements": [found.to_dict() for found in record.measurements.values()],
         "curve": [list(point) for point in run.store.curve(number)],
         "rungs": [asdict(rung) for rung in record.rungs],
@@ -102,7 +105,7 @@ def in_width(drawn: Sequence[str], width: int) -> Iterator[str]:
 def measurement_cells(measurements: Iterable[Measurement]) -> Iterator[tuple[str, str, str, str]]:
     """Print name, value with its spread, unit and protocol of each measurement."""
     for found in measurements:
-        spread = "" if found.spread is None else f" ± {found.spread:.2g}"
+        spread = "" if found.spread is None else f" ± {rounded(found.spread, 2)}"
         protocol = ", ".join(f"{key} {value}" for key, value in found.protocol.items())
         yield found.name, f"{found.value:.4g}{spread}", found.unit, protocol
 
@@ -121,6 +124,8 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     console.print(f"digest {page['digest']}, sampling {sampling}", highlight=False)
     for line in in_width(page["drawn"], console.width):
         console.print(line, highlight=False, soft_wrap=True)
+    for line in page["beside_free"]:
+        console.print(line, highlight=False)
     headings = (Column(heading="measurement", is_text=True), Column(heading="value"))
     table, protocols = FittedTable([*headings, Column(heading="unit", is_text=True)]), dict[str, list[str]]()
     for name, value, unit, protocol in measurement_cells(map(Measurement.from_dict, page["measurements"])):

@@ -4,8 +4,8 @@ import re
 
 from flexsearch.errors import UserError, shown
 from flexsearch.report.choice import choose
+from flexsearch.report.claim import headline
 from flexsearch.report.front import front_of
-from flexsearch.report.gain import headline
 from flexsearch.report.run import Run
 
 BEST, KNEE = "best", "knee"
@@ -36,7 +36,7 @@ def trial_number(run: Run, word: str) -> int:
         _, found = headline(front.best_known, quality=front.objectives[0].name)
         if found is None:
             raise UserError("no searched trial is ahead of what is free", field=f"TRIAL {word}", nearest=KNEE)
-        return found.point.record.number
+        return found.record.number
     try:
         chosen = choose(front, knee=word == KNEE, max_latency_ms=None if within is None else float(within[1]))
     except UserError as error:

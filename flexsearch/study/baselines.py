@@ -22,6 +22,7 @@ from flexsearch.space.domains import Float
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.evenly import evenly
 from flexsearch.study.settings import SearchSettings
+from flexsearch.study.store import TrialRecord
 
 MOST_STEPS = 6
 MOST_GAINS = 6
@@ -60,6 +61,20 @@ def baselines_of(space: SearchSpace, settings: SearchSettings) -> list[Baseline]
     made = _Maker(space=space, settings=settings)
     dense = [*(Sampling(steps=num) for num in made.steps), *(made.middle(solver) for solver in made.solvers)]
     return [*made.dense(dense), *made.papers(Sampling(steps=1))]
+
+
+def dense_latencies(records: Iterable[TrialRecord], *, latency: str) -> dict[int, float]:
+    """Give the latency in ms of the dense base as it comes, by its steps, of its complete trials."""
+    return {
+        record.candidate.sampling.steps: record.measurements[latency].value
+        for record in records
+        if record.state == "complete" and record.baseline is not None and _is_plain(record)
+    }
+
+
+def _is_plain(record: TrialRecord) -> bool:
+    sampling = record.candidate.sampling
+    return record.candidate.schedule.is_dense and sampling == Sampling(steps=sampling.steps) and not record.num_updates
 
 
 def waves_of(space: SearchSpace, settings: SearchSettings) -> list[Wave]:

@@ -32,7 +32,14 @@ class Ended:
     reason: str | None = None
 
 
-Event = Started | Moved | Ended
+@dataclass(frozen=True, kw_only=True)
+class Noted:
+    """Something that whoever watches should be told."""
+
+    text: str
+
+
+Event = Started | Moved | Ended | Noted
 Watcher = Callable[[Event], None]
 
 

@@ -127,6 +127,7 @@ def run_search(plan: RunPlan, console: Console) -> Store:
                 _prepare(plan, store, console)
                 if plan.settings.search_space.plans_masks:
                     search = _search(plan, store, optuna_study, deadline)  # with the masks
+                _say_disturbance(plan, console)
                 _watch(search, console.searching(search, choice))
                 end = execute(search)
                 if end.is_failure:
@@ -179,6 +180,15 @@ def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
         store.record_cost(Cost(what=made.what, seconds=made.seconds, device=made.device))
         found = "found ready, made in" if made.found else "made in"
         console.message(f"{made.what}: {found} {made.seconds:.0f} s on {made.device}")
+
+
+def _say_disturbance(plan: RunPlan, console: Console) -> None:
+    """Say so where other work on this machine would disturb timings; a cluster has other machines."""
+    if plan.ray_address is None:
+        from flexsearch.trial.timing import disturbance
+
+        if (disturbed := disturbance(plan.settings)) is not None:
+            console.message(f"note: {disturbed}")
 
 
 def _acquisition(plan: RunPlan) -> Acquisition | None:

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
+from flexsearch.latency.linearity import disagreement, warning
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
-from flexsearch.study.baselines import Baseline, Wave
+from flexsearch.study.baselines import Baseline, Wave, dense_latencies
 from flexsearch.study.device_seconds import trained_schedules
 from flexsearch.study.early_stopping import goes_on
-from flexsearch.study.events import Ended, Moved, Started, Watched
+from flexsearch.study.events import Ended, Moved, Noted, Started, Watched
 from flexsearch.study.executor import Finished, Wait
 from flexsearch.study.ledger import Entry, Ledger
 from flexsearch.study.optuna_study import OptunaStudy
@@ -101,6 +102,7 @@ class Search(Watched):
         self._failures: list[str] = []
         self._deadline = deadline
         self._waves = deque(waves)
+        self._has_checked_latencies = False
         self._open_waves()
 
     @property
@@ -122,6 +124,11 @@ class Search(Watched):
     def num_wanted(self) -> int:
         return self._settings.trials
 
+    @property
+    def records(self) -> list[TrialRecord]:
+        """All trials so far."""
+        return self._store.trials()
+
     def next(self) -> TrialOrder | Wait | Finished:
         """Give the next trial to run; it counts as running until `finished` or `crashed`."""
         while self._orphans:
@@ -139,6 +146,7 @@ class Search(Watched):
             return Wait()
         if self.num_finished + len(self._live) >= self._settings.trials:
             return Wait() if self._live else Finished(f"{self.num_finished} trials are finished")
+        self._check_latencies()
         order = self._propose()
         if order is None:
             return Wait() if self._live else Finished("every schedule of the space has been evaluated")
@@ -264,6 +272,15 @@ class Search(Watched):
                     known.add(baseline.candidate.digest)
                     self._baselines[baseline.name] = baseline
                     self._missing.extend({baseline.name} - self._begun)
+
+    def _check_latencies(self) -> None:
+        """Once the baselines are there, tell whether the machine was quiet."""
+        if self._has_checked_latencies:
+            return
+        self._has_checked_latencies = True
+        found = disagreement(dense_latencies(self._store.trials(), latency=self._objectives[-1]))
+        if found is not None:
+            self.announce(Noted(text=warning(found, str(self._run_dir))))
 
     def _order(self, entry: Entry) -> TrialOrder:
         return TrialOrder(

@@ -46,6 +46,7 @@ Remeasured = dict[int, dict[int, dict[int, dict[str, Measurement]]]]
 
 RecordState = Literal["running", "complete", "pruned", "infeasible", "duplicate", "failed"]
 
+_NO_IMAGES = 0  # of confirmations: a trial was timed again, and nothing was drawn
 _SHARED = -1  # the trial number of what all trials share
 _CUT_SHORT = "cut short"  # beside the phases: attempts at a trial that a kill has ended
 _AT_ONCE = 500  # trials in one query: databases limit how many values one may have
@@ -94,6 +95,14 @@ class Cost:
     what: str
     seconds: float
     device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """A later latency of a trial than its own, and whether it is later than its confirmation too."""
+
+    latency: Measurement
+    is_later_than_confirmation: bool
 
 
 def _now() -> str:
@@ -211,19 +220,41 @@ class Store:
                 self._end(connection, number, result.state, result.reason)
 
     def record_confirmation(self, number: int, result: TrialResult, *, seed: int, images: int) -> None:
-        """Record the repeated measurements of a finished trial; the same images replace themselves, cost included."""
+        """Record the repeated measurements of a finished trial; the same images replace themselves, cost included. They
+        are later than any timing before them."""
         key = {"number": number, "seed": seed}
         rows = map(_measurement_row, result.measurements.values())
         with self.engine.begin() as connection:
+            timing = self._own(CONFIRMATION, number=number, images=_NO_IMAGES)
+            connection.execute(update(CONFIRMATION).where(timing).values(seed=0))
             self._replace(connection, CONFIRMATION, {**key, "images": images}, rows)
             for row in _cost_rows(f"confirm: {{}}, {images} images", result):
                 self._replace(connection, COST, {**key, "what": row["what"]}, [row])
 
-    def confirmations(self) -> Remeasured:
-        """Read the repeated measurements of finished trials."""
-        found: Remeasured = {}
+    def record_timing(self, number: int, latency: Measurement) -> None:
+        """Record that a finished trial was timed again. Its own latency, by which the search went, stays; an earlier
+        timing is replaced. In place of a seed stands whether it is later than the trial's confirmation."""
+        others = self._own(CONFIRMATION, number=number) & (CONFIRMATION.c.images != _NO_IMAGES)
+        with self.engine.begin() as connection:
+            is_later = connection.execute(select(CONFIRMATION.c.number).where(others).limit(1)).first() is not None
+            row = {**_measurement_row(latency), "seed": int(is_later)}
+            self._replace(connection, CONFIRMATION, {"number": number, "images": _NO_IMAGES}, [row])
+
+    def timings(self) -> dict[int, Timing]:
+        """Read the latencies of trials that were timed again, by number."""
+        rows = select(CONFIRMATION).where(self._own(CONFIRMATION, images=_NO_IMAGES))
         with self.engine.connect() as connection:
-            for row in connection.execute(select(CONFIRMATION).where(self._own(CONFIRMATION))):
+            return {
+                row.number: Timing(latency=_measurement(row), is_later_than_confirmation=bool(row.seed))
+                for row in connection.execute(rows)
+            }
+
+    def confirmations(self) -> Remeasured:
+        """Read the repeated measurements of finished trials, but not of those that were only timed again."""
+        found: Remeasured = {}
+        own = self._own(CONFIRMATION) & (CONFIRMATION.c.images != _NO_IMAGES)
+        with self.engine.connect() as connection:
+            for row in connection.execute(select(CONFIRMATION).where(own)):
                 seeds = found.setdefault(row.images, {}).setdefault(row.number, {})
                 found_here = _measurement(row)
                 seeds.setdefault(row.seed, {})[found_here.name] = found_here

@@ -3,18 +3,21 @@
 import json
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flexsearch.errors import Note, UserError, shown
 from flexsearch.files import write_atomically
-from flexsearch.latency import gate
+from flexsearch.latency import gate, quiet
 from flexsearch.latency.measure import ImageTimer, hardware_of
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.trial.context import TrialContext
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.trial.context import TrialContext, trial_context
 from flexsearch.trial.contract import TrialOrder, TrialResult
+from flexsearch.trial.device import trial_device
 from flexsearch.trial.inputs import Inputs, load_inputs
 from flexsearch.trial.profiles import load_profile
 from flexsearch.trial.settings import TrialSettings
@@ -75,6 +78,11 @@ def _predicted(order: TrialOrder, context: TrialContext) -> tuple[Measurement, d
     return gate.predicted_infeasible(context.space.plan(order.candidate), profile, max_ms=max_ms, reference_ms=known)
 
 
+def disturbance(settings: TrialSettings) -> str | None:
+    """Say what else this machine does that would disturb a timing of these settings; None if nothing."""
+    return quiet.disturbance(trial_device(), threads=settings.objectives.latency.threads)
+
+
 def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tuple[Measurement, dict[str, float]]:
     """Measure latency per image, and by how much it breaks each limit (at most 0 is within)."""
     plan, timer = context.space.plan(order.candidate), timer_of(context.settings, context.inputs)
@@ -92,6 +100,22 @@ def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tup
         reference_ms=(known or measured_ms) / timer.settings.batch,
     )
     return latency, constraints
+
+
+def time_together(candidates: Sequence[Candidate], run_dir: Path) -> list[Measurement]:
+    """Measure latencies again as the trials of a run measured them, but interleaved, with the device to itself.
+
+    Raises:
+        UserError: the run's trials are timed on other hardware.
+    """
+    context = trial_context(run_dir)
+    _check_hardware(run_dir / "hardware.json", context)
+    timer = timer_of(context.settings, context.inputs)
+    path, _ = _reference(timer, context)
+    model = timer.base.model.clone()  # it gets weights
+    plans = [context.space.plan(candidate) for candidate in candidates]
+    with context.device_lock.exclusive():
+        return timer.measure_together(plans, model=model, reference_ms=_known_ms(path))
 
 
 def check_budget(settings: TrialSettings) -> None:

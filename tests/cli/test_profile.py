@@ -9,9 +9,16 @@ from builders import Call
 from flexsearch.cli.profile import print_profile
 
 
-def test_plan_predicts_latency_where_there_is_a_profile(
-    flexsearch: Call, tiny_space: Call, capsys: pytest.CaptureFixture[str]
+def test_plan_predicts_latency_where_there_is_a_sound_profile(
+    flexsearch: Call, tiny_space: Call, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """How well one round predicts a tiny model is left to the machine, so the bounds are set from within."""
+    monkeypatch.setattr("flexsearch.latency.profile.WORST_ERROR", -1.0)
+    outcome = flexsearch("profile", tiny_space(), "--rounds", 1)
+    assert outcome.code == 2
+    assert "error: --rounds 1: the profile is not kept: it predicts 12 schedules outside the fit" in outcome.err
+    monkeypatch.setattr("flexsearch.latency.profile.WORST_ERROR", float("inf"))
+    monkeypatch.setattr("flexsearch.latency.profile.LEAST_TAU", -1.0)
     before = json.loads(flexsearch("plan", tiny_space(), "--json").out)
     assert "profile" not in before
     assert all("latency_ms" not in row for row in before["baselines"])

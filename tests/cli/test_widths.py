@@ -155,14 +155,14 @@ def test_columns_leave_by_priority_and_names_break_at_hyphens() -> None:
         [Column(heading="name", is_text=True), Column(heading="a\nb"), Column(heading="c", leaves=1)], title="t"
     )
     table.add_row("one-two-three\nx 1.5", "123", "4567")
-    assert [line for line, _ in table.lines(100)] == [
+    assert [line.plain for line in table.lines(100)] == [
         "name                 a b     c",
         "─" * 30,
         "one-two-three x 1.5  123  4567",
     ]
-    assert [line for line, _ in table.lines(25)][3:] == ["one-two-three  123  4567", "x 1.5"]
-    assert [line for line, _ in table.lines(20)][3:] == ["one-two-three  123", "x 1.5"]
-    assert [line for line, _ in table.lines(14)][3:] == ["one-two-   123", "three", "x 1.5"]
+    assert [line.plain for line in table.lines(25)][3:] == ["one-two-three  123  4567", "x 1.5"]
+    assert [line.plain for line in table.lines(20)][3:] == ["one-two-three  123", "x 1.5"]
+    assert [line.plain for line in table.lines(14)][3:] == ["one-two-   123", "three", "x 1.5"]
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,21 @@ def test_what_cannot_be_kept_names_what_can(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--max-latency: no point of the front takes at most 1 ms/image") as error:
         choose(front, max_latency_ms=1.0)
     assert choose(front, max_latency_ms=float(str(error.value.nearest))).point.latency_ms == 5.0
-    with pytest.raises(UserError, match="--max-fid") as error:
+    with pytest.raises(UserError, match="--max-quality") as error:
         choose(front, max_quality=1.0)
     assert choose(front, max_quality=float(str(error.value.nearest))).point.quality == 10.0
-    for rules in ({}, {"knee": True, "max_quality": 3.0}):
-        with pytest.raises(UserError, match="exactly one"):
-            choose(front, **rules)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="at most one"):
+        choose(front, knee=True, max_quality=3.0)
+
+
+def test_without_a_rule_it_is_the_largest_claim(tmp_path: Path) -> None:
+    """Trial 4 has the larger value, at a distance that noise moves further along the front; trial 5 is surer."""
+    found = choose(front_of(tmp_path))
+    assert (found.point.record.number, found.speedup.is_claim) == (5, True)
+    assert found.to_dict()["speedup"]["low"] > 1
+    slow = front_of_run(FakeRun(folder=tmp_path / "slow", points=[(11.0, 40.0), (9.9, 60.0)]).make())
+    with pytest.raises(UserError, match="No searched trial is faster than what is free at the same fid_fashion_cnn"):
+        choose(slow)
 
 
 def test_a_front_of_two_has_no_knee(tmp_path: Path) -> None:
@@ -71,7 +80,7 @@ def test_it_says_what_the_dense_base_gives_at_equal_latency(tmp_path: Path) -> N
     assert found.point.record.number == 4
     assert found.gain.free_quality == pytest.approx(34.0)
     assert found.gain.speedup == pytest.approx(10 / 7)
-    assert any("reaches 34 (20 worse)" in line for line in reasons(found))
+    assert any("as fast as the training-free baselines" in line for line in reasons(found))
 
 
 @pytest.mark.parametrize(("quality", "is_within"), [(14.5, True), (16.0, False)])

@@ -18,7 +18,7 @@ from flexsearch.report.front import front_of
 from flexsearch.report.front_figure import front_figure
 from flexsearch.report.near_front import near_front, strongest_baselines, to_confirm
 from flexsearch.report.plot import plot_front
-from flexsearch.report.table import confirmed_lines, confirmed_table, front_frame, summary_lines
+from flexsearch.report.table import confirmed_lines, front_frame, front_table, summary_lines
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import TrialResult
 
@@ -174,7 +174,7 @@ def test_a_confirmed_front_is_shown_everywhere(store: Store, tmp_path: Path) -> 
     assert front.points == before.points
     assert {cost.what: cost.seconds for cost in front.costs}[f"confirm: sample, {IMAGES} images"] == 2.0 * 15
     assert any("for the confirmation" in line for line in summary_lines(front))
-    assert any(line.startswith("Spread of latency_ms: 0.5% of it") for line in summary_lines(front))
+    assert any(line.startswith("Spread of latency_ms: 0.5% of it") for line in summary_lines(before))
     confirmation = front.confirmation
     assert confirmation is not None
     told = json.loads(json.dumps(front.to_dict()))
@@ -182,8 +182,9 @@ def test_a_confirmed_front_is_shown_everywhere(store: Store, tmp_path: Path) -> 
     assert rows[2]["confirmed"]["verdict"] == "confirmed"
     assert rows[2]["values"] == {NAMES[0]: 12.0, NAMES[1]: 7.5}
     assert [row["trial"] for row in told["confirmation"]["points"]] == [5, 1, 2, 3, 0]
-    assert len(confirmed_table(front).rows) == 5
-    (line, *_) = confirmed_lines(front)
+    assert len(front_table(front).rows) == 5
+    line, left_out = confirmed_lines(front)
+    assert left_out.startswith("1 trials were not measured again")
     assert line.startswith("Of 2 searched points of the front that were measured again, 2 confirmed, 0 within noise")
     partly = replace(front, confirmation=replace(confirmation, left_out=3))
     assert "Left out: 3 measurements under another protocol than most." in confirmed_lines(partly)
@@ -196,5 +197,41 @@ def test_a_confirmed_front_is_shown_everywhere(store: Store, tmp_path: Path) -> 
     plot_front(before, tmp_path / "before.png")
     assert (tmp_path / "front.png").read_bytes() != (tmp_path / "before.png").read_bytes()
     traces = {trace.name: trace for trace in front_figure(front).data}
-    assert list(traces["searched, on the front: trained"].error_x.array) == pytest.approx([2.0 / 200, 7.5 / 200])
-    assert any("measured again: 3 x 1000 images" in name for name in traces)
+    known = front.best_known.by_number
+    trained = traces["searched, on the front: trained"]
+    assert list(trained.x) == [known[5].latency_ms, known[2].latency_ms]
+    assert list(trained.y) == [known[5].distance, known[2].distance]
+    assert list(trained.error_y.array) == pytest.approx([1.96 * known[number].distance_sd for number in (5, 2)])
+    others = traces["others, not measured again or off the front"]
+    assert (others.marker.symbol, list(others.y)) == ("circle-open", [known[3].distance, TRIALS[4][0]])
+
+
+def test_once_confirmed_no_value_of_the_search_is_beside_them(store: Store) -> None:
+    truth = {0: (10.0, 20.0), 1: (25.0, 5.0), 2: (12.0, 7.5), 3: (12.8, 8.0)}
+    for number, seeds in remeasured(truth, np.random.default_rng(0)).items():
+        for seed, found in seeds.items():
+            result = TrialResult(state="complete", measurements=found)
+            store.record_confirmation(number, result, seed=10_000 + seed, images=IMAGES)
+    front = front_of(store, NAMES)
+    rows = [row for section in front.sections for row in section]
+    assert {row.record.number for row in rows} == set(truth)
+    assert front.num_unconfirmed == 2
+    assert all(row.printed["quality"] == f"{row.confirmed.at_infinity.value:.2f}" for row in rows)
+    left_out = front.row(front.complete[5])
+    assert (left_out.speedup, left_out.is_on_front) == (None, True)
+    assert not front.is_biased
+    noise = [line for line in summary_lines(front) if "noise" in line.lower()]
+    assert sum(line.startswith("Noise:") for line in noise) == 1
+    assert f"below {front.best_known.quality_margin:.2g} may be noise" in " ".join(noise)
+
+
+def test_the_paired_noise_of_what_is_extrapolated() -> None:
+    """What all share is not in it; what is left is that of the mean over seeds."""
+    truth = {number: (20.0, 10.0 + number) for number in range(6)}
+    told, ends = [], []
+    for case in range(40):
+        found = confirm(truth, seed=case, common=0.2, paired=0.01)
+        values = np.array([point.at_infinity.value for point in found.points.values()])
+        told.append(np.mean([point.distance_sd for point in found.points.values()]))
+        ends.append(np.var(values, ddof=1))
+    assert np.mean(told) == pytest.approx(np.sqrt(np.mean(ends)), rel=0.15)

@@ -78,6 +78,7 @@ def test_the_contract_of_front_json(tmp_path: Path) -> None:
     assert set(found["counts"]) == {"complete", "pruned", "infeasible", "duplicate", "failed", "running"}
     rows = found["front"] + found["baselines"]
     keys = {"trial", "values", "macs", "macs_ratio", "digest", "baseline", "free", "schedule", "sampling", "gain"}
+    keys |= {"speedup", "speedup_over_all_free", "timed_again"}
     assert all(set(row) == keys for row in rows)
     assert [row["baseline"] for row in found["baselines"]] == ["dense, 10 steps", "dense, 5 steps", "dense, 3 steps"]
     searched = next(row for row in found["front"] if row["baseline"] is None)
@@ -91,6 +92,9 @@ def test_the_contract_of_front_json(tmp_path: Path) -> None:
         "as_good_as_dense_steps": 5,
         "speedup_as_good": pytest.approx(10 / 7.5),
     }
+    assert searched["speedup"]["value"] == pytest.approx(10 * (15 / 12) ** (np.log(2) / np.log(1.5)) / 7.5)
+    assert [row["speedup"] for row in found["baselines"]] == [None] * 3
+    assert [budget["factor"] for budget in found["budgets"]] == [1.25, 1.5, 2.0, 3.0]
     assert Candidate.from_dict(searched["schedule"]).digest == searched["digest"]
 
 
@@ -103,6 +107,8 @@ def test_table_csv_and_pictures(tmp_path: Path) -> None:
     assert list(again["trial"]) == [0, 1, 2, 3, 4]
     assert dict(zip(again["trial"], again["on_front"], strict=True)) == {0: True, 1: False, 2: True, 3: True, 4: False}
     assert again.loc[3, "speedup_at_same_steps"] == pytest.approx(20 / 7.5)
+    assert again.loc[3, ["speedup_verdict", "timed_again"]].tolist() == ["faster", False]
+    assert again.loc[3, "speedup_low"] < again.loc[3, "speedup_value"] < again.loc[3, "speedup_high"]
     assert again.loc[3, "gain_over_free_baselines"] == pytest.approx(8.0)
     assert again.loc[3, ["steps", "sampling", "free"]].tolist() == [10, "x10", False]
     assert len(front_table(front).rows) == 3 + 1
@@ -116,7 +122,7 @@ def test_the_summary_says_noise_beside_spread(tmp_path: Path) -> None:
     for number, shift in ((3, 0.0), (4, 1.0)):
         store.record(number, measured(11.0 + shift, 8.0), seed=1)
     lines = summary_lines(front_of(store, NAMES))
-    assert any(line.startswith("Noise of fid_fashion_cnn:") and "the front spans" in line for line in lines)
+    assert any(line.startswith("Noise: differences of fid_fashion_cnn below") and "spans" in line for line in lines)
 
 
 def test_an_empty_run_has_an_empty_front_and_states_are_counted(tmp_path: Path) -> None:

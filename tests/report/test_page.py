@@ -10,10 +10,11 @@ from PIL import Image
 
 from flexsearch.cli.results import front_of_run
 from flexsearch.errors import UserError
+from flexsearch.report.claim import headline
 from flexsearch.report.front import Front
-from flexsearch.report.gain import Gain, headline
 from flexsearch.report.galleries import data_url, shown_trials
 from flexsearch.report.page import render, write_page
+from flexsearch.report.points import FrontPoint
 from flexsearch.report.run import Run
 
 
@@ -51,13 +52,13 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def headline_of(front: Front) -> tuple[str, Gain | None]:
+def headline_of(front: Front) -> tuple[str, FrontPoint | None]:
     return headline(front.best_known, quality=front.objectives[0].name)
 
 
 def chosen(front: Front) -> int | None:
     _, found = headline_of(front)
-    return None if found is None else found.point.record.number
+    return None if found is None else found.record.number
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_every_point_and_images_of_dense_paper_and_chosen_are_there(page: Page, 
     assert page.tags.count("svg") == sum(one in front.points or one.baseline is not None for one in pictures)
     assert headline_of(front)[0] in page.text
     shown = shown_trials(front, headline_of(front)[1])
-    assert set(shown) >= {0, 3, 4}  # the dense base, the paper's schedule, the largest gain
+    assert set(shown) >= {0, 3, 5}  # the dense base, the paper's schedule, the largest claim
     assert page.tags.count("img") == len(shown)
     latencies = [front.values(front.complete[number])[-1] for number in shown]
     assert latencies == sorted(latencies, reverse=True)
@@ -97,9 +98,9 @@ def test_every_point_and_images_of_dense_paper_and_chosen_are_there(page: Page, 
     assert "Differences of fid_fashion_cnn below" in page.text
 
 
-def test_a_confirmation_decides_the_headline_and_a_gain_within_noise_is_no_claim(tmp_path: Path) -> None:
+def test_a_confirmation_decides_the_headline_and_what_is_within_noise_is_no_claim(tmp_path: Path) -> None:
     run = FakeRun(folder=tmp_path / "run").make()
-    assert chosen(front_of_run(run)) == 4
+    assert chosen(front_of_run(run)) == 5
     confirm(run, {0: (9.0, 20.0), 1: (15.0, 10.0), 2: (38.0, 6.0), 4: (33.0, 7.0), 6: (10.0, 9.0)})
     front = front_of_run(run)
     assert chosen(front) == 6
@@ -108,7 +109,7 @@ def test_a_confirmation_decides_the_headline_and_a_gain_within_noise_is_no_claim
     assert "Measured again 3 x 2000 images" in page.text
     assert front.row(front.complete[6]).printed["verdict"] == "confirmed"
     within = front_of_run(FakeRun(folder=tmp_path / "within", points=[(15.9, 10.0), (30.0, 19.0)]).make())
-    assert "by more than twice the noise" in headline_of(within)[0], "at 10 ms, dense reaches 16"
+    assert "beyond noise" in headline_of(within)[0], "at 10 ms, dense reaches 16"
     assert chosen(within) is None
 
 

@@ -14,7 +14,7 @@ from flexsearch.report.front import Front
 from flexsearch.report.near_front import to_confirm
 from flexsearch.report.page import render
 from flexsearch.report.run import Run
-from flexsearch.report.table import confirmed_table, front_frame, front_table, summary_lines
+from flexsearch.report.table import front_frame, front_table, summary_lines
 from flexsearch.study.store import TrialRecord
 
 
@@ -41,9 +41,9 @@ def test_the_table_lists_the_front_then_the_predicted_front_then_baselines(front
 
 def test_tables_fit_80_columns(tmp_path: Path) -> None:
     run = FakeRun(folder=tmp_path / "run", paired_distances=PAIRED_DISTANCES).make()
+    before = front_of_run(run)
     confirm(run, {0: (109.0, 120.0), 1: (15.0, 10.0), 4: (14.0, 7.0), 5: (22.0, 5.0)})
-    front = front_of_run(run)
-    for table in (confirmed_table(front), front_table(front)):
+    for table in map(front_table, (before, front_of_run(run))):
         console = Console(width=80, record=True, file=StringIO())
         console.print(table)
         text = console.export_text()

@@ -8,7 +8,7 @@ from builders import Call, Killed
 from optuna.trial import TrialState
 
 from flexsearch.space import SearchSpace, parse_space
-from flexsearch.study.events import Ended, Started
+from flexsearch.study.events import Ended, Noted, Started
 from flexsearch.study.executor import Finished, Wait, run_locally
 from flexsearch.study.search import FAILURES_IN_A_ROW, Search
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
@@ -294,3 +294,23 @@ def test_nothing_new_is_tried_when_the_time_is_up(
     assert now[0] + 6 * 3.0 <= 60.0
     again = open_search(trials=30, algorithm="random")
     assert run_locally(again, slow).reason == "30 trials are finished"
+
+
+@pytest.mark.parametrize("is_quiet", [True, False])
+def test_after_the_baselines_a_machine_that_was_not_quiet_is_told_once(
+    open_search: Call, run_trial: Call, *, is_quiet: bool
+) -> None:
+    """Three of the dense base's latencies are linear in its steps, or one of them takes half as long again."""
+    search = open_search(trials=8, baseline_steps=(4, 3, 2))
+    notes: list[Noted] = []
+    search.watch(lambda event: notes.append(event) if isinstance(event, Noted) else None)
+
+    def timed(order: TrialOrder, report: Report) -> TrialResult:
+        result, steps = run_trial(order, report), order.candidate.sampling.steps
+        ms = steps * (1.5 if steps == 3 and not is_quiet else 1.0)
+        latency = replace(result.measurements["latency_ms"], value=ms)
+        return replace(result, measurements={**result.measurements, "latency_ms": latency})
+
+    run_locally(search, timed)
+    assert len(notes) == (0 if is_quiet else 1)
+    assert is_quiet or "latencies disagree by" in notes[0].text

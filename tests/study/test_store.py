@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, event, inspect, text
 from flexsearch.errors import UserError
 from flexsearch.study.executor import run_locally
 from flexsearch.study.storage import connect, storage_url
-from flexsearch.study.store import Cost, Store
+from flexsearch.study.store import Cost, Store, Timing
 from flexsearch.trial.contract import Rung, TrialOrder
 
 
@@ -159,3 +159,20 @@ def test_optunas_tables_lie_beside_ours(open_search: Call, run_trial: Call, tmp_
 def test_databases_that_cannot_be_had(url: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         connect(url)
+
+
+def test_a_later_timing_stands_beside_the_trials_own(store: Store, done: TrialOrder, run_trial: Call) -> None:
+    own = store.trials()[0]
+    latency = own.measurements["latency_ms"]
+    for value in (7.0, 8.0):
+        store.record_timing(0, replace(latency, value=value))
+    assert store.trials()[0] == own, "the search goes by what it measured"
+    assert store.timings() == {0: Timing(latency=replace(latency, value=8.0), is_later_than_confirmation=False)}
+    assert store.confirmations() == {}, "nothing was drawn"
+    store.record_confirmation(0, run_trial(done), seed=10_000, images=80)
+    assert not store.timings()[0].is_later_than_confirmation
+    store.record_timing(0, replace(latency, value=9.0))
+    assert store.timings()[0].is_later_than_confirmation
+    store.record_confirmation(0, run_trial(done), seed=10_001, images=80)
+    assert (store.timings()[0].latency.value, store.timings()[0].is_later_than_confirmation) == (9.0, False)
+    assert set(store.confirmations()) == {80}

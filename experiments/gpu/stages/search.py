@@ -25,8 +25,8 @@ from rich.console import Console as Terminal
 from flexsearch.cli.front import print_front
 from flexsearch.config import RunConfig, load_config
 from flexsearch.files import write_atomically
+from flexsearch.report.claim import headline
 from flexsearch.report.front import Front, front_of
-from flexsearch.report.gain import headline
 from flexsearch.report.near_front import to_confirm
 from flexsearch.report.plot import plot_front
 from flexsearch.report.table import front_frame
