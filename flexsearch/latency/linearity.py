@@ -12,8 +12,8 @@ from itertools import combinations
 FEWEST = 3  # latencies that a line can disagree with
 
 TOLERANCE = 0.15
-"""Relative. One latency, measured again, scatters by 3.6 % on two shared cores (docs/protocols.md); a latency and the line
-through others differ by at most sqrt(2) times that, and three standard deviations of it are 15 %."""
+"""Relative. One latency, measured again, scatters by 3.6 % on two shared cores (docs/protocols.md); a latency and the
+line through others differ by at most sqrt(2) times that, and three standard deviations of it are 15 %."""
 
 
 def residuals(latencies: Mapping[int, float]) -> list[float]:
