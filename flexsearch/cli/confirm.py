@@ -55,7 +55,10 @@ def confirm(
         text = f"--images {images} are fewer than the run's {few}: intervals will say little"
         warnings.warn(text, Note, stacklevel=2)
     progress = SearchProgress(open_terminal(stderr=True), settings=run.settings, search=run.search)
+    numbers = ", ".join(str(record.number) for record in records)
+    why = "" if top is None else f", and of the searched ones the {top} that add most to the front"
     with progress.log_to(run_dir):
+        progress.message(f"to measure again: trials {numbers} (the strongest baselines{why})")
         study.confirm(
             run.store,
             records,

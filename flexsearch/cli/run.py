@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # `--help` waits for none of them
     from flexsearch.study.executor import ExecutorName
     from flexsearch.study.store import Store
 
-_TIMINGS = 3
 command = typer.Typer()
 
 
@@ -103,16 +102,16 @@ def search_into(
 
 
 def _timed_again(store: "Store", progress: "SearchProgress", *, config: "RunConfig", run_dir: Path) -> "Front":
-    """Time what the headline rests on, until it rests on nothing else: a trial with a lucky latency may lose it."""
+    """Time what the headline rests on, until it rests on nothing else: a trial with a lucky latency may lose it.
+
+    Every turn times some trial that was not timed again before, so there are few; a run that is done has none.
+    """
     from flexsearch.report.front import front_of
     from flexsearch.report.near_front import to_time_again
     from flexsearch.study.time_again import time_again
 
     front = front_of(store, config.objectives.names)
-    for _ in range(_TIMINGS):
-        records = to_time_again(front)
-        if not records:
-            break
+    while records := to_time_again(front):
         numbers = ", ".join(str(record.number) for record in records)
         progress.message(f"timing again, interleaved, what the headline rests on: trials {numbers}")
         try:

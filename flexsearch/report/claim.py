@@ -75,5 +75,5 @@ def _said(points: Points, point: FrontPoint, speedup: Speedup, quality: str) -> 
         return f"{capital} takes {ms}, training-free baselines of equal {quality} {they}: within noise, {speedup}."
     told, than = str(speedup), f"the training-free baselines at equal {quality}"
     if speedup.bound is not None:
-        told, than = f"{told[0].upper()}{told[1:]}", f"the best training-free baseline, and its {quality} is better"
+        told, than = f"{told[0].upper()}{told[1:]}", f"the best training-free baseline, and its {quality} is no worse"
     return f"{told} as fast as {than}: {trial} takes {ms}, not {they}."

@@ -12,6 +12,7 @@ from flexsearch.report.series import Series, bars, images_of, series_of
 _AXIS = {"gridcolor": "rgba(128,138,150,0.22)", "zeroline": False, "linecolor": "rgba(128,138,150,0.6)", "ticks": ""}
 _LOOKS = (
     ("circle", 8),
+    ("circle", 8),
     ("square", 8),
     ("triangle-up", 9),
     ("star", 15),
@@ -28,7 +29,9 @@ def front_figure(front: Front) -> go.Figure:
     background is transparent.
     """
     quality, latency = front.objectives
-    figure = go.Figure([_trace(front, one, *look) for one, look in zip(series_of(front), _LOOKS, strict=True)])
+    figure = go.Figure(
+        [_trace(front, one, *look) for one, look in zip(series_of(front), _LOOKS, strict=True) if one.points]
+    )
     figure.update_layout(
         template="none",
         xaxis={"title": {"text": f"latency ({latency.unit}), lower is better"}, "rangemode": "nonnegative", **_AXIS},

@@ -26,7 +26,7 @@ from flexsearch.report.palette import ON_DARK, role_colours
 from flexsearch.report.points import FrontPoint
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import run_svg
-from flexsearch.report.series import series_of
+from flexsearch.report.series import images_of, series_of
 from flexsearch.report.speedup import speedup_of
 from flexsearch.report.table import confirmed_lines, summary_lines
 from flexsearch.schedule.role import ROLES, legend
@@ -88,7 +88,8 @@ def render(run: Run, front: Front) -> str:
         schedules=list(_schedules(run, front)),
         is_wide=run.settings.shape.num_blocks > 16,
         plot_colours=[
-            (place, one.color, ON_DARK.get(one.color, one.color)) for place, one in enumerate(series_of(front))
+            (place, one.color, ON_DARK.get(one.color, one.color))
+            for place, one in enumerate(one for one in series_of(front) if one.points)
         ],
         space=_space(run),
         setting=_setting(run),
@@ -96,6 +97,7 @@ def render(run: Run, front: Front) -> str:
         has_predicted_distances=bool(front.predicted_distances),
         budgets=[budget.printed for budget in front.budgets],
         is_biased=front.is_biased,
+        images=images_of(front),
         noise=front.noise,
         costs=_costs(front),
         protocols=_protocols(front),

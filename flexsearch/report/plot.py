@@ -31,7 +31,7 @@ _STYLE = {
 _MARK_PX = 5  # half the side of what a mark covers
 
 # marker, its size in points, zorder; of each series
-_LOOKS = (("o", 4, 2), ("s", 4.5, 3), ("^", 5, 4), ("*", 9.5, 5), ("o", 5, 6), ("o", 5.5, 6))
+_LOOKS = (("o", 4, 2), ("o", 4, 2), ("s", 4.5, 3), ("^", 5, 4), ("*", 9.5, 5), ("o", 5, 6), ("o", 5.5, 6))
 
 
 def plot_front(front: Front, path: Path) -> None:
@@ -52,7 +52,7 @@ def front_picture(front: Front) -> Figure:
     every = series_of(front)
     for series, look in zip(every, _LOOKS, strict=True):
         _draw(axes, series, *look)
-    for series in every[1:]:
+    for series in every[2:]:
         _bars(axes, series)
     device = latency.protocol.get("device")
     axes.set_xlabel(f"latency ({latency.unit})" + (f", measured on {device}" if device else ""))
@@ -110,7 +110,7 @@ def _label(figure: Figure, axes: Axes, series: Sequence[Series]) -> None:
     No point of a front lies above and to the right of another, nor below and to the left: names go to these two places.
     A name that would cover another one, a mark or the legend, or leave the axes, is left out; the table has them all.
     """
-    _, dense, free, paper, found_free, trained = series
+    _, _, dense, free, paper, found_free, trained = series
     names = [(one, str(one.record.number), False, which) for which in (trained, found_free) for one in which.points]
     names += [(one, f"{one.record.candidate.sampling.steps} steps", True, dense) for one in dense.points]
     names += [(one, str(one.record.candidate.sampling), True, free) for one in free.points if one not in dense.points]

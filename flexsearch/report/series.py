@@ -34,22 +34,21 @@ class Series:
 def series_of(front: Front) -> tuple[Series, ...]:
     """List the series, in the order in which they are drawn.
 
-    They are what is on no front, the dense base over the steps of its own solver, the front of the free baselines, the
-    paper's schedules, and the searched points of the front: those that are free and those that were trained. Of what is
-    on no front at most `MOST_OTHERS` are drawn, evenly over latency: more cover each other. Once there is a
-    confirmation, all but its trials are hollow and grey, with the values of the search, which are of another protocol.
+    They are what a confirmation left out, what is on no front, the dense base over the steps of its own solver, the
+    front of the free baselines, the paper's schedules, and the searched points of the front: those that are free and
+    those that were trained. Of each of the first two at most `MOST_OTHERS` are drawn, evenly over latency: more cover
+    each other. What a confirmation left out is hollow, with the values of the search, which are of another protocol.
     """
     points = front.best_known
     paper = [points.by_number[record.number] for record in front.paper if record.number in points.by_number]
     paper.sort(key=lambda one: one.objectives[::-1])
     shown = {one.record.number for one in (*points.dense, *points.free_front, *points.searched, *paper)}
-    every = {**front.as_searched.by_number, **points.by_number}
-    others = sorted((one for number, one in every.items() if number not in shown), key=lambda one: one.latency_ms)
-    drawn = evenly(others, MOST_OTHERS)
-    name = "other trials" if front.confirmation is None else "others, not measured again or off the front"
-    name += "" if drawn == others else f" ({len(drawn)} of {len(others)})"
+    left_out = [one for one in front.as_searched.points if one.record.number not in points.by_number]
+    images = front.objectives[0].protocol.get("images")
+    others = [one for one in points.points if one.record.number not in shown]
     return (
-        Series(name=name, points=drawn, color=OTHER, is_hollow=front.confirmation is not None),
+        _thinned(f"not measured again ({images} images)", left_out, is_hollow=True),
+        _thinned("other trials", others),
         Series(name="dense base, own solver, fewer steps", points=points.dense, color=DENSE, line="dashed"),
         Series(name="free baselines' front", points=points.free_front, color=FREE, line="solid"),
         Series(name="FlexDiT paper's schedule", points=paper, color=PAPER),
@@ -64,6 +63,13 @@ def series_of(front: Front) -> tuple[Series, ...]:
             color=FRONT,
         ),
     )
+
+
+def _thinned(name: str, points: Sequence[FrontPoint], *, is_hollow: bool = False) -> Series:
+    """Take at most `MOST_OTHERS` points, and say so."""
+    drawn = evenly(list(points), MOST_OTHERS)
+    name += "" if len(drawn) == len(points) else f" ({len(drawn)} of {len(points)})"
+    return Series(name=name, points=drawn, color=OTHER, is_hollow=is_hollow)
 
 
 def bars(series: Series) -> tuple[list[float], list[float]]:

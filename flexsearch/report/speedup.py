@@ -16,10 +16,10 @@ Beyond its ends the front is not extrapolated, so there is a bound alone:
   the fastest it is as good, so the two are compared.
 
 The interval holds 95 %. Quality: the front is read again at the distance plus and minus the noise of a difference to
-its nearest point. Noise is paired: what all points share under a seed moves all alike. Where this leads beyond the
-fastest point, its line goes on for the lower end alone: such curves get steeper, so that errs on the side of what is
-free. Latency: both relative errors. The two are independent, and combined in logarithms on each side. Noise that was
-not measured counts as none.
+the free point that is as good. Noise is paired: what all points share under a seed moves all alike. Where this leads
+beyond the fastest point, its line goes on for the lower end alone: such curves get steeper, so that errs on the side of
+what is free. Latency: both relative errors. The two are independent, and combined in logarithms on each side. Noise
+that was not measured counts as none.
 """
 
 import math

@@ -100,6 +100,7 @@ def test_confirm(flexsearch: Call, run_dir: Path, monkeypatch: pytest.MonkeyPatc
     again = ["confirm", run_dir, "--images", 16, "--seeds", 2, "--top", 1]
     outcome = flexsearch(*again, "--json")
     assert outcome.code == 0
+    assert "note: --images 16 are fewer than the run's 20" in outcome.err
     found = json.loads(outcome.out)
     assert front(flexsearch, run_dir) == found
     told = found.pop("confirmation")

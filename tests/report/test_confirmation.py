@@ -202,8 +202,9 @@ def test_a_confirmed_front_is_shown_everywhere(store: Store, tmp_path: Path) -> 
     assert list(trained.x) == [known[5].latency_ms, known[2].latency_ms]
     assert list(trained.y) == [known[5].distance, known[2].distance]
     assert list(trained.error_y.array) == pytest.approx([1.96 * known[number].distance_sd for number in (5, 2)])
-    others = traces["others, not measured again or off the front"]
-    assert (others.marker.symbol, list(others.y)) == ("circle-open", [known[3].distance, TRIALS[4][0]])
+    left_out, others = traces["not measured again (500 images)"], traces["other trials"]
+    assert (left_out.marker.symbol, list(left_out.y)) == ("circle-open", [TRIALS[4][0]])
+    assert (others.marker.symbol, list(others.y)) == ("circle", [known[3].distance])
 
 
 def test_once_confirmed_no_value_of_the_search_is_beside_them(store: Store) -> None:

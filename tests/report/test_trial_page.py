@@ -1,5 +1,8 @@
 """A run drawn as text."""
 
+import pytest
+
+from flexsearch.measurement import rounded
 from flexsearch.report.trial_page import draw_run, draw_schedule
 from flexsearch.schedule import (
     Cache,
@@ -16,6 +19,14 @@ from flexsearch.schedule import (
     lower,
 )
 from flexsearch.schedule.presets import PRESETS
+
+
+@pytest.mark.parametrize(
+    ("spread", "digits", "text"),
+    [(0.035, 2, "0.035"), (0.0341, 1, "0.03"), (12.3, 1, "10"), (86.9, 1, "90"), (1234.5, 2, "1200"), (0.0, 1, "0")],
+)
+def test_a_spread_is_never_a_power_of_ten(spread: float, digits: int, text: str) -> None:
+    assert rounded(spread, digits) == text
 
 
 def test_every_stage_shows_the_tokens_of_every_block() -> None:
