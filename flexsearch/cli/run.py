@@ -35,6 +35,10 @@ def run(
     ] = None,
     ray_address: Annotated[str | None, typer.Option(help="of a running Ray cluster")] = None,
     hours: Annotated[float | None, typer.Option(help="end within them; the same command goes on", min=0.0)] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--from", help="another run: takes its results if the protocol is the same, else its front"),
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Search. The same command resumes; it ends with the front as a table and says where everything is."""
@@ -47,7 +51,14 @@ def run(
     folder = run_dir or Path("runs") / config.name
     terminal, begun = open_terminal(stderr=True), time.monotonic()
     front = search_into(
-        folder, config, storage=storage, executor=executor, ray_address=ray_address, hours=hours, terminal=terminal
+        folder,
+        config,
+        storage=storage,
+        executor=executor,
+        ray_address=ray_address,
+        hours=hours,
+        start_from=start_from,
+        terminal=terminal,
     )
     print_front(front, open_terminal())
     terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {folder}; see also:", highlight=False)
@@ -65,6 +76,7 @@ def search_into(
     executor: "ExecutorName",
     ray_address: str | None,
     hours: float | None,
+    start_from: Path | None,
     terminal: "Console",
 ) -> "Front":
     """Search, or go on, with progress on a terminal; write the front into the run directory and give it."""
@@ -82,9 +94,16 @@ def search_into(
         from flexsearch.study.ray_tune import check_cluster
 
         check_cluster(ray_address)
+    forerunner = None
+    if start_from is not None:
+        from flexsearch.cli.results import open_run
+        from flexsearch.study.forerunner import Forerunner
+
+        forerunner = Forerunner(**vars(open_run(start_from)))
+    plan = kept.plan(run_dir, executor=executor, ray_address=ray_address, hours=hours, forerunner=forerunner)
     progress = SearchProgress(terminal, objectives=kept.objectives.names)
     with progress.log_to(run_dir):
-        store = run_search(kept.plan(run_dir, executor=executor, ray_address=ray_address, hours=hours), progress)
+        store = run_search(plan, progress)
     front = front_of(store, kept.objectives.names)
     write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
     return front

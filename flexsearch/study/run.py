@@ -17,6 +17,7 @@ from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.baselines import baselines_of, waves_of
 from flexsearch.study.events import Watched, Watcher
 from flexsearch.study.executor import Choice, ExecutorName, Finished, TrialSource, choose_executor, run_locally
+from flexsearch.study.forerunner import Forerunner
 from flexsearch.study.lock import one_driver
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.repeats import OrderQueue, repetitions, schedules_to_repeat
@@ -24,6 +25,7 @@ from flexsearch.study.search import Search
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.study.storage import clear_faults, connect, storage_url
 from flexsearch.study.store import Cost, Store
+from flexsearch.trial.adoption import Adopted, share_files
 from flexsearch.trial.settings import TrialSettings
 
 _FREE_TO_CHANGE = (
@@ -47,6 +49,7 @@ class RunPlan:
         storage: SQLAlchemy URL, or None for `RUN/study.db`.
         ray_address: of a running cluster; None starts one.
         hours: after which nothing new is tried, so early that what follows fits in; None sets no limit.
+        forerunner: another run, whose results are taken or whose best schedules are tried first.
     """
 
     name: str
@@ -60,6 +63,7 @@ class RunPlan:
     storage: str | None = None
     ray_address: str | None = None
     hours: float | None = None
+    forerunner: Forerunner | None = None
 
 
 class Console:
@@ -122,7 +126,8 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         remove_abandoned(plan.run_dir)
         plan.save(plan.run_dir)
         store.save_config(plan.config, version=__version__)
-        with _executor(choice, plan) as execute:
+        adopted = _adopted(plan, console)
+        with _executor(choice, plan, adopted) as execute:
             if search.num_finished < plan.search.trials or search.has_unfinished:
                 _prepare(plan, store, console)
                 if plan.settings.search_space.plans_masks:
@@ -138,6 +143,21 @@ def run_search(plan: RunPlan, console: Console) -> Store:
                 _watch(orders, console.repeating(orders, "measuring the noise"))
                 console.message(execute(orders).reason)
     return store
+
+
+def _adopted(plan: RunPlan, console: Console) -> Adopted | None:
+    """Say what is taken from another run, and link what its trials share."""
+    if plan.forerunner is None:
+        return None
+    folder, adopted = plan.forerunner.folder, plan.forerunner.adopted(plan.settings, seed=plan.search.seed)
+    share_files(folder, plan.run_dir)
+    if adopted.numbers:
+        console.message(
+            f"{folder} has the same protocol: its {len(adopted.numbers)} complete trials are taken as they are"
+        )
+    else:
+        console.message(f"{folder} has another protocol: the schedules of its front are tried first")
+    return adopted
 
 
 def _optuna_study(plan: RunPlan, store: Store) -> OptunaStudy:
@@ -232,17 +252,19 @@ def _search(plan: RunPlan, store: Store, optuna_study: OptunaStudy, deadline: fl
         waves=waves_of(space, plan.search),
         keep=1.0 if plan.settings.early_stopping is None else plan.settings.early_stopping.keep,
         deadline=deadline,
+        first=() if plan.forerunner is None else plan.forerunner.first(space, plan.settings, seed=plan.search.seed),
     )
 
 
 @contextmanager
-def _executor(choice: Choice, plan: RunPlan) -> Iterator[Callable[[TrialSource], Finished]]:
+def _executor(choice: Choice, plan: RunPlan, adopted: Adopted | None) -> Iterator[Callable[[TrialSource], Finished]]:
     """Give a function that runs a source to its end; Ray, if it is used, starts with the first and serves all."""
     with ExitStack() as stack:
 
         def execute(source: TrialSource) -> Finished:
-            from flexsearch.trial.life import run_trial
+            from flexsearch.trial.life import run_trial as run
 
+            run_trial = run if adopted is None else adopted.before(run)
             if choice.name == "local":
                 return run_locally(source, run_trial)
             from flexsearch.study.ray_tune import ray_session, run_on_ray

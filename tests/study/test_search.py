@@ -294,3 +294,17 @@ def test_nothing_new_is_tried_when_the_time_is_up(
     assert now[0] + 6 * 3.0 <= 60.0
     again = open_search(trials=30, algorithm="random")
     assert run_locally(again, slow).reason == "30 trials are finished"
+
+
+def test_what_is_to_be_tried_first_is_tried_once(open_search: Call, run_trial: Call, space: SearchSpace) -> None:
+    choices = space.choices()
+    first = [next(choices), next(choices)]
+    digests = [space.build(parameters).digest for parameters in first]
+    search = open_search(trials=4, first=first)
+    run_locally(search, run_trial)
+    assert [record.digest for record in search.store.trials() if record.baseline is None][:1] == digests[:1]
+    again = open_search(trials=8, first=first)
+    run_locally(again, run_trial)
+    searched = [record.digest for record in again.store.trials() if record.baseline is None]
+    assert searched[:2] == digests
+    assert len(set(searched)) == len(searched)
