@@ -3,8 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.baselines import baselines_of, waves_of
-from flexsearch.study.events import Watched, Watcher
+from flexsearch.study.events import Ended, Event, Watched, Watcher
 from flexsearch.study.executor import Choice, ExecutorName, Finished, TrialSource, choose_executor, run_locally
 from flexsearch.study.forerunner import Forerunner
 from flexsearch.study.lock import one_driver
@@ -25,6 +26,7 @@ from flexsearch.study.search import Search
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.study.storage import clear_faults, connect, storage_url
 from flexsearch.study.store import Cost, Store
+from flexsearch.tracking import Tracker, check_tracker, open_tracker
 from flexsearch.trial.adoption import Adopted, share_files
 from flexsearch.trial.settings import TrialSettings
 
@@ -34,6 +36,7 @@ _FREE_TO_CHANGE = (
     "search.max_retries",
     "search.noise_schedules",
     "search.noise_seeds",
+    "search.log",
     "resources",
     "objectives.latency.mixed",
 )
@@ -98,6 +101,7 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         UserError: something that the user can mend, before anything is written wherever possible.
         KeyboardInterrupt: the same call goes on where this one stopped.
     """
+    check_tracker(plan.search.log, field="search.log")
     deadline = math.inf if plan.hours is None else time.monotonic() + 3600 * plan.hours
     is_new = not (plan.run_dir / "config.yaml").exists()
     choice = choose_executor(plan.executor, plan.resources, address=plan.ray_address)
@@ -133,7 +137,9 @@ def run_search(plan: RunPlan, console: Console) -> Store:
                 if plan.settings.search_space.plans_masks:
                     search = _search(plan, store, optuna_study, deadline)  # with the masks
                 _watch(search, console.searching(search, choice))
-                end = execute(search)
+                with closing(_tracker(plan)) as tracker:
+                    search.watch(partial(_track, tracker))
+                    end = execute(search)
                 if end.is_failure:
                     raise UserError(f"{end.reason}; the same command goes on", field=str(plan.run_dir))
                 console.message(end.reason)
@@ -273,6 +279,17 @@ def _executor(choice: Choice, plan: RunPlan, adopted: Adopted | None) -> Iterato
             return run_on_ray(source, run_trial, resources=plan.resources, slots=choice.slots, address=plan.ray_address)
 
         yield execute
+
+
+def _tracker(plan: RunPlan) -> Tracker:
+    about = {"base": plan.settings.base.checkpoint, "seed": str(plan.search.seed)}
+    return open_tracker(plan.search.log, folder=plan.run_dir / "logs", title=plan.name, about=about)
+
+
+def _track(tracker: Tracker, event: Event) -> None:
+    """Send what a trial measured."""
+    if isinstance(event, Ended) and event.result is not None:
+        tracker.log({name: one.value for name, one in event.result.measurements.items()}, step=event.number)
 
 
 def _watch(source: Watched, watcher: Watcher | None) -> None:
