@@ -41,6 +41,7 @@ def search(
     storage: str | None = None,
     ray_address: str | None = None,
     hours: float | None = None,
+    start_from: str | Path | None = None,
     progress: bool = True,
     **overrides: Any,
 ) -> "SearchRun":
@@ -55,6 +56,8 @@ def search(
         storage: SQLAlchemy URL of the study; None takes FLEXSEARCH_STORAGE, else a file in the run directory.
         ray_address: of a running Ray cluster.
         hours: after which nothing new is tried, so early that what follows fits in.
+        start_from: another run directory: its results are taken where the protocol is the same, else the schedules of
+            its front are tried first.
         progress: whether stderr, or the notebook, shows how it goes; `OUT/run.log` does anyhow.
         overrides: fields of the space, `__` for a dot: `trial__updates=30` is `trial.updates`.
 
@@ -76,7 +79,14 @@ def search(
     folder = Path("runs") / config.name if out is None else Path(out)
     terminal = open_terminal(stderr=True) if progress else Console(quiet=True)
     search_into(
-        folder, config, storage=storage, executor=executor, ray_address=ray_address, hours=hours, terminal=terminal
+        folder,
+        config,
+        storage=storage,
+        executor=executor,
+        ray_address=ray_address,
+        hours=hours,
+        start_from=None if start_from is None else Path(start_from),
+        terminal=terminal,
     )
     return open_run(folder)
 

@@ -28,6 +28,7 @@ from flexsearch.trial.settings import TrialSettings
 
 if TYPE_CHECKING:  # `plan` waits for none of it
     from flexsearch.study.executor import ExecutorName
+    from flexsearch.study.forerunner import Forerunner
     from flexsearch.study.run import RunPlan
 
 _FILE = "config.yaml"
@@ -69,6 +70,7 @@ class RunConfig(TrialSettings):
         executor: "ExecutorName" = "auto",
         ray_address: str | None = None,
         hours: float | None = None,
+        forerunner: "Forerunner | None" = None,
     ) -> "RunPlan":
         """Say what a search of this space does."""
         from flexsearch.study.run import RunPlan
@@ -85,6 +87,7 @@ class RunConfig(TrialSettings):
             storage=self.storage,
             ray_address=ray_address,
             hours=hours,
+            forerunner=forerunner,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -40,6 +40,10 @@ def run(
     ] = None,
     ray_address: Annotated[str | None, typer.Option(help="of a running Ray cluster")] = None,
     hours: Annotated[float | None, typer.Option(help="end within them; the same command goes on", min=0.0)] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--from", help="another run: takes its results if the protocol is the same, else its front"),
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Search, or go on with a search. It ends with the front as a table and says where everything is."""
@@ -53,7 +57,14 @@ def run(
     folder = run_dir or Path("runs") / config.name
     terminal, begun = open_terminal(stderr=True), time.monotonic()
     front = search_into(
-        folder, config, storage=storage, executor=executor, ray_address=ray_address, hours=hours, terminal=terminal
+        folder,
+        config,
+        storage=storage,
+        executor=executor,
+        ray_address=ray_address,
+        hours=hours,
+        start_from=start_from,
+        terminal=terminal,
     )
     print_front(front, open_terminal())
     terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {folder}. What next:", highlight=False)
@@ -77,6 +88,7 @@ def search_into(
     executor: "ExecutorName",
     ray_address: str | None,
     hours: float | None,
+    start_from: Path | None,
     terminal: "Console",
 ) -> "Front":
     """Search, or go on, with progress on a terminal; write the front into the run directory and give it."""
@@ -93,9 +105,16 @@ def search_into(
         from flexsearch.study.ray_address import check_cluster
 
         check_cluster(ray_address)
+    forerunner = None
+    if start_from is not None:
+        from flexsearch.cli.results import open_run
+        from flexsearch.study.forerunner import Forerunner
+
+        forerunner = Forerunner(**vars(open_run(start_from)))
+    plan = kept.plan(run_dir, executor=executor, ray_address=ray_address, hours=hours, forerunner=forerunner)
     progress = SearchProgress(terminal, settings=kept.trial_settings, search=kept.search)
     with progress.log_to(run_dir):
-        store = run_search(kept.plan(run_dir, executor=executor, ray_address=ray_address, hours=hours), progress)
+        store = run_search(plan, progress)
         front = _timed_again(store, progress, config=kept, run_dir=run_dir)
     write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
     return front

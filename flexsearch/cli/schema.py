@@ -9,8 +9,8 @@ command = typer.Typer()
 
 @command.command(epilog="Example: flexsearch schema")
 def schema() -> None:
-    """Print the JSON schema of a search space. With `# yaml-language-server: $schema=space.json` as the first line of a
-    YAML file beside it, editors complete and check fields, without a network."""
+    """Print the JSON schema of a search space. Kept as space.json, editors complete and check the fields of a YAML file
+    beside it whose first line is `# yaml-language-server: $schema=space.json`."""
     from flexsearch.config import config_schema
 
     print_json(config_schema())

@@ -32,13 +32,15 @@ def train(
     from flexsearch.export import train as training
     from flexsearch.export.processes import Processes
     from flexsearch.export.recipe import RECIPE, load_recipe
+    from flexsearch.tracking import check_tracker
 
     given = [] if updates is None else [f"training.updates={updates}"]
     found = load_recipe(recipe, [*(overrides or ()), *given])
     folder = recipe if recipe.is_dir() else recipe.parent
     here = folder.resolve()
     out = here.with_name(f"{here.name}-trained") if out is None else out
-    processes = Processes(log=found.training.log, out=out)
+    check_tracker(found.training.log, field="training.log")
+    processes = Processes()
     if training.is_finished(out, found):
         if processes.is_first:
             print(

@@ -6,7 +6,6 @@ weights an update uses depends on its stage, and sums of parts are then the same
 
 import os
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import accelerate
@@ -17,7 +16,6 @@ from torch import Tensor
 
 from flexsearch.diffusion.share import Share
 from flexsearch.errors import UserError
-from flexsearch.extras import require
 
 T = TypeVar("T")
 
@@ -29,20 +27,14 @@ _ALIKE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_G
 class Processes:
     """This process and its peers.
 
-    Args:
-        log: "none", "tensorboard" or "wandb".
-        out: folder of the run; logs go below it.
-
     Attributes:
-        accelerator: accelerate's own, for what needs nothing of ours: to wait, and to log.
+        accelerator: accelerate's own, for what needs nothing of ours: to wait.
 
     Raises:
-        UserError: `log` names a library that is not installed, or accelerate was told to start what it does not.
+        UserError: accelerate was told to start what it does not.
     """
 
-    def __init__(self, *, log: str = "none", out: Path = Path()) -> None:
-        if log != "none":
-            require(log, field="training.log", nearest="none")
+    def __init__(self) -> None:
         launched = {"MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"} <= set(os.environ)
         if launched and not any(name in os.environ for name in _HAS_PEERS):
             # `accelerate launch --cpu --num_processes 2` starts one process, which would train alone without a word.
@@ -53,8 +45,6 @@ class Processes:
             )
         self.accelerator = accelerate.Accelerator(
             cpu=not torch.cuda.is_available(),
-            log_with=None if log == "none" else log,
-            project_dir=str(out / "logs"),
             kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
         )
         kind = self.accelerator.distributed_type

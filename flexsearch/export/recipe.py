@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from annotated_types import Ge, Gt, Le
@@ -24,6 +24,7 @@ from flexsearch.schedule.gain import Gain
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.settings import Count, PositiveCount, settings
 from flexsearch.settings_file import checked, read_values
+from flexsearch.tracking import TrackerName
 from flexsearch.trial.settings import InputSettings
 
 RECIPE = "recipe.yaml"
@@ -55,7 +56,7 @@ class LongTraining(Optimisation):
         save_every: updates between two checkpoints; what a crash can lose.
         evaluate_every: updates between two measurements of quality, of which one comes before the first update and one
             after the last; None measures nothing.
-        log: also send loss, speed and quality to TensorBoard (`OUT/logs`) or Weights & Biases.
+        log: also send loss, speed and quality to "tensorboard" (`OUT/logs`), "wandb" or "mlflow".
     """
 
     updates: Count = 400_000
@@ -67,7 +68,7 @@ class LongTraining(Optimisation):
     gradient_checkpointing: bool = False
     save_every: PositiveCount = 1000
     evaluate_every: PositiveCount | None = 20_000
-    log: Literal["none", "tensorboard", "wandb"] = "none"
+    log: TrackerName = "none"
 
 
 @settings

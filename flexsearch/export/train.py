@@ -8,6 +8,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,10 +108,10 @@ def _train(
         training_log.add(step, measured, learning_rate=rate, seconds=seconds)
         since = time.perf_counter()
 
-    if num_done == 0:
-        after(Step(update=0, loss=math.nan))
-
-    train_on(training, out / CHECKPOINT, save_every=recipe.training.save_every, report=after)
+    with closing(training_log.tracker):
+        if num_done == 0:
+            after(Step(update=0, loss=math.nan))
+        train_on(training, out / CHECKPOINT, save_every=recipe.training.save_every, report=after)
     if processes.is_first:
         _finish(_averaged(training), recipe, inputs, out, training_log.evaluations)
     processes.accelerator.wait_for_everyone()

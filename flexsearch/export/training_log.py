@@ -14,6 +14,7 @@ from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import Recipe
 from flexsearch.files import write_atomically
 from flexsearch.measurement import Measurement
+from flexsearch.tracking import Tracker, open_tracker
 
 TRAINING_LOG = "training.csv"
 EVALUATIONS = "evaluations.json"
@@ -60,6 +61,7 @@ class TrainingLog:
     ) -> None:
         self.out, self.recipe, self.processes, self.report = out, recipe, processes, report
         self.evaluations: Evaluations = {}
+        self.tracker = Tracker()
         self.columns = ["update", "loss", "learning_rate", "images_per_s", *recipe.objectives.quality.names]
         if processes.is_first:
             self.evaluations = {
@@ -69,7 +71,7 @@ class TrainingLog:
             lines = [self.columns, *([row[name] for name in self.columns] for row in kept)]
             write_atomically(out / TRAINING_LOG, "".join(",".join(line) + "\n" for line in lines))
             about = {"schedule": str(recipe.chosen), "base": recipe.base.checkpoint}
-            processes.accelerator.init_trackers(out.resolve().name, config=about)
+            self.tracker = open_tracker(recipe.training.log, folder=out / "logs", title=out.resolve().name, about=about)
 
     def add(self, step: Step, measured: Sequence[Measurement], *, learning_rate: float, seconds: float) -> None:
         """Log one update, which took `seconds`, and the metrics after it. Update 0 is the start, without training."""
@@ -88,7 +90,7 @@ class TrainingLog:
         row: Mapping[str, float] = {"update": step.update, **values}
         with (self.out / TRAINING_LOG).open("a") as file:
             file.write(",".join(str(row.get(name, "")) for name in self.columns) + "\n")
-        self.processes.accelerator.log(values, step=step.update)
+        self.tracker.log(values, step=step.update)
         self.report(
             TrainingRecord(
                 update=step.update,

@@ -3,8 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.baselines import baselines_of, waves_of
-from flexsearch.study.events import Watched, Watcher
+from flexsearch.study.events import Ended, Event, Watched, Watcher
 from flexsearch.study.executor import Choice, ExecutorName, Finished, TrialSource, choose_executor, run_locally
+from flexsearch.study.forerunner import Forerunner
 from flexsearch.study.lock import one_driver
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.repeats import OrderQueue, repetitions, schedules_to_repeat
@@ -24,6 +26,8 @@ from flexsearch.study.search import Search
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.study.storage import clear_faults, connect, storage_url
 from flexsearch.study.store import Cost, Store
+from flexsearch.tracking import Tracker, check_tracker, open_tracker
+from flexsearch.trial.adoption import Adopted, share_files
 from flexsearch.trial.settings import TrialSettings
 
 _FREE_TO_CHANGE = (
@@ -32,6 +36,7 @@ _FREE_TO_CHANGE = (
     "search.max_retries",
     "search.noise_schedules",
     "search.noise_seeds",
+    "search.log",
     "resources",
     "objectives.latency.mixed",
 )
@@ -47,6 +52,7 @@ class RunPlan:
         storage: SQLAlchemy URL, or None for `RUN/study.db`.
         ray_address: of a running cluster; None starts one.
         hours: after which nothing new is tried, so early that what follows fits in; None sets no limit.
+        forerunner: another run, whose results are taken or whose best schedules are tried first.
     """
 
     name: str
@@ -60,6 +66,7 @@ class RunPlan:
     storage: str | None = None
     ray_address: str | None = None
     hours: float | None = None
+    forerunner: Forerunner | None = None
 
 
 class Console:
@@ -94,6 +101,7 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         UserError: something that the user can mend, before anything is written wherever possible.
         KeyboardInterrupt: the same call goes on where this one stopped.
     """
+    check_tracker(plan.search.log, field="search.log")
     deadline = math.inf if plan.hours is None else time.monotonic() + 3600 * plan.hours
     is_new = not (plan.run_dir / "config.yaml").exists()
     choice = choose_executor(plan.executor, plan.resources, address=plan.ray_address)
@@ -122,14 +130,17 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         remove_abandoned(plan.run_dir)
         plan.save(plan.run_dir)
         store.save_config(plan.config, version=__version__)
-        with _executor(choice, plan) as execute:
+        adopted = _adopted(plan, console)
+        with _executor(choice, plan, adopted) as execute:
             if search.num_finished < plan.search.trials or search.has_unfinished:
                 _prepare(plan, store, console)
                 if plan.settings.search_space.plans_masks:
                     search = _search(plan, store, optuna_study, deadline)  # with the masks
                 _say_disturbance(plan, console)
                 _watch(search, console.searching(search, choice))
-                end = execute(search)
+                with closing(_tracker(plan)) as tracker:
+                    search.watch(partial(_track, tracker))
+                    end = execute(search)
                 if end.is_failure:
                     raise UserError(f"{end.reason}; the same command goes on", field=str(plan.run_dir))
                 console.message(end.reason)
@@ -139,6 +150,21 @@ def run_search(plan: RunPlan, console: Console) -> Store:
                 _watch(orders, console.repeating(orders, "measuring the noise"))
                 console.message(execute(orders).reason)
     return store
+
+
+def _adopted(plan: RunPlan, console: Console) -> Adopted | None:
+    """Say what is taken from another run, and link what its trials share."""
+    if plan.forerunner is None:
+        return None
+    folder, adopted = plan.forerunner.folder, plan.forerunner.adopted(plan.settings, seed=plan.search.seed)
+    share_files(folder, plan.run_dir)
+    if adopted.numbers:
+        console.message(
+            f"{folder} has the same protocol: its {len(adopted.numbers)} complete trials are taken as they are"
+        )
+    else:
+        console.message(f"{folder} has another protocol: the schedules of its front are tried first")
+    return adopted
 
 
 def _optuna_study(plan: RunPlan, store: Store) -> OptunaStudy:
@@ -242,17 +268,19 @@ def _search(plan: RunPlan, store: Store, optuna_study: OptunaStudy, deadline: fl
         waves=waves_of(space, plan.search),
         keep=1.0 if plan.settings.early_stopping is None else plan.settings.early_stopping.keep,
         deadline=deadline,
+        first=() if plan.forerunner is None else plan.forerunner.first(space, plan.settings, seed=plan.search.seed),
     )
 
 
 @contextmanager
-def _executor(choice: Choice, plan: RunPlan) -> Iterator[Callable[[TrialSource], Finished]]:
+def _executor(choice: Choice, plan: RunPlan, adopted: Adopted | None) -> Iterator[Callable[[TrialSource], Finished]]:
     """Give a function that runs a source to its end; Ray, if it is used, starts with the first and serves all."""
     with ExitStack() as stack:
 
         def execute(source: TrialSource) -> Finished:
-            from flexsearch.trial.life import run_trial
+            from flexsearch.trial.life import run_trial as run
 
+            run_trial = run if adopted is None else adopted.before(run)
             if choice.name == "local":
                 return run_locally(source, run_trial)
             from flexsearch.study.ray_tune import ray_session, run_on_ray
@@ -261,6 +289,17 @@ def _executor(choice: Choice, plan: RunPlan) -> Iterator[Callable[[TrialSource],
             return run_on_ray(source, run_trial, resources=plan.resources, slots=choice.slots, address=plan.ray_address)
 
         yield execute
+
+
+def _tracker(plan: RunPlan) -> Tracker:
+    about = {"base": plan.settings.base.checkpoint, "seed": str(plan.search.seed)}
+    return open_tracker(plan.search.log, folder=plan.run_dir / "logs", title=plan.name, about=about)
+
+
+def _track(tracker: Tracker, event: Event) -> None:
+    """Send what a trial measured."""
+    if isinstance(event, Ended) and event.result is not None:
+        tracker.log({name: one.value for name, one in event.result.measurements.items()}, step=event.number)
 
 
 def _watch(source: Watched, watcher: Watcher | None) -> None:

@@ -53,6 +53,7 @@ class Search(Watched):
         keep: share of the trials at a rung that goes on.
         acquisition: chooses among unseen candidates; None leaves the choice to the sampler.
         waves: further baselines, each once all before it have ended, and all before anything is searched.
+        first: parameters that are tried before anything else is searched.
         deadline: of `time.monotonic`; nothing new is tried where it and the noise would end later.
     """
 
@@ -69,6 +70,7 @@ class Search(Watched):
         keep: float = 1.0,
         acquisition: Acquisition | None = None,
         waves: Sequence[Wave] = (),
+        first: Sequence[Mapping[str, Value]] = (),
         deadline: float = math.inf,
     ) -> None:
         super().__init__()
@@ -101,6 +103,7 @@ class Search(Watched):
         self._infeasible = _num_in_a_row(searched, "infeasible")
         self._failures: list[str] = []
         self._deadline = deadline
+        self._first = deque(first)
         self._waves = deque(waves)
         self._has_checked_latencies = False
         self._open_waves()
@@ -294,7 +297,12 @@ class Search(Watched):
         )
 
     def _propose(self) -> TrialOrder | None:
-        """Propose an unseen candidate: by turns the acquisition's choice, if there is one, and the sampler's."""
+        """Propose an unseen candidate: what is to be tried first, then the acquisition's choice, if there is one, and
+        the sampler's by turns."""
+        while self._first:
+            parameters = self._first.popleft()
+            if self._space.build(parameters).digest not in self._seen:
+                return self._judge(self._ledger.ask(parameters))
         acquisition, records = self._acquisition, self._store.trials()
         proposed = sum(record.baseline is None and record.state in ("complete", "pruned") for record in records)
         asks_sampler = len(self._seen) % SAMPLER_EVERY == 0

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt
 
 from flexsearch.settings import Count, PositiveCount, settings
+from flexsearch.tracking import TrackerName
 
 AlgorithmName = Literal["tpe", "gp", "nsga2", "random", "qmc"]
 _POOL = 256
@@ -29,6 +30,7 @@ class SearchSettings:
         noise_schedules: schedules whose quality is measured again under other seeds, once per study; 0 measures none.
         noise_seeds: further seeds for each of them.
         max_retries: how often a trial whose worker was lost is started again; a driver that dies does not count.
+        log: also send what every trial measured to "tensorboard" (`RUN/logs`), "wandb" or "mlflow"; a step is a trial.
     """
 
     trials: PositiveCount = 100
@@ -41,6 +43,7 @@ class SearchSettings:
     noise_schedules: Count = 3
     noise_seeds: PositiveCount = 2
     max_retries: Count = 2
+    log: TrackerName = "none"
 
     @property
     def pool_size(self) -> int:

@@ -80,11 +80,29 @@ def keep_weights(folder: Path, model: FlexDiT, *, origin: Origin) -> None:
         model.save_pretrained(temporary, safe_serialization=True)
         checksums = {path.name: file_sha256(path) for path in temporary.iterdir()}
         write_atomically(temporary / _ORIGIN, json.dumps({**asdict(origin), "sha256": checksums}, indent=2))
-        try:
-            rename_folder(temporary, folder)
-        except OSError:
-            if not folder.is_dir():  # else another trial was first
-                raise
+        _give_name(temporary, folder)
+
+
+def adopt_weights(theirs: Path, folder: Path, *, trial: int) -> None:
+    """Keep the weights that another run has kept as those of a trial of this run, unless some are kept already."""
+    try:
+        values = json.loads((theirs / _ORIGIN).read_text())
+    except (OSError, ValueError):
+        return
+    if folder.is_dir():
+        return
+    with folder_beside(folder) as temporary:
+        link_model(theirs, temporary)
+        write_atomically(temporary / _ORIGIN, json.dumps({**values, "trial": trial}, indent=2))
+        _give_name(temporary, folder)
+
+
+def _give_name(temporary: Path, folder: Path) -> None:
+    try:
+        rename_folder(temporary, folder)
+    except OSError:
+        if not folder.is_dir():  # else another trial was first
+            raise
 
 
 def link_model(folder: Path, model_folder: Path) -> None:

@@ -17,7 +17,10 @@ from builders import Call
 from PIL import Image
 from servers import Postgres
 
+from flexsearch.cli.results import open_run
+from flexsearch.config import load_config
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.study.forerunner import Forerunner
 
 
 def front(flexsearch: Call, run_dir: Path) -> dict[str, Any]:
@@ -72,6 +75,42 @@ def test_what_decides_results_cannot_change(flexsearch: Call, run_space: Path, r
     assert outcome.code == 2
     assert "when this run was started" in outcome.err
     assert "use another --run-dir" in outcome.err
+
+
+def test_another_run_of_the_same_protocol_is_adopted(
+    flexsearch: Call, run_space: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    """Nothing is trained or timed again."""
+    before, new = front(flexsearch, run_dir), tmp_path / "new"
+    again = ["run", run_space, "--executor", "local", "--from", run_dir, "--set", "search.noise_schedules=0"]
+    outcome = flexsearch(*again, "--run-dir", new)
+    assert "has the same protocol: its 6 complete trials are taken as they are" in outcome.err
+    after = front(flexsearch, new)
+    kept = [{**row, "trial": 0} for row in before["front"] + before["baselines"]]
+    assert sorted(({**row, "trial": 0} for row in after["front"] + after["baselines"]), key=str) == sorted(
+        kept, key=str
+    )
+    for trial in range(6):
+        shown = json.loads(flexsearch("show", new, trial, "--json").out)
+        assert shown["reason"].startswith("adopted from trial ")
+        assert (new / "trials" / str(trial) / "samples.png").exists()
+
+
+def test_a_run_of_another_protocol_gives_its_front(run_space: Path, run_dir: Path) -> None:
+    forerunner = Forerunner(**vars(open_run(run_dir)))
+    same, other = load_config(run_space).trial_settings, load_config(run_space, ["trial.updates=1"]).trial_settings
+    assert sorted(forerunner.adopted(same, seed=0).numbers.values()) == list(range(6))
+    assert forerunner.adopted(other, seed=0).numbers == forerunner.adopted(same, seed=1).numbers == {}
+    everything = forerunner.first(same.search_space, same, seed=0)
+    best = forerunner.first(other.search_space, other, seed=0)
+    assert len(everything) == 4
+    assert 1 <= len(best) <= 4
+    assert all(parameters in everything for parameters in best)
+    narrow = load_config(run_space, ["space.timetable.noise_grid.choice=[2]"]).search_space
+    assert forerunner.first(narrow, same, seed=0) == [one for one in everything if one["timetable.noise_grid"] == 2]
+    assert forerunner.first(load_config(run_space, ["space.dense=false"]).search_space, same, seed=0) == everything
+    fewer = load_config(run_space, ["space.timetable.noise_grid=2"]).search_space
+    assert forerunner.first(fewer, same, seed=0) == []
 
 
 def test_show_and_front(flexsearch: Call, run_dir: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def recipe(recipe_folder: Call) -> Path:
         ("training.batsh=8", "training.batsh: is not a known field; nearest legal: batch"),
         ("training.batch=lots", "training.batch: must be a valid integer"),
         ("training.batch=0", "training.batch: must be greater than or equal to 1, but got 0"),
-        ("training.log=paper", "training.log: must be 'none', 'tensorboard' or 'wandb', but got 'paper'"),
+        ("training.log=paper", "training.log: must be 'none', 'tensorboard', 'wandb' or 'mlflow', but got 'paper'"),
         ("training.gradient_accumulation=3", "training.batch: must be a multiple of 1 processes x 3 parts, but got 4"),
         ("candidate.sampler_step=9", "candidate.sampler_step: is not a known field; nearest legal: sampler_steps"),
         ("candidate.sampler_steps=2.5", "candidate.sampler_steps: must be a whole number, but got 2.5"),

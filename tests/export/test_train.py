@@ -27,6 +27,7 @@ from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.fold import unfold_gain
 from flexsearch.schedule import Gain, Sampling
 from flexsearch.schedule.gain import NO_GAIN
+from flexsearch.tracking import check_tracker
 
 
 def run(folder: Path, out: Path, *overrides: str, report: Callable[[TrainingRecord], None] = lambda _: None) -> None:
@@ -172,7 +173,7 @@ def test_a_changed_recipe_is_refused_by_name(recipe_folder: Call, tmp_path: Path
 def test_a_log_that_is_not_installed_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(UserError, match=r'training\.log: wandb is not installed; pip install "flexsearch\[wandb\]"'):
-        Processes(log="wandb")
+        check_tracker("wandb", field="training.log")
 
 
 def test_one_process_in_place_of_two_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -314,3 +314,17 @@ def test_after_the_baselines_a_machine_that_was_not_quiet_is_told_once(
     run_locally(search, timed)
     assert len(notes) == (0 if is_quiet else 1)
     assert is_quiet or "latencies disagree by" in notes[0].text
+
+
+def test_what_is_to_be_tried_first_is_tried_once(open_search: Call, run_trial: Call, space: SearchSpace) -> None:
+    choices = space.choices()
+    first = [next(choices), next(choices)]
+    digests = [space.build(parameters).digest for parameters in first]
+    search = open_search(trials=4, first=first)
+    run_locally(search, run_trial)
+    assert [record.digest for record in search.store.trials() if record.baseline is None][:1] == digests[:1]
+    again = open_search(trials=8, first=first)
+    run_locally(again, run_trial)
+    searched = [record.digest for record in again.store.trials() if record.baseline is None]
+    assert searched[:2] == digests
+    assert len(set(searched)) == len(searched)
