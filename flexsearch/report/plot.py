@@ -8,12 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
 from matplotlib.text import Annotation
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from matplotlib.transforms import Bbox
 
 from flexsearch.files import replacing
-from flexsearch.report.confirmation import Confirmation
+from flexsearch.report.claim import claim_of
 from flexsearch.report.front import Front
-from flexsearch.report.palette import CONFIRMED, GRID, INK, MUTED
+from flexsearch.report.palette import GRID, INK, MUTED
 from flexsearch.report.points import FrontPoint
 from flexsearch.report.schedule_picture import STYLE
 from flexsearch.report.series import Series, bars, series_of
@@ -31,15 +32,11 @@ _STYLE = {
 _MARK_PX = 5  # half the side of what a mark covers
 
 # marker, its size in points, zorder; of each series
-_LOOKS = (("o", 4, 2), ("s", 4.5, 3), ("^", 5, 4), ("*", 9.5, 5), ("o", 5, 6), ("o", 5.5, 6))
+_LOOKS = (("o", 4, 2), ("o", 4, 2), ("s", 4.5, 3), ("^", 5, 4), ("*", 9.5, 5), ("o", 5, 6), ("o", 5.5, 6))
 
 
 def plot_front(front: Front, path: Path) -> None:
-    """Write the picture; the suffix decides the format (.png, .svg, .pdf), the content is the same in all.
-
-    Bars are one paired standard deviation of the quality, and the half interquartile range of the latency. Points that
-    were measured again have their 95 % intervals.
-    """
+    """Write the picture; the suffix decides the format (.png, .svg, .pdf), the content is the same in all."""
     with context(_STYLE), replacing(path) as temporary:
         front_picture(front).savefig(temporary)
 
@@ -52,19 +49,23 @@ def front_picture(front: Front) -> Figure:
     every = series_of(front)
     for series, look in zip(every, _LOOKS, strict=True):
         _draw(axes, series, *look)
-    for series in every[1:]:
+    for series in every[2:]:
         _bars(axes, front, series)
-    if front.confirmation is not None:
-        _confirmed(axes, front.confirmation)
-    device = latency.protocol.get("device")
+    device, again, claim = latency.protocol.get("device"), front.confirmation, claim_of(front)
     axes.set_xlabel(f"latency ({latency.unit})" + (f", measured on {device}" if device else ""))
-    axes.set_ylabel(f"{quality.name} ({quality.protocol.get('images')} images; lower is better)")
-    title = f"{front.study}: quality and latency, hypervolume {front.hypervolume:.4g}"
-    axes.set_title(title, loc="left", fontsize=11, weight="bold", pad=12)
+    images = quality.protocol.get("images") if again is None else again.shown_size
+    axes.set_ylabel(f"{quality.name} ({images} images{' again' if again else ''}; lower is better)")
+    axes.set_title(f"{front.study}: {claim.title}" if claim else front.study, loc="left", fontsize=11, weight="bold", pad=12)
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.06)
+    axes.set_xlim(left=0)
+    if all(one.quality > 0 for series in every for one in series.points):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8.5, loc="best")
     _label(figure, axes, every)
@@ -78,52 +79,30 @@ def _draw(axes: Axes, series: Series, marker: str, size: float, zorder: int) -> 
             [one.quality for one in series.points],
             color=series.color,
             linestyle=series.line,
+            drawstyle="steps-post",
             linewidth=1.4,
             marker=marker,
             markersize=size,
+            markerfacecolor="none" if series.is_hollow else None,
             label=series.name,
             zorder=zorder,
         )
 
 
 def _bars(axes: Axes, front: Front, series: Series) -> None:
-    across, upright = bars(front, series)
-    axes.errorbar(
-        [one.latency_ms for one in series.points],
-        [one.quality for one in series.points],
-        xerr=across,
-        yerr=upright,
-        fmt="none",
-        ecolor=series.color,
-        alpha=0.5,
-        capsize=2,
-        zorder=3,
-    )
-
-
-def _confirmed(axes: Axes, confirmation: Confirmation) -> None:
-    """Draw what was measured again: filled where confirmed, hollow where that is open, a cross where not."""
-    for verdict, marker, face in (
-        ("confirmed", "D", CONFIRMED),
-        ("within noise", "D", "white"),
-        ("not confirmed", "x", CONFIRMED),
-    ):
-        points = [point for point in confirmation.points.values() if point.verdict == verdict]
-        if points:
-            axes.errorbar(
-                [point.latency.value for point in points],
-                [point.quality.value for point in points],
-                xerr=[point.latency.half_width for point in points],
-                yerr=[point.quality.half_width for point in points],
-                fmt=marker,
-                color=CONFIRMED,
-                markerfacecolor=face,
-                markersize=5,
-                capsize=2,
-                linewidth=1,
-                zorder=6,
-                label=f"again, {confirmation.shown_size} images, 95 %: {verdict}",
-            )
+    for one in series.points:
+        across, upright = bars(front, one)
+        axes.errorbar(
+            one.latency_ms,
+            one.quality,
+            xerr=across,
+            yerr=upright,
+            fmt="none",
+            ecolor=series.color,
+            alpha=0.5,
+            capsize=2,
+            zorder=3,
+        )
 
 
 def _label(figure: Figure, axes: Axes, series: Sequence[Series]) -> None:
@@ -132,7 +111,7 @@ def _label(figure: Figure, axes: Axes, series: Sequence[Series]) -> None:
     No point of a front lies above and to the right of another, nor below and to the left: names go to these two places.
     A name that would cover another one, a mark or the legend, or leave the axes, is left out; the table has them all.
     """
-    _, dense, free, paper, found_free, trained = series
+    _, _, dense, free, paper, found_free, trained = series
     names = [(one, str(one.record.number), False, which) for which in (trained, found_free) for one in which.points]
     names += [(one, f"{one.record.candidate.sampling.steps} steps", True, dense) for one in dense.points]
     names += [(one, str(one.record.candidate.sampling), True, free) for one in free.points if one not in dense.points]
