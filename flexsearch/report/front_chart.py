@@ -5,6 +5,7 @@ the page's script finds what belongs to it. Colours are the page's, by the names
 """
 
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,10 +17,11 @@ from flexsearch.report.points import FrontPoint
 from flexsearch.report.series import Series, bars
 
 _FONT = 13.0
+_LINE = 16.0  # from one line of text to the next
 _LETTER = 0.58  # of the font's size, about the width of a letter
 _MARK = 5.0  # half the side of what a mark covers
 _PLAIN = ("once", "other")  # marks without a bar, a name or a place in the order of keys
-_SHAPES = {
+SHAPES = {
     "dense": "M-4.5-4.5H4.5V4.5H-4.5Z",
     "free": "M0-6L5.5 4H-5.5Z",
     "paper": "M0-8L2 -2.6 7.6 -2.5 3.2 1 4.7 6.5 0 3.3-4.7 6.5-3.2 1-7.6-2.5-2-2.6Z",
@@ -115,10 +117,18 @@ class Chart:
             height: in pixels.
             name: class of the element.
         """
-        room = Box(left=52, top=26, right=width - 12, bottom=height - 48)
+        above, below = (
+            _wrapped(text, width - 60) for text in (f"{self.upright} \N{DOWNWARDS ARROW} better", self.across)
+        )
+        room = Box(left=52, top=10 + _LINE * len(above), right=width - 12, bottom=height - 32 - _LINE * len(below))
         x, y = self._axes(room)
         parts = [
             *self._grid(x, y, room, most=max(4, width // 110)),
+            *(_text(8, 14 + _LINE * place, line, "title") for place, line in enumerate(above)),
+            *(
+                _text((room.left + room.right) / 2, room.bottom + 40 + _LINE * place, line, "title middle")
+                for place, line in enumerate(below)
+            ),
             self._gap(x, y, room),
             *self._held_out(y, room),
             *(self._line(one, x, y, room) for one in self.series if one.line != "none"),
@@ -153,8 +163,6 @@ class Chart:
             at = y.at(value)
             yield f'<path class="grid" d="M{room.left} {at}H{room.right}"/>'
             yield _text(room.left - 8, at + 4.5, f"{value:.4g}", "tick end")
-        yield _text((room.left + room.right) / 2, room.bottom + 40, self.across, "title middle")
-        yield _text(8, room.top - 10, f"{self.upright} \N{DOWNWARDS ARROW} better", "title")
 
     def _stairs(self, points: Sequence[FrontPoint], x: Axis, y: Axis) -> str:
         first, *others = points
@@ -200,7 +208,7 @@ class Chart:
         lines = f"M{x.at(one.latency_ms - wide)} {at[1]}H{x.at(one.latency_ms + wide)}" if wide else ""
         if high:
             lines += f"M{at[0]} {y.at(one.quality - high)}V{y.at(one.quality + high)}"
-        shape = f'<path d="{_SHAPES[key]}"/>' if key in _SHAPES else '<circle r="5"/>'
+        shape = f'<path d="{SHAPES[key]}"/>' if key in SHAPES else '<circle r="5"/>'
         bar = f'<path class="bar {key}" d="{lines}"/>' if lines else ""
         return (
             f'{bar}<g class="mark {key}" data-trial="{one.record.number}" transform="translate({at[0]} {at[1]})" '
@@ -218,7 +226,9 @@ class Chart:
         named: set[int] = set()
         for series in shown:
             for one in series.points:
-                text = f"{one.record.candidate.sampling.steps} steps" if series.key == "dense" else str(one.record.number)
+                text = (
+                    f"{one.record.candidate.sampling.steps} steps" if series.key == "dense" else str(one.record.number)
+                )
                 place = _place(text, x.at(one.latency_ms), y.at(one.quality), room, taken)
                 if place is not None and one.record.number not in named:
                     named.add(one.record.number)
@@ -237,16 +247,21 @@ class Chart:
         taken += [_around(middle, above - 5, wide / 2, 9), _around((head + tail) / 2, at, (tail - head) / 2, 6)]
 
 
+def _wrapped(text: str, width: float) -> list[str]:
+    """Part a text into lines that are no wider."""
+    return textwrap.wrap(text, max(10, int(width / (_LETTER * _FONT))), break_long_words=False)
+
+
 def _around(x: float, y: float, half_width: float, half_height: float) -> Box:
     return Box(left=x - half_width, top=y - half_height, right=x + half_width, bottom=y + half_height)
 
 
 def _place(text: str, x: float, y: float, room: Box, taken: list[Box]) -> Box | None:
     """Find room for a name beside its point, and take it."""
-    wide, high, off = _LETTER * _FONT * len(text), _FONT + 2, _MARK + 1
-    for right, below in ((False, True), (True, False), (True, True), (False, False)):
-        left = x + off - 2 if right else x - off + 2 - wide
-        top = y + off - 3 if below else y - off + 3 - high
+    wide, high = _LETTER * _FONT * len(text), _FONT + 2
+    for is_right, is_below in ((False, True), (True, False), (True, True), (False, False)):
+        left = x + _MARK if is_right else x - _MARK - wide
+        top = y + 1 if is_below else y - 1 - high
         box = Box(left=left, top=top, right=left + wide, bottom=top + high)
         if room.holds(box) and not any(box.overlaps(other) for other in taken):
             taken.append(box)

@@ -1,15 +1,18 @@
 """Make one HTML page of a run that needs no network, to send to a colleague.
 
-The page is made of `page.html.j2`; text is escaped there. Pictures, images and the plot's script are inside the page.
+The page is made of `page.html.j2`, which takes in `page.css` and `page.js`; text is escaped there. Pictures and images
+are inside the page.
 """
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,23 +21,41 @@ from markupsafe import Markup
 from flexsearch import __version__
 from flexsearch.errors import UserError
 from flexsearch.files import write_atomically
+from flexsearch.report.claim import Claim, claim_of, speedup_of
 from flexsearch.report.front import Front
-from flexsearch.report.front_figure import front_figure
-from flexsearch.report.gain import Gain, headline
-from flexsearch.report.galleries import facts, galleries
+from flexsearch.report.front_chart import SHAPES, Chart
+from flexsearch.report.gain import headline
+from flexsearch.report.galleries import facts, galleries, strips
+from flexsearch.report.held_out import held_out_distance
 from flexsearch.report.palette import ON_DARK, role_colours
+from flexsearch.report.points import FrontPoint, is_free, is_plain
+from flexsearch.report.row import Row, three_digits
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import run_svg
-from flexsearch.report.series import series_of
-from flexsearch.report.table import confirmed_lines, confirmed_rows, summary_lines
+from flexsearch.report.series import bars_say, series_of
+from flexsearch.report.table import confirmed_lines, confirmed_rows, front_frame, summary_lines
+from flexsearch.schedule.plan import Plan
 from flexsearch.schedule.role import ROLES, legend
 from flexsearch.study.evenly import evenly
 
 MOST_DRAWN = 40
 """Schedules of the front whose pictures are in the page, evenly over latency; a picture takes about 0.1 s, and
 the table has all."""
+_UNFOLDED = 3  # schedules
+_WIDE, _NARROW = (1060, 520), (380, 430)  # charts, in pixels
 _SMALL_COST = 0.005  # of the whole
 _LIBRARIES = ("torch", "diffusers", "optuna", "torch-fidelity")
+_CONTENTS = {
+    "front": "Distance against time",
+    "points": "Points",
+    "images": "Images",
+    "schedules": "Schedules",
+    "trials": "All trials",
+    "setting": "What was searched",
+    "trust": "How far to trust it",
+    "protocol": "Protocols",
+    "again": "Reproduce it",
+}
 
 
 def write_page(run: Run, front: Front, out: Path) -> None:
@@ -48,8 +69,14 @@ def write_page(run: Run, front: Front, out: Path) -> None:
     write_atomically(out, render(run, front))
 
 
-def render(run: Run, front: Front) -> str:
+def render(run: Run, front: Front, *, version: str = "", every: int | None = None) -> str:
     """Make the page.
+
+    Args:
+        run: whose page it is.
+        front: of the run.
+        version: of what it shows, for a page that is served.
+        every: seconds after which the page asks whether there is another version; None never does.
 
     Raises:
         UserError: no trial is complete.
@@ -64,44 +91,198 @@ def render(run: Run, front: Front) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    claim, found = headline(front.best_known, quality=front.objectives[0].name)
+    sentence, found = headline(front.best_known, quality=front.objectives[0].name)
+    claim, series = claim_of(front), series_of(front)
+    drawn = {one.record.number: one for each in series for one in each.points}
+    shown_rows = list(chain.from_iterable(front.sections))
+    for row in shown_rows:
+        drawn.setdefault(row.record.number, front.as_searched.by_number[row.record.number])
+    points = sorted(drawn.values(), key=lambda one: one.latency_ms)
+    pictures, images = strips(run, front, points), list(galleries(run, front, found))
+    best = None if found is None else found.point.record.number
+    schedules = list(_schedules(run, front, first=best))
+    columns, rows = _table(front, shown_rows if front.confirmation is None else confirmed_rows(front))
+    columns_searched, rows_searched = _table(front, shown_rows, is_again=True)
+    chart = _chart(front, claim)
+    ended = max((record.ended for record in run.store.trials() if record.ended), default="")
     return environment.get_template("page.html.j2").render(
         name=front.study,
+        version=version,
+        every=every,
         quality=front.objectives[0],
-        latency=front.objectives[1],
-        claim=claim,
-        best=None if found is None else found.point.record.number,
-        figures=_figures(front, found),
+        title="No searched schedule is ahead of what is free" if claim is None else claim.title,
+        sentence=sentence,
+        byline=_byline(run, front, ended),
+        best=best,
+        figures=_figures(front, claim),
+        contents=[(id, text) for id, text in _CONTENTS.items() if id != "images" or images],
         is_running=front.counts["running"] > 0,
         margin=front.best_known.quality_margin,
-        ended=max((record.ended for record in run.store.trials() if record.ended), default=""),
-        plot=_plot(front),
-        rows=[row.printed for row in chain.from_iterable(front.sections)],
+        ended=ended,
+        held_out=chart.held_out,
+        wide=chart.svg(width=_WIDE[0], height=_WIDE[1], name="wide"),
+        narrow=chart.svg(width=_NARROW[0], height=_NARROW[1], name="narrow"),
+        legend_of_chart=[(one.key, one.name, SHAPES.get(one.key)) for one in reversed(series) if one.points],
+        colours=[(one.key, one.color, ON_DARK.get(one.color, one.color)) for one in series[1:]],
+        bars=bars_say(front),
+        columns=columns,
+        rows=rows,
+        columns_searched=columns_searched,
+        rows_searched=rows_searched,
+        csv="data:text/csv;charset=utf-8," + quote(_csv(front, set(drawn))),
         confirmation=front.confirmation,
-        again=[row.printed for row in confirmed_rows(front)],
         confirmed_lines=confirmed_lines(front),
-        galleries=list(galleries(run, front, found)),
+        galleries=images,
         legend=", ".join(legend()),
         roles={role: dict(zip(("fill", "text"), role_colours(role), strict=True)) for role in ROLES},
-        schedules=list(_schedules(run, front)),
+        schedules=schedules,
+        has_more_schedules=len(schedules) > _UNFOLDED,
         is_wide=run.settings.shape.num_blocks > 16,
-        plot_colours=[
-            (place, one.color, ON_DARK.get(one.color, one.color)) for place, one in enumerate(series_of(front))
-        ],
+        trials_shown=[_trial(front, one, pictures) for one in points],
+        num_strips=len(pictures),
         space=_space(run),
         setting=_setting(run),
         notes=summary_lines(front)[1:],
         has_predicted_distances=bool(front.predicted_distances),
-        has_found_free=bool(front.as_searched.found_free),
-        noise=front.noise,
         costs=_costs(front),
         protocols=_protocols(front),
         config=_config(run.folder / "config.yaml"),
         seed=run.search.seed,
-        trials=run.search.trials,
-        folder=run.folder.name,
+        folder=run.folder.resolve().name,
         versions=_versions(run),
     )
+
+
+def _chart(front: Front, claim: Claim | None) -> Chart:
+    quality, latency = front.objectives
+    again, device = front.confirmation, latency.protocol.get("device")
+    images = quality.protocol.get("images") if again is None else again.images
+    of = f"{images} images" if again is None else f"{again.shown_size} images, measured again"
+    return Chart(
+        series=series_of(front),
+        front=front,
+        claim=claim,
+        held_out=held_out_distance(quality.protocol, images=int(images or 0)),
+        across=f"latency ({latency.unit}){f', on {device}' if device else ''}",
+        upright=f"{quality.name} ({of})",
+        told=lambda one: f"Trial {one.record.number}{_named(one)}: {facts(front, one.record.number)}",
+    )
+
+
+def _named(point: FrontPoint) -> str:
+    return f", {point.record.baseline}" if point.record.baseline else ""
+
+
+def _byline(run: Run, front: Front, ended: str) -> list[str]:
+    """Say of what, on what, when, and from how much."""
+    device = front.objectives[-1].protocol.get("device")
+    base = f"{run.settings.base.checkpoint} on {run.settings.data.name}"
+    counted = f"{front.counts['complete']} of {sum(front.counts.values())} trials complete"
+    return [one for one in (base, device, ended[:10], counted) if one]
+
+
+def _table(front: Front, rows: Sequence[Row], *, is_again: bool = False) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Give headings and rows, of what is known best; `is_again` where that is in another table already."""
+    quality, latency = front.objectives
+    if front.confirmation is None or is_again:
+        columns = {"quality": quality.name, "latency": latency.unit, "macs": "MACs"}
+        if front.predicted_distances:
+            columns["predicted_distance"] = "predicted distance"
+    else:
+        columns = {
+            "again": quality.name,
+            "at_infinity": "at infinitely many images",
+            "latency_again": latency.unit,
+            "front_probability": "on the front",
+            "verdict": "verdict",
+        }
+        if not any(row.printed["at_infinity"] for row in rows):
+            del columns["at_infinity"]
+    if not is_again:
+        columns["faster"] = "at equal quality"
+    found = []
+    for row in rows:
+        known = front.best_known.by_number.get(row.record.number)
+        claim = speedup_of(front, known) if known is not None and row.is_compared else None
+        printed: dict[str, Any] = {**row.printed, "has_id": not is_again, "faster": "", "is_surely_faster": False}
+        printed["latency"] += f" {printed['spread']}" if printed["spread"] else ""
+        if claim is not None:
+            printed["faster"] = f"{claim.speedup} as fast{f' ({claim.interval})' if claim.interval else ''}"
+            printed["is_surely_faster"] = claim.low is not None and claim.low > 1
+        found.append(printed)
+    return columns, found
+
+
+def _trial(front: Front, point: FrontPoint, pictures: Mapping[int, Any]) -> dict[str, Any]:
+    """Describe a trial for the list, and name the dense base at the nearest latency beside it."""
+    dense = [one for one in front.as_searched.dense if one.record.number in pictures]
+    nearest = min(dense, key=lambda one: abs(one.latency_ms - point.latency_ms), default=None)
+    beside = None if nearest is None or is_plain(point.record) else nearest.record.number
+    return {
+        "number": point.record.number,
+        "name": point.record.baseline or "",
+        "facts": f"{'' if is_free(point.record) else f'{point.record.candidate.schedule} '}{facts(front, point.record.number)}",
+        "quality": f"{point.quality:.6g}",
+        "latency": f"{point.latency_ms:.6g}",
+        "strip": pictures.get(point.record.number),
+        "beside": beside,
+    }
+
+
+def _csv(front: Front, numbers: set[int]) -> str:
+    frame = front_frame(front)
+    return str(frame[frame["trial"].isin(numbers)].to_csv(index=False))
+
+
+def _figures(front: Front, claim: Claim | None) -> list[tuple[str, str]]:
+    """List the few numbers at the top: value and what it is."""
+    figures: list[tuple[str, str]] = []
+    known, quality = front.best_known, front.objectives[0].name
+    dense = max(known.dense, key=lambda one: one.latency_ms, default=None)
+    if claim is not None:
+        number = claim.point.record.number
+        interval = f", {claim.interval} with 95 %" if claim.interval else ""
+        figures.append((claim.speedup, f"as fast at equal {quality}{interval}: trial {number}"))
+        beside = f"; the dense base at {_steps(dense)} steps takes {three_digits(dense.latency_ms)}" if dense else ""
+        figures.append((f"{three_digits(claim.point.latency_ms)} ms", f"per image{beside}"))
+        beside = f"; the dense base at {_steps(dense)} steps is at {dense.quality:.3g}" if dense else ""
+        figures.append((f"{claim.point.quality:.3g}", f"{quality}, lower is better{beside}"))
+    if front.costs:
+        shared = sum(cost.seconds for cost in front.costs if ":" not in cost.what) / 60
+        own = sum(cost.seconds for cost in front.costs) / 60 - shared
+        figures.append((f"{own:.0f} min" if own >= 1 else f"{own * 60:.0f} s", _cost_of(front, shared)))
+    return figures
+
+
+def _cost_of(front: Front, shared: float) -> str:
+    what = "of one device for the search" + (" and what was measured again" if front.confirmation else "")
+    return what + (f"; {shared:.0f} more for what all trials share, which is kept" if shared >= 1 else "")
+
+
+def _steps(point: FrontPoint) -> int:
+    return point.record.candidate.sampling.steps
+
+
+@lru_cache(maxsize=4 * MOST_DRAWN)
+def _drawn(plan: Plan) -> Markup:
+    return Markup(run_svg(plan))  # our own drawing; its text is digits and role names
+
+
+def _schedules(run: Run, front: Front, *, first: int | None) -> Iterator[dict[str, Any]]:
+    """Draw at most `MOST_DRAWN` of the front's points that were searched, and the paper's schedules beside them; first
+    the one of the headline, then the fastest and the best."""
+    known = [one.record for one in front.best_known.searched]
+    drawn = {one.number: one for one in (*evenly(known, MOST_DRAWN), *front.paper)}
+    ordered = [number for number in (first, known[-1].number, known[0].number) if number in drawn] if known else []
+    ordered = list(dict.fromkeys([*ordered, *drawn]))
+    for place, number in enumerate(ordered):
+        yield {
+            "number": number,
+            "name": drawn[number].baseline or "",
+            "facts": facts(front, number),
+            "svg": _drawn(run.settings.search_space.plan(drawn[number].candidate)),
+            "is_first": place < _UNFOLDED,
+        }
 
 
 def _config(path: Path) -> str:
@@ -109,49 +290,6 @@ def _config(path: Path) -> str:
     values = yaml.safe_load(path.read_text())
     values.pop("storage", None)
     return yaml.safe_dump(values, sort_keys=False)
-
-
-def _figures(front: Front, found: Gain | None) -> list[tuple[str, str]]:
-    """List the few numbers at the top: value and what it is."""
-    figures, quality = [], front.objectives[0].name
-    if found is not None and found.speedup is not None:
-        steps = found.point.record.candidate.sampling.steps
-        figures.append((f"{found.speedup:.2f}x", f"as fast as dense at the same {steps} steps"))
-    if found is not None and found.quality is not None:
-        figures.append((f"{found.quality:.3g}", f"lower {quality} than any free baseline, equal latency"))
-    if found is not None and found.as_good_as is not None and found.as_good_as.record != found.point.record:
-        steps = found.as_good_as.record.candidate.sampling.steps
-        figures.append(
-            (f"{found.speedup_as_good:.2f}x", f"as fast as dense at the {steps} steps that it is as good as")
-        )
-    if front.noise is not None:
-        figures.append((f"{front.noise.paired:.2g}", f"paired noise of {quality} (sd over seeds)"))
-    figures.append((str(sum(front.counts.values())), f"trials, {front.counts['complete']} of them to the end"))
-    if front.costs:
-        figures.append((f"{sum(cost.seconds for cost in front.costs) / 60:.1f}", "device minutes in all"))
-    return figures
-
-
-def _plot(front: Front) -> Markup:
-    figure = front_figure(front)
-    figure.update_layout(title=None, margin={"t": 36}, height=500)
-    options = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
-    # plotly's own output: its script, and our numbers and names as escaped JSON
-    return Markup(
-        figure.to_html(full_html=False, include_plotlyjs=True, config=options, div_id="front-plot", default_height=500)
-    )
-
-
-def _schedules(run: Run, front: Front) -> Iterator[dict[str, Any]]:
-    """Draw at most `MOST_DRAWN` of the front's points that were searched, and the paper's schedules beside them."""
-    for record in (*evenly(front.searched, MOST_DRAWN), *front.paper):
-        yield {
-            "number": record.number,
-            "name": record.baseline or "",
-            "facts": facts(front, record.number),
-            # our own drawing; its text is digits and role names
-            "svg": Markup(run_svg(run.settings.search_space.plan(record.candidate))),
-        }
 
 
 def _space(run: Run) -> dict[str, Any]:

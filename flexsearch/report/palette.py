@@ -46,5 +46,12 @@ DENSE = "#4a5462"
 PAPER = "#d1495b"
 OTHER = "#b3bdc9"
 
-ON_DARK = {FRONT: "#4fb3dc", FOUND_FREE: "#4fb0a5", FREE: "#b49ae0", DENSE: "#a7b3c1", PAPER: "#e8707f", OTHER: "#6b7789"}
+ON_DARK = {
+    FRONT: "#4fb3dc",
+    FOUND_FREE: "#4fb0a5",
+    FREE: "#b49ae0",
+    DENSE: "#a7b3c1",
+    PAPER: "#e8707f",
+    OTHER: "#6b7789",
+}
 """What is too dark, or too bright, on a dark page, and what takes its place there."""

@@ -55,7 +55,9 @@ def front_picture(front: Front) -> Figure:
     axes.set_xlabel(f"latency ({latency.unit})" + (f", measured on {device}" if device else ""))
     images = quality.protocol.get("images") if again is None else again.shown_size
     axes.set_ylabel(f"{quality.name} ({images} images{' again' if again else ''}; lower is better)")
-    axes.set_title(f"{front.study}: {claim.title}" if claim else front.study, loc="left", fontsize=11, weight="bold", pad=12)
+    axes.set_title(
+        f"{front.study}: {claim.title}" if claim else front.study, loc="left", fontsize=11, weight="bold", pad=12
+    )
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

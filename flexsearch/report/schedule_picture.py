@@ -195,9 +195,26 @@ def run_svg(plan: Plan) -> str:
 
 
 def inline_svg(figure: Figure) -> str:
-    """Write a figure as an `<svg>` element without a prologue; transparent, its ink the page's text colour."""
+    """Write a figure as a short `<svg>` element without a prologue; transparent, its ink the page's text colour."""
     written = io.StringIO()
     with context(STYLE):
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Type": None})
-    text = re.sub(r"\s*<metadata>.*?</metadata>", "", written.getvalue(), flags=re.DOTALL)
+    text = written.getvalue()
+    for what, by in _SHORTER:
+        text = re.sub(what, by, text, flags=re.DOTALL)
     return text[text.index("<svg") :].replace(INK, "currentColor").replace(MUTED, "currentColor")
+
+
+_SHORTER = (
+    (r"\s*<(metadata|defs)>.*?</\1>", ""),
+    (r"<svg ", '<svg role="img" aria-label="drawn schedule" '),
+    (r' (id|clip-path|transform|xmlns:xlink|version)="[^"]*"', ""),  # no text is turned, nothing is clipped
+    (r"; font-family: [^;]*", ""),
+    (r"<path d=\"[^\"]*\" style=\"fill: none\"/>", ""),
+    (r"(\d+\.\d)\d+", r"\1"),
+    (r"\s*([MLQz]) ?\s*(?=[\d.\"-])", r"\1"),
+    (r">\s+<", "><"),
+    (r"</?g>", ""),
+    (r"\s+", " "),
+)
+"""What a page need not carry of matplotlib's SVG, and what stands in its place."""
