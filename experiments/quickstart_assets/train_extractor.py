@@ -2,8 +2,8 @@
 
     uv run python experiments/quickstart_assets/train_extractor.py --fashion-mnist DIR
 
-Writes `extractor.safetensors` and `reference.npz`, and the distance of held-out real images (`held_out.json`), which the
-page of a run draws as a line; prints the test accuracy.
+Writes `extractor.safetensors`, `reference.npz`, and the distance of held-out real images, which the page of a run draws
+as a line (`held_out.json`); prints the test accuracy.
 """
 
 import argparse

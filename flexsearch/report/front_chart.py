@@ -194,10 +194,15 @@ class Chart:
             yield _text(room.right - 4, at - 5, f"real images {self.held_out:.3g}", "name real end")
 
     def _marks(self, x: Axis, y: Axis) -> Iterator[str]:
+        """Draw every trial once: the dense base's own runs as such, also where they are on the free front."""
+        drawn: set[int] = set()
         for series in self.series:
             for one in series.points:
                 at = x.at(one.latency_ms), y.at(one.quality)
                 number = one.record.number
+                if number in drawn:
+                    continue
+                drawn.add(number)
                 if series.key in _PLAIN:
                     yield f'<circle class="mark {series.key}" data-trial="{number}" cx="{at[0]}" cy="{at[1]}" r="3.5"/>'
                 else:
@@ -218,6 +223,7 @@ class Chart:
     def _names(self, x: Axis, y: Axis, room: Box) -> Iterator[str]:
         """Draw the claim, then names where there is room: searched points first, a free baseline last."""
         shown = [series for series in reversed(self.series) if series.key not in _PLAIN]
+        shown.sort(key=lambda series: series.key == "free")
         taken = [
             _around(x.at(one.latency_ms), y.at(one.quality), _MARK, _MARK) for series in shown for one in series.points
         ]

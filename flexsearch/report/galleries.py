@@ -76,7 +76,7 @@ def galleries(run: Run, front: Front, found: Gain | None) -> Iterator[Gallery]:
             yield Gallery(
                 title=f"{why[0].upper()}{why[1:]}",
                 facts=f"trial {number}, {facts(front, number)}",
-                picture=_picture(path, path.stat().st_mtime_ns, is_strip=False),
+                picture=read_picture(path, is_strip=False),
             )
 
 
@@ -88,7 +88,7 @@ def strips(run: Run, front: Front, points: list[FrontPoint]) -> dict[int, Pictur
     chosen = evenly(first, MOST_STRIPS)
     chosen += evenly(others, MOST_STRIPS - len(chosen)) if len(chosen) < MOST_STRIPS else []
     paths = {one.record.number: samples_of(run, one.record.number) for one in chosen}
-    return {number: _picture(path, path.stat().st_mtime_ns, is_strip=True) for number, path in paths.items()}
+    return {number: read_picture(path, is_strip=True) for number, path in paths.items()}
 
 
 def samples_of(run: Run, number: int) -> Path:
@@ -104,9 +104,13 @@ def facts(front: Front, number: int) -> str:
     return f"{point.record.candidate.sampling}, {values}{'' if again else ', not measured again'}"
 
 
-@lru_cache(maxsize=2 * MOST_STRIPS)
-def _picture(path: Path, changed: int, *, is_strip: bool) -> Picture:
+def read_picture(path: Path, *, is_strip: bool) -> Picture:
     """Read a grid of images, or its first row, and scale it down to what a page can carry."""
+    return _picture(path, path.stat().st_mtime_ns, is_strip)
+
+
+@lru_cache(maxsize=2 * MOST_STRIPS)
+def _picture(path: Path, _: int, is_strip: bool) -> Picture:
     with Image.open(path) as image:
         shown = image.convert("RGB")
     if is_strip:

@@ -68,11 +68,12 @@
   }
   function versus(first, second) {
     const [a, b] = [first, second].map((number) => strip(number).dataset), margin = Number(one("#pins").dataset.margin);
-    const times = Number(b.latency) / Number(a.latency), apart = Number(a.quality) - Number(b.quality);
-    const faster = times >= 1 ? `${times.toFixed(2)}x as fast` : `${(1 / times).toFixed(2)}x slower`;
-    const noise = margin && Math.abs(apart) < margin ? ", which may be noise" : "";
-    const worse = `${Math.abs(apart).toPrecision(3)} ${apart > 0 ? "higher" : "lower"}`;
-    return `Trial ${first} is ${faster} as trial ${second}; its distance is ${worse}${noise}.`.replace("slower as", "slower than");
+    const times = b.latency / a.latency, apart = a.quality - b.quality;
+    const faster = times >= 1 ? `${times.toFixed(2)}x as fast as` : `${(1 / times).toFixed(2)}x slower than`;
+    const noise = Math.abs(apart) < margin ? ", which may be noise" : "";
+    const worse = a.images === b.images ? `its distance is ${Math.abs(apart).toPrecision(3)} ${apart > 0 ? "higher" : "lower"}${noise}`
+      : "their distances are of unlike numbers of images and do not compare";
+    return `Trial ${first} is ${faster} trial ${second}; ${worse}.`;
   }
   function toggle(number) {
     if (!strip(number)) return;

@@ -4,24 +4,20 @@ The page is made of `page.html.j2`, which takes in `page.css` and `page.js`; tex
 are inside the page.
 """
 
-import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import lru_cache
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from flexsearch import __version__
 from flexsearch.errors import UserError
 from flexsearch.files import write_atomically
 from flexsearch.report.claim import Claim, claim_of, speedup_of
+from flexsearch.report.evidence import config, costs, protocols, setting, space, versions
 from flexsearch.report.front import Front
 from flexsearch.report.front_chart import SHAPES, Chart
 from flexsearch.report.gain import headline
@@ -32,7 +28,7 @@ from flexsearch.report.points import FrontPoint, is_free, is_plain
 from flexsearch.report.row import Row, three_digits
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import run_svg
-from flexsearch.report.series import bars_say, series_of
+from flexsearch.report.series import MOST_OTHERS, bars_say, series_of
 from flexsearch.report.table import confirmed_lines, confirmed_rows, front_frame, summary_lines
 from flexsearch.schedule.plan import Plan
 from flexsearch.schedule.role import ROLES, legend
@@ -43,8 +39,6 @@ MOST_DRAWN = 40
 the table has all."""
 _UNFOLDED = 3  # schedules
 _WIDE, _NARROW = (1060, 520), (380, 430)  # charts, in pixels
-_SMALL_COST = 0.005  # of the whole
-_LIBRARIES = ("torch", "diffusers", "optuna", "torch-fidelity")
 _CONTENTS = {
     "front": "Distance against time",
     "points": "Points",
@@ -97,6 +91,8 @@ def render(run: Run, front: Front, *, version: str = "", every: int | None = Non
     shown_rows = list(chain.from_iterable(front.sections))
     for row in shown_rows:
         drawn.setdefault(row.record.number, front.as_searched.by_number[row.record.number])
+    rest = [one for one in front.as_searched.points if one.record.number not in drawn]
+    drawn |= {one.record.number: one for one in evenly(rest, max(0, MOST_OTHERS - len(drawn)))}
     points = sorted(drawn.values(), key=lambda one: one.latency_ms)
     pictures, images = strips(run, front, points), list(galleries(run, front, found))
     best = None if found is None else found.point.record.number
@@ -110,7 +106,7 @@ def render(run: Run, front: Front, *, version: str = "", every: int | None = Non
         version=version,
         every=every,
         quality=front.objectives[0],
-        title="No searched schedule is ahead of what is free" if claim is None else claim.title,
+        title=_title(claim, is_ahead=found is not None),
         sentence=sentence,
         byline=_byline(run, front, ended),
         best=best,
@@ -140,17 +136,24 @@ def render(run: Run, front: Front, *, version: str = "", every: int | None = Non
         is_wide=run.settings.shape.num_blocks > 16,
         trials_shown=[_trial(front, one, pictures) for one in points],
         num_strips=len(pictures),
-        space=_space(run),
-        setting=_setting(run),
+        num_complete=len(front.complete),
+        space=space(run),
+        setting=setting(run),
         notes=summary_lines(front)[1:],
         has_predicted_distances=bool(front.predicted_distances),
-        costs=_costs(front),
-        protocols=_protocols(front),
-        config=_config(run.folder / "config.yaml"),
+        costs=costs(front),
+        protocols=protocols(front),
+        config=config(run.folder / "config.yaml"),
         seed=run.search.seed,
         folder=run.folder.resolve().name,
-        versions=_versions(run),
+        versions=versions(run),
     )
+
+
+def _title(claim: Claim | None, *, is_ahead: bool) -> str:
+    if claim is not None:
+        return claim.title
+    return "Faster than what is free, at lower quality" if is_ahead else "No searched schedule is ahead of what is free"
 
 
 def _chart(front: Front, claim: Claim | None) -> Chart:
@@ -215,18 +218,27 @@ def _table(front: Front, rows: Sequence[Row], *, is_again: bool = False) -> tupl
 
 def _trial(front: Front, point: FrontPoint, pictures: Mapping[int, Any]) -> dict[str, Any]:
     """Describe a trial for the list, and name the dense base at the nearest latency beside it."""
+    record = point.record
     dense = [one for one in front.as_searched.dense if one.record.number in pictures]
     nearest = min(dense, key=lambda one: abs(one.latency_ms - point.latency_ms), default=None)
-    beside = None if nearest is None or is_plain(point.record) else nearest.record.number
+    schedule = "" if is_free(record) else f"{record.candidate.schedule} "
     return {
-        "number": point.record.number,
-        "name": point.record.baseline or "",
-        "facts": f"{'' if is_free(point.record) else f'{point.record.candidate.schedule} '}{facts(front, point.record.number)}",
+        "number": record.number,
+        "name": record.baseline or "",
+        "facts": schedule + facts(front, record.number),
         "quality": f"{point.quality:.6g}",
         "latency": f"{point.latency_ms:.6g}",
-        "strip": pictures.get(point.record.number),
-        "beside": beside,
+        "images": _images(front, point),
+        "strip": pictures.get(record.number),
+        "beside": None if nearest is None or is_plain(record) else nearest.record.number,
     }
+
+
+def _images(front: Front, point: FrontPoint) -> str:
+    """Say of how many images a distance is: others do not compare."""
+    again = front.confirmation
+    found = front.objectives[0].protocol.get("images")
+    return str(again.images if again is not None and point.record.number in again.points else found)
 
 
 def _csv(front: Front, numbers: set[int]) -> str:
@@ -283,82 +295,3 @@ def _schedules(run: Run, front: Front, *, first: int | None) -> Iterator[dict[st
             "svg": _drawn(run.settings.search_space.plan(drawn[number].candidate)),
             "is_first": place < _UNFOLDED,
         }
-
-
-def _config(path: Path) -> str:
-    """Read the configuration, but not where the study is kept: what earlier versions wrote has a password in it."""
-    values = yaml.safe_load(path.read_text())
-    values.pop("storage", None)
-    return yaml.safe_dump(values, sort_keys=False)
-
-
-def _space(run: Run) -> dict[str, Any]:
-    space = run.settings.search_space
-    parameters = [(name, _domain_text(asdict(domain))) for name, domain in space.domains.items()]
-    return {"parameters": parameters, "size": space.size}
-
-
-def _domain_text(domain: Mapping[str, Any]) -> str:
-    if "values" in domain:
-        return "one of " + ", ".join(str(value) for value in domain["values"])
-    step = "" if domain.get("step", 1) == 1 else f" in steps of {domain['step']}"
-    return f"{domain['low']} to {domain['high']}{step}"
-
-
-def _setting(run: Run) -> list[tuple[str, str]]:
-    """Say in words what the search was run on."""
-    settings, shape = run.settings, run.settings.shape
-    stopping, warm = settings.early_stopping, settings.warm_start
-    return [
-        (
-            "base",
-            f"{settings.base.checkpoint} ({settings.base.backbone}), {shape.num_blocks} blocks of width "
-            f"{shape.width} on {shape.grid} tokens",
-        ),
-        ("data", settings.data.name),
-        ("warm start", "none: trials start from the base" if warm is None else f"{warm.updates} updates, shared"),
-        ("each trial", f"{settings.trial.updates} updates of {settings.trial.batch} samples"),
-        (
-            "early stopping",
-            "none"
-            if stopping is None
-            else f"at {', '.join(f'{rung:.0%}' for rung in stopping.rungs)} of the updates, {stopping.keep:.0%} go on",
-        ),
-        ("algorithm", f"{run.search.algorithm}, seed {run.search.seed}"),
-        ("acquisition", "none" if run.search.pool_size == 1 else f"the best of {run.search.pool_size} candidates"),
-    ]
-
-
-def _costs(front: Front) -> list[tuple[str, float, float]]:
-    """List what was spent on what: minutes, and the share of the largest; what is below `_SMALL_COST` is one line."""
-    total = sum(cost.seconds for cost in front.costs)
-    spent = {cost.what: cost.seconds for cost in front.costs if cost.seconds >= _SMALL_COST * total}
-    ordered = sorted(spent.items(), key=lambda one: -one[1])
-    if (rest := total - sum(spent.values())) > 0:
-        ordered.append(("all else", rest))
-    largest = max((seconds for _, seconds in ordered), default=1.0)
-    return [(what, seconds / 60, seconds / largest) for what, seconds in ordered]
-
-
-def _protocols(front: Front) -> list[tuple[str, Sequence[tuple[str, Any]]]]:
-    """Say how every number was measured."""
-    first = next(iter(front.complete.values()))
-    found: list[tuple[str, Sequence[tuple[str, Any]]]] = [
-        (f"{name} ({measured.unit})" if measured.unit != "1" else name, sorted(measured.protocol.items()))
-        for name, measured in first.measurements.items()
-    ]
-    if front.confirmation is not None:
-        for name, protocol in front.confirmation.protocols.items():
-            seeds = ("seeds", ", ".join(map(str, front.confirmation.seeds)))
-            found.append((f"{name}, measured again", sorted([*protocol.items(), seeds])))
-    return found
-
-
-def _versions(run: Run) -> list[tuple[str, str]]:
-    """List the versions of what made this page, and of what began the search."""
-    return [
-        ("flexsearch, when the search began", run.store.version() or "unknown"),
-        ("flexsearch, of this page", __version__),
-        ("python", platform.python_version()),
-        *((library, version(library)) for library in _LIBRARIES),
-    ]

@@ -63,7 +63,7 @@ def front_picture(front: Front) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.06)
     axes.set_xlim(left=0)
-    if all(one.quality > 0 for series in every for one in series.points):
+    if front.points and all(one.quality > 0 for series in every for one in series.points):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
         axes.yaxis.set_major_formatter(ScalarFormatter())

@@ -15,9 +15,9 @@ from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
 from flexsearch.report.confirmation import Confirmation, confirmation_of
 from flexsearch.report.front import front_of
-from flexsearch.report.front_figure import front_figure
 from flexsearch.report.near_front import near_front, strongest_baselines, to_confirm
 from flexsearch.report.plot import plot_front
+from flexsearch.report.series import bars
 from flexsearch.report.table import confirmed_lines, confirmed_table, front_frame, summary_lines
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import TrialResult
@@ -195,6 +195,6 @@ def test_a_confirmed_front_is_shown_everywhere(store: Store, tmp_path: Path) -> 
     plot_front(front, tmp_path / "front.png")
     plot_front(before, tmp_path / "before.png")
     assert (tmp_path / "front.png").read_bytes() != (tmp_path / "before.png").read_bytes()
-    traces = {trace.name: trace for trace in front_figure(front).data}
-    assert list(traces["searched, on the front: trained"].error_x.array) == pytest.approx([2.0 / 200, 7.5 / 200])
-    assert any("measured again: 3 x 1000 images" in name for name in traces)
+    again = confirmation.points[2]
+    assert bars(front, front.best_known.by_number[2]) == (again.latency.half_width, again.quality.half_width)
+    assert bars(before, before.best_known.by_number[2])[0] == pytest.approx(7.5 / 200)
