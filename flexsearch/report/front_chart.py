@@ -131,7 +131,7 @@ class Chart:
             ),
             self._gap(x, y, room),
             *self._held_out(y, room),
-            *(self._line(one, x, y, room) for one in self.series if one.line != "none"),
+            *(self._steps(one.key, one.points, x, y, room) for one in self.series if one.line != "none"),
             self._steps("best", self.front.best_known.best, x, y, room),
             *self._marks(x, y),
             *self._names(x, y, room),
@@ -172,9 +172,6 @@ class Chart:
     def _steps(self, name: str, points: Sequence[FrontPoint], x: Axis, y: Axis, room: Box) -> str:
         """Join points by steps: at a latency, what can be had is the last point before it."""
         return f'<path class="line {name}" d="M{self._stairs(points, x, y)}H{room.right}"/>' if points else ""
-
-    def _line(self, series: Series, x: Axis, y: Axis, room: Box) -> str:
-        return self._steps(series.key, series.points, x, y, room)
 
     def _gap(self, x: Axis, y: Axis, room: Box) -> str:
         """Shade what the front reaches and the free baselines do not."""
@@ -228,29 +225,29 @@ class Chart:
             _around(x.at(one.latency_ms), y.at(one.quality), _MARK, _MARK) for series in shown for one in series.points
         ]
         if self.claim is not None:
-            yield from self._arrow(self.claim, x, y, taken)
+            yield from self._arrow(self.claim, x, y, room, taken)
         named: set[int] = set()
         for series in shown:
             for one in series.points:
-                text = (
-                    f"{one.record.candidate.sampling.steps} steps" if series.key == "dense" else str(one.record.number)
-                )
+                if one.record.number in named:
+                    continue
+                named.add(one.record.number)
+                steps = f"{one.record.candidate.sampling.steps} steps"
+                text = steps if series.key == "dense" else str(one.record.number)
                 place = _place(text, x.at(one.latency_ms), y.at(one.quality), room, taken)
-                if place is not None and one.record.number not in named:
-                    named.add(one.record.number)
+                if place is not None:
                     yield _text(place.left, place.bottom - 4, text, f"name {series.key}")
 
-    def _arrow(self, claim: Claim, x: Axis, y: Axis, taken: list[Box]) -> Iterator[str]:
+    def _arrow(self, claim: Claim, x: Axis, y: Axis, room: Box, taken: list[Box]) -> Iterator[str]:
         """Draw an arrow from where what is free is as good, to the point."""
         at, tail = y.at(claim.point.quality), x.at(claim.point.latency_ms * claim.value)
         head = x.at(claim.point.latency_ms) + 8
         yield f'<path class="claim" d="M{tail} {at}H{head}M{head + 9} {at - 5}L{head} {at}L{head + 9} {at + 5}"/>'
         text = f"{claim.speedup} at equal quality"
-        wide = _LETTER * 1.15 * _FONT * len(text)
-        middle = max((head + tail) / 2, head + 16 + wide / 2) if tail - head < wide + 40 else (head + tail) / 2
-        above = at - 9
-        yield _text(middle, above, text, "name claim middle")
-        taken += [_around(middle, above - 5, wide / 2, 9), _around((head + tail) / 2, at, (tail - head) / 2, 6)]
+        half = _LETTER * 1.15 * _FONT * len(text) / 2
+        middle = min(max((head + tail) / 2, head + 8 + half), room.right - half)
+        yield _text(middle, at - 9, text, "name claim middle")
+        taken += [_around(middle, at - 14, half, 9), _around((head + tail) / 2, at, (tail - head) / 2, 6)]
 
 
 def _wrapped(text: str, width: float) -> list[str]:

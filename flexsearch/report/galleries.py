@@ -83,10 +83,9 @@ def galleries(run: Run, front: Front, found: Gain | None) -> Iterator[Gallery]:
 def strips(run: Run, front: Front, points: list[FrontPoint]) -> dict[int, Picture]:
     """Make the strips of at most `MOST_STRIPS` points that have images, by trial."""
     there = [one for one in points if samples_of(run, one.record.number).exists()]
-    first = [one for one in there if one.record.baseline or one.record.number in front.on_front]
-    others = [one for one in there if one not in first]
-    chosen = evenly(first, MOST_STRIPS)
-    chosen += evenly(others, MOST_STRIPS - len(chosen)) if len(chosen) < MOST_STRIPS else []
+    first = {one.record.number for one in there if one.record.baseline or one.record.number in front.on_front}
+    chosen = evenly([one for one in there if one.record.number in first], MOST_STRIPS)
+    chosen += evenly([one for one in there if one.record.number not in first], MOST_STRIPS - len(chosen))
     paths = {one.record.number: samples_of(run, one.record.number) for one in chosen}
     return {number: read_picture(path, is_strip=True) for number, path in paths.items()}
 
