@@ -22,7 +22,7 @@ _LETTER = 0.58  # of the font's size, about the width of a letter
 _MARK = 5.0  # half the side of what a mark covers
 _PLAIN = ("once", "other")  # marks without a bar, a name or a place in the order of keys
 SHAPES = {
-    "dense": "M-4.5-4.5H4.5V4.5H-4.5Z",
+    "base": "M-4.5-4.5H4.5V4.5H-4.5Z",
     "free": "M0-6L5.5 4H-5.5Z",
     "paper": "M0-8L2 -2.6 7.6 -2.5 3.2 1 4.7 6.5 0 3.3-4.7 6.5-3.2 1-7.6-2.5-2-2.6Z",
 }
@@ -233,7 +233,7 @@ class Chart:
                     continue
                 named.add(one.record.number)
                 steps = f"{one.record.candidate.sampling.steps} steps"
-                text = steps if series.key == "dense" else str(one.record.number)
+                text = steps if series.key == "base" else str(one.record.number)
                 place = _place(text, x.at(one.latency_ms), y.at(one.quality), room, taken)
                 if place is not None:
                     yield _text(place.left, place.bottom - 4, text, f"name {series.key}")

@@ -108,7 +108,7 @@ def test_the_claim_is_an_arrow_from_what_is_free_to_the_point(front: Front) -> N
 def test_the_front_and_what_is_free_are_steps(front: Front) -> None:
     every = drawn(chart_of(front)).iter("path")
     lines = {one.get("class"): one.attrib["d"] for one in every if "line" in one.get("class", "")}
-    assert {"line best", "line free", "line dense"} == lines.keys()
+    assert {"line best", "line free", "line base"} == lines.keys()
     assert all(re.fullmatch(r"M[\d.]+ [\d.]+(H[\d.]+V[\d.]+)*H[\d.]+", one) for one in lines.values())
     real = {one.get("class") for one in drawn(chart_of(front, held_out=6.8)).iter()}
     assert "line real" in real
