@@ -159,7 +159,8 @@ def reduce(raw: Path, path: Path, *, width: int | None = None) -> None:
         shown = image.convert("RGB")
         if width is not None and shown.width > width:
             shown = shown.resize((width, round(shown.height * width / shown.width)), Image.Resampling.LANCZOS)
-        shown.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+        fewer = shown.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+        fewer.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB", file=sys.stderr)
 
 
