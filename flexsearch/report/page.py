@@ -125,7 +125,7 @@ def render(run: Run, front: Front, *, version: str = "", every: int | None = Non
         rows=rows,
         columns_searched=columns_searched,
         rows_searched=rows_searched,
-        csv="data:text/csv;charset=utf-8," + quote(_csv(front, set(drawn))),
+        csv="data:text/csv;charset=utf-8," + quote(str(front_frame(front, only=drawn).to_csv(index=False))),
         confirmation=front.confirmation,
         confirmed_lines=confirmed_lines(front),
         galleries=images,
@@ -239,11 +239,6 @@ def _images(front: Front, point: FrontPoint) -> str:
     again = front.confirmation
     found = front.objectives[0].protocol.get("images")
     return str(again.images if again is not None and point.record.number in again.points else found)
-
-
-def _csv(front: Front, numbers: set[int]) -> str:
-    frame = front_frame(front)
-    return str(frame[frame["trial"].isin(numbers)].to_csv(index=False))
 
 
 def _figures(front: Front, claim: Claim | None) -> list[tuple[str, str]]:
