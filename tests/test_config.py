@@ -9,7 +9,7 @@ from builders import Call
 
 from flexsearch.config import open_config, parse_config, resumed
 from flexsearch.errors import UserError
-from flexsearch.report.page import _config
+from flexsearch.report.evidence import config as shown_config
 from flexsearch.study.secrets import VARIABLE
 
 SECRET = "postgresql+psycopg://u:SECRET@host/db"
@@ -52,4 +52,4 @@ def test_a_new_run_takes_the_variable_and_an_old_one_on_a_file_does_not(
 def test_the_page_has_no_storage_of_an_earlier_version(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({"name": "tiny", "storage": SECRET, "search": {"trials": 3}}, sort_keys=False))
-    assert _config(path) == "name: tiny\nsearch:\n  trials: 3\n"
+    assert shown_config(path) == "name: tiny\nsearch:\n  trials: 3\n"

@@ -127,4 +127,4 @@ def test_it_needs_neither_ray_nor_a_dashboard() -> None:
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=GPU, check=True, capture_output=True, text=True, timeout=240
     )
-    assert not {"ray", "plotly", "optuna_dashboard"} & set(json.loads(found.stdout))
+    assert not {"ray", "optuna_dashboard"} & set(json.loads(found.stdout))

@@ -10,7 +10,11 @@ command = typer.Typer()
 
 
 @command.command(epilog="Example: flexsearch dashboard runs/quickstart --port 8080")
-def dashboard(run_dir: RunDir, port: Annotated[int, typer.Option(help="on this machine only")] = 8080) -> None:
+def dashboard(
+    run_dir: RunDir,
+    port: Annotated[int, typer.Option(help="on this machine only")] = 8080,
+    write: Annotated[bool, typer.Option("--write", help="let the page change and delete things")] = False,
+) -> None:
     """Serve optuna-dashboard on a run, with images and the front."""
     from flexsearch.cli.results import open_run
     from flexsearch.extras import require
@@ -18,4 +22,4 @@ def dashboard(run_dir: RunDir, port: Annotated[int, typer.Option(help="on this m
     require("optuna_dashboard", field="dashboard")
     from flexsearch.report.dashboard import serve
 
-    serve(open_run(run_dir), port=port)
+    serve(open_run(run_dir), port=port, may_write=write)

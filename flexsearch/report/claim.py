@@ -5,6 +5,7 @@ of that decides which trial the headline names, so that a value which is large b
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from flexsearch.report.front import Front, searched_front
 from flexsearch.report.points import FrontPoint, Points, is_free
@@ -14,28 +15,46 @@ from flexsearch.study.store import TrialRecord
 NO_CLAIM = "No searched trial is faster than what is free at the same {quality}, beyond noise."
 
 
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A point that is faster than what is free of equal quality, beyond noise."""
+
+    point: FrontPoint
+    speedup: Speedup
+
+    @property
+    def title(self) -> str:
+        training = ", nothing trained" if is_free(self.point.record) else ""
+        return f"{self.speedup.symbol} as fast at equal quality{training}"
+
+
+def claim_of(points: Points) -> Claim | None:
+    """Give the largest claim that points support; None where there is none."""
+    found = next(iter(claims_of(points)), None)
+    return None if found is None else Claim(point=found[0], speedup=found[1])
+
+
 def headline(points: Points, *, quality: str) -> tuple[str, FrontPoint | None]:
     """Say the largest claim that points support, in one sentence, and which point it is about; None where there is
     none."""
     if not points.free_front:
         return "No free baseline is complete yet, so nothing can be compared.", None
-    found = next(iter(claims_of(points)), None)
-    if found is None:
+    claim = claim_of(points)
+    if claim is None:
         return NO_CLAIM.format(quality=quality), None
-    point, speedup = found
-    unsure = "" if point.distance_sd is not None else f" The noise of {quality} was not measured."
-    return f"{_said(points, point, speedup, quality)}{unsure}", point
+    unsure = "" if claim.point.distance_sd is not None else f" The noise of {quality} was not measured."
+    return f"{_said(points, claim.point, claim.speedup, quality)}{unsure}", claim.point
 
 
 def claim_so_far(records: Sequence[TrialRecord], objectives: Sequence[str]) -> str:
     """Say the largest claim of a search that goes on, in a line; its noise is not measured yet."""
     front = searched_front(records, objectives)
-    claims = claims_of(front.as_searched)
-    if not claims:
+    claim = claim_of(front.as_searched)
+    if claim is None:
         return "so far nothing is faster than what is free at equal quality"
-    point, speedup = claims[0]
+    point = claim.point
     return (
-        f"so far: trial {point.record.number}, {speedup.symbol} as fast as what is free at equal quality "
+        f"so far: trial {point.record.number}, {claim.speedup.symbol} as fast as what is free at equal quality "
         f"({front.objectives[0].name} {point.distance:.3g}, {point.latency_ms:.3g} ms)"
     )
 

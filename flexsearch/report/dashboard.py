@@ -5,24 +5,22 @@ Publishing is idempotent: what is there already and has not changed is left alon
 
 import io
 import sys
-import threading
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from socketserver import ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from matplotlib.style import context
-from optuna_dashboard import get_note, save_note, save_plotly_graph_object, wsgi
+from optuna_dashboard import get_note, save_note, wsgi
 from PIL import Image
 
-from flexsearch.errors import UserError, reading, reason_of
+from flexsearch.errors import reading
 from flexsearch.report.claim import beside_free, headline
 from flexsearch.report.front import Front, front_of
-from flexsearch.report.front_figure import front_figure
-from flexsearch.report.only_here import only_here
+from flexsearch.report.only_here import HOST, Application, listen
+from flexsearch.report.plot import plot_front
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import STYLE, run_figure
 from flexsearch.report.table import summary_lines
@@ -30,12 +28,10 @@ from flexsearch.report.trial_page import measurement_cells
 from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy
 from flexsearch.study.store import TrialRecord
 
-HOST = "127.0.0.1"  # its page can delete studies
 _REFRESH_S = 10.0
-_PLOT_ID = "flexsearch-front"
 _NOTE_PX = 720  # of images in notes
 _SCHEDULE_DPI = 100
-_PREVIEW, _SCHEDULE = "preview.png", "schedule.png"
+_PREVIEW, _SCHEDULE, _FRONT = "preview.png", "schedule.png", "front.png"
 
 
 def optuna_study_of(run: Run) -> OptunaStudy:
@@ -50,18 +46,18 @@ def optuna_study_of(run: Run) -> OptunaStudy:
 
 
 def publish(run: Run, optuna_study: OptunaStudy) -> None:
-    """Bring notes and the plot in the dashboard up to date with the results."""
+    """Bring notes and the picture of the front in the dashboard up to date with the results."""
     front = front_of(run.store, run.settings.objectives.names)
+    if front.points:
+        optuna_study.publish_picture(_FRONT, _front_png(front), folder=run.folder / ARTIFACTS)
     for record in run.store.trials():
         if record.measurements:
             body, trial = note(run, optuna_study, front, record), optuna_study.trial(record.number)
             if get_note(trial) != body:
                 save_note(trial, body)
-    body = study_note(run, front)
+    body = study_note(run, front, picture=optuna_study.picture_url(_FRONT, folder=run.folder / ARTIFACTS))
     if get_note(optuna_study.study) != body:
         save_note(optuna_study.study, body)
-    if front.points:
-        save_plotly_graph_object(optuna_study.study, front_figure(front), graph_object_id=_PLOT_ID)
 
 
 def publish_images(run: Run, optuna_study: OptunaStudy) -> None:
@@ -77,6 +73,13 @@ def publish_images(run: Run, optuna_study: OptunaStudy) -> None:
         for name, draw in pictures.items():
             if optuna_study.picture_url(_picture(record, name), folder=folder) is None:
                 optuna_study.publish_picture(_picture(record, name), draw(), folder=folder)
+
+
+def _front_png(front: Front) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / _FRONT
+        plot_front(front, path)
+        return path.read_bytes()
 
 
 def _picture(record: TrialRecord, name: str) -> str:
@@ -179,8 +182,8 @@ def _score(front: Front, record: TrialRecord) -> list[str]:
     return [*lines, *beside_free(front, record.number)]
 
 
-def study_note(run: Run, front: Front) -> str:
-    """Describe the study in Markdown: the claim, what it rests on, and the protocol of both objectives."""
+def study_note(run: Run, front: Front, *, picture: str | None) -> str:
+    """Describe the study in Markdown: the claim, the front, what it rests on, and the protocol of both objectives."""
     if not front.complete:
         return f"### {front.study}\n\nNo trial is complete yet.\n"
     facts = [f"- {line}" for line in summary_lines(front)[1:]]
@@ -191,19 +194,26 @@ def study_note(run: Run, front: Front) -> str:
         tables.append("\n".join([f"| {objective.name}{unit}, minimised | |", "|---|---|", *rows]))
     page = f"One page to send on: `flexsearch report {run.folder} {run.folder.name}.html`"
     claim, _ = headline(front.best_known, quality=front.objectives[0].name)
-    return "\n\n".join([f"### {claim}", "\n".join(facts), *tables, page]) + "\n"
+    shown = [] if picture is None else [f"![{_FRONT}]({picture})"]
+    return "\n\n".join([f"### {claim}", *shown, "\n".join(facts), *tables, page]) + "\n"
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
+def for_study(application: Application, *, study: str, may_write: bool) -> Application:
+    """Open the dashboard on a study's note, and refuse what would change anything, unless that is asked for."""
+
+    def answer(request: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if request["REQUEST_METHOD"] not in ("GET", "HEAD") and not may_write:
+            start("403 Forbidden", [("Content-Type", "application/json")])
+            return [b'{"reason": "read only: flexsearch dashboard RUN --write lets the page change the study"}']
+        if request["PATH_INFO"].rstrip("/") in ("", "/dashboard"):
+            start("302 Found", [("Location", study), ("Cache-Control", "no-store")])
+            return []
+        return application(request, start)
+
+    return answer
 
 
-class _Silent(WSGIRequestHandler):
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Leave stderr to what the user should know."""
-
-
-def serve(run: Run, *, port: int) -> None:
+def serve(run: Run, *, port: int, may_write: bool) -> None:
     """Serve until interrupted; keep up to date with a search that is still running.
 
     Raises:
@@ -214,14 +224,8 @@ def serve(run: Run, *, port: int) -> None:
         publish(run, optuna_study)
     images = optuna_study.artifacts(run.folder / ARTIFACTS)
     application = wsgi(optuna_study.storage, artifact_store=images)
-    try:
-        server = make_server(HOST, port, application, _Server, _Silent)
-    except (OSError, OverflowError) as error:
-        raise UserError(f"cannot be used ({reason_of(error)})", field=f"--port {port}", nearest=8081) from None
-    port = server.server_port
-    server.set_app(only_here(application, port=port))
-    threading.Thread(target=server.serve_forever, daemon=True).start()  # so that an interrupt never meets a request
-    print(f"serving {run.folder} at http://{HOST}:{port}/ (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    server = listen(for_study(application, study=optuna_study.page_path, may_write=may_write), port=port)
+    print(f"serving {run.folder} at http://{HOST}:{server.server_port}/ (Ctrl-C ends it)", file=sys.stderr, flush=True)
     seen = None  # drawing many schedules takes a while, in which the page is there already
     while True:
         found = (run.store.trials(), run.store.confirmations(), run.store.costs())

@@ -12,15 +12,23 @@ GRID = "#d5dae1"
 
 _ON_LIGHT, _ON_DARK = "#141d28", "#ffffff"  # not INK: a page's dark mode changes that
 
-_BRIGHT = 0.33  # relative luminance; text on what is darker is white
+
+def contrast(one: str, other: str) -> float:
+    """Give the contrast of two colours, 1 to 21 (WCAG 2.2); text needs 4.5."""
+    dark, bright = sorted((_luminance(one), _luminance(other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def role_colours(role: str) -> tuple[str, str]:
     """Give the colour of a block that plays the role, and of text on it."""
     fill = ROLES[role].colour
-    red, green, blue = (int(fill[start : start + 2], 16) / 255 for start in (1, 3, 5))
-    luminance = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2  # ITU-R BT.709
-    return fill, _ON_LIGHT if luminance > _BRIGHT else _ON_DARK
+    return fill, max(_ON_LIGHT, _ON_DARK, key=lambda ink: contrast(ink, fill))
 
 
 STEPS = {
@@ -34,11 +42,18 @@ STEPS = {
 letter on each."""
 
 FRONT = "#0b6e99"
-FOUND_FREE = "#4fb0a5"
+FOUND_FREE = "#23877c"
 FREE = "#7a5aa6"
 DENSE = "#4a5462"
 PAPER = "#d1495b"
 OTHER = "#b3bdc9"
 
-ON_DARK = {FRONT: "#4fb3dc", FREE: "#b49ae0", DENSE: "#a7b3c1"}
-"""What is too dark on a dark page, and what takes its place there."""
+ON_DARK = {
+    FRONT: "#4fb3dc",
+    FOUND_FREE: "#4fb0a5",
+    FREE: "#b49ae0",
+    DENSE: "#a7b3c1",
+    PAPER: "#e8707f",
+    OTHER: "#6b7789",
+}
+"""What is too dark, or too bright, on a dark page, and what takes its place there."""

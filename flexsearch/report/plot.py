@@ -8,15 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
 from matplotlib.text import Annotation
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from matplotlib.transforms import Bbox
 
 from flexsearch.files import replacing
+from flexsearch.report.claim import claim_of
 from flexsearch.report.front import Front
 from flexsearch.report.palette import GRID, INK, MUTED
 from flexsearch.report.points import FrontPoint
 from flexsearch.report.schedule_picture import STYLE
 from flexsearch.report.series import Series, bars, images_of, series_of
-from flexsearch.report.speedup import claims_of
 
 _STYLE = {
     **STYLE,
@@ -37,7 +38,7 @@ _LOOKS = (("o", 4, 2), ("o", 4, 2), ("s", 4.5, 3), ("^", 5, 4), ("*", 9.5, 5), (
 def plot_front(front: Front, path: Path) -> None:
     """Write the picture; the suffix decides the format (.png, .svg, .pdf), the content is the same in all.
 
-    Bars hold 95 % of the paired noise. Once there is a confirmation, its points are filled and all others hollow.
+    Bars hold 95 % of the paired noise.
     """
     with context(_STYLE), replacing(path) as temporary:
         front_picture(front).savefig(temporary)
@@ -54,19 +55,22 @@ def front_picture(front: Front) -> Figure:
         _draw(axes, series, *look)
     for series in every[2:]:
         _bars(axes, series)
-    device = latency.protocol.get("device")
+    device, claim = latency.protocol.get("device"), claim_of(front.best_known)
     axes.set_xlabel(f"latency ({latency.unit})" + (f", measured on {device}" if device else ""))
     axes.set_ylabel(f"{quality.name} ({images_of(front)}; lower is better)")
-    best = next(iter(claims_of(front.best_known)), None)
-    title = f"{front.study}: quality and latency"
-    if best is not None:
-        title = f"{front.study}: trial {best[0].record.number} is {best[1]} as fast as free at equal quality"
-    axes.set_title(title, loc="left", fontsize=11, weight="bold", pad=12)
+    axes.set_title(
+        f"{front.study}: {claim.title}" if claim else front.study, loc="left", fontsize=11, weight="bold", pad=12
+    )
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.06)
-    axes.set_xlim(left=max(0.0, axes.get_xlim()[0]))
+    axes.set_xlim(left=0)
+    if front.points and all(one.distance > 0 for series in every for one in series.points):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8.5, loc="best")
     _label(figure, axes, every)
@@ -81,6 +85,7 @@ def _draw(axes: Axes, series: Series, marker: str, size: float, zorder: int) -> 
             color=series.color,
             markerfacecolor="none" if series.is_hollow else series.color,
             linestyle=series.line,
+            drawstyle="steps-post",
             linewidth=1.4,
             marker=marker,
             markersize=size,
@@ -90,18 +95,19 @@ def _draw(axes: Axes, series: Series, marker: str, size: float, zorder: int) -> 
 
 
 def _bars(axes: Axes, series: Series) -> None:
-    across, upright = bars(series)
-    axes.errorbar(
-        [one.latency_ms for one in series.points],
-        [one.distance for one in series.points],
-        xerr=across,
-        yerr=upright,
-        fmt="none",
-        ecolor=series.color,
-        alpha=0.5,
-        capsize=2,
-        zorder=3,
-    )
+    for one in series.points:
+        across, upright = bars(one)
+        axes.errorbar(
+            one.latency_ms,
+            one.distance,
+            xerr=across,
+            yerr=upright,
+            fmt="none",
+            ecolor=series.color,
+            alpha=0.5,
+            capsize=2,
+            zorder=3,
+        )
 
 
 def _label(figure: Figure, axes: Axes, series: Sequence[Series]) -> None:

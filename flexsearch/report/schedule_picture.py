@@ -94,6 +94,9 @@ def run_figure(plan: Plan, *, title: str | None = None, has_legend: bool = True)
     for block in range(schedule.num_blocks):
         axes.text(block + 0.5, -0.1, str(block), ha="center", va="bottom", fontsize=8, color=MUTED)
     axes.text(-0.12, -0.1, "block", ha="right", va="bottom", fontsize=8, color=MUTED)
+    if len(lines) > 1:
+        text, left = "data \N{RIGHTWARDS ARROW} noise", -(_BAND - 0.09) / column
+        axes.text(left, len(lines) / 2, text, rotation=270, ha="center", va="center", fontsize=7, color=MUTED)
     if title:
         figure.text(0.12 / wide, 1 - 0.1 / high, title, ha="left", va="top", fontsize=10, weight="bold", color=INK)
     if has_legend:
@@ -195,9 +198,26 @@ def run_svg(plan: Plan) -> str:
 
 
 def inline_svg(figure: Figure) -> str:
-    """Write a figure as an `<svg>` element without a prologue; transparent, its ink the page's text colour."""
+    """Write a figure as a short `<svg>` element without a prologue; transparent, its ink the page's text colour."""
     written = io.StringIO()
     with context(STYLE):
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Type": None})
-    text = re.sub(r"\s*<metadata>.*?</metadata>", "", written.getvalue(), flags=re.DOTALL)
+    text = written.getvalue()
+    for what, by in _SHORTER:
+        text = re.sub(what, by, text, flags=re.DOTALL)
     return text[text.index("<svg") :].replace(INK, "currentColor").replace(MUTED, "currentColor")
+
+
+_SHORTER = (
+    (r"\s*<(metadata|defs)>.*?</\1>", ""),
+    (r"<svg ", '<svg role="img" aria-label="drawn schedule" '),
+    (r' (id|clip-path|xmlns:xlink|version)="[^"]*"| transform="rotate\(-0 [^"]*"', ""),
+    (r"; font-family: [^;]*", ""),
+    (r"<path d=\"[^\"]*\" style=\"fill: none\"/>", ""),
+    (r"(\d+\.\d)\d+", r"\1"),
+    (r"\s*([MLQz]) ?\s*(?=[\d.\"-])", r"\1"),
+    (r">\s+<", "><"),
+    (r"</?g>", ""),
+    (r"\s+", " "),
+)
+"""What a page need not carry of matplotlib's SVG, and what stands in its place."""

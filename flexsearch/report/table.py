@@ -1,6 +1,6 @@
 """Print the front as tables and lines, and give it as a data frame."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING
 
 from flexsearch.latency.linearity import warning
@@ -110,12 +110,14 @@ def _table(title: str, headings: Mapping[str, str]) -> FittedTable:
     return FittedTable(columns, title=title)
 
 
-def front_frame(front: Front) -> "pd.DataFrame":
-    """Give every complete trial, one row each, with `on_front` and what was measured again."""
+def front_frame(front: Front, *, only: Container[int] | None = None) -> "pd.DataFrame":
+    """Give every complete trial, or only some by number, one row each, with `on_front` and what was measured again."""
     import pandas as pd  # half a second, which tables on a terminal need not wait for
 
     rows = []
     for record in front.complete.values():
+        if only is not None and record.number not in only:
+            continue
         row = front.row(record)
         flat = row.to_flat()
         if row.confirmed is not None and front.confirmation is not None:

@@ -207,6 +207,11 @@ class OptunaStudy:
                 artifact_store=self.artifacts(folder), file_path=str(image), study_or_trial=trial, storage=self.storage
             )
 
+    @property
+    def page_path(self) -> str:
+        """The path at which the dashboard shows the study's note."""
+        return f"/dashboard/studies/{self._study_id}/note"
+
     def picture_url(self, name: str, *, folder: Path) -> str | None:
         """Give the path at which the dashboard serves a picture of the study; None if its file is not there."""
         artifact = self.study.user_attrs.get(_PICTURES, {}).get(name)

@@ -71,6 +71,8 @@ def test_show_writes_the_picture(flexsearch: Call, run_dir: Path, tmp_path: Path
         (["choose", "RUN", "--max-quality", "9", "--max-fid", "9"], "is the old name of --max-quality, but got both"),
         (["compare", "RUN", "4", "99"], "has no trial 99; nearest legal: 7"),
         (["report", "RUN", "page.txt"], "OUT: must end in .html, but got 'page.txt'"),
+        (["report", "RUN"], "OUT: either this or --serve must be given, but got neither"),
+        (["report", "RUN", "page.html", "--serve"], "OUT: either this or --serve must be given, but got both"),
         (["show", "RUN", "4", "--picture", "page.txt"], "--picture: must end in .png, .svg or .pdf"),
         (["report", "nowhere", "page.html"], "is not a run directory"),
     ],

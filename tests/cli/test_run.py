@@ -229,7 +229,9 @@ def test_the_dashboard_serves_the_run(flexsearch: Call, start_program: Call, run
         assert picture is not None, trial["note"]["body"]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{picture[1]}", timeout=10) as answer:
             assert answer.read().startswith(b"\x89PNG")
-        assert study["plotly_graph_objects"]
+        assert study["note"]["body"].count("![front.png]") == 1
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+            assert answer.url.endswith(f"/dashboard/studies/{studies[0]['study_id']}/note")
         taken = flexsearch("dashboard", run_dir, "--port", port)
         assert (taken.code, f"--port {port}: cannot be used" in taken.err) == (2, True)
     finally:

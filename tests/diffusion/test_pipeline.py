@@ -43,7 +43,7 @@ NO_SEARCH_PARTS = '''
 import sys
 
 MISSING = {
-    "accelerate", "matplotlib", "moocore", "onnx", "onnxruntime", "optuna", "optuna_dashboard", "pandas", "plotly",
+    "accelerate", "matplotlib", "moocore", "onnx", "onnxruntime", "optuna", "optuna_dashboard", "pandas",
     "pydantic", "ray", "rich", "scipy", "sqlalchemy", "torch_fidelity", "torchvision", "transformers", "typer",
 }
 

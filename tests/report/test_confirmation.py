@@ -15,9 +15,9 @@ from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
 from flexsearch.report.confirmation import Confirmation, confirmation_of
 from flexsearch.report.front import front_of
-from flexsearch.report.front_figure import front_figure
 from flexsearch.report.near_front import near_front, strongest_baselines, to_confirm
 from flexsearch.report.plot import plot_front
+from flexsearch.report.series import bars, series_of
 from flexsearch.report.table import confirmed_lines, front_frame, front_table, summary_lines
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import TrialResult
@@ -196,15 +196,14 @@ def test_a_confirmed_front_is_shown_everywhere(store: Store, tmp_path: Path) -> 
     plot_front(front, tmp_path / "front.png")
     plot_front(before, tmp_path / "before.png")
     assert (tmp_path / "front.png").read_bytes() != (tmp_path / "before.png").read_bytes()
-    traces = {trace.name: trace for trace in front_figure(front).data}
-    known = front.best_known.by_number
-    trained = traces["searched, on the front: trained"]
-    assert list(trained.x) == [known[5].latency_ms, known[2].latency_ms]
-    assert list(trained.y) == [known[5].distance, known[2].distance]
-    assert list(trained.error_y.array) == pytest.approx([1.96 * known[number].distance_sd for number in (5, 2)])
-    left_out, others = traces["not measured again (500 images)"], traces["other trials"]
-    assert (left_out.marker.symbol, list(left_out.y)) == ("circle-open", [TRIALS[4][0]])
-    assert (others.marker.symbol, list(others.y)) == ("circle", [known[3].distance])
+    known, series = front.best_known.by_number, {one.key: one for one in series_of(front)}
+    assert [one.record.number for one in series["front"].points] == [5, 2]
+    assert bars(known[2]) == (
+        pytest.approx(1.96 * known[2].latency_sd * known[2].latency_ms),
+        pytest.approx(1.96 * known[2].distance_sd),
+    )
+    assert [one.record.number for one in series["other"].points] == [3]
+    assert not series["once"].points, "of other images"
 
 
 def test_once_confirmed_no_value_of_the_search_is_beside_them(store: Store) -> None:
