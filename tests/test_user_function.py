@@ -14,7 +14,7 @@ from flexsearch.data.conditions import ClassConditions
 from flexsearch.data.loading import load_data
 from flexsearch.data.settings import DataSettings
 from flexsearch.errors import NotFiniteError, UserError
-from flexsearch.objectives.own_metric import OwnMetric, own_metric
+from flexsearch.objectives.own_metric import OwnMetric
 from flexsearch.objectives.settings import ObjectiveSettings, QualitySettings
 from flexsearch.user_function import UserFunction
 
@@ -70,14 +70,9 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("my_metrics", None)
 
 
-def metric(name: str, **changes: str) -> OwnMetric:
-    found = own_metric(
-        QualitySettings(callable=f"my_metrics.py:{name}", **changes),
-        conditions=ClassConditions(num_classes=10),
-        prompts=(),
-    )
-    assert found is not None
-    return found
+def metric(name: str, *, is_maximised: bool = False) -> OwnMetric:
+    function = UserFunction(where=f"my_metrics.py:{name}", field="objectives.quality.callable")
+    return OwnMetric(function=function, is_maximised=is_maximised, conditions=ClassConditions(num_classes=10))
 
 
 def test_a_metric_is_given_images_and_what_they_were_drawn_of() -> None:
@@ -94,7 +89,7 @@ def test_of_a_score_the_inverse_is_minimised() -> None:
     assert ObjectiveSettings(quality=settings).names == ("inverse_only_images", "latency_ms")
     assert settings.names == ("inverse_only_images", "only_images", "kid")
     assert settings.metrics == {"inception": ("kernel",)}
-    found = metric("only_images", direction="maximize").measure(torch.zeros(1, 1, 2, 2))
+    found = metric("only_images", is_maximised=True).measure(torch.zeros(1, 1, 2, 2))
     assert [(one.name, one.value) for one in found] == [("inverse_only_images", 0.5), ("only_images", 2.0)]
 
 

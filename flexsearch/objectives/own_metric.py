@@ -15,7 +15,6 @@ from torch import Tensor
 from flexsearch.data.conditions import Conditions
 from flexsearch.errors import NotFiniteError, UserError
 from flexsearch.measurement import Measurement
-from flexsearch.objectives.settings import QualitySettings
 from flexsearch.user_function import UserFunction
 
 
@@ -77,11 +76,3 @@ class OwnMetric:
         }
         taken = inspect.signature(self.function.function).parameters
         return {name: give() for name, give in known.items() if name in taken}
-
-
-def own_metric(quality: QualitySettings, *, conditions: Conditions, prompts: Sequence[str]) -> OwnMetric | None:
-    """Make the metric that settings name; None where they name none."""
-    if quality.function is None:
-        return None
-    is_maximised = quality.direction == "maximize"
-    return OwnMetric(function=quality.function, is_maximised=is_maximised, conditions=conditions, prompts=prompts)

@@ -20,7 +20,7 @@ from flexsearch.diffusion.solvers import solver_of
 from flexsearch.errors import UserError
 from flexsearch.models.autoencoder import load_autoencoder
 from flexsearch.models.loading import Base, is_here, load_base
-from flexsearch.objectives.own_metric import OwnMetric, own_metric
+from flexsearch.objectives.own_metric import OwnMetric
 from flexsearch.objectives.quality import Evaluator
 from flexsearch.objectives.settings import BASE
 from flexsearch.schedule.candidate import Candidate
@@ -113,6 +113,10 @@ def _load(settings_json: str) -> Inputs:
     if data is not None:
         check_fit(data, base.model.shape)
     conditions = conditions_of(captions, settings, device=device) if data is None else data.conditions
+    own = None
+    if function is not None:
+        is_maximised = fid.direction == "maximize"
+        own = OwnMetric(function=function, is_maximised=is_maximised, conditions=conditions, prompts=captions)
     is_latent = (
         isinstance(data, LatentSet | LatentFolder)
         if data is not None and settings.data.function is None
@@ -139,7 +143,7 @@ def _load(settings_json: str) -> Inputs:
             conditions=conditions,
             decode=decode,
             device=device,
-            own=own_metric(fid, conditions=conditions, prompts=captions),
+            own=own,
         ),
         device=device,
     )

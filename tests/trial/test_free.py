@@ -247,3 +247,18 @@ def test_masks_are_planned_once_and_serve_the_search(free: Call, tmp_path: Path)
         candidate.sampling.cache.of(6) for candidate in space.candidates(up_to=100) if candidate.sampling.steps == 6
     }
     assert found == {masks[6][3], "FFFFFF"}
+
+
+def test_a_metric_of_the_users_own_is_the_objective(free: Call, tmp_path: Path) -> None:
+    source = "def light(images, labels):\n    assert len(labels) == len(images)\n    return images.float().mean() + 1\n"
+    (tmp_path / "own.py").write_text(source)
+    quality = {"callable": f"{tmp_path / 'own.py'}:light", "direction": "maximize", "reference": None}
+    config, run_dir = parse_config(free(objectives={"quality": quality})), tmp_path / "run"
+    assert prepared(config, run_dir) == []
+    result = run_one(config, run_dir, Sampling(steps=2))
+    assert result.measurements.keys() == {"inverse_light", "light", "latency_ms", "macs"}
+    assert result.measurements["inverse_light"].value == 1 / result.measurements["light"].value
+    assert {"function", "source", "images", "guidance", "seed"} <= result.measurements["light"].protocol.keys()
+    (tmp_path / "own.py").write_text(f"{source}# changed")
+    with pytest.raises(UserError, match=r"objectives\.quality\.callable: holds another source"):
+        prepared(config, run_dir)
