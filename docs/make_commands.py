@@ -17,7 +17,9 @@ _HEAD = """# Commands
 
 This page is what `flexsearch COMMAND --help` prints; `docs/make_commands.py` writes it.
 
-`SPACE` is a search space, a YAML file; `RUN` is a run directory. JSON goes to stdout alone, everything else to stderr.
+`SPACE` is a search space: a YAML file, or the name of a shipped one (`flexsearch spaces`). A file of exactly that name
+goes first; where there is a `NAME.yaml`, a note says which is meant. `RUN` is a run directory.
+JSON goes to stdout alone, everything else to stderr.
 
 | exit status | means |
 |---|---|

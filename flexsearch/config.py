@@ -1,12 +1,13 @@
 """A search space file: YAML in, a checked configuration out. Every error names the field's path."""
 
+import difflib
 import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import TypeAdapter
@@ -16,14 +17,21 @@ from flexsearch.errors import UserError, reading
 from flexsearch.files import write_atomically
 from flexsearch.objectives.settings import SIDES
 from flexsearch.old_names import as_it_was_written
+from flexsearch.paths import space_file
 from flexsearch.schedule.shape import PIXEL_CHANNELS
 from flexsearch.settings import settings
 from flexsearch.settings_file import checked, read_mapping, read_values
+from flexsearch.space.schema import space_schema
 from flexsearch.study.secrets import VARIABLE, with_secrets, without_secrets
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.trial.settings import TrialSettings
 
+if TYPE_CHECKING:  # `plan` waits for none of it
+    from flexsearch.study.executor import ExecutorName
+    from flexsearch.study.run import RunPlan
+
 _FILE = "config.yaml"
+_MOST_NAMED = 5  # run directories in a message
 _LONGEST_NAME, _MOST_BYTES = 200, 250  # of a column of the database, and of a name on most file systems
 
 
@@ -53,6 +61,23 @@ class RunConfig(TrialSettings):
     def trial_settings(self) -> TrialSettings:
         """The part that trials read."""
         return TrialSettings(**{spec.name: getattr(self, spec.name) for spec in fields(TrialSettings)})
+
+    def plan(self, run_dir: Path, *, executor: "ExecutorName" = "auto", ray_address: str | None = None) -> "RunPlan":
+        """Say what a search of this space does."""
+        from flexsearch.study.run import RunPlan
+
+        return RunPlan(
+            name=self.name,
+            settings=self.trial_settings,
+            search=self.search,
+            resources=self.resources,
+            config=self.to_dict(),
+            save=self.save,
+            run_dir=run_dir,
+            executor=executor,
+            storage=self.storage,
+            ray_address=ray_address,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values, defaults included and secrets not."""
@@ -87,13 +112,20 @@ def _check_name(name: str) -> None:
         )
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML file, apply `key=value` overrides, and check everything.
+def config_schema() -> dict[str, Any]:
+    """Give the JSON schema of a search space file, by which editors complete and check it."""
+    found = TypeAdapter(RunConfig).json_schema()
+    properties = {**found["properties"], "space": space_schema()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "properties": properties}
+
+
+def load_config(space: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file, a shipped space by its name, or values; apply `key=value` overrides, and check everything.
 
     Raises:
         UserError: the file or a field is wrong; names it, the rule and the value.
     """
-    return parse_config(read_values(path, overrides))
+    return parse_config(read_values(space_file(space) if isinstance(space, Path) else space, overrides))
 
 
 def open_config(run_dir: Path) -> RunConfig:
@@ -104,9 +136,18 @@ def open_config(run_dir: Path) -> RunConfig:
     """
     path = run_dir / _FILE
     if not path.exists():
-        raise UserError(f"is not a run directory: it holds no {_FILE}", field=str(run_dir), nearest="runs/quickstart")
+        raise UserError(f"is not a run directory: it holds no {_FILE}", field=str(run_dir), nearest=_nearest(run_dir))
     with reading(path):
         return parse_config(as_it_was_written(read_mapping(path)))
+
+
+def _nearest(run_dir: Path) -> str:
+    """Name the run directory that was meant, those that are there, or what makes one."""
+    places = (run_dir, run_dir.parent, Path("runs"))
+    found = sorted({str(path.parent) for place in places for path in place.glob(f"*/{_FILE}")})
+    close = difflib.get_close_matches(str(run_dir), found, n=1)
+    more = ["..."] if len(found) > _MOST_NAMED else []
+    return ", ".join(close or [*found[:_MOST_NAMED], *more]) or "flexsearch run SPACE makes one"
 
 
 def resumed(config: RunConfig, run_dir: Path, *, storage: str | None) -> RunConfig:

@@ -34,7 +34,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = _beside(path)
     try:
         temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # safetensors lets nobody else read
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
@@ -99,8 +101,10 @@ def rename_folder(folder: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until a folder and all in it are on the disk."""
+    """Wait until a folder and all in it are on the disk; who may read the folder may read its files."""
     for inner in (*folder.rglob("*"), folder):
+        if inner.is_file():
+            inner.chmod(folder.stat().st_mode & 0o666)
         _sync(inner)
 
 

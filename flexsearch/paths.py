@@ -1,11 +1,15 @@
-"""Where files lie that a configuration names: on disk, or embedded in the package; and where results are kept."""
+"""Where files lie that a user names: on disk, or shipped with the package; and where results are kept."""
 
 import os
+import warnings
 from pathlib import Path
+
+from flexsearch.errors import Note, UserError
 
 PREFIX = "embedded:"
 
-_ASSETS = Path(__file__).resolve().parent / "assets"
+_PACKAGE = Path(__file__).resolve().parent
+_ASSETS = _PACKAGE / "assets"
 
 
 def embedded_path(name: str) -> Path:
@@ -37,3 +41,31 @@ def is_path(where: str) -> bool:
 def cache_folder(name: str) -> Path:
     """Give the folder where `name` ("warm_starts", "profiles") are kept for other runs of this user."""
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "flexsearch" / name
+
+
+def shipped_spaces() -> dict[str, Path]:
+    """Find the search spaces that come with flexsearch, by name: in the wheel, or at the top of a checkout."""
+    inside = _PACKAGE / "search_spaces"
+    folder = inside if inside.is_dir() else _PACKAGE.with_name("search_spaces")
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def space_file(space: Path) -> Path:
+    """Give the file of a search space: the path itself, or, for a name without folder and suffix, a shipped one.
+
+    A file of exactly that name goes first. `NAME.yaml` in the working directory does not, and a note says so.
+
+    Raises:
+        UserError: a name that nothing has, or the path of a shipped space that is not there.
+    """
+    shipped = shipped_spaces()
+    is_name = not space.suffix and space.name == str(space)
+    if space.exists() or not (is_name or space.stem in shipped):
+        return space
+    if str(space) in shipped:
+        own = space.with_suffix(".yaml")
+        if own.exists():
+            warnings.warn(f"{space} is the space that flexsearch ships; yours is {own}", Note, stacklevel=2)
+        return shipped[str(space)]
+    nearest = space.stem if space.stem in shipped else ", ".join(shipped)
+    raise UserError("is neither a file nor a shipped space", field=str(space), nearest=nearest)

@@ -1,5 +1,6 @@
 """A YAML file of settings: read, overridden by `key=value`, and checked. Every error names the field's path."""
 
+import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,13 +80,13 @@ def _loaded(text: str) -> Any:
         loader.dispose()
 
 
-def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The mapping in a YAML file, after `key=value` overrides.
+def read_values(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The mapping in a YAML file, or one that is given, after `key=value` overrides.
 
     Raises:
         UserError: the file is not there or not a mapping, or an override cannot be applied.
     """
-    values = read_mapping(path)
+    values = read_mapping(source) if isinstance(source, Path) else copy.deepcopy(dict(source))
     for override in overrides:
         _override(values, override)
     return with_new_names(values)

@@ -35,11 +35,14 @@ def mode(path: Path) -> int:
 
 def test_what_is_written_has_the_users_permissions(tmp_path: Path, umask: int) -> None:
     write_atomically(tmp_path / "a" / "file", "text")
+    with replacing(tmp_path / "weights") as weights:
+        weights.chmod(0o600)
     link_or_copy(tmp_path / "a" / "file", tmp_path / "link")
     with folder_beside(tmp_path / "folder") as temporary:
         (temporary / "inside").write_text("text")
+        (temporary / "inside").chmod(0o600)  # as safetensors writes
         rename_folder(temporary, tmp_path / "folder")
-    assert [mode(tmp_path / name) for name in ("a/file", "link", "folder/inside")] == [0o666 & ~umask] * 3
+    assert [mode(tmp_path / name) for name in ("a/file", "weights", "link", "folder/inside")] == [0o666 & ~umask] * 4
     assert [mode(tmp_path / name) for name in ("a", "folder")] == [0o777 & ~umask] * 2
 
 

@@ -25,40 +25,36 @@ from flexsearch.cli import (
     report,
     run,
     sample,
+    schema,
     show,
+    spaces,
     train,
 )
 from flexsearch.cli.ending import INTERRUPTED, ending_of, printable
+from flexsearch.cli.groups import grouped
 from flexsearch.errors import Note
 from flexsearch.old_names import OldName
+
+_GROUPS = {
+    "Search": (plan, profile, run),
+    "Look": (front, report, dashboard, show, compare),
+    "Decide": (confirm, choose),
+    "Take": (export, train, sample),
+    "Prepare": (spaces, schema, encode, pretrain),
+}
 
 app = typer.Typer(
     name="flexsearch",
     help="Find the token-density schedule of a diffusion transformer, for your model, GPU and latency budget.",
-    epilog="Start with: flexsearch run search_spaces/quickstart.yaml",
-    no_args_is_help=True,
-    add_completion=False,
+    epilog="Start with: flexsearch run quickstart",
+    cls=grouped(_GROUPS),
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (
-    plan.command,
-    profile.command,
-    run.command,
-    front.command,
-    confirm.command,
-    show.command,
-    choose.command,
-    compare.command,
-    report.command,
-    dashboard.command,
-    export.command,
-    train.command,
-    sample.command,
-    pretrain.command,
-    encode.command,
-):
-    app.add_typer(command)
+for modules in _GROUPS.values():
+    for module in modules:
+        app.add_typer(module.command)
 
 
 def main() -> None:
@@ -94,6 +90,10 @@ def _print_notes() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+def _root(
+    ctx: typer.Context, version: Annotated[bool, typer.Option("--version", "-V", help="print the version")] = False
+) -> None:
     if version:
         print(__version__)
+    elif ctx.invoked_subcommand is None:
+        print(ctx.get_help())

@@ -7,6 +7,7 @@ import typer
 
 from flexsearch.cli.options import AsJson, RunDir, print_json
 from flexsearch.cli.terminal import open_terminal
+from flexsearch.cli.typed import as_typed
 from flexsearch.errors import UserError
 from flexsearch.old_names import OldName
 
@@ -31,7 +32,7 @@ def choose(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose a trial by exactly one of three rules, and say why."""
+    """Choose a trial by one of three rules, and say why."""
 
     from flexsearch.cli.results import front_of_run, open_run
     from flexsearch.report import choice
@@ -53,9 +54,11 @@ def choose(
 def print_choice(found: "Choice", export: str, console: "Console") -> None:
     """Print the trial, the reasons, and the command that exports it."""
     from flexsearch.report.choice import reasons
+    from flexsearch.schedule.run_lengths import run_lengths
 
     record = found.point.record
-    console.print(f"trial {record.number}: {record.candidate}, digest {record.digest}", highlight=False, style="bold")
+    candidate = run_lengths(str(record.candidate))
+    console.print(f"trial {record.number}: {candidate}, digest {record.digest}", highlight=False, style="bold")
     for line in reasons(found):
-        console.print(line, highlight=False)
-    console.print(f"take it: {export}", highlight=False, soft_wrap=True)
+        console.print(as_typed(line), highlight=False)
+    console.print(as_typed(f"take it: {export}"), highlight=False, soft_wrap=True)

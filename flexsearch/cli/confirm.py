@@ -44,7 +44,7 @@ def confirm(
     records = to_confirm(front_of_run(run), top=top)
     if not records:
         raise UserError("has no complete trial to confirm", field=str(run_dir), nearest="flexsearch run")
-    progress = SearchProgress(open_terminal(stderr=True), objectives=run.settings.objectives.names)
+    progress = SearchProgress(open_terminal(stderr=True), settings=run.settings, search=run.search)
     with progress.log_to(run_dir):
         study.confirm(
             run.store,
@@ -52,7 +52,7 @@ def confirm(
             seeds=study.fresh_seeds(run.search.seed, seeds),
             images=images,
             run_dir=run_dir,
-            begins=lambda orders: orders.watch(progress.repeating(orders, "measuring again")),
+            begins=lambda orders: orders.watch(progress.confirming(orders, images=images, records=records)),
         )
     found = confirmation_of(run.store.confirmations(), run.settings.objectives.names, images=images)
     if found is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import typer
 
+from flexsearch.cli.typed import as_typed
 from flexsearch.errors import NotFiniteError, UserError, cut, reason_of
 
 INTERRUPTED = 130
@@ -84,7 +85,7 @@ def printable(text: str) -> str:
 
 
 def _mendable(text: str) -> Ending:
-    return Ending(status=2, text="\n".join(f"error: {line}" for line in text.split("\n")))
+    return Ending(status=2, text="\n".join(f"error: {line}" for line in as_typed(text).split("\n")))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -23,7 +23,7 @@ def front(
     csv: Annotated[Path | None, typer.Option(help="write all complete trials to this file")] = None,
     plot: Annotated[Path | None, typer.Option(help="write a picture: .png, .svg or .pdf")] = None,
 ) -> None:
-    """Show the Pareto front of a run, its baselines and its hypervolume."""
+    """Show the Pareto front of a run and its baselines."""
 
     from flexsearch.cli.results import front_of_run, open_run
 
@@ -39,7 +39,8 @@ def print_front(front: "Front", console: "Console") -> None:
     """Print the front as a table, its summary, and its confirmation if there is one."""
     from flexsearch.report.table import front_table, summary_lines
 
-    console.print(front_table(front))
+    console.print(front_table(front), soft_wrap=True)
+    console.print()
     for line in summary_lines(front):
         console.print(line, highlight=False)
     if front.confirmation is not None:
@@ -50,7 +51,9 @@ def print_confirmation(front: "Front", console: "Console") -> None:
     """Print the front as it was measured again."""
     from flexsearch.report.table import confirmed_lines, confirmed_table
 
-    console.print(confirmed_table(front))
+    console.print()
+    console.print(confirmed_table(front), soft_wrap=True)
+    console.print()
     for line in confirmed_lines(front):
         console.print(line, highlight=False)
 

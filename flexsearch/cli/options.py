@@ -8,9 +8,10 @@ import typer
 
 from flexsearch.errors import UserError, shown
 
-Space = Annotated[Path, typer.Argument(help="search space, a YAML file", metavar="SPACE")]
+Space = Annotated[Path, typer.Argument(help="search space: a YAML file, or the name of a shipped one", metavar="SPACE")]
 RunDir = Annotated[Path, typer.Argument(help="run directory", metavar="RUN")]
-Trial = Annotated[int, typer.Argument(help="number of the trial", metavar="TRIAL")]
+TRIAL = "its number, best, knee, or a latency: 8ms is the best within it"
+Trial = Annotated[str, typer.Argument(help=TRIAL, metavar="TRIAL")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="override a field, e.g. search.trials=20")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
 

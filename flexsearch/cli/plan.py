@@ -1,6 +1,5 @@
 """`flexsearch plan`: checks a search space and says what it holds, from shapes alone."""
 
-import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -9,25 +8,21 @@ import typer
 from flexsearch.cli.options import AsJson, Overrides, Space, print_json
 from flexsearch.cli.profile import accuracy, plateau_text, summary_of
 from flexsearch.cli.terminal import open_terminal
-from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.plan import Plan
-from flexsearch.schedule.role import legend
-from flexsearch.schedule.sampling import Sampling
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from rich.console import Console
 
     from flexsearch.config import RunConfig
     from flexsearch.latency.profile import LatencyProfile
+    from flexsearch.schedule.plan import Plan
     from flexsearch.space.search_space import SearchSpace
 
 command = typer.Typer()
 
 
-@command.command(epilog="Example: flexsearch plan search_spaces/dit_xl.yaml --json")
+@command.command(epilog="Example: flexsearch plan dit_xl --json")
 def plan(space: Space, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Check a search space: its size, the dense model, MACs of every baseline. Needs no weights and no GPU."""
+    """Check a search space, and say what it holds and costs. Needs no weights and no GPU."""
     from flexsearch.config import load_config
 
     found = plan_of(load_config(space, overrides or ()))
@@ -80,12 +75,16 @@ def plan_of(config: "RunConfig") -> dict[str, Any]:
     }
 
 
-def _dense(space: "SearchSpace", *, steps: int) -> Plan:
+def _dense(space: "SearchSpace", *, steps: int) -> "Plan":
     """Lower the dense base, sampled as it is published: nothing reused, all rows of guidance."""
+    from flexsearch.schedule.candidate import Candidate
+    from flexsearch.schedule.density import DensitySchedule
+    from flexsearch.schedule.sampling import Sampling
+
     return space.plan(Candidate(schedule=DensitySchedule.all_dense(space.num_blocks), sampling=Sampling(steps=steps)))
 
 
-def _latency(plan: Plan, profile: "LatencyProfile | None") -> dict[str, Any]:
+def _latency(plan: "Plan", profile: "LatencyProfile | None") -> dict[str, Any]:
     """Predict latency, in ms per image, and its error; nothing without a profile that covers the plan."""
     if profile is None or not profile.covers(plan):
         return {}
@@ -103,8 +102,9 @@ def _macs_ratio_range(space: "SearchSpace") -> tuple[float, float]:
 
 def print_plan(found: dict[str, Any]) -> None:
     """Print the plan as tables."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from flexsearch.report.fitted_table import Column, FittedTable
+    from flexsearch.schedule.role import legend
+    from flexsearch.schedule.run_lengths import run_lengths
 
     console = open_terminal()
     dense, space = found["dense"], found["space"]
@@ -119,27 +119,32 @@ def print_plan(found: dict[str, Any]) -> None:
         f"{dense['tokens']} tokens"
     )
     console.print(f"the space spans {low:.0%} to {high:.0%} of the dense MACs at the same steps")
-    parameters = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
-    for column in ("parameter", "values"):
-        parameters.add_column(column)
+    parameters = FittedTable([Column(heading="parameter", is_text=True), Column(heading="values", is_text=True)])
     for row in space["parameters"]:
         values = row.get("values") or f"{row['low']} to {row['high']}"
         parameters.add_row(row["name"], ", ".join(map(str, values)) if isinstance(values, list | tuple) else values)
-    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
-    for column in ("baseline", "steps", "MACs\nper image", "of dense", "parameters"):
-        table.add_column(column, justify="left" if column == "baseline" else "right", no_wrap=True)
+    table = FittedTable(
+        [
+            Column(heading="baseline", is_text=True),
+            Column(heading="steps", leaves=1),
+            Column(heading="MACs\nper image"),
+            Column(heading="of dense"),
+            Column(heading="parameters", leaves=2),
+        ]
+    )
     for row in found["baselines"]:
         beside_steps = row["sampling"].removeprefix(f"x{row['steps']}")
         table.add_row(
-            f"{row['name']}\n{_folded(row['schedule'] + beside_steps)}",
+            f"{row['name']}\n{run_lengths(row['schedule'] + beside_steps)}",
             str(row["steps"]),
             _macs(row["macs"]),
             f"{row['macs_ratio']:.1%}",
             f"{row['params'] / 1e6:.2f} M",
         )
     for one in (parameters, table):
-        console.print(one)
         console.print()
+        console.print(one, soft_wrap=True)
+    console.print()
     console.print(
         "MACs: matrix products and convolutions of one image, all sampler steps and rows of guidance; of dense: at the "
         f"same steps. {', '.join(legend())}; @ sparse grids from data to noise.",
@@ -151,29 +156,22 @@ def print_plan(found: dict[str, Any]) -> None:
 
 def _print_latency(found: dict[str, Any], console: "Console") -> None:
     """Print the latencies that the profile of this device predicts."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from flexsearch.report.fitted_table import Column, FittedTable
 
     profile = found["profile"]
-    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
-    for column in ("baseline", "steps", "ms/image\n(predicted)"):
-        table.add_column(column, justify="left" if column == "baseline" else "right", no_wrap=True)
+    headings = (Column(heading="baseline", is_text=True), Column(heading="steps"))
+    table = FittedTable([*headings, Column(heading="ms/image\n(predicted)")])
     for row in found["baselines"]:
         if "latency_ms" in row:
             latency = row["latency_ms"]
             table.add_row(row["name"], str(row["steps"]), f"{latency['value']:.3g} ±{latency['error']:.1g}")
     console.print()
-    console.print(table)
+    console.print(table, soft_wrap=True)
     console.print()
     said = accuracy(profile["error"], profile["kendall_tau"], profile["num_held_out"])
     console.print(f"The profile of {profile['device']} {said}.", highlight=False)
     for run in profile["plateaus"]:
         console.print(plateau_text(run), highlight=False)
-
-
-def _folded(text: str) -> str:
-    """Fold the repeats of a long schedule or pattern: PP(MsssRD)x4DD @10,8,7,6."""
-    return re.sub(r"([A-Za-z]{1,12}?)\1{2,}", lambda run: f"({run[1]})x{len(run[0]) // len(run[1])}", text)
 
 
 def _macs(macs: float) -> str:

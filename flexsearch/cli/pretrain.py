@@ -18,9 +18,9 @@ _REPORT_EVERY = 50
 command = typer.Typer()
 
 
-@command.command(epilog="Example: flexsearch pretrain search_spaces/fashion_mnist.yaml")
+@command.command(epilog="Example: flexsearch pretrain fashion_mnist")
 def pretrain(space: Space, overrides: Overrides = None) -> None:
-    """Train a dense base from scratch into the folder base.checkpoint. The same command resumes."""
+    """Train a dense base where there is none. It is made in the folder base.checkpoint; the same command resumes."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from flexsearch.config import load_config

@@ -20,14 +20,14 @@ _LEGEND = (
 command = typer.Typer()
 
 
-@command.command(epilog="Example: flexsearch profile search_spaces/quickstart.yaml")
+@command.command(epilog="Example: flexsearch profile quickstart")
 def profile(
     space: Space,
     rounds: Annotated[int, typer.Option(help="repetitions of everything; more are more precise")] = 9,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Time every operation of a space on this device, once; from then on `plan` and `run` predict latency."""
+    """Time the operations of a space, so that latency is predicted. It is kept for `plan` and `run` on this device."""
     if rounds < 1:
         raise UserError(f"must be at least 1, but got {rounds}", field="--rounds", nearest=1)
 
@@ -54,16 +54,13 @@ def profile(
 
 def print_profile(found: dict[str, Any]) -> None:
     """Print the profile as a table, with its protocol and its error."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from flexsearch.latency.profile import LatencyProfile
+    from flexsearch.report.fitted_table import Column, FittedTable
     from flexsearch.schedule.families.dense import DENSE
 
     console, protocol, profile = open_terminal(), found["protocol"], LatencyProfile.from_dict(found)
-    table = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False)
-    for column in ("operation", "tokens in", "out", "ms", "of dense"):
-        table.add_column(column, justify="left" if column == "operation" else "right")
+    headings = ("tokens in", "out", "ms", "of dense")
+    table = FittedTable([Column(heading="operation", is_text=True), *(Column(heading=one) for one in headings)])
     dense = next(one.ms for one in profile.operations if one.role == DENSE.name)
     for one in profile.operations:
         table.add_row(one.role, str(one.keys), str(one.queries), f"{one.ms:.3g}", f"{one.ms / dense:.0%}")
@@ -72,7 +69,7 @@ def print_profile(found: dict[str, Any]) -> None:
         term, ms = other.term, other.ms
         _, queries, keys, _ = term.operation or (None, "", "", None)
         table.add_row(term.name, str(keys), str(queries), f"{ms:.3g}", f"{ms / dense:.0%}")
-    console.print(table)
+    console.print(table, soft_wrap=True)
     console.print()
     console.print(_LEGEND, highlight=False)
     console.print(

@@ -1,7 +1,6 @@
 """Live progress of a search: what runs now, trials done, the best front so far, time left."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -15,12 +14,18 @@ from rich.live import Live
 from rich.text import Text
 
 from flexsearch.errors import UserError
+from flexsearch.schedule.run_lengths import run_lengths
 from flexsearch.study.events import Ended, Event, Moved, Started, Watcher
 from flexsearch.study.executor import Choice
 from flexsearch.study.repeats import OrderQueue
 from flexsearch.study.run import Console
+from flexsearch.study.run_clock import RunClock
 from flexsearch.study.search import Search
+from flexsearch.study.settings import SearchSettings
+from flexsearch.study.store import TrialRecord
+from flexsearch.study.time_left import said
 from flexsearch.trial.contract import Progress, TrialOrder
+from flexsearch.trial.settings import TrialSettings
 
 
 class SearchProgress(Console):
@@ -29,21 +34,22 @@ class SearchProgress(Console):
 
     Args:
         terminal: where to print; stderr, so that stdout stays clean.
-        objectives: quality first, then latency.
+        settings: of the run's trials.
+        search: how many trials.
     """
 
-    def __init__(self, terminal: Terminal, *, objectives: Sequence[str]) -> None:
+    def __init__(self, terminal: Terminal, *, settings: TrialSettings, search: SearchSettings) -> None:
         self._terminal = terminal
-        self._objectives = tuple(objectives)
+        self._objectives = settings.objectives.names
+        self._clock = RunClock(settings, search)
         self._live: Live | None = None
         self._log: IO[str] | None = None
         self._running: dict[int, tuple[TrialOrder, Progress]] = {}
         self._values: list[tuple[float, ...]] = []
         self._preparation = ""
+        self._what = ""
         self._search: Search | None = None
         self._queue: OrderQueue | None = None
-        self._begun = time.monotonic()
-        self._done_before = 0
 
     @contextmanager
     def log_to(self, run_dir: Path) -> Iterator[None]:
@@ -72,24 +78,38 @@ class SearchProgress(Console):
             self._log.write(f"{datetime.now().isoformat(timespec='seconds')} {text}\n")
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        self._preparation = f"{what}: {done} of {total}" if done < total else ""
+        self._clock.preparing(what, done, total)
+        self._preparation = f"{what}: {done} of {total}"
         if self._live is None and (done == 1 or done % max(total // 10, 1) == 0):
-            self.message(f"{what}: {done} of {total}")
+            self.message(_listed(self._preparation, self._time_left()))
 
     def searching(self, search: Search, choice: Choice) -> Watcher:
-        self._search, self._begun, self._done_before = search, time.monotonic(), search.num_finished
-        self.message(f"searching with the {choice.name} executor, {choice.slots} at once ({choice.reason})")
+        self._search, self._preparation = search, ""
+        self._clock.searching(search, slots=choice.slots or 1)
+        at_once = "as many at once as fit" if choice.slots is None else f"{choice.slots} at once"
+        self.message(f"searching with the {choice.name} executor, {at_once} ({choice.reason})")
         return self._see
 
     def repeating(self, orders: OrderQueue, what: str) -> Watcher:
-        self._search, self._queue = None, orders
-        self.message(f"{what}: {len(orders)} to do")
+        self._clock.repeating(orders)
+        return self._repeating(orders, what)
+
+    def confirming(self, orders: OrderQueue, *, images: int, records: Iterable[TrialRecord]) -> Watcher:
+        """Show that trials are measured again with so many images, from what they took before; give the watcher."""
+        self._clock.learn(records)
+        self._clock.repeating(orders, images=images)
+        return self._repeating(orders, "measuring again")
+
+    def _repeating(self, orders: OrderQueue, what: str) -> Watcher:
+        self._search, self._queue, self._preparation, self._what = None, orders, "", what
+        self.message(_listed(f"{what}: {len(orders)} to do", self._time_left()))
         return self._see
 
     def _see(self, event: Event) -> None:
         match event:
             case Started(order=order):
                 self._running[order.number] = (order, Progress(phase="prepare"))
+                self._clock.started(order)
             case Moved(number=number, progress=progress):
                 if number in self._running:
                     self._running[number] = (self._running[number][0], progress)
@@ -98,28 +118,33 @@ class SearchProgress(Console):
 
     def _ended(self, event: Ended) -> None:
         order, _ = self._running.pop(event.number, (None, None))
-        name = "" if order is None else f" {order.baseline or order.candidate}"
+        self._clock.ended(event.number, counts=event.state in ("complete", "pruned"))
+        name = "" if order is None else f" {_name(order)}"
         repetition = f" seed {order.seed}" if order is not None and order.kind == "repeat" else ""
         found = event.result.measurements if event.result is not None else {}
         shown = ", ".join(f"{name} {found[name].value:.4g}" for name in self._objectives if name in found)
         if not repetition and event.state == "complete" and all(name in found for name in self._objectives):
             self._values.append(tuple(found[name].value for name in self._objectives))
-        count = "" if self._search is None else f"[{self._search.num_finished}/{self._search.num_wanted}] "
-        count = count if self._queue is None else f"[{len(self._queue)} left] "
+        count = "" if self._search is None else f"{self._search.num_finished}/{self._search.num_wanted}"
+        count = count if self._queue is None else f"{len(self._queue)} left"
+        count = f"[{_listed(count, '' if self._live is not None else self._time_left())}] "
         self.message(
             f"{count}trial {event.number}{name}{repetition}: {event.state} {shown or event.reason or ''}".rstrip()
         )
 
     def _draw(self) -> Group:
-        lines = [Text(self._preparation)] if self._preparation else []
-        lines += [
-            Text(f"  #{number} {order.baseline or order.candidate}: {progress.phase} {_share(progress)}", style="cyan")
+        lines = [
+            Text(f"  #{number} {_name(order)}: {progress.phase} {_share(progress)}", style="cyan")
             for number, (order, progress) in sorted(self._running.items())
         ]
-        if self._search is not None:
+        if self._preparation:
+            lines.append(Text(_listed(self._preparation, self._time_left()), style="bold"))
+        elif self._search is not None:
             count = f"{self._search.num_finished} of {self._search.num_wanted} trials"
-            lines.append(Text(f"{count}, {self._time_left()}", style="bold"))
+            lines.append(Text(_listed(count, self._time_left()), style="bold"))
             lines.append(Text(self._best(), overflow="ellipsis", no_wrap=True))
+        elif self._queue is not None:
+            lines.append(Text(_listed(f"{self._what}: {len(self._queue)} left", self._time_left()), style="bold"))
         return Group(*lines)
 
     def _best(self) -> str:
@@ -130,13 +155,15 @@ class SearchProgress(Console):
         return "front: " + "  ".join(f"{quality:.3g} @ {latency:.3g} ms" for quality, latency in best[:6])
 
     def _time_left(self) -> str:
-        assert self._search is not None
-        done = self._search.num_finished - self._done_before
-        elapsed = time.monotonic() - self._begun
-        if done < 2:
-            return f"{elapsed:.0f} s so far"
-        left = (self._search.num_wanted - self._search.num_finished) * elapsed / done
-        return f"about {left:.0f} s left"
+        return said(self._clock.left.seconds())
+
+
+def _listed(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+def _name(order: TrialOrder) -> str:
+    return order.baseline or run_lengths(str(order.candidate))
 
 
 def _share(progress: Progress) -> str:

@@ -15,7 +15,7 @@ command = typer.Typer()
 def report(
     run_dir: RunDir, out: Annotated[Path, typer.Argument(help="page to write, ends in .html", metavar="OUT")]
 ) -> None:
-    """Write one self-contained page of a run: front, images, schedules, protocols. Opens without a network."""
+    """Write one page of a run: front, images, schedules, protocols. It is one file, and opens without a network."""
     from flexsearch.cli.results import front_of_run, open_run
     from flexsearch.report.page import write_page
 

@@ -1,8 +1,9 @@
 """`flexsearch run`: runs or resumes a search with live progress, then prints and writes its front."""
 
 import json
-import sys
+import shlex
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,15 +12,20 @@ import typer
 from flexsearch.cli.front import print_front, write_front
 from flexsearch.cli.options import Overrides, Space
 from flexsearch.cli.terminal import open_terminal
+from flexsearch.cli.typed import as_typed
+from flexsearch.errors import Note
 
 if TYPE_CHECKING:  # `--help` waits for none of them
+    from rich.console import Console
+
     from flexsearch.config import RunConfig
+    from flexsearch.report.front import Front
     from flexsearch.study.executor import ExecutorName
 
 command = typer.Typer()
 
 
-@command.command(epilog="Example: flexsearch run search_spaces/quickstart.yaml --trials 30")
+@command.command(epilog="Example: flexsearch run quickstart --trials 30")
 def run(
     space: Space,
     run_dir: Annotated[Path | None, typer.Option(help="run directory; default runs/<name>")] = None,
@@ -32,53 +38,58 @@ def run(
     ray_address: Annotated[str | None, typer.Option(help="of a running Ray cluster")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Search. The same command resumes; it ends with the front as a table and says where everything is."""
-    from flexsearch.config import load_config, resumed
+    """Search, or go on with a search. It ends with the front as a table and says where everything is."""
+    from flexsearch.config import load_config
+    from flexsearch.report.gain import headline
+    from flexsearch.report.trial_word import BEST
 
     options = {"search.trials": trials, "search.seed": seed, "storage": storage}
     given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     config = load_config(space, [*(overrides or ()), *given])
     folder = run_dir or Path("runs") / config.name
-    kept = resumed(config, folder, storage=storage)
-    if kept.sampling.spacing != config.sampling.spacing:
-        print(f"note: {folder} goes on with sampling.spacing={kept.sampling.spacing}, as it began", file=sys.stderr)
-    _search(kept, run_dir=folder, executor=executor, ray_address=ray_address)
+    terminal, begun = open_terminal(stderr=True), time.monotonic()
+    front = search_into(folder, config, storage=storage, executor=executor, ray_address=ray_address, terminal=terminal)
+    print_front(front, open_terminal())
+    terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {folder}. What next:", highlight=False)
+    where, page = shlex.quote(str(folder)), shlex.quote(f"{config.name}.html")
+    _, found = headline(front.best_known, quality=config.objectives.names[0])
+    best = BEST if found is not None else front.points[-1].number
+    for hint in (
+        f"choose {where} --knee",
+        f"report {where} {page}",
+        f"confirm {where}",
+        f"export {where} {best} exported",
+    ):
+        terminal.print(as_typed(f"  flexsearch {hint}"), highlight=False, soft_wrap=True)
 
 
-def _search(config: "RunConfig", *, run_dir: Path, executor: "ExecutorName", ray_address: str | None) -> None:
-
+def search_into(
+    run_dir: Path,
+    config: "RunConfig",
+    *,
+    storage: str | None,
+    executor: "ExecutorName",
+    ray_address: str | None,
+    terminal: "Console",
+) -> "Front":
+    """Search, or go on, with progress on a terminal; write the front into the run directory and give it."""
     from flexsearch.cli.progress import SearchProgress
+    from flexsearch.config import resumed
     from flexsearch.report.front import front_of
-    from flexsearch.report.gain import largest_gain
     from flexsearch.study.executor import choose_executor
-    from flexsearch.study.run import RunPlan, run_search
+    from flexsearch.study.run import run_search
 
-    if choose_executor(executor, config.resources, address=ray_address).name == "ray":
-        from flexsearch.study.ray_tune import check_cluster
+    kept = resumed(config, run_dir, storage=storage)
+    if kept.sampling.spacing != config.sampling.spacing:
+        text = f"{run_dir} goes on with sampling.spacing={kept.sampling.spacing}, as it began"
+        warnings.warn(text, Note, stacklevel=2)
+    if choose_executor(executor, kept.resources, address=ray_address).name == "ray":
+        from flexsearch.study.ray_address import check_cluster
 
         check_cluster(ray_address)
-    terminal = open_terminal(stderr=True)
-    progress = SearchProgress(terminal, objectives=config.objectives.names)
-    begun = time.monotonic()
-    plan = RunPlan(
-        name=config.name,
-        settings=config.trial_settings,
-        search=config.search,
-        resources=config.resources,
-        config=config.to_dict(),
-        save=config.save,
-        run_dir=run_dir,
-        executor=executor,
-        storage=config.storage,
-        ray_address=ray_address,
-    )
+    progress = SearchProgress(terminal, settings=kept.trial_settings, search=kept.search)
     with progress.log_to(run_dir):
-        store = run_search(plan, progress)
-    front = front_of(store, config.objectives.names)
+        store = run_search(kept.plan(run_dir, executor=executor, ray_address=ray_address), progress)
+    front = front_of(store, kept.objectives.names)
     write_front(front, csv=run_dir / "front.csv", plot=run_dir / "front.png")
-    print_front(front, open_terminal())
-    terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {run_dir}; see also:", highlight=False)
-    gain = largest_gain(front.as_searched)
-    best = gain.point.record.number if gain is not None else 0
-    for line in (f"dashboard {run_dir}", f"show {run_dir} {best}", f"export {run_dir} {best} exported"):
-        terminal.print(f"  flexsearch {line}", highlight=False)
+    return front

@@ -18,20 +18,22 @@ def show(
     as_json: AsJson = False,
     picture: Annotated[Path | None, typer.Option(help="draw its run: .png, .svg or .pdf")] = None,
 ) -> None:
-    """Show one trial: its schedule, measurements with protocol, training curve and files."""
+    """Show one trial: schedule, measurements, training curve, files."""
 
     from flexsearch.cli.results import open_run
     from flexsearch.report.trial_page import print_trial, trial_page
+    from flexsearch.report.trial_word import trial_number
 
     run = open_run(run_dir)
+    number = trial_number(run, trial)
     if picture is not None:
         check_picture(picture, option="--picture")
-    page = trial_page(run, trial)
+    page = trial_page(run, number)
     if picture is not None:
         from flexsearch.report.schedule_picture import write_run_picture
 
-        candidate = run.trial(trial).candidate
-        title = f"{run.name}, trial {trial}: {candidate.sampling}"
+        candidate = run.trial(number).candidate
+        title = f"{run.name}, trial {number}: {candidate.sampling}"
         write_run_picture(run.settings.search_space.plan(candidate), picture, title=title)
     if as_json:
         print_json(page)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flexsearch.cli.terminal import open_terminal
+from flexsearch.cli.typed import as_typed
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from flexsearch.export.training_log import TrainingRecord
@@ -41,7 +42,7 @@ def train(
     if training.is_finished(out, found):
         if processes.is_first:
             print(
-                f"{out} is finished: {_quality(out)}. Train it further: flexsearch train {out / RECIPE}",
+                as_typed(f"{out} is finished: {_quality(out)}. Train it further: flexsearch train {out / RECIPE}"),
                 file=sys.stderr,
             )
         return
@@ -55,7 +56,7 @@ def train(
     processes.accelerator.end_training()
     if processes.is_first:
         print(f"{out}: trained, rebuilt and compared; {_quality(out)}", file=sys.stderr)
-        print(f"draw from it: flexsearch sample {out} --out samples.png", file=sys.stderr)
+        print(as_typed(f"draw from it: flexsearch sample {out} --out samples.png"), file=sys.stderr)
 
 
 def _quality(out: Path) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from flexsearch.data.embedded import load_quickstart
 from flexsearch.data.fashion_mnist import load_fashion_mnist
 from flexsearch.data.latents import LatentFolder, LatentSet
+from flexsearch.data.own_data import own_data
 from flexsearch.data.pixel_folder import load_pixels
 from flexsearch.data.settings import DataSettings
 from flexsearch.data.shards import is_latent_folder
@@ -18,6 +19,8 @@ def load_data(settings: DataSettings) -> DataSource:
     Raises:
         UserError: there are none, or they are missing or damaged; says how to get them.
     """
+    if settings.function is not None:
+        return own_data(settings.function)
     root = Path(settings.root).expanduser()
     match settings.name:
         case "none" | "captions":

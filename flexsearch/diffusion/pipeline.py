@@ -120,10 +120,7 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
                 field="vae",
                 nearest='output_type="latent"',
             )
-        labels = [class_labels] if isinstance(class_labels, int) else [int(label) for label in class_labels]
-        for label in labels:
-            if not 0 <= label <= shape.num_classes:
-                raise UserError(f"must be in [0, {shape.num_classes}], but got {label}", field="class_labels")
+        labels = [_label(one, shape.num_classes) for one in _listed(class_labels)]
         conditions = ClassConditions(num_classes=shape.num_classes)
         if latents is None:
             given = list(generator) if isinstance(generator, Sequence) else generator
@@ -157,6 +154,21 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
             latents = data / float(self.vae.config.scaling_factor) + shift
             data = self.vae.decode(latents.to(self.vae.dtype)).sample.float()
         return (data / 2 + 0.5).clamp(0, 1)
+
+
+def _listed(labels: int | Sequence[int]) -> Sequence[Any]:
+    return [labels] if isinstance(labels, int | str) else labels
+
+
+def _label(given: Any, most: int) -> int:
+    """Read a class label, which is a number; an exported model knows no names of classes."""
+    try:
+        label = int(given)
+    except (TypeError, ValueError):
+        label = -1
+    if not 0 <= label <= most:
+        raise UserError(f"must be whole numbers in [0, {most}], but got {given!r}", field="class_labels")
+    return label
 
 
 def _as(output_type: str, pixels: Tensor) -> Any:

@@ -14,8 +14,6 @@ from flexsearch.export.recipe import Recipe
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.settings import base_clock
-from flexsearch.objectives.features import extract_features
-from flexsearch.objectives.quality import measure_features
 from flexsearch.trial.inputs import Inputs
 from flexsearch.trial.protocol import with_protocol
 
@@ -44,9 +42,7 @@ def evaluate(model: FlexDiT, recipe: Recipe, inputs: Inputs, processes: Processe
     features: list[tuple[int, list[Tensor]]] = []  # of every extractor, by the number of the batch
     for turn, batch in enumerate(drawn):
         images = to_uint8(inputs.decode(batch)).cpu()
-        rows = [
-            extract_features(images, extractor=evaluator.extractor, batch=fid.batch) for evaluator in inputs.evaluators
-        ]
+        rows = [evaluator.rows(images, batch=fid.batch) for evaluator in inputs.evaluators]
         features.append((turn * share.num_processes + share.rank, rows))
     features = sorted(processes.gathered(features), key=lambda numbered: numbered[0])
     if not processes.is_first:
@@ -54,7 +50,7 @@ def evaluate(model: FlexDiT, recipe: Recipe, inputs: Inputs, processes: Processe
     measured = [
         found
         for index, evaluator in enumerate(inputs.evaluators)
-        for found in measure_features(torch.cat([rows[index] for _, rows in features]), evaluator=evaluator)
+        for found in evaluator.measure(torch.cat([rows[index] for _, rows in features]))
     ]
     return with_protocol(
         measured, base_clock(recipe.base, spacing=recipe.sampling.spacing), recipe.sampling, seed=recipe.evaluation_seed

@@ -8,7 +8,6 @@ of its plan. A loop over them is in docs/reference/export.md.
 """
 
 import importlib
-import importlib.util
 import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from flexsearch.export.example import Example, computed_graphs, example_of
 from flexsearch.export.folder import exported_sampling
 from flexsearch.export.graph_index import index_of, inputs_of, name_of, outputs_of
 from flexsearch.export.recipe import load_recipe
+from flexsearch.extras import require
 from flexsearch.files import folder_beside, rename_folder
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import load_scheduler
@@ -82,8 +82,7 @@ class OneGraph(nn.Module):
 def require_onnx() -> None:
     """Raise UserError where a library that `export_onnx` needs is not installed."""
     for library in ("onnx", "onnxscript", "onnxruntime"):
-        if importlib.util.find_spec(library) is None:
-            raise UserError(f'{library} is not installed; pip install "flexsearch[onnx]"', field="--onnx")
+        require(library, field="--onnx")
 
 
 def write_graphs(out: Path, *, onnx: bool, programs: bool) -> Iterator[str]:

@@ -32,10 +32,15 @@ class Row:
     opens_group: bool = False
 
 
+def enlargement(height: int, width: int) -> int:
+    """Give the whole factor by which images are enlarged."""
+    return max(1, ceil(SMALLEST_SIDE_PX / min(height, width)))
+
+
 def grid_picture(rows: Sequence[Row], *, columns: Sequence[str] = ()) -> Image.Image:
     """Draw rows of images of equal size; `columns` are captions above them. Captions are wrapped to their room."""
     height, width = rows[0].images.shape[-2:]
-    factor = max(1, ceil(SMALLEST_SIDE_PX / min(height, width)))
+    factor = enlargement(height, width)
     high, wide = height * factor, width * factor
     font = ImageFont.load_default(_FONT_PX)
     heads = [_wrapped(caption, font, wide) for caption in columns]

@@ -59,5 +59,5 @@ def _made(run: Run, record: TrialRecord) -> str:
     before = f" after the study's shared warm start of {warm_start.updates} updates" if warm_start is not None else ""
     return (
         f"The weights are the averaged ones of a short fine-tune, {trial.updates} updates of batch {trial.batch} "
-        f"on `{run.settings.data.name}`{before}. `recipe.yaml` trains them for long."
+        f"on `{run.settings.data.title}`{before}. `recipe.yaml` trains them for long."
     )

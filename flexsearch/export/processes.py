@@ -4,7 +4,6 @@ Weights are whole in every process and gradients are summed by `Share`, not by t
 weights an update uses depends on its stage, and sums of parts are then the same for any number of processes.
 """
 
-import importlib.util
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from flexsearch.diffusion.share import Share
 from flexsearch.errors import UserError
+from flexsearch.extras import require
 
 T = TypeVar("T")
 
@@ -41,8 +41,8 @@ class Processes:
     """
 
     def __init__(self, *, log: str = "none", out: Path = Path()) -> None:
-        if log != "none" and importlib.util.find_spec(log) is None:
-            raise UserError(f"{log} is not installed: pip install {log}", field="training.log", nearest="none")
+        if log != "none":
+            require(log, field="training.log", nearest="none")
         launched = {"MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"} <= set(os.environ)
         if launched and not any(name in os.environ for name in _HAS_PEERS):
             # `accelerate launch --cpu --num_processes 2` starts one process, which would train alone without a word.

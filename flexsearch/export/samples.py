@@ -15,7 +15,7 @@ from flexsearch.diffusion.sampling import generate, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError, shown
 from flexsearch.export.drawable import Drawable, conditions_of, decoder_of, load_dense, load_model
-from flexsearch.export.grid_picture import Row, grid_picture
+from flexsearch.export.grid_picture import Row, enlargement, grid_picture
 from flexsearch.files import replacing
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
@@ -104,7 +104,10 @@ def draw(name: str, out: Path, request: SampleRequest) -> str:
     first = next(iter(found.values()))
     with replacing(out) as temporary:
         if len(found) == 1:
-            save_image(tiles(first).float() / 255, temporary, nrow=MOST_COLUMNS, padding=1)
+            shown = tiles(first)
+            for side in (-2, -1):
+                shown = shown.repeat_interleave(enlargement(*first.shape[-2:]), dim=side)
+            save_image(shown.float() / 255, temporary, nrow=MOST_COLUMNS, padding=1)
         else:
             captions = {kind: _caption(plan, kind) for kind, plan in plans.items()}
             _captioned(found, captions, request, num_classes=model.base.model.shape.num_classes).save(temporary)

@@ -201,7 +201,7 @@ def _made(recipe: Recipe) -> str:
         start = "the weights of an earlier training"
     taught = f", taught by the dense base (weight {how.distillation:g})" if how.distillation else ""
     return (
-        f"Trained for {how.updates} updates of batch {how.batch} on `{recipe.data.name}`, from {start}{taught}: AdamW "
+        f"Trained for {how.updates} updates of batch {how.batch} on `{recipe.data.title}`, from {start}{taught}: AdamW "
         f"at {how.learning_rate:g} ({how.decay}), seed {how.seed}. These are the averaged weights (decay "
         f"{how.ema_decay:g}).{before} `training.yaml` is the recipe, `training.csv` the loss of every update."
     )

@@ -14,7 +14,6 @@ from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import Recipe
 from flexsearch.files import write_atomically
 from flexsearch.measurement import Measurement
-from flexsearch.objectives.settings import quality_name
 
 TRAINING_LOG = "training.csv"
 EVALUATIONS = "evaluations.json"
@@ -61,12 +60,7 @@ class TrainingLog:
     ) -> None:
         self.out, self.recipe, self.processes, self.report = out, recipe, processes, report
         self.evaluations: Evaluations = {}
-        quality = [
-            quality_name(name, metric)
-            for name, metrics in recipe.objectives.quality.metrics.items()
-            for metric in metrics
-        ]
-        self.columns = ["update", "loss", "learning_rate", "images_per_s", *quality]
+        self.columns = ["update", "loss", "learning_rate", "images_per_s", *recipe.objectives.quality.names]
         if processes.is_first:
             self.evaluations = {
                 at: found for at, found in read_evaluations(out).items() if resumed_at and at <= resumed_at

@@ -147,6 +147,10 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             options.setdefault("subfolder", "transformer")
         return super().from_pretrained(pretrained_model_name_or_path, **options)
 
+    def extra_repr(self) -> str:
+        """Show the schedule in front of the modules."""
+        return f"schedule: {self.schedule}"
+
     def clone(self) -> "FlexDiT":
         """An independent copy: weights, schedule and mode."""
         return copy.deepcopy(self)

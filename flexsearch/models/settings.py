@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from flexsearch.errors import UserError, reading, shown
-from flexsearch.models.architectures import ARCHITECTURES, architecture_named, known_checkpoints, known_config
+from flexsearch.models.architectures import (
+    ARCHITECTURES,
+    architecture_named,
+    known_checkpoints,
+    known_config,
+    recognised,
+)
 from flexsearch.models.architectures.dit import DIT
 from flexsearch.paths import checkpoint_folder, is_path
 from flexsearch.schedule.clock import Clock, Spacing
@@ -35,16 +41,15 @@ class BaseSettings:
 
 
 def backbone_of(checkpoint: str) -> str:
-    """Give the architecture of a checkpoint, from its own configuration or its known name; "dit" where neither says.
+    """Give the architecture of a checkpoint, from its own configuration or its known name; "dit" without either.
 
-    Early checkpoints call every class `Transformer2DModel`; those with captions are PixArt-alpha's.
+    Raises:
+        UserError: its configuration is that of no architecture that is known.
     """
     config = _config_of(checkpoint)
-    if config is None:
-        named = (one.name for one in ARCHITECTURES.values() if checkpoint in one.known)
-    else:
-        named = (one.name for one in ARCHITECTURES.values() if one.recognises(config))
-    return next(named, DIT.name)
+    if config is not None:
+        return recognised(config, field=f"base.checkpoint: {checkpoint}").name
+    return next((one.name for one in ARCHITECTURES.values() if checkpoint in one.known), DIT.name)
 
 
 def _config_of(checkpoint: str) -> dict[str, Any] | None:
@@ -70,9 +75,14 @@ def base_shape(settings: BaseSettings) -> TransformerShape:
     """Give the base's sizes.
 
     Raises:
-        UserError: its configuration is not known, or holds sizes that no such model can have.
+        UserError: its configuration is not known, is that of another architecture, or holds sizes that no such model
+            can have.
     """
     architecture, config = architecture_named(settings.backbone, field="base.backbone"), base_config(settings)
+    if not architecture.recognises(config):
+        field = "base.config" if settings.config else f"base.checkpoint: {settings.checkpoint}"
+        other = recognised(config, field=field).name
+        raise UserError(f"must be {other!r} for this base, but got {settings.backbone!r}", field="base.backbone")
     where = "base.config" if settings.config else checkpoint_folder(settings.checkpoint) / "transformer" / "config.json"
     with reading(where, rule="is no configuration of a transformer"):
         return architecture.shape_of(config)

@@ -1,7 +1,7 @@
 """Quality of generated images: every metric on every extractor's features, which are extracted once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +12,7 @@ from flexsearch.objectives.extractors import Extractor
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.frechet import FeatureStatistics, feature_statistics, frechet_distance
 from flexsearch.objectives.kernel import kernel_distance
+from flexsearch.objectives.own_metric import OwnMetric
 from flexsearch.objectives.precision_recall import NEIGHBOURHOOD, precision_recall
 from flexsearch.objectives.reference import Reference
 from flexsearch.objectives.settings import Metric, quality_name
@@ -25,8 +26,25 @@ class Evaluator:
     reference: Reference
     metrics: tuple[Metric, ...]
 
+    @property
+    def alone(self) -> "Evaluator":
+        """The first metric alone."""
+        return replace(self, metrics=self.metrics[:1])
 
-def measure_quality(images: Tensor, *, evaluators: Sequence[Evaluator], batch: int) -> list[Measurement]:
+    def rows(self, images: Tensor, *, batch: int) -> Tensor:
+        """Give what is measured of images, row by row: their features (N, D)."""
+        return extract_features(images, extractor=self.extractor, batch=batch)
+
+    def measure(self, rows: Tensor, *, first: int = 0) -> list[Measurement]:
+        """Measure the metrics of features, in order.
+
+        Raises:
+            UserError: too few images, or a reference of another extractor's features.
+        """
+        return measure_features(rows, evaluator=self)
+
+
+def measure_quality(images: Tensor, *, evaluators: Sequence[Evaluator | OwnMetric], batch: int) -> list[Measurement]:
     """Measure the metrics of generated images, evaluator by evaluator.
 
     Args:
@@ -35,15 +53,9 @@ def measure_quality(images: Tensor, *, evaluators: Sequence[Evaluator], batch: i
         batch: images per forward pass of the extractors.
 
     Raises:
-        UserError: too few images, or a reference of another extractor's features.
+        UserError: too few images, a reference of another extractor's features, or a metric of the user's that failed.
     """
-    return [
-        found
-        for evaluator in evaluators
-        for found in measure_features(
-            extract_features(images, extractor=evaluator.extractor, batch=batch), evaluator=evaluator
-        )
-    ]
+    return [found for one in evaluators for found in one.measure(one.rows(images, batch=batch))]
 
 
 def measure_features(features: Tensor, *, evaluator: Evaluator) -> list[Measurement]:

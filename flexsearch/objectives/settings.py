@@ -9,6 +9,7 @@ from annotated_types import Ge
 from flexsearch.errors import UserError
 from flexsearch.latency.settings import LatencySettings
 from flexsearch.settings import PositiveCount, settings
+from flexsearch.user_function import UserFunction
 
 Metric = Literal["frechet", "kernel", "precision", "recall"]
 
@@ -58,7 +59,10 @@ class QualitySettings:
         batch: images per sampling and feature batch.
         paired_distance: also measure the distance of samples to the dense base's converged ones from the same noise,
             by the objective's features of up to 2,000 images. The study predicts from it the rank of a schedule after
-            long training (`study/predicted_distance.py`).
+            long training (`study/predicted_distance.py`). Not with a metric of your own, which has no features.
+        callable: a metric of your own in place of the distance, `package.module:function` or `file.py:function`
+            (`objectives/own_metric.py`); extractor and reference are then those of `report` alone.
+        direction: of that metric: "minimize", which null means as well, or "maximize".
     """
 
     images: Annotated[int, Ge(2)] = 5000
@@ -72,8 +76,15 @@ class QualitySettings:
     weights_sha256: str | None = None
     batch: PositiveCount = 100
     paired_distance: bool = True
+    callable: str | None = None
+    direction: Literal["minimize", "maximize"] | None = None
 
     def __post_init__(self) -> None:
+        if self.direction is not None and self.function is None:
+            raise UserError(
+                "goes with objectives.quality.callable alone: distances are minimised",
+                field="objectives.quality.direction",
+            )
         if self.weights_sha256 is not None and self.weights is None:
             raise UserError(
                 f"has no objectives.quality.weights to check, but got {self.weights_sha256!r}",
@@ -87,9 +98,29 @@ class QualitySettings:
             )
 
     @property
+    def function(self) -> UserFunction | None:
+        """The metric of the user's own."""
+        return None if self.callable is None else UserFunction(where=self.callable, field="objectives.quality.callable")
+
+    @property
+    def has_paired_distance(self) -> bool:
+        """Whether the paired distance is measured."""
+        return self.paired_distance and self.callable is None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The measurements of quality, the objective first."""
+        own: tuple[str, ...] = ()
+        if self.function is not None:
+            name = self.function.name
+            own = (f"inverse_{name}", name) if self.direction == "maximize" else (name,)
+        features = [quality_name(name, metric) for name, metrics in self.metrics.items() for metric in metrics]
+        return (*own, *features)
+
+    @property
     def metrics(self) -> dict[str, tuple[Metric, ...]]:
-        """The metrics by extractor; the objective is the first of the first."""
-        found: dict[str, tuple[Metric, ...]] = {self.extractor: (self.distance,)}
+        """The metrics by extractor; the objective is the first of the first, but for a metric of the user's own."""
+        found: dict[str, tuple[Metric, ...]] = {} if self.callable else {self.extractor: (self.distance,)}
         for name in self.report:
             extractor = "dinov2" if name == "fd_dinov2" else self.extractor
             before = found.get(extractor, ())
@@ -107,12 +138,12 @@ class ObjectiveSettings:
     @property
     def names(self) -> tuple[str, str]:
         """The measurements that the search minimises, in the study's order."""
-        return (quality_name(self.quality.extractor, self.quality.distance), "latency_ms")
+        return (self.quality.names[0], "latency_ms")
 
     @property
     def labels(self) -> tuple[str, str]:
         """Their names as they are shown, with the unit where there is one."""
-        return (quality_name(self.quality.extractor, self.quality.distance), "latency (ms/image)")
+        return (self.quality.names[0], "latency (ms/image)")
 
 
 _NAMES = {

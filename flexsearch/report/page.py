@@ -177,7 +177,7 @@ def _setting(run: Run) -> list[tuple[str, str]]:
             f"{settings.base.checkpoint} ({settings.base.backbone}), {shape.num_blocks} blocks of width "
             f"{shape.width} on {shape.grid} tokens",
         ),
-        ("data", settings.data.name),
+        ("data", settings.data.title),
         ("warm start", "none: trials start from the base" if warm is None else f"{warm.updates} updates, shared"),
         ("each trial", f"{settings.trial.updates} updates of {settings.trial.batch} samples"),
         (

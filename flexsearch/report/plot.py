@@ -44,6 +44,7 @@ def plot_front(front: Front, path: Path) -> None:
         front_picture(front).savefig(temporary)
 
 
+@context(_STYLE)
 def front_picture(front: Front) -> Figure:
     """Draw the picture with matplotlib."""
     figure = Figure(figsize=(8, 5), dpi=180, layout="constrained")

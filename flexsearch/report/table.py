@@ -1,16 +1,15 @@
 """Print the front as tables and lines, and give it as a data frame."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
+from flexsearch.report.fitted_table import Column, FittedTable
 from flexsearch.report.front import Front
 from flexsearch.report.gain import headline
 from flexsearch.report.points import Points
 from flexsearch.report.row import Row
 from flexsearch.schedule.role import legend
+from flexsearch.schedule.run_lengths import run_lengths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +28,11 @@ _PREDICTED_DISTANCE = (
 )
 
 
-def front_table(front: Front) -> Table:
+_LEAVE_FIRST = ("macs", "predicted_distance", "speedup", "at_infinity", "gain_again")
+"""Columns that a narrow terminal does without, in this order."""
+
+
+def front_table(front: Front) -> FittedTable:
     """Make the table of the front: fastest first, then the rest of the predicted front, then the other baselines.
 
     "speed-up" is over the dense base at as many steps, "gain" over what is free at equal latency. A star marks the
@@ -45,7 +48,7 @@ def front_table(front: Front) -> Table:
     }
     if front.predicted_distances:
         headings["predicted_distance"] = "predicted\ndistance"
-    table = _table(f"Pareto front of {front.study}: {quality.name} and {latency.name}", headings.values())
+    table = _table(f"Pareto front of {front.study}: {quality.name} and {latency.name}", headings)
     for section in front.sections:
         for row in section:
             shown = dict(row.printed)
@@ -53,12 +56,12 @@ def front_table(front: Front) -> Table:
             shown["gain"] += f"\n({shown['over_found']})" if shown["over_found"] else ""
             is_dim = not (row.is_on_front or row.is_on_predicted_front)
             cells = [shown[key] for key in headings]
-            table.add_row(*_named(shown), *cells, style="dim" if is_dim else None)
+            table.add_row(*_named(shown), *cells, style="dim" if is_dim else "")
         table.add_section()
     return table
 
 
-def confirmed_table(front: Front) -> Table:
+def confirmed_table(front: Front) -> FittedTable:
     """Make the table of what was measured again, fastest first, with what the search had measured in brackets.
 
     What is off the searched front is dim.
@@ -72,21 +75,22 @@ def confirmed_table(front: Front) -> Table:
     }
     found = front.confirmation
     size = "" if found is None else f": {len(found.seeds)} seeds of {found.images} images"
-    table = _table(f"{front.study}, measured again{size}, {front.objectives[0].name} ± 95 %", headings.values())
+    table = _table(f"{front.study}, measured again{size}, {front.objectives[0].name} ± 95 %", headings)
     for row in confirmed_rows(front):
         shown = {key: text.replace(" ± ", "\n±") for key, text in row.printed.items()}
         shown["again"] += f"\n({shown['quality']})"
         shown["on_front"] = "\n".join([shown["front_probability"], *shown["verdict"].rsplit(" ", 1)])
         cells = [shown[key] for key in headings]
-        table.add_row(*_named(shown), *cells, style=None if row.is_on_front else "dim")
+        table.add_row(*_named(shown), *cells, style="" if row.is_on_front else "dim")
     return table
 
 
 def _named(shown: Mapping[str, str]) -> tuple[str, str]:
-    """Say which trial a row is, and what it does, a line each; a free baseline's name tells its schedule."""
-    is_named = shown["free"] and shown["baseline"]
-    what = ("baseline", "sampling") if is_named else ("schedule", "sampling", "baseline")
-    return f"{shown['trial']}\n{shown['free']}".rstrip(), "\n".join(shown[key] for key in what if shown[key])
+    """Say which trial a row is, and what it does: name and schedule, then sampling. A free one is all dense."""
+    free = "free" if shown["free"] else ""
+    schedule = "" if free and shown["baseline"] else run_lengths(shown["schedule"])
+    what = " ".join(one for one in (free, shown["baseline"], schedule) if one)
+    return shown["trial"], f"{what}\n{run_lengths(shown['sampling'])}"
 
 
 def metric(quality: str) -> str:
@@ -99,13 +103,11 @@ def confirmed_rows(front: Front) -> list[Row]:
     return [front.row(record) for record in front.confirmed]
 
 
-def _table(title: str, headings: Iterable[str]) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left")
-    table.add_column("trial", justify="right", no_wrap=True)
-    table.add_column("schedule", overflow="fold")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
+def _table(title: str, headings: Mapping[str, str]) -> FittedTable:
+    leaves = {name: len(_LEAVE_FIRST) - place for place, name in enumerate(_LEAVE_FIRST)}
+    columns = [Column(heading="trial"), Column(heading="schedule", is_text=True)]
+    columns += [Column(heading=heading, leaves=leaves.get(name)) for name, heading in headings.items()]
+    return FittedTable(columns, title=title)
 
 
 def front_frame(front: Front) -> "pd.DataFrame":

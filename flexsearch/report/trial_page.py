@@ -1,22 +1,24 @@
 """Show one trial as text: its schedule drawn, its measurements with their protocol, its training curve."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from flexsearch.measurement import Measurement
+from flexsearch.report.fitted_table import Column, FittedTable
 from flexsearch.report.points import is_free
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.plan import Plan
+from flexsearch.schedule.run_lengths import run_lengths
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
 
 _BARS, _WIDTH = " ▁▂▃▄▅▆▇█", 60
+_MARGIN = 10  # characters before what a drawing's line shows
 
 
 def trial_page(run: Run, number: int) -> dict[str, Any]:
@@ -87,6 +89,17 @@ def draw_schedule(schedule: DensitySchedule, grid: TokenGrid) -> list[str]:
     return lines
 
 
+def in_width(drawn: Sequence[str], width: int) -> Iterator[str]:
+    """Break the lines of a drawn run for a terminal: between steps, and between blocks."""
+    first = next(index for index, line in enumerate(drawn) if line.startswith("block"))
+    steps, blocks = drawn[:first], drawn[first:]
+    num_blocks = len(blocks[0].split()) - 1
+    for lines, cell in ((steps, 1), (blocks, (len(blocks[0]) - _MARGIN + 1) // num_blocks)):
+        room = max(1, (width - _MARGIN) // cell) * cell
+        for start in range(_MARGIN, max(map(len, lines)), room):
+            yield from ((line[:_MARGIN] + line[start : start + room]).rstrip() for line in lines)
+
+
 def measurement_cells(measurements: Iterable[Measurement]) -> Iterator[tuple[str, str, str, str]]:
     """Print name, value with its spread, unit and protocol of each measurement."""
     for found in measurements:
@@ -105,15 +118,21 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     """Print the page on a terminal."""
     title = f"trial {page['trial']}" + (f" ({page['baseline']})" if page["baseline"] else "")
     console.print(f"{title}: {page['state']}" + (f", {page['reason']}" if page["reason"] else ""), style="bold")
-    console.print(f"digest {page['digest']}, sampling {Sampling.from_dict(page['schedule'])}", highlight=False)
-    for line in page["drawn"]:
+    sampling = run_lengths(str(Sampling.from_dict(page["schedule"])))
+    console.print(f"digest {page['digest']}, sampling {sampling}", highlight=False)
+    for line in in_width(page["drawn"], console.width):
         console.print(line, highlight=False, soft_wrap=True)
-    table = Table(header_style="bold")
-    for column in ("measurement", "value", "unit", "protocol"):
-        table.add_column(column)
-    for cells in measurement_cells(Measurement.from_dict(found) for found in page["measurements"]):
-        table.add_row(*cells)
-    console.print(table)
+    headings = (Column(heading="measurement", is_text=True), Column(heading="value"))
+    table, protocols = FittedTable([*headings, Column(heading="unit", is_text=True)]), dict[str, list[str]]()
+    for name, value, unit, protocol in measurement_cells(map(Measurement.from_dict, page["measurements"])):
+        table.add_row(name, value, "" if unit == "1" else unit)
+        protocols.setdefault(protocol, []).append(name)
+    console.print()
+    console.print(table, soft_wrap=True)
+    console.print()
+    for protocol, names in protocols.items():
+        if protocol:
+            console.print(f"{', '.join(names)}: {protocol}", highlight=False)
     if page["curve"]:
         losses = [loss for _, loss in page["curve"]]
         console.print(f"loss {losses[0]:.4g} {sparkline(losses)} {losses[-1]:.4g}", highlight=False)

@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flexsearch.errors import UserError
@@ -22,12 +23,22 @@ _LAYOUT = ("dense",)
 _DEFAULT_STEPS = 50
 
 
-def parse_space(entries: Any, *, target: Target, field: str = "space") -> SearchSpace:
-    """Read the `space` part of a configuration and check every combination once.
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """The fields of a `space` part, each read by itself; what they are together depends on the model."""
+
+    segments: tuple[Searched, ...]
+    timetable: Searched | None
+    layout: Searched
+    sampling: Searched
+    name: str
+
+
+def read_fields(entries: Any, *, field: str = "space") -> Fields:
+    """Read the fields of the `space` part of a configuration, which needs no model.
 
     Args:
         entries: as YAML gives them.
-        target: the model that candidates are for.
         field: path of the part, for errors.
 
     Raises:
@@ -41,35 +52,64 @@ def parse_space(entries: Any, *, target: Target, field: str = "space") -> Search
             close = difflib.get_close_matches(str(key), known, n=1)
             raise UserError("is not a known field", field=f"{field}.{key}", nearest=close[0] if close else None)
     segments = parse_segments(entries.get("segments"), field=f"{field}.segments")
-    timetable = _parse_timetable(entries.get("timetable"), grid=target.shape.grid, field=f"{field}.timetable")
+    timetable = _parse_timetable(entries.get("timetable"), field=f"{field}.timetable")
     if timetable is None and any(segment.kind.needs_grid for segment in segments):
         raise UserError("is missing: these segments need sparse grids", field=f"{field}.timetable.clean_grid")
     layout = parse_searched(Layout, {key: entries[key] for key in _LAYOUT if key in entries}, name="", field=field)
     chosen = {key: value for key, value in entries.items() if key not in (*_PARTS, *_LAYOUT)}
     sampling = parse_searched(Sampling, {"sampler_steps": _DEFAULT_STEPS, **chosen}, name="", field=field)
-    space = SearchSpace(target=target, segments=segments, timetable=timetable, sampling=sampling, layout=layout)
-    _check_layouts(space, field=f"{field}.segments")
-    check_sampling(space, field=field)
+    return Fields(segments=segments, timetable=timetable, layout=layout, sampling=sampling, name=field)
+
+
+def space_of(fields: Fields, *, target: Target) -> SearchSpace:
+    """Build the space of a model, and check every combination once.
+
+    Raises:
+        UserError: names the field, the rule, the value and the nearest legal one.
+    """
+    if fields.timetable is not None:
+        _check_grids(fields.timetable, grid=target.shape.grid, field=f"{fields.name}.timetable")
+    space = SearchSpace(
+        target=target,
+        segments=fields.segments,
+        timetable=fields.timetable,
+        sampling=fields.sampling,
+        layout=fields.layout,
+    )
+    _check_layouts(space, field=f"{fields.name}.segments")
+    check_sampling(space, field=fields.name)
     return space
 
 
-def _parse_timetable(entries: Any, *, grid: TokenGrid, field: str) -> Searched | None:
+def parse_space(entries: Any, *, target: Target) -> SearchSpace:
+    """Read the `space` part of a configuration for a model.
+
+    Raises:
+        UserError: names the field, the rule, the value and the nearest legal one.
+    """
+    return space_of(read_fields(entries), target=target)
+
+
+def _parse_timetable(entries: Any, *, field: str) -> Searched | None:
     if entries is None:
         return None
     if not isinstance(entries, Mapping):
         raise UserError(f"must be a mapping, but got {entries!r}", field=field)
-    found = parse_searched(LinearTimetable, entries, name="timetable", field=field)
+    return parse_searched(LinearTimetable, entries, name="timetable", field=field)
+
+
+def _check_grids(timetable: Searched, *, grid: TokenGrid, field: str) -> None:
+    """Check that sparse grids are no larger than the model's."""
     shorter = min(grid.height, grid.width)
     for key, most in (("clean_grid", shorter), ("noise_grid", shorter), ("frames", grid.frames)):
-        for number in found.values_of(key):
+        for number in timetable.values_of(key):
             if number > most:
                 raise UserError(f"must be in [1, {most}], but got {number}", field=f"{field}.{key}", nearest=most)
-    for number in found.values_of("frames"):
+    for number in timetable.values_of("frames"):
         try:
             grid.pooled(1, frames=number)
         except UserError as error:
             raise error.under(f"{field}.frames") from None
-    return found
 
 
 def _check_layouts(space: SearchSpace, *, field: str) -> None:

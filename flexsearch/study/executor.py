@@ -1,6 +1,5 @@
 """Executors of trials: what they ask of a source of trials, the one that runs them in this process, and the choice."""
 
-import importlib.util
 import os
 import traceback
 from dataclasses import dataclass
@@ -8,7 +7,9 @@ from functools import partial
 from typing import Literal, Protocol
 
 from flexsearch.errors import UserError
+from flexsearch.extras import install, is_installed, require
 from flexsearch.files import disk_fault, write_atomically
+from flexsearch.study.ray_address import cluster_address
 from flexsearch.study.settings import Resources
 from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
 
@@ -88,10 +89,10 @@ def run_locally(search: TrialSource, run_trial: RunTrial) -> Finished:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The executor, how many trials it runs at once on this machine, and why."""
+    """The executor, how many trials it runs at once, and why; on a cluster `slots` is None: as many as fit."""
 
     name: Literal["local", "ray"]
-    slots: int
+    slots: int | None
     reason: str
 
 
@@ -110,7 +111,7 @@ def slots_here(resources: Resources) -> int:
 
 def choose_executor(name: ExecutorName, resources: Resources, *, address: str | None = None) -> Choice:
     """Choose the executor. `auto` is Ray where it is installed and two or more trials fit at once, on GPUs or on many
-    CPU cores.
+    CPU cores; and where RAY_ADDRESS names a cluster.
 
     On a few CPU cores one trial with all of them is as fast as several with one each, and Ray's start costs a minute
     (experiments/LOG.md, 2026-11-23).
@@ -118,18 +119,20 @@ def choose_executor(name: ExecutorName, resources: Resources, *, address: str | 
     Raises:
         UserError: Ray is asked for and not installed.
     """
-    has_ray = importlib.util.find_spec("ray") is not None
+    cluster = cluster_address(address)
     if name == "ray" or address is not None:
-        if not has_ray:
-            raise UserError("ray is not installed: pip install 'ray[tune]'", field="--executor", nearest="local")
-        return Choice(name="ray", slots=slots_here(resources), reason="as asked")
+        require("ray", field="--executor", nearest="local")
+        return Choice(name="ray", slots=None if cluster else slots_here(resources), reason="as asked")
     if name == "local":
         return Choice(name="local", slots=1, reason="as asked")
-    if not has_ray:
-        return Choice(name="local", slots=1, reason="ray is not installed")
+    if cluster and is_installed("ray"):
+        return Choice(name="ray", slots=None, reason="RAY_ADDRESS names a cluster")
     slots = slots_here(resources)
     if slots < 2:
         return Choice(name="local", slots=1, reason="one trial at a time fits on this machine")
     if not resources.gpu and (os.cpu_count() or 1) < CORES_WORTH_RAY:
         return Choice(name="local", slots=1, reason=f"below {CORES_WORTH_RAY} CPU cores one trial with all is as fast")
+    if not is_installed("ray"):
+        reason = f"ray, which would run {slots} at once, is not installed; {install('ray')}"
+        return Choice(name="local", slots=1, reason=reason)
     return Choice(name="ray", slots=slots, reason=f"{slots} trials fit on this machine at once")

@@ -6,12 +6,9 @@ The only file that imports ray. Ray's own Optuna searcher and `Tuner.restore` ar
 
 import _thread
 import json
+import logging
 import os
-import re
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,24 +20,16 @@ from typing import Any
 
 from filelock import FileLock
 
-from flexsearch.errors import FlexsearchError, UserError, reading, reason_of, shown
+from flexsearch.errors import FlexsearchError, UserError, reading
 from flexsearch.study.executor import Finished, TrialSource, Wait, crash
+from flexsearch.study.ray_address import QUIET, cluster_address
 from flexsearch.study.secrets import VARIABLE
 from flexsearch.study.settings import Resources
 from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
 
-_QUIET = {
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-}
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Lets Ray listen on 127.0.0.1 alone, where nobody else is to join it; on Linux, too."""
 
-_SHUT_WITHIN_S = 30.0
 _LOOK_EVERY_S = 5.0
 _REPORT_EVERY_S = 1.0
 _NEWS = "news"
@@ -174,49 +163,6 @@ def _scheduler(searcher: Any) -> Any:
     return RungScheduler()
 
 
-_PROBE = """
-import sys, ray
-ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
-"""
-
-
-def check_cluster(address: str | None) -> None:
-    """Join a running cluster and leave it, in a process of its own, which a cluster that is gone cannot hold up.
-
-    Args:
-        address: as given to `--ray-address`; None takes RAY_ADDRESS, if it is set.
-
-    Raises:
-        UserError: there is no cluster that takes us, within 30 seconds.
-    """
-    address, field = (address, "--ray-address") if address else (os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS")
-    if not address or address == "local":
-        return
-    place = re.fullmatch(r"(?:ray://)?\[?([^\]]+?)\]?:(\d+)", address)
-    if place is not None:
-        try:
-            socket.create_connection((place[1], int(place[2])), timeout=_SHUT_WITHIN_S / 3).close()
-        except (OSError, OverflowError) as error:
-            raise UserError(f"nobody answers at {shown(address)} ({reason_of(error)})", field=field) from None
-    command = [sys.executable, "-c", _PROBE, address]
-    environment = {**os.environ, **_QUIET, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}
-    try:
-        subprocess.run(
-            command, env=environment, timeout=_SHUT_WITHIN_S * 2 / 3, check=True, capture_output=True, text=True
-        )
-    except subprocess.TimeoutExpired:
-        reason = f"no answer in {_SHUT_WITHIN_S * 2 / 3:.0f} s"
-    except subprocess.CalledProcessError as failed:
-        reason = reason_of(RuntimeError(next(reversed(failed.stderr.splitlines()), "")))
-    else:
-        return
-    raise UserError(
-        f"no Ray cluster takes us at {shown(address)} ({reason}); a cluster with a token wants the same "
-        "~/.ray/auth_token, or RAY_AUTH_TOKEN, here and RAY_AUTH_MODE=token, one without RAY_AUTH_MODE=disabled",
-        field=field,
-    )
-
-
 @contextmanager
 def _without_secrets() -> Iterator[None]:
     """Start processes without the variable that may hold a database's password."""
@@ -235,8 +181,8 @@ def ray_session(address: str | None) -> Iterator[None]:
     Raises:
         UserError: it cannot be started or reached.
     """
-    is_alone = not address and not os.environ.get("RAY_ADDRESS")
-    os.environ.update(_QUIET | (_ALONE if is_alone else {}))
+    cluster = cluster_address(address)
+    os.environ.update(QUIET | (_ALONE if cluster is None else {}))
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
@@ -244,7 +190,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         yield
         return
     temporary = tempfile.mkdtemp(prefix="fs-ray-")
-    options: dict[str, Any] = {"address": address} if address else {"_temp_dir": temporary} if is_alone else {}
+    options: dict[str, Any] = {"_temp_dir": temporary} if cluster is None else {"address": cluster}
     try:
         with reading("--ray-address", rule="Ray could not be reached or started"), _without_secrets():
             ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
@@ -252,6 +198,20 @@ def ray_session(address: str | None) -> Iterator[None]:
     finally:
         ray.shutdown()
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Keep the tracebacks of workers and nodes that are lost to ourselves: their trials are started again."""
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager
@@ -299,7 +259,7 @@ def _num_fitting(resources: Resources) -> int:
 
 
 def run_on_ray(
-    search: TrialSource, run_trial: RunTrial, *, resources: Resources, slots: int, address: str | None = None
+    search: TrialSource, run_trial: RunTrial, *, resources: Resources, slots: int | None, address: str | None = None
 ) -> Finished:
     """Run trials until the search is finished; return why it is.
 
@@ -307,7 +267,7 @@ def run_on_ray(
         search: hands out trials; stays in this process.
         run_trial: an importable function.
         resources: of one trial.
-        slots: trials at once on this machine; on a cluster, as many as fit.
+        slots: trials at once; None takes as many as fit.
         address: of a running Ray cluster; None starts one on this machine.
 
     Raises:
@@ -330,12 +290,12 @@ def run_on_ray(
                     search_alg=searcher,
                     scheduler=_scheduler(searcher),
                     num_samples=-1,
-                    max_concurrent_trials=fitting if address else min(slots, fitting),
+                    max_concurrent_trials=fitting if slots is None else min(slots, fitting),
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(storage_path=str(junk), name="trials", verbose=0),
             )
-            with _watched_nodes(lambda: _num_fitting(resources) > 0):
+            with _muted(), _watched_nodes(lambda: _num_fitting(resources) > 0):
                 tuner.fit()
         finally:
             shutil.rmtree(junk, ignore_errors=True)

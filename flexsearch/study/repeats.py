@@ -32,6 +32,11 @@ class OrderQueue(Watched):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def waiting(self) -> Sequence[TrialOrder]:
+        """The orders that are not begun."""
+        return tuple(self._waiting)
+
     def next(self) -> TrialOrder | Wait | Finished:
         order = next((order for order in self._waiting if order.number not in self._live), None)
         if order is None:

@@ -100,7 +100,7 @@ def run_search(plan: RunPlan, console: Console) -> Store:
 
         load_inputs(plan.settings)
         # Not for a cluster, which may have other devices than this machine.
-        if plan.settings.objectives.latency.max_ms is not None and plan.ray_address is None:
+        if plan.settings.objectives.latency.max_ms is not None and choice.slots is not None:
             from flexsearch.trial.timing import check_budget
 
             console.message("timing the schedules that should be fastest")

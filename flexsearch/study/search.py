@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
@@ -105,6 +106,11 @@ class Search(Watched):
     def has_unfinished(self) -> bool:
         """Whether baselines or interrupted trials are still to be run."""
         return bool(self._missing or self._orphans)
+
+    @property
+    def missing_baselines(self) -> list[Candidate]:
+        """The baselines that are known and not begun."""
+        return [self._baselines[name].candidate for name in self._missing]
 
     @property
     def num_wanted(self) -> int:

@@ -1,7 +1,6 @@
 """The evaluators of a run: each extractor that its settings name, with the reference as that extractor sees it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from flexsearch.errors import UserError
 from flexsearch.files import file_sha256
 from flexsearch.models.loading import Base
 from flexsearch.objectives.extractors import Extractor, create_extractor
+from flexsearch.objectives.own_metric import OwnMetric
 from flexsearch.objectives.quality import Evaluator
 from flexsearch.objectives.real_images import RealImages, Shape, TrainingImages
 from flexsearch.objectives.reference import ReferenceSource, open_reference, reference_for
@@ -32,13 +32,16 @@ def open_source(settings: InputSettings) -> ReferenceSource | str:
     """Open the source of the reference, checked as far as that needs no network.
 
     Returns:
-        The source; "data" stands for the training data, "base" for samples of the base.
+        The source; "data" stands for the training data, "base" for samples of the base, "" for none, where a metric of
+        the user's own is all that is measured.
 
     Raises:
         UserError: none is named, or the one named cannot serve.
     """
     fid = settings.objectives.quality
     name = fid.reference
+    if not fid.metrics:
+        return ""
     if name is None:
         raise UserError(
             "is missing: a .npz file with mu and sigma of the real images, such as ADM's "
@@ -81,13 +84,17 @@ def load_evaluators(
     conditions: Conditions,
     decode: Decode,
     device: torch.device,
-) -> tuple[Evaluator, ...]:
+    own: OwnMetric | None,
+) -> tuple[Evaluator | OwnMetric, ...]:
     """Load the evaluators, the objective's first. Features of the reference are computed where they are not kept yet.
 
     Raises:
         UserError: an image is damaged, or the reference does not fit its extractor.
     """
     fid = settings.objectives.quality
+    first = () if own is None else (own,)
+    if not fid.metrics:
+        return first
     images: ReferenceSource | RealImages
     if isinstance(source, ReferenceSource):
         images = source
@@ -99,7 +106,7 @@ def load_evaluators(
             device=device,
             num=fid.reference_images,
             source={
-                "data": asdict(settings.data),
+                "data": settings.data.identity,
                 "base": [settings.base.checkpoint, settings.base.revision],
                 **({} if settings.data.is_shipped else {"contents": data.digest}),
             },
@@ -121,7 +128,7 @@ def load_evaluators(
     def shape() -> Shape:
         return tuple(decode(torch.zeros(1, *base.model.shape.sample_size, device=device)).shape[1:])
 
-    return tuple(
+    distances = (
         Evaluator(
             extractor=extractors[name],
             reference=reference_for(
@@ -130,12 +137,13 @@ def load_evaluators(
                 metrics=metrics,
                 shape=shape,
                 batch=fid.batch,
-                is_objective=name == fid.extractor,
+                is_objective=own is None and name == fid.extractor,
             ),
             metrics=metrics,
         )
         for name, metrics in fid.metrics.items()
     )
+    return (*first, *distances)
 
 
 def _identity(conditions: Conditions, settings: InputSettings) -> Mapping[str, Any]:
@@ -144,4 +152,4 @@ def _identity(conditions: Conditions, settings: InputSettings) -> Mapping[str, A
         return {"classes": conditions.num_classes}
     if settings.data.name == "captions":
         return {"captions": file_sha256(Path(settings.data.root).expanduser())}
-    return {"data": asdict(settings.data)}
+    return {"data": settings.data.identity}

@@ -20,6 +20,7 @@ from flexsearch.diffusion.solvers import solver_of
 from flexsearch.errors import UserError
 from flexsearch.models.autoencoder import load_autoencoder
 from flexsearch.models.loading import Base, is_here, load_base
+from flexsearch.objectives.own_metric import OwnMetric, own_metric
 from flexsearch.objectives.quality import Evaluator
 from flexsearch.objectives.settings import BASE
 from flexsearch.schedule.candidate import Candidate
@@ -49,11 +50,11 @@ class Inputs:
     conditions: Conditions
     process: DiffusionProcess
     decode: Callable[[Tensor], Tensor]
-    load_evaluators: Callable[[ReferenceReport], tuple[Evaluator, ...]]
+    load_evaluators: Callable[[ReferenceReport], tuple[Evaluator | OwnMetric, ...]]
     device: torch.device
 
     @cached_property
-    def evaluators(self) -> tuple[Evaluator, ...]:
+    def evaluators(self) -> tuple[Evaluator | OwnMetric, ...]:
         """The evaluators; the first one measures the objective."""
         return self.load_evaluators(lambda *_: None)
 
@@ -104,6 +105,9 @@ def _load(settings_json: str) -> Inputs:
         raise UserError("\n".join(map(str, missing)))
     base = _try(lambda: load_base(settings.base, device=device), missing)
     extractors = _try(lambda: load_extractors(fid, device=device), missing)
+    function = fid.function
+    if function is not None:
+        _try(lambda: function.function, missing)
     if source is None or captions is None or base is None or extractors is None or missing:
         raise UserError("\n".join(map(str, missing)))
     if data is not None:
@@ -111,7 +115,7 @@ def _load(settings_json: str) -> Inputs:
     conditions = conditions_of(captions, settings, device=device) if data is None else data.conditions
     is_latent = (
         isinstance(data, LatentSet | LatentFolder)
-        if data is not None
+        if data is not None and settings.data.function is None
         else base.model.shape.in_channels not in PIXEL_CHANNELS
     )
     decode = (
@@ -135,6 +139,7 @@ def _load(settings_json: str) -> Inputs:
             conditions=conditions,
             decode=decode,
             device=device,
+            own=own_metric(fid, conditions=conditions, prompts=captions),
         ),
         device=device,
     )

@@ -17,8 +17,7 @@ from flexsearch.errors import Diverged
 from flexsearch.files import remove_abandoned, replacing
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.objectives.features import extract_features
-from flexsearch.objectives.quality import measure_features, measure_quality
+from flexsearch.objectives.quality import measure_quality
 from flexsearch.schedule.plan import Plan
 from flexsearch.trial.clock import Clock, Meter
 from flexsearch.trial.context import TrialContext, trial_context
@@ -193,16 +192,16 @@ def _rung(training: Training, order: TrialOrder, context: TrialContext, report: 
     images = _draw(model, order, context, report, num=num)
     evaluator, batch = context.inputs.evaluators[0], context.settings.objectives.quality.batch
     with context.device_lock.shared():
-        features = extract_features(images, extractor=evaluator.extractor, batch=batch)
-        quality = measure_features(features, evaluator=evaluator)[0].value
+        rows = evaluator.rows(images, batch=batch)
+        quality = evaluator.measure(rows)[0].value
     paired_distance = (
-        measure_paired_distance(features, order, context).value if _has_paired_distance(order, context) else None
+        measure_paired_distance(rows, order, context).value if _has_paired_distance(order, context) else None
     )
     return Rung(updates=training.num_done, quality=quality, paired_distance=paired_distance)
 
 
 def _has_paired_distance(order: TrialOrder, context: TrialContext) -> bool:
-    return context.settings.objectives.quality.paired_distance and order.kind == "trial"
+    return context.settings.objectives.quality.has_paired_distance and order.kind == "trial"
 
 
 def _draw(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, *, num: int) -> Tensor:
@@ -214,10 +213,10 @@ def _quality(images: Tensor, order: TrialOrder, context: TrialContext) -> list[M
     """Measure the objective, then what is reported beside it, then the paired distance."""
     (first, *others), batch = context.inputs.evaluators, context.settings.objectives.quality.batch
     with context.device_lock.shared():
-        features = extract_features(images, extractor=first.extractor, batch=batch)
-        measured = measure_features(features, evaluator=first) + measure_quality(images, evaluators=others, batch=batch)
+        rows = first.rows(images, batch=batch)
+        measured = first.measure(rows) + measure_quality(images, evaluators=others, batch=batch)
     if _has_paired_distance(order, context):
-        measured.append(measure_paired_distance(features, order, context))
+        measured.append(measure_paired_distance(rows, order, context))
     return with_protocol(measured, context.space.target.clock, context.settings.sampling, seed=order.seed)
 
 

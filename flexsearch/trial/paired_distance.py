@@ -13,7 +13,9 @@ from torch import Tensor
 
 from flexsearch.files import replacing
 from flexsearch.measurement import Measurement
+from flexsearch.objectives.extractors import Extractor
 from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.quality import Evaluator
 from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
@@ -46,7 +48,7 @@ def make_reference(path: Path, context: TrialContext, *, seed: int, report: Call
     num = min(quality.images, MOST_IMAGES)
     images = draw_all(context.inputs.base.model, space.plan(candidate), context, drawing, num=num, seed=seed)
     with context.device_lock.shared():
-        extractor = context.inputs.evaluators[0].extractor
+        extractor = _extractor(context)
         features = extract_features(images, extractor=extractor, batch=quality.batch)
     with replacing(path) as temporary:
         save_file({"features": features.contiguous()}, temporary)
@@ -54,7 +56,7 @@ def make_reference(path: Path, context: TrialContext, *, seed: int, report: Call
 
 def measure_paired_distance(features: Tensor, order: TrialOrder, context: TrialContext) -> Measurement:
     """Measure the paired distance of features (N, D) to the dense base's, which `prepare` has left."""
-    settings, extractor = context.settings, context.inputs.evaluators[0].extractor
+    settings, extractor = context.settings, _extractor(context)
     reference = load_file(context.shared.dense_features(settings, seed=order.seed))["features"]
     return Measurement(
         name=PAIRED_DISTANCE,
@@ -67,6 +69,12 @@ def measure_paired_distance(features: Tensor, order: TrialOrder, context: TrialC
             "from": f"{described(converged(settings.reference_steps))}, from the same noise",
         },
     )
+
+
+def _extractor(context: TrialContext) -> Extractor:
+    evaluator = context.inputs.evaluators[0]
+    assert isinstance(evaluator, Evaluator), "a metric of the user's own has no features"
+    return evaluator.extractor
 
 
 def paired_distance(features: Tensor, reference: Tensor) -> float:

@@ -14,6 +14,7 @@ from flexsearch.diffusion.training import Step
 from flexsearch.errors import Diverged, Note, UserError, reading
 from flexsearch.files import copy_atomically, remove_abandoned, write_atomically, write_to_cache
 from flexsearch.latency.measure import device_name
+from flexsearch.objectives.quality import Evaluator
 from flexsearch.objectives.settings import BASE
 from flexsearch.paths import cache_folder, embedded_path
 from flexsearch.trial import receipt as receipts
@@ -61,13 +62,13 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
     remove_abandoned(shared.folder)
     _check_same_data(shared.folder / "data.json", settings)
     quality = settings.objectives.quality
-    if quality.reference == BASE:
+    if quality.reference == BASE and quality.metrics:
         done.append(_reference(settings, report))
     if settings.warm_start is not None and not settings.is_free:
         done.append(_warm_start(shared, settings, report))
     if settings.trial.distillation and settings.trial.updates and not settings.is_free:
         done.append(_teacher_outputs(shared, settings, seed, report))
-    if quality.paired_distance:
+    if quality.has_paired_distance:
         done.append(
             _made("paired reference", shared.dense_features(settings, seed=seed), make_reference, shared, seed, report)
         )
@@ -84,24 +85,30 @@ def warm_start_cache() -> Path:
 
 
 def _check_same_data(path: Path, settings: TrialSettings) -> None:
-    """Compare the training data with those that the run began with; note them where it begins.
+    """Compare training data, and the file of a metric of the user's own, with those that the run began with; note them
+    where it begins.
 
     Raises:
         UserError: they changed, so that trials before and after could not be compared.
     """
     data = None if settings.data.is_shipped or not settings.data.can_train else load_inputs(settings).data
-    if data is None:
+    metric = settings.objectives.quality.function
+    found = {} if data is None else {"digest": data.digest}
+    found |= {} if metric is None else {"metric": metric.identity["source"]}
+    if not found:
         return
     if not path.exists():
-        write_atomically(path, json.dumps({"digest": data.digest}))
+        write_atomically(path, json.dumps(found))
     with reading(path):
-        before = json.loads(path.read_text())["digest"]
-    if before != data.digest:
-        raise UserError(
-            f"holds other data ({data.digest}) than when this run began ({before}); put those back, or begin another "
-            "with --run-dir",
-            field=f"data.root: {settings.data.root}",
-        )
+        before = {"digest": "", "metric": "", **json.loads(path.read_text())}
+    for what, field in (("digest", f"data.root: {settings.data.root}"), ("metric", "objectives.quality.callable")):
+        if what in found and before[what] != found[what]:
+            kind = "other data" if what == "digest" else "another source"
+            raise UserError(
+                f"holds {kind} ({found[what]}) than when this run began ({before[what]}); put those back, or begin "
+                "another with --run-dir",
+                field=field,
+            )
 
 
 def _reference(settings: TrialSettings, report: PreparationReport) -> Preparation:
@@ -111,7 +118,7 @@ def _reference(settings: TrialSettings, report: PreparationReport) -> Preparatio
         drawn.append(done)
         report("reference", done, total)
 
-    seconds = sum(one.reference.seconds for one in inputs.load_evaluators(drawing))
+    seconds = sum(one.reference.seconds for one in inputs.load_evaluators(drawing) if isinstance(one, Evaluator))
     return Preparation(what="reference", seconds=seconds, device=device_name(inputs.device), found=not drawn)
 
 

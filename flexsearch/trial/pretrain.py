@@ -15,6 +15,7 @@ from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.diffusion.process import process_of
 from flexsearch.diffusion.training import Step, Training
 from flexsearch.errors import UserError
+from flexsearch.files import sync_folder
 from flexsearch.models.architectures.dit import DIT
 from flexsearch.models.backbones.dit import new_base, untied
 from flexsearch.models.flexdit import FlexDiT
@@ -70,4 +71,5 @@ def pretrain(
     train_resumably(training, checkpoint, save_every=_SAVE_EVERY, report=lambda step: report(step, averaged))
     untied(averaged.base).cpu().save_pretrained(out / "transformer", safe_serialization=True)
     scheduler.save_pretrained(out / "scheduler")
+    sync_folder(out)
     checkpoint.unlink(missing_ok=True)

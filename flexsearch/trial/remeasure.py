@@ -1,7 +1,7 @@
 """A finished trial's model, measured again on fresh noise: what a confirmation does once per candidate and seed.
 
-Nothing is trained: the model is the one that the trial kept, or the dense base. Features are kept, images are not, so
-many images take little memory.
+Nothing is trained: the model is the one that the trial kept, or the dense base. Features are kept, images are not (but
+for a metric of the user's own), so many images take little memory.
 """
 
 from dataclasses import replace
@@ -12,9 +12,7 @@ from torch import Tensor
 from flexsearch.errors import UserError
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.fid_infinity import BLOCKS, MIN_IMAGES, block_name
-from flexsearch.objectives.quality import measure_features
 from flexsearch.trial.clock import Clock
 from flexsearch.trial.context import TrialContext, trial_context
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
@@ -50,10 +48,10 @@ def remeasure(order: TrialOrder, report: Report, *, images: int) -> TrialResult:
         report(Progress(phase="latency"))
         latency, _ = time_images(model, order, context)
     with clock.phase("sample"):
-        features = _features(model, order, context, report, images)
+        rows = _rows(model, order, context, report, images)
     with clock.phase("score"):
         report(Progress(phase="score"))
-        measured = [*_quality(features, order, context), latency]
+        measured = [*_quality(rows, order, context), latency]
     return TrialResult(state="complete", measurements={found.name: found for found in measured}, seconds=clock.seconds)
 
 
@@ -68,23 +66,23 @@ def _kept(order: TrialOrder, context: TrialContext) -> FlexDiT:
     return model
 
 
-def _features(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, images: int) -> Tensor:
-    """Extract (images, D) features by the objective's extractor, in the order of the images."""
+def _rows(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, images: int) -> Tensor:
+    """Give what the objective is measured of, row by row, in the order of the images."""
     rows, batch = [], context.settings.objectives.quality.batch
     for drawn in draw(model, context.space.plan(order.candidate), context, report, num=images, seed=order.seed):
         with context.device_lock.shared():
-            rows.append(extract_features(drawn, extractor=context.inputs.evaluators[0].extractor, batch=batch))
+            rows.append(context.inputs.evaluators[0].rows(drawn, batch=batch))
     return torch.cat(rows)
 
 
-def _quality(features: Tensor, order: TrialOrder, context: TrialContext) -> list[Measurement]:
+def _quality(rows: Tensor, order: TrialOrder, context: TrialContext) -> list[Measurement]:
     """Measure the objective on all images, then on every block of them."""
-    evaluator = context.inputs.evaluators[0]
-    evaluator = replace(evaluator, metrics=evaluator.metrics[:1])
-    measured = []
+    evaluator, measured = context.inputs.evaluators[0].alone, list[Measurement]()
     for num in BLOCKS:
-        for index, block in enumerate(features.tensor_split(num)):
+        first = 0
+        for index, block in enumerate(rows.tensor_split(num)):
             with context.device_lock.shared():
-                (found,) = measure_features(block, evaluator=evaluator)
+                found = evaluator.measure(block, first=first)[0]
+            first += len(block)
             measured.append(replace(found, name=block_name(found.name, index, num)))
     return with_protocol(measured, context.space.target.clock, context.settings.sampling, seed=order.seed)

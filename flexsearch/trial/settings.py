@@ -20,7 +20,7 @@ from flexsearch.schedule.families.dense import DENSE
 from flexsearch.schedule.plan import Target
 from flexsearch.schedule.shape import TransformerShape
 from flexsearch.settings import settings
-from flexsearch.space.parsing import parse_space
+from flexsearch.space.parsing import read_fields, space_of
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.early_stopping import EarlyStopping
 
@@ -97,9 +97,10 @@ class TrialSettings(InputSettings):
     @cached_property
     def search_space(self) -> SearchSpace:
         """The space, checked."""
+        written = read_fields(self.space)  # before the base is looked for
         clock = base_clock(self.base, spacing=self.sampling.spacing)
         target = Target(shape=self.shape, clock=clock, is_guided=self.sampling.is_guided)
-        return parse_space(self.space, target=target)
+        return space_of(written, target=target)
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values, defaults included."""

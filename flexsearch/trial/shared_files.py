@@ -38,7 +38,7 @@ def warm_start_digest(settings: TrialSettings) -> str:
     return short_digest(
         {
             "base": base_fingerprint(settings),
-            "data": asdict(settings.data),
+            "data": settings.data.identity,
             "space": space,
             "warm_start": warm_start,
             "seed": WARM_START_SEED,
@@ -58,7 +58,7 @@ def teacher_outputs_digest(settings: TrialSettings, *, seed: int) -> str:
     return short_digest(
         {
             "base": base_fingerprint(settings),
-            "data": asdict(settings.data),
+            "data": settings.data.identity,
             "batch": settings.trial.batch,
             "updates": settings.trial.updates,
             "edges": settings.search_space.time_edges,
@@ -102,11 +102,13 @@ class SharedFiles:
 
     def dense_features(self, settings: TrialSettings, *, seed: int) -> Path:
         """Give the file of features of the dense base's converged samples from the noise of `seed`."""
+        quality = asdict(settings.objectives.quality)
+        features = {name: value for name, value in quality.items() if name not in ("callable", "direction")}
         digest = short_digest(
             {
                 "base": base_fingerprint(settings),
-                "data": asdict(settings.data),
-                "fid": asdict(settings.objectives.quality),
+                "data": settings.data.identity,
+                "fid": features,
                 "sampling": asdict(settings.sampling),
                 "steps": converged(settings.reference_steps).to_dict(),
                 "seed": seed,
@@ -119,7 +121,7 @@ class SharedFiles:
         digest = short_digest(
             {
                 "base": base_fingerprint(settings),
-                "data": asdict(settings.data),
+                "data": settings.data.identity,
                 "sampling": asdict(settings.sampling),
                 "space": settings.space,
                 "seed": seed,

@@ -111,3 +111,9 @@ def tiny_space(tmp_path: Path, tiny_config: Call) -> Callable[..., Path]:
 @pytest.fixture(autouse=True)
 def _own_cache(own_cache: None) -> None:
     """No command finds what another test computed."""
+
+
+@pytest.fixture(autouse=True)
+def _not_by_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hints do not depend on how the tests were started."""
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)

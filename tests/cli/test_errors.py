@@ -1,6 +1,7 @@
 """Bad input gets one clear line and exit status 2: field, rule, value, nearest legal one. Never a traceback."""
 
 import importlib.util
+import json
 import warnings
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from builders import Call
 
+from flexsearch.cli.typed import as_typed
 from flexsearch.errors import UserError
 from flexsearch.old_names import OldName
 
@@ -45,6 +47,81 @@ def test_bad_fields(flexsearch: Call, override: str, message: str) -> None:
         assert outcome.out == ""
         assert outcome.err.count("\n") == 1
         assert message.replace("Input", "must be") in outcome.err
+
+
+def test_the_file_is_checked_before_its_base_is_looked_for(flexsearch: Call) -> None:
+    wrong = ("--set", "space.segmnets=1", "--set", "base.checkpoint=./nowhere")
+    outcome = flexsearch("plan", SPACES / "quickstart.yaml", *wrong)
+    assert outcome.code == 2
+    assert outcome.err == "error: space.segmnets: is not a known field; nearest legal: segments\n"
+
+
+def test_the_nearest_run_directory_is_one_that_is_there(
+    flexsearch: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["flexsearch"])
+    assert flexsearch("front", "runs/fashoin").err.endswith("nearest legal: flexsearch run SPACE makes one\n")
+    for name in ("fashion", "dit_xl"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.yaml").touch()
+    for given, nearest in (
+        ("runs/fashoin", "runs/fashion"),
+        ("runs", "runs/dit_xl, runs/fashion"),
+        ("x", "runs/dit_xl, "),
+    ):
+        outcome = flexsearch("front", given)
+        assert outcome.code == 2
+        assert f"{given}: is not a run directory: it holds no config.yaml; nearest legal: {nearest}" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("started", "on_path", "by_uv", "program"),
+    [
+        ("/venv/bin/flexsearch", "/venv/bin/flexsearch", False, "flexsearch"),
+        ("/venv/bin/flexsearch", "/venv/bin/flexsearch", True, "uv run flexsearch"),
+        (".venv/bin/flexsearch", None, False, ".venv/bin/flexsearch"),
+        ("/site/flexsearch/__main__.py", None, True, "uv run python -m flexsearch"),
+    ],
+)
+def test_hints_are_written_as_the_program_was_started(
+    monkeypatch: pytest.MonkeyPatch, started: str, on_path: str | None, by_uv: bool, program: str
+) -> None:
+    monkeypatch.setattr("sys.argv", [started])
+    monkeypatch.setattr("shutil.which", lambda _: on_path)
+    if by_uv:
+        monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
+    assert as_typed("x: flexsearch run a; runs/flexsearch b") == f"x: {program} run a; runs/flexsearch b"
+    assert as_typed("accelerate launch -m flexsearch train") == "accelerate launch -m flexsearch train"
+
+
+def _foreign(folder: Path, **config: object) -> Path:
+    """A model in diffusers' layout, of which only the configuration is there."""
+    (folder / "transformer").mkdir(parents=True)
+    (folder / "transformer" / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_base_of_another_architecture_is_refused_by_its_class(flexsearch: Call, tmp_path: Path) -> None:
+    flux = _foreign(tmp_path / "flux", _class_name="FluxTransformer2DModel", num_layers=19, patch_size=1)
+    exported = _foreign(tmp_path / "exported", _class_name="FlexDiT", backbone="dit")
+    pixart = _foreign(tmp_path / "pixart", _class_name="PixArtTransformer2DModel", caption_channels=4096)
+    partial = _foreign(tmp_path / "partial", _class_name="DiTTransformer2DModel", num_layers=12)
+    for folder, message in (
+        (
+            flux,
+            "FluxTransformer2DModel is not supported; supported: DiTTransformer2DModel, LatteTransformer3DModel, "
+            "PixArtTransformer2DModel; how to add one: docs/tutorials/backbone.md",
+        ),
+        (exported, "is an exported schedule, not a dense base; its base is in its recipe.yaml"),
+        (pixart, "base.backbone: must be 'pixart' for this base, but got 'dit'"),
+        (partial, "config.json: sample_size: is missing"),
+    ):
+        outcome = flexsearch("plan", SPACES / "quickstart.yaml", "--set", f"base.checkpoint={folder}")
+        assert outcome.code == 2
+        assert outcome.err.count("\n") == 1
+        assert message in outcome.err
+    assert "not supported" in flexsearch("sample", flux, "--out", tmp_path / "x.png").err
 
 
 def test_bad_files(flexsearch: Call, tmp_path: Path) -> None:
@@ -168,3 +245,13 @@ def test_graphs_need_their_libraries_before_anything_is_exported(
     assert outcome.code == 2
     assert 'error: --onnx: onnxscript is not installed; pip install "flexsearch[onnx]"' in outcome.err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_dashboard_names_its_extra(flexsearch: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *_: None if name == "optuna_dashboard" else find(name, *_)
+    )
+    outcome = flexsearch("dashboard", tmp_path)
+    assert outcome.code == 2
+    assert 'optuna_dashboard is not installed; pip install "flexsearch[dashboard]"' in outcome.err

@@ -84,7 +84,7 @@ def test_what_is_quick_imports_nothing_heavy(own_cache: None, arguments: tuple[s
 
 def test_python_runs_the_package() -> None:
     called = [sys.executable, "-m", "flexsearch", "--help"]
-    assert "Commands:" in subprocess.run(called, capture_output=True, text=True, check=True).stdout
+    assert "Search:" in subprocess.run(called, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])

@@ -153,7 +153,7 @@ def test_export_and_sample(flexsearch: Call, run_dir: Path, tmp_path: Path) -> N
     again = flexsearch("export", run_dir, 3, out)
     assert (again.code, "exists already" in again.err) == (2, True)
     assert flexsearch("sample", out, "--out", tmp_path / "drawn.png", "--num", 20).code == 0
-    assert Image.open(tmp_path / "drawn.png").size == (10 * 17 + 1, 2 * 17 + 1)
+    assert Image.open(tmp_path / "drawn.png").size == (10 * 81 + 1, 2 * 81 + 1)  # enlarged fivefold
 
 
 def test_the_dashboard_serves_the_run(flexsearch: Call, start_program: Call, run_dir: Path) -> None:

@@ -287,8 +287,10 @@ def test_a_text_model_runs_in_the_pipeline_of_its_base(tmp_path: Path) -> None:
 def test_arguments_are_checked(tiny_model: FlexDiT) -> None:
     pipeline = quiet(FlexDiTPipeline(tiny_model, FlowMatchEulerDiscreteScheduler()))
     for options, message in (
-        ({"class_labels": [0, 11]}, r"class_labels: must be in \[0, 10\], but got 11"),
-        ({"class_labels": -1}, r"class_labels: must be in \[0, 10\], but got -1"),
+        ({"class_labels": [0, 11]}, r"class_labels: must be whole numbers in \[0, 10\], but got 11"),
+        ({"class_labels": -1}, r"class_labels: must be whole numbers in \[0, 10\], but got -1"),
+        ({"class_labels": ["shirt"]}, r"class_labels: must be whole numbers in \[0, 10\], but got 'shirt'"),
+        ({"class_labels": 0, "num_inference_steps": 0}, "must be at least 1, but got 0"),
         ({"class_labels": 0, "output_type": "jpg"}, "output_type: must be one of"),
     ):
         with pytest.raises(UserError, match=message):

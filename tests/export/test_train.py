@@ -170,8 +170,8 @@ def test_a_changed_recipe_is_refused_by_name(recipe_folder: Call, tmp_path: Path
 
 
 def test_a_log_that_is_not_installed_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes_module.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match=r"training\.log: wandb is not installed: pip install wandb"):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r'training\.log: wandb is not installed; pip install "flexsearch\[wandb\]"'):
         Processes(log="wandb")
 
 

@@ -230,3 +230,8 @@ def test_weights_of_earlier_folders_are_read(tiny_base: DiTTransformer2DModel) -
     model = FlexDiT(base=tiny_base, merge_blocks=[1, 3])
     assert set(model.merges) == {"1", "3"}
     assert model.config["extra_blocks"] == {"recover": [1, 3]}
+
+
+def test_its_text_begins_with_the_schedule(tiny_base: DiTTransformer2DModel) -> None:
+    model = FlexDiT.from_base(tiny_base)
+    assert repr(model).splitlines()[1].strip() == f"schedule: {model.schedule}"

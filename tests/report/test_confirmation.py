@@ -182,7 +182,7 @@ def test_a_confirmed_front_is_shown_everywhere(store: Store, tmp_path: Path) -> 
     assert rows[2]["confirmed"]["verdict"] == "confirmed"
     assert rows[2]["values"] == {NAMES[0]: 12.0, NAMES[1]: 7.5}
     assert [row["trial"] for row in told["confirmation"]["points"]] == [5, 1, 2, 3, 0]
-    assert confirmed_table(front).row_count == 5
+    assert len(confirmed_table(front).rows) == 5
     (line, *_) = confirmed_lines(front)
     assert line.startswith("Of 2 searched points of the front that were measured again, 2 confirmed, 0 within noise")
     partly = replace(front, confirmation=replace(confirmation, left_out=3))

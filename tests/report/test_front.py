@@ -105,7 +105,7 @@ def test_table_csv_and_pictures(tmp_path: Path) -> None:
     assert again.loc[3, "speedup_at_same_steps"] == pytest.approx(20 / 7.5)
     assert again.loc[3, "gain_over_free_baselines"] == pytest.approx(8.0)
     assert again.loc[3, ["steps", "sampling", "free"]].tolist() == [10, "x10", False]
-    assert front_table(front).row_count == 3 + 1
+    assert len(front_table(front).rows) == 3 + 1
     for suffix, begins in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
         plot_front(front, tmp_path / f"front.{suffix}")
         assert (tmp_path / f"front.{suffix}").read_bytes().startswith(begins)

@@ -14,7 +14,8 @@ import pytest
 from builders import Call, by_value
 from servers import ray_cluster
 
-from flexsearch.study.ray_tune import check_cluster, run_on_ray
+from flexsearch.study.ray_address import check_cluster
+from flexsearch.study.ray_tune import run_on_ray
 from flexsearch.study.settings import Resources
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 from flexsearch.trial.device_lock import DeviceLock

@@ -1,5 +1,6 @@
 """A cluster that is not there is one line before anything is made; a cluster that dies ends the search."""
 
+import logging
 import socket
 import sys
 import time
@@ -8,8 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from flexsearch.errors import UserError
-from flexsearch.study import ray_tune
-from flexsearch.study.ray_tune import _num_fitting, _watched_nodes, check_cluster
+from flexsearch.study import ray_address, ray_tune
+from flexsearch.study.executor import choose_executor
+from flexsearch.study.ray_address import check_cluster, cluster_address
+from flexsearch.study.ray_tune import _muted, _num_fitting, _watched_nodes
 from flexsearch.study.settings import Resources
 
 
@@ -32,14 +35,37 @@ def test_the_environment_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     check_cluster(None)
 
 
+def test_on_a_cluster_of_the_environment_as_many_run_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slots of this machine say nothing of it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert cluster_address(None) is None
+    assert choose_executor("ray", Resources(cpu=1)).slots is not None
+    assert choose_executor("ray", Resources(cpu=1), address="10.0.0.1:6379").slots is None
+    for address, slots_known, executor in (("10.0.0.1:6379", False, "ray"), ("local", True, None), ("", True, None)):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        for name in ("ray", "auto"):
+            choice = choose_executor(name, Resources(cpu=1))  # type: ignore[arg-type]
+            assert (choice.slots is not None) == slots_known
+            assert executor in (None, choice.name)
+        assert choose_executor("local", Resources(cpu=1)).name == "local"
+
+
+def test_tune_is_silent_of_what_is_handled() -> None:
+    logger = logging.getLogger("ray.tune.execution.tune_controller")
+    with _muted():
+        assert not logger.isEnabledFor(logging.CRITICAL)
+    assert logger.isEnabledFor(logging.CRITICAL)
+
+
 @pytest.mark.parametrize(
     ("program", "reason"),
     [("import time; time.sleep(60)", "no answer in"), ("raise SystemExit('no token found')", "no token found")],
     ids=["silent", "refuses"],
 )
 def test_whoever_answers_and_is_no_cluster_of_ours(monkeypatch: pytest.MonkeyPatch, program: str, reason: str) -> None:
-    monkeypatch.setattr(ray_tune, "_PROBE", program)
-    monkeypatch.setattr(ray_tune, "_SHUT_WITHIN_S", 1.5)
+    monkeypatch.setattr(ray_address, "_PROBE", program)
+    monkeypatch.setattr(ray_address, "_SHUT_WITHIN_S", 1.5)
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         pytest.raises(UserError, match=rf"no Ray cluster takes us .*{reason}.*RAY_AUTH_MODE=token"),

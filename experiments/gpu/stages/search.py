@@ -34,7 +34,7 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.study import confirm as confirmation
 from flexsearch.study.events import Ended, Event
 from flexsearch.study.pareto import hypervolume
-from flexsearch.study.run import Console, RunPlan, run_search
+from flexsearch.study.run import Console, run_search
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Store
 from flexsearch.trial.inputs import load_inputs
@@ -152,18 +152,8 @@ class Watch(Console):
 def search_and_confirm(config: RunConfig, box: Box, *, study: str, keep_s: float) -> Front:
     """Search until `keep_s` of the box are left, confirm in the rest; all complete trials go into fronts.csv."""
     run_dir, names = box.scratch / study, config.objectives.names
-    plan = RunPlan(
-        name=config.name,
-        settings=config.trial_settings,
-        search=config.search,
-        resources=config.resources,
-        config=config.to_dict(),
-        save=config.save,
-        run_dir=run_dir,
-        executor="local",
-    )
     with box.until(left=keep_s / 2):
-        run_search(plan, Watch(box, keep_s=keep_s))
+        run_search(config.plan(run_dir, executor="local"), Watch(box, keep_s=keep_s))
     store = stored(config, run_dir)
     _keep(front_of(store, names), box, study)
     with box.until(left=4):

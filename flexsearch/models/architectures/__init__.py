@@ -9,6 +9,7 @@ from flexsearch.models.architectures.architecture import (
     architecture_named,
     known_checkpoints,
     known_config,
+    recognised,
     register_architecture,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "architecture_named",
     "known_checkpoints",
     "known_config",
+    "recognised",
     "register_architecture",
 ]

@@ -26,8 +26,9 @@ class Architecture:
     Attributes:
         name: of `base.backbone`.
         adapter: of its models, as "module:class".
-        shape_of: from the configuration of a model to its sizes; absent fields have diffusers' defaults.
+        shape_of: from the configuration of a model to its sizes.
         recognises: whether a configuration is one of its.
+        class_name: diffusers' class of its models, which a refusal of others names.
         scheduler: diffusers' class that its publishers sample with.
         task: on the Hugging Face hub; None leaves it out of model cards.
         pipeline: diffusers' class in which its models run; None where flexsearch's own `FlexDiTPipeline` runs them.
@@ -39,6 +40,7 @@ class Architecture:
     adapter: str
     shape_of: Callable[[Mapping[str, Any]], TransformerShape]
     recognises: Callable[[Mapping[str, Any]], bool]
+    class_name: str = ""
     scheduler: str = "FlowMatchEulerDiscreteScheduler"
     task: str | None = None
     pipeline: str | None = None
@@ -75,6 +77,29 @@ def architecture_named(name: str, *, field: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
+EXPORTED = "FlexDiT"
+"""Class of the models that `flexsearch export` writes."""
+
+
+def recognised(config: Mapping[str, Any], *, field: str) -> Architecture:
+    """Give the architecture of a model with this configuration. Early checkpoints call every class
+    `Transformer2DModel`; those with captions are PixArt-alpha's.
+
+    Raises:
+        UserError: it is an exported schedule, or of a class that is not supported.
+    """
+    for one in ARCHITECTURES.values():
+        if one.recognises(config):
+            return one
+    found = config.get("_class_name")
+    if found == EXPORTED:
+        raise UserError("is an exported schedule, not a dense base; its base is in its recipe.yaml", field=field)
+    supported = ", ".join(sorted(one.class_name or one.name for one in ARCHITECTURES.values()))
+    raise UserError(
+        f"{found} is not supported; supported: {supported}; how to add one: docs/tutorials/backbone.md", field=field
+    )
+
+
 def known_config(checkpoint: str) -> Mapping[str, Any] | None:
     """Give the configuration of a published checkpoint; None for one that is not known."""
     return next((one.known[checkpoint] for one in ARCHITECTURES.values() if checkpoint in one.known), None)
@@ -85,13 +110,20 @@ def known_checkpoints() -> list[str]:
     return sorted(checkpoint for one in ARCHITECTURES.values() for checkpoint in one.known)
 
 
+def _given(values: Mapping[str, Any], name: str) -> Any:
+    """Give a value of a configuration, which says all sizes itself: diffusers' defaults are another model's."""
+    if name not in values:
+        raise UserError("is missing", field=name)
+    return values[name]
+
+
 def size_in(values: Mapping[str, Any], name: str) -> int:
     """Give a size of a configuration.
 
     Raises:
         UserError: it is missing, or no whole number that a size can be.
     """
-    size = values.get(name)
+    size = _given(values, name)
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MOST:
         raise UserError(f"must be a whole number in 1 to {MOST:,}, but got {shown(size)}", field=name)
     return size
@@ -101,7 +133,7 @@ def common_sizes(values: Mapping[str, Any], *, frames: int = 1) -> dict[str, Any
     """Give the arguments of `TransformerShape` that all of diffusers' configurations spell alike.
 
     Raises:
-        UserError: one is no size, or patches do not divide the sample.
+        UserError: one is missing or no size, or patches do not divide the sample.
     """
     sample, patch, channels = (size_in(values, name) for name in ("sample_size", "patch_size", "in_channels"))
     if sample % patch:
@@ -115,7 +147,7 @@ def common_sizes(values: Mapping[str, Any], *, frames: int = 1) -> dict[str, Any
         "grid": TokenGrid(frames=frames, height=sample // patch, width=sample // patch),
         "patch_size": patch,
         "in_channels": channels,
-        "out_channels": channels if values["out_channels"] is None else size_in(values, "out_channels"),
+        "out_channels": channels if _given(values, "out_channels") is None else size_in(values, "out_channels"),
     }
 
 

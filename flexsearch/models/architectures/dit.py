@@ -12,23 +12,12 @@ from flexsearch.models.architectures.architecture import (
 )
 from flexsearch.schedule.shape import TransformerShape
 
-DEFAULTS: Mapping[str, Any] = {
-    "num_attention_heads": 16,
-    "attention_head_dim": 72,
-    "in_channels": 4,
-    "out_channels": None,
-    "num_layers": 28,
-    "sample_size": 32,
-    "patch_size": 2,
-    "num_embeds_ada_norm": 1000,
-}
 _XL_2 = {**PUBLISHED, "norm_type": "ada_norm_zero"}
 
 
 def shape_of(config: Mapping[str, Any]) -> TransformerShape:
     """Give the sizes of a model whose blocks share one embedder."""
-    values = {**DEFAULTS, **config}
-    return TransformerShape(**common_sizes(values), num_classes=size_in(values, "num_embeds_ada_norm"))
+    return TransformerShape(**common_sizes(config), num_classes=size_in(config, "num_embeds_ada_norm"))
 
 
 DIT = register_architecture(
@@ -40,6 +29,7 @@ DIT = register_architecture(
             config.get("_class_name") in ("DiTTransformer2DModel", "Transformer2DModel", None)
             and not config.get("caption_channels")
         ),
+        class_name="DiTTransformer2DModel",
         scheduler="DDIMScheduler",
         task="unconditional-image-generation",
         known={

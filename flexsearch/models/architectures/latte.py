@@ -13,21 +13,11 @@ from flexsearch.models.architectures.architecture import (
 )
 from flexsearch.schedule.shape import TransformerShape
 
-_DEFAULTS: Mapping[str, Any] = {
-    "num_attention_heads": 16,
-    "attention_head_dim": 88,
-    "out_channels": None,
-    "num_layers": 1,
-    "sample_size": 64,
-    "video_length": 16,
-}
-
 
 def shape_of(config: Mapping[str, Any]) -> TransformerShape:
     """Give the sizes of a model: a block of a schedule is a spatial block and the temporal one after it."""
-    values = {**_DEFAULTS, **config}
-    sizes = common_sizes(values, frames=size_in(values, "video_length"))
-    return TransformerShape(**sizes, **text_sizes(values), has_temporal_blocks=True)
+    sizes = common_sizes(config, frames=size_in(config, "video_length"))
+    return TransformerShape(**sizes, **text_sizes(config), has_temporal_blocks=True)
 
 
 LATTE = register_architecture(
@@ -35,7 +25,11 @@ LATTE = register_architecture(
         name="latte",
         adapter="flexsearch.models.backbones.latte:LatteBackbone",
         shape_of=shape_of,
-        recognises=lambda config: config.get("_class_name") == "LatteTransformer3DModel" or "video_length" in config,
+        recognises=lambda config: (
+            config.get("_class_name") == "LatteTransformer3DModel"
+            or (config.get("_class_name") in ("Transformer2DModel", None) and "video_length" in config)
+        ),
+        class_name="LatteTransformer3DModel",
         scheduler="DDIMScheduler",
         task="text-to-video",
         pipeline="LattePipeline",

@@ -10,26 +10,16 @@ from flexsearch.models.architectures.architecture import (
     register_architecture,
     text_sizes,
 )
-from flexsearch.models.architectures.dit import DEFAULTS
 from flexsearch.schedule.shape import TransformerShape
-
-_DEFAULTS: Mapping[str, Any] = {
-    **DEFAULTS,
-    "out_channels": 8,
-    "sample_size": 128,
-    "caption_channels": None,
-    "use_additional_conditions": None,
-}
 
 
 def shape_of(config: Mapping[str, Any]) -> TransformerShape:
     """Give the sizes of a model."""
-    values = {**_DEFAULTS, **config}
-    reads_size = values["use_additional_conditions"]
+    reads_size = config.get("use_additional_conditions")
     return TransformerShape(
-        **common_sizes(values),
-        **text_sizes(values),
-        reads_size=values["sample_size"] == 128 if reads_size is None else bool(reads_size),
+        **common_sizes(config),
+        **text_sizes(config),
+        reads_size=config["sample_size"] == 128 if reads_size is None else bool(reads_size),
     )
 
 
@@ -43,6 +33,7 @@ PIXART = register_architecture(
             and bool(config.get("caption_channels"))
             and "video_length" not in config
         ),
+        class_name="PixArtTransformer2DModel",
         scheduler="DPMSolverMultistepScheduler",
         task="text-to-image",
         pipeline="PixArtAlphaPipeline",

@@ -1,0 +1,46 @@
+"""`flexsearch spaces`: lists the search spaces that come with flexsearch, prints one, or copies it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flexsearch.errors import UserError
+from flexsearch.paths import shipped_spaces
+
+command = typer.Typer()
+
+
+@command.command(epilog="Example: flexsearch spaces dit_xl --copy mine.yaml")
+def spaces(
+    name: Annotated[str | None, typer.Argument(help="print this one", metavar="NAME")] = None,
+    copy: Annotated[Path | None, typer.Option(help="write it here, to be changed")] = None,
+) -> None:
+    """List the search spaces that come with flexsearch; their names stand for files in every command."""
+    shipped = shipped_spaces()
+    if name is None:
+        if copy is not None:
+            raise UserError(
+                "needs the NAME of a space", field="--copy", nearest="flexsearch spaces quickstart --copy FILE"
+            )
+        width = max(map(len, shipped))
+        for known, file in shipped.items():
+            print(f"{known:{width}}  {_described(file.read_text())}")
+        return
+    if name not in shipped:
+        raise UserError(f"must be one of {', '.join(shipped)}, but got {name!r}", field="NAME")
+    text = shipped[name].read_text()
+    if copy is None:
+        print(text, end="")
+        return
+    if copy.exists():
+        raise UserError("exists already", field=str(copy))
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_text(text)
+    print(f"{copy}: try flexsearch plan {copy}", file=sys.stderr)
+
+
+def _described(text: str) -> str:
+    """Give the first sentence of a space's head."""
+    return text.splitlines()[0].removeprefix("# ").split(". ")[0].rstrip(".")
