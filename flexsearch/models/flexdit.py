@@ -140,6 +140,20 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return model
 
     @classmethod
+    def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **options: Any) -> Any:
+        """Build the model that `model.config` describes, with fresh weights.
+
+        Args:
+            config: of a FlexDiT. It shows the base's fields, too, which lie in `base_config` once more.
+            return_unused_kwargs: as diffusers' method.
+            options: as diffusers' method.
+        """
+        own = {*signature(cls.__init__).parameters, "_class_name", "_diffusers_version", "_name_or_path"}
+        if isinstance(config, Mapping):
+            config = {name: value for name, value in config.items() if name in own}
+        return super().from_config(config, return_unused_kwargs, **options)
+
+    @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **options: Any) -> Any:
         """Loads what `save_pretrained` wrote: its own folder, or a folder in pipeline layout that holds it as
         `transformer/`, such as `flexsearch export` makes.
@@ -261,7 +275,38 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def enable_layerwise_casting(self, *arguments: Any, **options: Any) -> None:
         """Store the base's weights in a smaller type, such as fp8, where the base itself does, and cast them when they
         are used; arguments are those of diffusers' method. Weights that roles add stay as they are."""
-        self.base.enable_layerwise_casting(*arguments, **options)
+        base: Any = self.base
+        base.enable_layerwise_casting(*arguments, **options)
+
+    def set_attn_processor(self, processor: Any) -> None:
+        """Refuses: attention is computed here.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            "FlexDiT computes attention itself, by scaled_dot_product_attention", field="set_attn_processor"
+        )
+
+    def enable_cache(self, config: Any) -> None:
+        """Refuses: reuse over steps is found by a search.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            f"{type(config).__name__} hangs on blocks, which FlexDiT takes apart; reuse over steps is `cache` of a "
+            "search space, and FlexDiTPipeline draws with it",
+            field="enable_cache",
+        )
+
+    def compile_repeated_blocks(self, *arguments: Any, **options: Any) -> None:
+        """Refuses: blocks play other roles in other stages.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("use compile_stages(), which compiles one graph per stage", field="compile_repeated_blocks")
 
     def compile_stages(self, **options: Any) -> None:
         """Compile every graph from now on, when it first runs.
@@ -343,7 +388,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def _prepare(self) -> None:
         """Refuse what would be ignored, and join weights anew that were replaced. Compilers see neither."""
         if not torch.compiler.is_compiling():
-            check_not_hooked(self._taken_apart)
+            check_not_hooked(self, self._taken_apart)
             for fused in self._fused:
                 fused.join()
 
@@ -439,6 +484,8 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def _graph_at(self, timestep: Tensor, grid: TokenGrid) -> Graph:
         """The graph of the stage that holds all timesteps; one on an edge, but for rounding, belongs to both sides."""
+        if torch.compiler.is_compiling():
+            raise UserError("compile_stages() compiles a graph per stage; torch.compile needs graph=", field="forward")
         graphs, timetable = self.graphs(grid), self._schedule.timetable
         if len(graphs) == 1:
             return graphs[0]

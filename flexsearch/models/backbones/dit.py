@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from diffusers import DiTTransformer2DModel
 from torch import Tensor, nn
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, shown
 from flexsearch.models.architectures.dit import shape_of
 from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
 from flexsearch.models.backbones.fused import FusedLinears, Matrix
@@ -35,6 +35,7 @@ class DiTBackbone:
         self.base = base
         self.tied = tie_embedders(base, known=tied)
         leave_label_dropout_to_the_batches(base)
+        keep_time_frequencies(base)
         num = len(base.transformer_blocks)
         self.tied_copies = (
             [(_EMBEDDER.format(block), _EMBEDDER.format(0)) for block in range(1, num)] if self.tied else []
@@ -156,6 +157,27 @@ def leave_label_dropout_to_the_batches(base: DiTTransformer2DModel) -> None:
     """Switch off diffusers' own label dropout, which draws anew in every block; batches carry the dropped labels."""
     for block in base.transformer_blocks:
         block.norm1.emb.class_embedder.dropout_prob = 0.0
+
+
+def keep_time_frequencies(base: DiTTransformer2DModel) -> None:
+    """Let the time embedding have the frequencies that the configuration says, and the configuration say which it has.
+
+    diffusers divides the exponents by 127 where the original code divides by 128. Its class has no argument for it: a
+    checkpoint that was converted from the original code says `downscale_freq_shift: 0` in its configuration.
+
+    Raises:
+        UserError: the configuration says another shift than 0 or 1.
+    """
+    grids = [block.norm1.emb.time_proj for block in base.transformer_blocks]
+    shift = base.config.get("downscale_freq_shift", grids[0].downscale_freq_shift)
+    if shift not in (0, 1):
+        raise UserError(
+            f"must be 1 (diffusers) or 0 (the original code), but got {shown(shift)}", field="downscale_freq_shift"
+        )
+    for grid in grids:
+        grid.downscale_freq_shift = shift
+    if shift == 0:
+        base.register_to_config(downscale_freq_shift=0)
 
 
 def new_base(config: dict[str, Any], *, seed: int) -> DiTTransformer2DModel:

@@ -15,6 +15,8 @@ from flexsearch.errors import UserError
 _PROCESSORS = (AttnProcessor, AttnProcessor2_0)
 """What compute plain attention, as we do."""
 
+_REUSE = "reuse over steps is what a search finds, and FlexDiTPipeline draws with it"
+
 
 def is_hooked(module: Any) -> bool:
     """Whether calling the module does more than its class says."""
@@ -29,20 +31,24 @@ def is_plain(layer: nn.Module) -> bool:
     return type(layer) is nn.Linear and not is_hooked(layer)
 
 
-def check_not_hooked(modules: Iterable[tuple[str, Any]]) -> None:
-    """Check that nothing hangs on modules that are never called.
+def check_not_hooked(model: Any, taken_apart: Iterable[tuple[str, Any]]) -> None:
+    """Check that nothing hangs on modules that are never called, and no cache that looks for them on the model.
 
     Args:
-        modules: (name, module).
+        model: the whole, which is called.
+        taken_apart: (name, module) of it.
 
     Raises:
         UserError: something does; names the module and what to do.
     """
-    for name, module in modules:
+    caches = [name for name in _hooks_of(model) if "cache" in name]
+    if caches:
+        raise UserError(f"looks for blocks, which FlexDiT takes apart; {_REUSE}", field=caches[0])
+    for name, module in taken_apart:
         if is_hooked(module):
             raise UserError(
                 f"has a hook ({_hook_of(module)}), but FlexDiT calls its layers alone: use hooks on layers or on the "
-                "whole model, such as enable_model_cpu_offload; reuse over steps is what a search finds",
+                f"whole model, such as enable_model_cpu_offload; {_REUSE}",
                 field=name,
             )
         processor = getattr(module, "processor", None)
@@ -56,7 +62,12 @@ def check_not_hooked(modules: Iterable[tuple[str, Any]]) -> None:
 
 
 def _hook_of(module: Any) -> str:
-    registry, offload = getattr(module, "_diffusers_hook", None), getattr(module, "_hf_hook", None)
-    if registry is not None and registry.hooks:
-        return ", ".join(registry.hooks)
-    return "forward" if offload is None else f"{type(offload).__name__} of accelerate"
+    offload = getattr(module, "_hf_hook", None)
+    own = "forward" if offload is None else f"{type(offload).__name__} of accelerate"
+    return ", ".join(_hooks_of(module)) or own
+
+
+def _hooks_of(module: Any) -> list[str]:
+    """Names of diffusers' hooks on a module."""
+    registry = vars(module).get("_diffusers_hook")
+    return [] if registry is None else list(registry.hooks)
