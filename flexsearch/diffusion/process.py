@@ -31,6 +31,10 @@ class DiffusionProcess(Protocol):
         """(B,) loss of one model output per example."""
 
 
+MIN_SNR = 5.0
+"""gamma of Min-SNR weights, as their paper and FlexDiT's authors use it."""
+
+
 def _per_pixel_mean(values: Tensor) -> Tensor:
     return values.flatten(1).mean(dim=1)
 
@@ -44,12 +48,19 @@ class FlowMatching:
     """Straight paths from data to noise; the model predicts the velocity `noise - clean`.
 
     Source: Lipman et al. 2023 (arXiv 2210.02747), in the convention of diffusers' FlowMatchEulerDiscreteScheduler.
+
+    Args:
+        num_train_timesteps: of the base's clock.
+        max_snr: gamma of Min-SNR weights (Hang et al. 2023, arXiv 2303.09556): clean data are predicted with weight
+            min(SNR, gamma), where SNR = ((1 - t) / t)^2; of a velocity that is min((1 - t)^2, gamma t^2). None
+            weighs all times alike.
     """
 
     name = "flow_matching"
 
-    def __init__(self, num_train_timesteps: int = 1000) -> None:
+    def __init__(self, num_train_timesteps: int = 1000, *, max_snr: float | None = None) -> None:
         self.num_train_timesteps = num_train_timesteps
+        self._max_snr = max_snr
 
     def noisy(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         weight = _per_sample(time, clean).to(clean.dtype)
@@ -59,7 +70,10 @@ class FlowMatching:
         return time * self.num_train_timesteps
 
     def loss(self, output: Tensor, *, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-        return _per_pixel_mean((output.float() - (noise - clean).float()) ** 2)
+        loss = _per_pixel_mean((output.float() - (noise - clean).float()) ** 2)
+        if self._max_snr is None:
+            return loss
+        return loss * torch.minimum((1 - time) ** 2, self._max_snr * time**2)
 
 
 class NoisePrediction:
@@ -67,11 +81,16 @@ class NoisePrediction:
 
     The loss is `L_simple` plus, with learned variance, the variational bound with the mean held fixed, weighted by
     T/1000. Source: Nichol & Dhariwal 2021 (arXiv 2102.09672), equations 14-16, as DiT trains it.
+
+    Args:
+        alphas_cumprod: (T,) abar of every timestep.
+        max_snr: gamma of Min-SNR weights (arXiv 2303.09556), of noise min(SNR, gamma) / SNR with
+            SNR = abar / (1 - abar), on `L_simple` alone, as FlexDiT's authors train; None weighs all times alike.
     """
 
     name = "noise_prediction"
 
-    def __init__(self, alphas_cumprod: Tensor) -> None:
+    def __init__(self, alphas_cumprod: Tensor, *, max_snr: float | None = None) -> None:
         abar = alphas_cumprod.double()
         abar_previous = torch.cat([abar.new_ones(1), abar[:-1]])
         betas = 1 - abar / abar_previous
@@ -79,6 +98,7 @@ class NoisePrediction:
         posterior_variance[0] = posterior_variance[1]  # zero at the last step; its logarithm is clipped
         self.num_train_timesteps = len(abar)
         self._abar = abar
+        self._weight = None if max_snr is None else (max_snr * (1 - abar) / abar).clamp(max=1.0)
         self._log_beta = betas.log()
         self._log_posterior_variance = posterior_variance.log()
         self._mean_from_clean = betas * abar_previous.sqrt() / (1 - abar)
@@ -101,6 +121,8 @@ class NoisePrediction:
         channels = clean.shape[1]
         predicted_noise = output[:, :channels].float()
         loss = _per_pixel_mean((predicted_noise - noise.float()) ** 2)
+        if self._weight is not None:
+            loss = loss * self._weight.to(loss.device)[self._index(time)].float()
         if output.shape[1] == 2 * channels:
             bound = self._variational_bound(predicted_noise.detach(), output[:, channels:].float(), clean, noise, time)
             loss = loss + self.num_train_timesteps / 1000 * bound
@@ -136,14 +158,18 @@ def _discretized_gaussian_nll(data: Tensor, mean: Tensor, log_variance: Tensor) 
     return -mass.clamp(min=1e-12).log()
 
 
-def process_of(scheduler: Any) -> DiffusionProcess:
+def process_of(scheduler: Any, *, max_snr: float | None = None) -> DiffusionProcess:
     """Give the training objective that belongs to a diffusers scheduler.
+
+    Args:
+        scheduler: of the base.
+        max_snr: gamma of Min-SNR weights; None weighs all times alike.
 
     Raises:
         UserError: the scheduler's `prediction_type` is one that flexsearch does not train.
     """
     if clock_of(scheduler).is_flow:
-        return FlowMatching(scheduler.config.num_train_timesteps)
+        return FlowMatching(scheduler.config.num_train_timesteps, max_snr=max_snr)
     prediction_type = getattr(scheduler.config, "prediction_type", None)
     if prediction_type == "epsilon":
         levels = scheduler.alphas_cumprod
@@ -152,7 +178,7 @@ def process_of(scheduler: Any) -> DiffusionProcess:
                 f"must have levels of noise above 0 and below 1, but has {levels.min():.3g} to {levels.max():.3g}",
                 field="base scheduler.alphas_cumprod",
             )
-        return NoisePrediction(levels)
+        return NoisePrediction(levels, max_snr=max_snr)
     raise UserError(
         f"must predict noise (epsilon) or flow-matching velocity, but got {prediction_type!r}",
         field="scheduler.prediction_type",

@@ -7,8 +7,9 @@ from flexsearch import __version__
 from flexsearch.errors import UserError
 from flexsearch.export.card import write_card
 from flexsearch.export.folder import TRANSFORMER, with_folded_gain, written
-from flexsearch.export.recipe import RECIPE, Recipe
+from flexsearch.export.recipe import RECIPE, LongTraining, Recipe
 from flexsearch.models.loading import load_base, load_exported
+from flexsearch.models.settings import base_clock
 from flexsearch.report.run import Run
 from flexsearch.study.store import TrialRecord
 from flexsearch.trial.life import CHECKPOINT
@@ -46,6 +47,7 @@ def recipe_of(run: Run, record: TrialRecord) -> Recipe:
         objectives=settings.inputs.objectives,
         sampling=settings.sampling,
         candidate=record.candidate.to_dict(),
+        training=LongTraining(loss_weighting="none" if base_clock(settings.base).is_flow else "min_snr"),
         start=TRANSFORMER,
         evaluation_seed=run.search.seed,
         found_by={"study": run.name, "trial": record.number, "digest": record.digest, "flexsearch": __version__},

@@ -1,4 +1,5 @@
-"""The training recipe: `recipe.yaml` of an exported model. Its defaults are the paper's (arXiv 2412.06028, section 4).
+"""The training recipe: `recipe.yaml` of an exported model. Its defaults are the paper's (arXiv 2412.06028, section 4),
+but for `loss_weighting`, which recipes of earlier versions lack.
 
 Paths mean what they do in a search space: those of data, references and checkpoints are relative to where the user
 stands. Only `start` is relative to the recipe, so that an exported folder can be moved.
@@ -50,6 +51,9 @@ class LongTraining(Optimisation):
     Attributes:
         seed: of order, times, noise and label dropout.
         label_dropout: fraction of conditions replaced by "no condition".
+        loss_weighting: "none" weighs all diffusion times alike; "min_snr" by Min-SNR-5, as the paper's authors train.
+            Recipes of earlier versions have none; `flexsearch export` writes "min_snr" for bases that predict noise,
+            such as the paper's.
         gradient_accumulation: equal parts in which each process computes its share of a batch.
         gradient_checkpointing: compute each block again on the way back rather than keep what it left: less memory, a
             third more work.
@@ -64,6 +68,7 @@ class LongTraining(Optimisation):
     max_gradient_norm: Annotated[float, Gt(0)] | None = None
     seed: int = 0
     label_dropout: Annotated[float, Ge(0), Le(1)] = 0.1
+    loss_weighting: Literal["none", "min_snr"] = "none"
     gradient_accumulation: PositiveCount = 1
     gradient_checkpointing: bool = False
     save_every: PositiveCount = 1000

@@ -15,6 +15,7 @@ from typing import Any
 
 from flexsearch.cpu_memory import keep_freed_memory
 from flexsearch.diffusion.batches import BatchStream
+from flexsearch.diffusion.process import MIN_SNR, process_of
 from flexsearch.diffusion.training import Step, Training
 from flexsearch.errors import UserError
 from flexsearch.export.card import write_card
@@ -31,7 +32,7 @@ from flexsearch.models.loading import load_exported
 from flexsearch.models.settings import base_clock
 from flexsearch.old_names import as_it_was_written
 from flexsearch.process_lock import one_process
-from flexsearch.settings_file import read_values
+from flexsearch.settings_file import checked, read_values
 from flexsearch.trial.inputs import Inputs, load_inputs
 from flexsearch.trial.resumable import resume, train_on
 from flexsearch.trial.teacher import live_teacher
@@ -52,7 +53,8 @@ def is_finished(out: Path, recipe: Recipe) -> bool:
         if out.exists() and (not out.is_dir() or any(path.name != _LOCK for path in out.iterdir())):
             raise UserError("exists already and is not a training run", field=str(out), nearest=f"{out}-trained")
         return False
-    changed = first_difference(as_it_was_written(read_values(out / TRAINED_BY)), recipe.to_dict())
+    trained_by = checked(Recipe, as_it_was_written(read_values(out / TRAINED_BY)))
+    changed = first_difference(trained_by.to_dict(), recipe.to_dict())
     if changed is not None:
         raise UserError(
             f"differs from the recipe that is trained in {out}; give it back its value, or train into another folder",
@@ -131,7 +133,7 @@ def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes
     )
     return Training(
         model,
-        process=inputs.process,
+        process=process_of(inputs.base.scheduler, max_snr=MIN_SNR if settings.loss_weighting == "min_snr" else None),
         stream=stream,
         optimisation=settings,
         teacher=live_teacher(inputs.base.model) if settings.distillation else None,
@@ -200,9 +202,10 @@ def _made(recipe: Recipe) -> str:
     )
     if recipe.trained and recipe.start != BASE:
         start = "the weights of an earlier training"
+    weighted = ", Min-SNR-5 weights" if how.loss_weighting == "min_snr" else ""
     taught = f", taught by the dense base (weight {how.distillation:g})" if how.distillation else ""
     return (
         f"Trained for {how.updates} updates of batch {how.batch} on `{recipe.data.title}`, from {start}{taught}: AdamW "
-        f"at {how.learning_rate:g} ({how.decay}), seed {how.seed}. These are the averaged weights (decay "
+        f"at {how.learning_rate:g} ({how.decay}){weighted}, seed {how.seed}. These are the averaged weights (decay "
         f"{how.ema_decay:g}).{before} `training.yaml` is the recipe, `training.csv` the loss of every update."
     )

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 from flexsearch.errors import UserError
 from flexsearch.models.backbones import backbone_named
+from flexsearch.models.backbones.fused import FusedLinears
+from flexsearch.models.backbones.hooks import check_not_hooked
 from flexsearch.models.backbones.modulation import Caption, Conditioning, Modulation, Text
 from flexsearch.models.backbones.protocol import Backbone
 from flexsearch.models.data_gaussian import DATA_TENSORS, DataGaussian
@@ -97,11 +99,20 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for name in DATA_TENSORS:
             self.register_buffer(name, None)
         self._compile_options: dict[str, Any] | None = None
+        self._fused: list[FusedLinears] = []
+        names = {module: name for name, module in self.named_modules()}
+        blocks = (block for group in self._parts.blocks for block in group)
+        taken_apart = (self.base, *(module for block in blocks for module in block.taken_apart))
+        self._taken_apart = [(names[module], module) for module in taken_apart]
         self._register_state_dict_hook(_drop_copies)
         self.register_load_state_dict_pre_hook(_restore_tied_copies)
         self.register_load_state_dict_pre_hook(_keep_data_gaussian)
         base_options: Any = self.base.config
-        self.register_to_config(base_config=_plain_config(base_options), tied=self._parts.tied)
+        self.register_to_config(
+            base_config=_plain_config(base_options),
+            tied=self._parts.tied,
+            _use_default_values=[],  # diffusers would build a copy without what is registered here and below
+        )
         dense = DensitySchedule.all_dense(self.shape.num_blocks)
         self.set_schedule(dense if schedule is None else DensitySchedule.from_dict(schedule))
         self.add_weights((role, block) for role, blocks in (extra_blocks or {}).items() for block in blocks)
@@ -127,6 +138,20 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             num_train_timesteps=num_train_timesteps,
         )
         return model
+
+    @classmethod
+    def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **options: Any) -> Any:
+        """Build the model that `model.config` describes, with fresh weights.
+
+        Args:
+            config: of a FlexDiT. It shows the base's fields, too, which lie in `base_config` once more.
+            return_unused_kwargs: as diffusers' method.
+            options: as diffusers' method.
+        """
+        own = {*signature(cls.__init__).parameters, "_class_name", "_diffusers_version", "_name_or_path"}
+        if isinstance(config, Mapping):
+            config = {name: value for name, value in config.items() if name in own}
+        return super().from_config(config, return_unused_kwargs, **options)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **options: Any) -> Any:
@@ -243,10 +268,45 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self._graphs[grid]
 
     def fuse(self) -> None:
-        """Copies matrices that multiply one input (queries, keys and values; adaLN of all blocks) into one, for
-        inference. Call it on the final device; training afterwards would train copies. Outputs change by rounding.
-        Saving leaves the copies out."""
-        self._parts.fuse()
+        """Join matrices that multiply one input (queries, keys and values; adaLN of all blocks) into one, for
+        inference. The base's weights become its rows: what changes them, changes it. Outputs change by rounding."""
+        self._fused = self._parts.fuse()
+
+    def enable_layerwise_casting(self, *arguments: Any, **options: Any) -> None:
+        """Store the base's weights in a smaller type, such as fp8, where the base itself does, and cast them when they
+        are used; arguments are those of diffusers' method. Weights that roles add stay as they are."""
+        base: Any = self.base
+        base.enable_layerwise_casting(*arguments, **options)
+
+    def set_attn_processor(self, processor: Any) -> None:
+        """Refuses: attention is computed here.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            "FlexDiT computes attention itself, by scaled_dot_product_attention", field="set_attn_processor"
+        )
+
+    def enable_cache(self, config: Any) -> None:
+        """Refuses: reuse over steps is found by a search.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            f"{type(config).__name__} hangs on blocks, which FlexDiT takes apart; reuse over steps is `cache` of a "
+            "search space, and FlexDiTPipeline draws with it",
+            field="enable_cache",
+        )
+
+    def compile_repeated_blocks(self, *arguments: Any, **options: Any) -> None:
+        """Refuses: blocks play other roles in other stages.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("use compile_stages(), which compiles one graph per stage", field="compile_repeated_blocks")
 
     def compile_stages(self, **options: Any) -> None:
         """Compile every graph from now on, when it first runs.
@@ -261,7 +321,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self,
         hidden_states: Tensor,
         timestep: Tensor,
-        *,
+        *others: Any,
         return_dict: bool = True,
         graph: Graph | None = None,
         reused: tuple[Tensor, ...] = (),
@@ -273,6 +333,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Args:
             hidden_states: (B, in_channels, H, W) noisy data; (B, in_channels, F, H, W) of a video.
             timestep: (B,) diffusion time as the base reads it.
+            others: refused; bases differ in the order of theirs.
             return_dict: give a `FlexDiTOutput`, else a tuple.
             graph: what to compute, of a plan's step; None finds the stage of the model's own schedule from `timestep`,
                 which waits for the device.
@@ -288,8 +349,16 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             The output, and what the graph leaves for later calls.
 
         Raises:
-            UserError: an argument that the base does not read, or a batch that mixes timesteps of several stages.
+            UserError: an argument that the base does not read, or a batch that mixes timesteps of several stages; or
+                something hangs on a module of the base that is never called.
         """
+        if others:
+            raise UserError(
+                f"takes hidden_states and timestep by position, but got {2 + len(others)} arguments; give "
+                f"{', '.join(f'{name}=' for name in self._parts.reads)}",
+                field="forward",
+            )
+        self._prepare()
         grid = self.grid_of(hidden_states)
         graph = self._graph_at(timestep, grid) if graph is None else graph
         run: Callable[..., tuple[Tensor, tuple[Tensor, ...]]] = partial(self._run_graph, grid=grid, graph=graph)
@@ -312,8 +381,16 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Returns:
             One `Text` per block; () of a base that reads no text.
         """
+        self._prepare()
         caption = self._parts.caption(self._read(condition), self.dtype)
         return () if caption is None else tuple(block.text_of(caption) for block, *_ in self._parts.blocks)
+
+    def _prepare(self) -> None:
+        """Refuse what would be ignored, and join weights anew that were replaced. Compilers see neither."""
+        if not torch.compiler.is_compiling():
+            check_not_hooked(self, self._taken_apart)
+            for fused in self._fused:
+                fused.join()
 
     def _read(self, condition: Mapping[str, Any]) -> dict[str, Tensor]:
         """The arguments that condition the base, without those that diffusers' pipelines leave at their defaults."""
@@ -407,6 +484,8 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def _graph_at(self, timestep: Tensor, grid: TokenGrid) -> Graph:
         """The graph of the stage that holds all timesteps; one on an edge, but for rounding, belongs to both sides."""
+        if torch.compiler.is_compiling():
+            raise UserError("compile_stages() compiles a graph per stage; torch.compile needs graph=", field="forward")
         graphs, timetable = self.graphs(grid), self._schedule.timetable
         if len(graphs) == 1:
             return graphs[0]
@@ -426,9 +505,9 @@ def _tied_copies(model: FlexDiT) -> list[tuple[str, str]]:
 
 
 def _drop_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, _: Any) -> None:
-    """Leaves out what `fuse` and shared embedders hold twice."""
+    """Leaves out what shared embedders hold twice."""
     tied = tuple(prefix + copy for copy, _original in _tied_copies(model))
-    for key in [key for key in state if key.startswith(tied) or ".to_qkv." in key or ".to_kv." in key]:
+    for key in [key for key in state if key.startswith(tied)]:
         del state[key]
 
 

@@ -95,3 +95,34 @@ def test_the_scheduler_says_which_objective() -> None:
         assert isinstance(process_of(scheduler), NoisePrediction)
     with pytest.raises(UserError, match="epsilon"):
         process_of(DDIMScheduler(prediction_type="v_prediction"))
+
+
+def test_min_snr_weighs_the_prediction_of_clean_data_by_the_smaller_of_snr_and_gamma() -> None:
+    """arXiv 2303.09556, equation 3: written out as an error of clean data, for both objectives."""
+    clean, noise, _ = pair()
+    time = torch.tensor([0.05, 0.2, 0.4, 0.7, 0.95])
+    error = 0.1 * torch.randn(clean.shape)
+
+    flow = process_of(FlowMatchEulerDiscreteScheduler(), max_snr=5.0)
+    noisy, output = flow.noisy(clean, noise, time), noise - clean + error
+    wide = time.view(-1, 1, 1, 1)
+    snr = ((1 - time) / time) ** 2
+    expected = snr.clamp(max=5) * (noisy - wide * output - clean).square().flatten(1).mean(1)
+    torch.testing.assert_close(flow.loss(output, clean=clean, noise=noise, time=time), expected)
+
+    scheduler = DDPMScheduler()
+    process = process_of(scheduler, max_snr=5.0)
+    abar = scheduler.alphas_cumprod[process.model_time(time)]
+    noisy, output, wide = process.noisy(clean, noise, time), noise + error, abar.view(-1, 1, 1, 1)
+    found = process.loss(output, clean=clean, noise=noise, time=time)
+    predicted = (noisy - (1 - wide).sqrt() * output) / wide.sqrt()
+    expected = (abar / (1 - abar)).clamp(max=5) * (predicted - clean).square().flatten(1).mean(1)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_min_snr_leaves_the_bound_on_a_learned_variance() -> None:
+    clean, noise, time = pair()
+    output = torch.cat([noise, torch.randn_like(noise)], dim=1)  # no error of the noise: the bound alone
+    plain, weighted = process_of(DDPMScheduler()), process_of(DDPMScheduler(), max_snr=5.0)
+    expected = plain.loss(output, clean=clean, noise=noise, time=time)
+    assert torch.equal(weighted.loss(output, clean=clean, noise=noise, time=time), expected)

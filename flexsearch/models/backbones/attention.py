@@ -5,18 +5,20 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from flexsearch.models.backbones.fused import Matrix
 from flexsearch.models.backbones.modulation import Caption, Text
 
 
-def attention(module: Any, queries: Tensor, keys: Tensor) -> Tensor:
+def attention(module: Any, queries: Tensor, keys: Tensor, fused: Matrix | None = None) -> Tensor:
     """(B, n, C) what `queries` (B, n, C) read from `keys` (B, m, C), output projection included.
 
     Args:
-        module: diffusers' `Attention`; its fused projections are used where it has them.
+        module: diffusers' `Attention`.
         queries: normed tokens.
         keys: normed tokens; the very same tensor for self-attention.
+        fused: its projections as one matrix.
     """
-    return _read(module, *(_by_head(rows, module.heads) for rows in _projections(module, queries, keys)))
+    return _read(module, *(_by_head(rows, module.heads) for rows in _projections(module, queries, keys, fused)))
 
 
 def text_attention(module: Any, queries: Tensor, text: Text) -> Tensor:
@@ -24,13 +26,13 @@ def text_attention(module: Any, queries: Tensor, text: Text) -> Tensor:
     return _read(module, _by_head(module.to_q(queries), module.heads), *text)
 
 
-def text_of(module: Any, caption: Caption) -> Text:
-    """The keys and values of a caption."""
+def text_of(module: Any, caption: Caption, fused: Matrix | None = None) -> Text:
+    """The keys and values of a caption; `fused` is the projections to both as one matrix."""
     tokens = caption.tokens
-    if module.fused_projections:
-        keys, values = module.to_kv(tokens).chunk(2, dim=-1)
-    else:
+    if fused is None:
         keys, values = module.to_k(tokens), module.to_v(tokens)
+    else:
+        keys, values = F.linear(tokens, *fused).chunk(2, dim=-1)
     return Text(keys=_by_head(keys, module.heads), values=_by_head(values, module.heads), bias=caption.bias)
 
 
@@ -53,13 +55,12 @@ def _by_head(rows: Tensor, heads: int) -> Tensor:
     return by_head
 
 
-def _projections(module: Any, queries: Tensor, keys: Tensor) -> tuple[Tensor, ...]:
+def _projections(module: Any, queries: Tensor, keys: Tensor, fused: Matrix | None) -> tuple[Tensor, ...]:
     """Queries, keys and values of self-attention."""
-    if not module.fused_projections:
+    if fused is None:
         return module.to_q(queries), module.to_k(keys), module.to_v(keys)
-    fused = module.to_qkv
     if keys is queries:
-        return tuple(fused(queries).chunk(3, dim=-1))
+        return tuple(F.linear(queries, *fused).chunk(3, dim=-1))
     width = module.to_q.out_features
     bias = None if fused.bias is None else fused.bias[width:]
     return (module.to_q(queries), *F.linear(keys, fused.weight[width:], bias).chunk(2, dim=-1))

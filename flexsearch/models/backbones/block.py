@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from flexsearch.models.backbones.attention import attention, text_attention, text_of, uniform_attention
+from flexsearch.models.backbones.fused import FusedLinears, Matrix
 from flexsearch.models.backbones.modulation import Caption, Modulation, Text
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid
@@ -31,6 +32,14 @@ class TransformerBlock:
         self.block: Any = block
         self.norm_mixer = norm_mixer
         self.norm_mlp = norm_mlp
+        self.fused_projections: FusedLinears | None = None
+        self.fused_text_projections: FusedLinears | None = None
+
+    @property
+    def taken_apart(self) -> tuple[nn.Module, ...]:
+        """The modules of the block that are never called, only what they hold."""
+        inside = (self.block.attn1, self.block.attn2, self.block.norm1)
+        return (self.block, *(one for one in inside if one is not None and one is not self.norm_mixer))
 
     def enter(self, tokens: Tensor, operation: Operation) -> Tensor:
         """(B, n, C) tokens as they come into the block."""
@@ -45,11 +54,15 @@ class TransformerBlock:
         """(B, n, C) what normed `queries` read from normed `keys` (B, m, C)."""
         windows = min(query_grid.frames, key_grid.frames)
         if windows == 1:
-            return attention(self.block.attn1, queries, keys)
+            return self.attention(queries, keys)
         grouped = queries.unflatten(1, (windows, -1)).flatten(0, 1)  # (B * windows, n / windows, C)
         of_keys = grouped if keys is queries else keys.unflatten(1, (windows, -1)).flatten(0, 1)
-        mixed: Tensor = attention(self.block.attn1, grouped, of_keys).unflatten(0, (-1, windows)).flatten(1, 2)
+        mixed: Tensor = self.attention(grouped, of_keys).unflatten(0, (-1, windows)).flatten(1, 2)
         return mixed
+
+    def attention(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """(B, n, C) what the mixer's `queries` read from `keys` (B, m, C), all of them."""
+        return attention(self.block.attn1, queries, keys, _matrix(self.fused_projections))
 
     def pool(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
         """(B, n or 1, C) what normed tokens read with uniform attention: the projected mean of their frame."""
@@ -80,7 +93,7 @@ class TransformerBlock:
 
     def text_of(self, caption: Caption) -> Text:
         """What the block reads of a caption, whatever the tokens are."""
-        return text_of(self.block.attn2, caption)
+        return text_of(self.block.attn2, caption, _matrix(self.fused_text_projections))
 
     def _attend_to(self, tokens: Tensor, text: Text | Caption) -> Tensor:
         text = self.text_of(text) if isinstance(text, Caption) else text
@@ -90,11 +103,23 @@ class TransformerBlock:
         output: Tensor = self.block.ff(self.norm_mlp(tokens) * (1 + modulation.scale_mlp) + modulation.shift_mlp)
         return output
 
+    def fuse(self) -> list[FusedLinears]:
+        """Multiply one input by one matrix from now on: queries, keys and values; keys and values of a text."""
+        self.fused_projections = _fused(self.block.attn1, "to_q", "to_k", "to_v")
+        if self.block.attn2 is None:
+            return [self.fused_projections]
+        self.fused_text_projections = _fused(self.block.attn2, "to_k", "to_v")
+        return [self.fused_projections, self.fused_text_projections]
 
-def fuse_projections(blocks: Sequence[tuple[TransformerBlock, ...]]) -> None:
-    """Give every attention one matrix for queries, keys and values, as diffusers' own method does."""
-    for group in blocks:
-        for block in group:
-            for module in (block.block.attn1, block.block.attn2):
-                if module is not None and not module.fused_projections:
-                    module.fuse_projections(fuse=True)
+
+def fuse_projections(blocks: Sequence[tuple[TransformerBlock, ...]]) -> list[FusedLinears]:
+    """Give every attention one matrix for queries, keys and values."""
+    return [fused for group in blocks for block in group for fused in block.fuse()]
+
+
+def _fused(module: nn.Module, *names: str) -> FusedLinears:
+    return FusedLinears(module, [(module, name) for name in names])
+
+
+def _matrix(fused: FusedLinears | None) -> Matrix | None:
+    return None if fused is None else fused.matrix

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from diffusers import DiTTransformer2DModel
 from torch import Tensor, nn
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, shown
 from flexsearch.models.architectures.dit import shape_of
 from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
+from flexsearch.models.backbones.fused import FusedLinears, Matrix
 from flexsearch.models.backbones.modulation import Conditioning, Modulation
 from flexsearch.models.backbones.patches import unpatchify
 from flexsearch.schedule.shape import TokenGrid
@@ -34,6 +35,7 @@ class DiTBackbone:
         self.base = base
         self.tied = tie_embedders(base, known=tied)
         leave_label_dropout_to_the_batches(base)
+        keep_time_frequencies(base)
         num = len(base.transformer_blocks)
         self.tied_copies = (
             [(_EMBEDDER.format(block), _EMBEDDER.format(0)) for block in range(1, num)] if self.tied else []
@@ -43,7 +45,7 @@ class DiTBackbone:
             (TransformerBlock(block, norm_mixer=block.norm1.norm, norm_mlp=block.norm3),)
             for block in base.transformer_blocks
         ]
-        self._fused_modulation: tuple[Tensor, Tensor] | None = None
+        self._fused_modulation: FusedLinears | None = None
 
     def grid_of(self, sample: Tensor) -> TokenGrid:
         height, width = sample.shape[-2:]
@@ -60,8 +62,9 @@ class DiTBackbone:
             raise UserError("is missing: this base reads class labels", field="class_labels")
         first, norms = self.base.transformer_blocks[0], [self.base.transformer_blocks[one].norm1 for one in blocks]
         embedding = first.norm1.emb(timestep, condition["class_labels"], hidden_dtype=dtype)  # (B, C), for the head
-        if self._fused_modulation is not None:
-            rows = self._fused_rows(F.silu(embedding), blocks)
+        fused = None if self._fused_modulation is None else self._fused_modulation.matrix
+        if fused is not None:
+            rows = self._fused_rows(fused, F.silu(embedding), blocks)
         else:
             rows = [
                 norm.linear(
@@ -79,10 +82,10 @@ class DiTBackbone:
         }
         return Conditioning(embedding=embedding, modulations=modulations)
 
-    def _fused_rows(self, embedding: Tensor, blocks: Sequence[int]) -> list[Tensor]:
+    def _fused_rows(self, fused: Matrix, embedding: Tensor, blocks: Sequence[int]) -> list[Tensor]:
         """(B, 6C) for each of `blocks`; of the fused matrix, only their rows are read."""
-        assert self._fused_modulation is not None
-        weight, bias = self._fused_modulation
+        weight, bias = fused
+        assert bias is not None, "adaLN has one"
         size = weight.shape[0] // len(self.base.transformer_blocks)
         rows: list[Tensor] = []
         for run in _runs(blocks):
@@ -99,12 +102,13 @@ class DiTBackbone:
         projected = base.proj_out_2(base.norm_out(tokens) * (1 + scale[:, None]) + shift[:, None])
         return unpatchify(projected, height=grid.height, width=grid.width, patch_size=self.shape.patch_size)
 
-    def fuse(self) -> None:
-        fuse_projections(self.blocks)
+    def fuse(self) -> list[FusedLinears]:
+        fused = fuse_projections(self.blocks)
         if self.tied:  # one embedding for all blocks: their adaLN is one matrix product
-            linears = [block.norm1.linear for block in self.base.transformer_blocks]
-            weight = torch.cat([linear.weight.detach() for linear in linears])  # (blocks * 6C, C)
-            self._fused_modulation = (weight, torch.cat([linear.bias.detach() for linear in linears]))
+            norms = [block.norm1 for block in self.base.transformer_blocks]
+            self._fused_modulation = FusedLinears(self.base, [(norm, "linear") for norm in norms])
+            fused.append(self._fused_modulation)
+        return fused
 
 
 def _runs(blocks: Sequence[int]) -> Iterator[list[int]]:
@@ -153,6 +157,27 @@ def leave_label_dropout_to_the_batches(base: DiTTransformer2DModel) -> None:
     """Switch off diffusers' own label dropout, which draws anew in every block; batches carry the dropped labels."""
     for block in base.transformer_blocks:
         block.norm1.emb.class_embedder.dropout_prob = 0.0
+
+
+def keep_time_frequencies(base: DiTTransformer2DModel) -> None:
+    """Let the time embedding have the frequencies that the configuration says, and the configuration say which it has.
+
+    diffusers divides the exponents by 127 where the original code divides by 128. Its class has no argument for it: a
+    checkpoint that was converted from the original code says `downscale_freq_shift: 0` in its configuration.
+
+    Raises:
+        UserError: the configuration says another shift than 0 or 1.
+    """
+    grids = [block.norm1.emb.time_proj for block in base.transformer_blocks]
+    shift = base.config.get("downscale_freq_shift", grids[0].downscale_freq_shift)
+    if shift not in (0, 1):
+        raise UserError(
+            f"must be 1 (diffusers) or 0 (the original code), but got {shown(shift)}", field="downscale_freq_shift"
+        )
+    for grid in grids:
+        grid.downscale_freq_shift = shift
+    if shift == 0:
+        base.register_to_config(downscale_freq_shift=0)
 
 
 def new_base(config: dict[str, Any], *, seed: int) -> DiTTransformer2DModel:

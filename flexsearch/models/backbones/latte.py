@@ -13,8 +13,9 @@ from diffusers import LatteTransformer3DModel
 from torch import Tensor
 
 from flexsearch.models.architectures.latte import shape_of
-from flexsearch.models.backbones.attention import attention, uniform_attention
+from flexsearch.models.backbones.attention import uniform_attention
 from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
+from flexsearch.models.backbones.fused import FusedLinears
 from flexsearch.models.backbones.modulation import Caption, Conditioning
 from flexsearch.models.backbones.patches import unpatchify
 from flexsearch.models.backbones.single import caption_of, modulated_output, modulations_of
@@ -49,7 +50,7 @@ class TemporalBlock(TransformerBlock):
         frames = query_grid.frames
         assert keys is queries, "a temporal block mixes tokens of one density"
         places = queries.unflatten(1, (frames, -1)).transpose(1, 2).flatten(0, 1)  # (B * n, F, C)
-        mixed = attention(self.block.attn1, places, places)
+        mixed = self.attention(places, places)
         framed: Tensor = mixed.unflatten(0, (queries.shape[0], -1)).transpose(1, 2).flatten(1, 2)  # (B, F * n, C)
         return framed
 
@@ -110,5 +111,5 @@ class LatteBackbone:
         video: Tensor = pixels.unflatten(0, (-1, grid.frames)).transpose(1, 2)
         return video
 
-    def fuse(self) -> None:
-        fuse_projections(self.blocks)
+    def fuse(self) -> list[FusedLinears]:
+        return fuse_projections(self.blocks)

@@ -10,6 +10,7 @@ from torch import Tensor
 from flexsearch.errors import UserError
 from flexsearch.models.architectures.pixart import shape_of
 from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
+from flexsearch.models.backbones.fused import FusedLinears
 from flexsearch.models.backbones.modulation import Caption, Conditioning
 from flexsearch.models.backbones.patches import unpatchify
 from flexsearch.models.backbones.single import caption_of, modulated_output, modulations_of
@@ -60,5 +61,5 @@ class PixArtBackbone:
         projected = modulated_output(self.base, tokens, conditioning.embedding)
         return unpatchify(projected, height=grid.height, width=grid.width, patch_size=self.shape.patch_size)
 
-    def fuse(self) -> None:
-        fuse_projections(self.blocks)
+    def fuse(self) -> list[FusedLinears]:
+        return fuse_projections(self.blocks)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flexsearch.models.backbones.block import TransformerBlock
+from flexsearch.models.backbones.fused import FusedLinears
 from flexsearch.models.backbones.modulation import Caption, Conditioning
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 
@@ -52,5 +53,5 @@ class Backbone(Protocol):
     def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
         """The output of the model, (B, out_channels, H, W) or (B, out_channels, F, H, W)."""
 
-    def fuse(self) -> None:
-        """Copy matrices that multiply one input into one matrix, for inference. Outputs change by rounding only."""
+    def fuse(self) -> list[FusedLinears]:
+        """Join matrices that multiply one input, for inference. Outputs change by rounding only."""

@@ -1,0 +1,73 @@
+"""What others change in a base: hooks, wrapped layers, other attention processors.
+
+`FlexDiT` calls the layers of a base, never the blocks and attentions that hold them: a hook on one of these would do
+nothing. So it is refused.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from torch import nn
+
+from flexsearch.errors import UserError
+
+_PROCESSORS = (AttnProcessor, AttnProcessor2_0)
+"""What compute plain attention, as we do."""
+
+_REUSE = "reuse over steps is what a search finds, and FlexDiTPipeline draws with it"
+
+
+def is_hooked(module: Any) -> bool:
+    """Whether calling the module does more than its class says."""
+    forward = vars(module).get("forward")
+    if forward is not None and getattr(forward, "__func__", None) is not type(module).forward:
+        return True
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def is_plain(layer: nn.Module) -> bool:
+    """Whether a linear layer is nothing but its matrix."""
+    return type(layer) is nn.Linear and not is_hooked(layer)
+
+
+def check_not_hooked(model: Any, taken_apart: Iterable[tuple[str, Any]]) -> None:
+    """Check that nothing hangs on modules that are never called, and no cache that looks for them on the model.
+
+    Args:
+        model: the whole, which is called.
+        taken_apart: (name, module) of it.
+
+    Raises:
+        UserError: something does; names the module and what to do.
+    """
+    caches = [name for name in _hooks_of(model) if "cache" in name]
+    if caches:
+        raise UserError(f"looks for blocks, which FlexDiT takes apart; {_REUSE}", field=caches[0])
+    for name, module in taken_apart:
+        if is_hooked(module):
+            raise UserError(
+                f"has a hook ({_hook_of(module)}), but FlexDiT calls its layers alone: use hooks on layers or on the "
+                f"whole model, such as enable_model_cpu_offload; {_REUSE}",
+                field=name,
+            )
+        processor = getattr(module, "processor", None)
+        if processor is not None and type(processor) not in _PROCESSORS:
+            raise UserError(
+                f"has the processor {type(processor).__name__}, but FlexDiT computes attention itself, by "
+                "scaled_dot_product_attention",
+                field=name,
+                nearest="AttnProcessor2_0()",
+            )
+
+
+def _hook_of(module: Any) -> str:
+    offload = getattr(module, "_hf_hook", None)
+    own = "forward" if offload is None else f"{type(offload).__name__} of accelerate"
+    return ", ".join(_hooks_of(module)) or own
+
+
+def _hooks_of(module: Any) -> list[str]:
+    """Names of diffusers' hooks on a module."""
+    registry = vars(module).get("_diffusers_hook")
+    return [] if registry is None else list(registry.hooks)
