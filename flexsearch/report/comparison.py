@@ -11,6 +11,7 @@ from flexsearch.report.claim import beside_free
 from flexsearch.report.front import Front
 from flexsearch.report.points import DIFFERENCE, NORMAL_QUARTILE
 from flexsearch.report.run import Run
+from flexsearch.report.student import half_width
 from flexsearch.report.trial_page import draw_run
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.role import Operation
@@ -151,7 +152,7 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
 def _margin(front: Front, a: Measurement, b: Measurement, *, is_quality: bool) -> float | None:
     """Take paired noise for quality, both spreads together for what has its own; None where there is neither."""
     if is_quality:
-        return None if front.noise is None else DIFFERENCE * front.noise.paired
+        return None if front.noise is None else math.sqrt(2) * half_width(front.noise.paired, front.noise.freedom)
     if a.spread is None or b.spread is None:
         return None
     return DIFFERENCE * math.hypot(a.spread, b.spread) / math.sqrt(2) / NORMAL_QUARTILE

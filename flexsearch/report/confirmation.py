@@ -24,9 +24,9 @@ import numpy as np
 
 from flexsearch.measurement import Measurement, rounded
 from flexsearch.objectives.fid_infinity import BLOCKS, at_infinity, block_name, curvature
-from flexsearch.report.paired_noise import CONFIDENCE, PairedNoise
+from flexsearch.report.paired_noise import PairedNoise
 from flexsearch.report.protocol import one_protocol
-from flexsearch.report.student import student_quantile
+from flexsearch.report.student import CONFIDENCE, student_quantile
 from flexsearch.study.store import Remeasured
 
 Verdict = Literal["confirmed", "within noise", "not confirmed"]
@@ -132,6 +132,11 @@ class Confirmation:
     latency_noise: float
     protocols: Mapping[str, Mapping[str, Any]]
     left_out: int
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the paired noise; of one point alone, of all its noise."""
+        return (len(self.seeds) - 1) * max(1, len(self.points) - 1)
 
     @property
     def shown_size(self) -> str:

@@ -86,11 +86,13 @@ class Front:
                     quality=self.values(record)[0],
                     latency_ms=self.values(record)[-1],
                     distance_sd=None if self.noise is None else self.noise.paired,
+                    distance_freedom=math.inf if self.noise is None else self.noise.freedom,
                     latency_sd=self._latency_sd(record),
                 )
                 for record in self.complete.values()
             ],
             quality_sd=None if self.noise is None else self.noise.paired,
+            quality_freedom=math.inf if self.noise is None else self.noise.freedom,
             latency_sd=None if self.latency_spread is None else self.latency_spread / NORMAL_QUARTILE,
         )
 
@@ -114,11 +116,13 @@ class Front:
                     latency_ms=self.values(record)[-1] if record.number in timed else one.latency.value,
                     at_infinity=None if one.at_infinity is None else one.at_infinity.value,
                     distance_sd=one.distance_sd,
+                    distance_freedom=found.freedom,
                     latency_sd=self._latency_sd(record) if record.number in timed else own,
                 )
                 for record, one in known
             ],
             quality_sd=statistics.median(one.distance_sd for _, one in known) if known else None,
+            quality_freedom=found.freedom,
             latency_sd=own,
             is_confirmed=True,
         )

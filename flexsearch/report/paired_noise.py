@@ -17,9 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flexsearch.report.student import student_quantile
-
-CONFIDENCE = 0.95
+from flexsearch.report.student import CONFIDENCE, student_quantile
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

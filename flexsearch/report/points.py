@@ -12,6 +12,7 @@ from itertools import accumulate
 
 import numpy as np
 
+from flexsearch.report.student import half_width
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.pareto import non_dominated
 from flexsearch.study.store import TrialRecord
@@ -41,6 +42,7 @@ class FrontPoint:
         latency_ms: per image.
         at_infinity: the quality, extrapolated to infinitely many images; None where that was not measured.
         distance_sd: of `distance`, without what all points share; None if it was not measured.
+        distance_freedom: degrees of freedom from which that was estimated.
         latency_sd: of the latency, relative; None if it was not measured.
     """
 
@@ -49,6 +51,7 @@ class FrontPoint:
     latency_ms: float
     at_infinity: float | None = None
     distance_sd: float | None = None
+    distance_freedom: float = math.inf
     latency_sd: float | None = None
 
     @property
@@ -59,6 +62,16 @@ class FrontPoint:
     @property
     def objectives(self) -> tuple[float, float]:
         return self.distance, self.latency_ms
+
+    @property
+    def distance_half_width(self) -> float:
+        """Half of the 95 % interval of the distance, without what all points share; 0 if that was not measured."""
+        return half_width(self.distance_sd or 0.0, self.distance_freedom)
+
+    @property
+    def latency_half_width(self) -> float:
+        """The same of the latency, relative."""
+        return half_width(self.latency_sd or 0.0, math.inf)
 
 
 class Reach:
@@ -100,12 +113,14 @@ class Points:
         points: all of them, fastest first.
         is_confirmed: measured again.
         quality_sd: of one quality, without what all share; None if it was not measured.
+        quality_freedom: degrees of freedom from which that was estimated.
         latency_sd: of one latency, relative; None if it was not measured.
     """
 
     points: tuple[FrontPoint, ...]
     is_confirmed: bool
     quality_sd: float | None
+    quality_freedom: float
     latency_sd: float | None
 
     @classmethod
@@ -114,6 +129,7 @@ class Points:
         points: Iterable[FrontPoint],
         *,
         quality_sd: float | None,
+        quality_freedom: float = math.inf,
         latency_sd: float | None,
         is_confirmed: bool = False,
     ) -> "Points":
@@ -122,13 +138,14 @@ class Points:
             points=tuple(sorted(points, key=lambda one: (one.latency_ms, one.quality, one.record.number))),
             is_confirmed=is_confirmed,
             quality_sd=quality_sd,
+            quality_freedom=quality_freedom,
             latency_sd=latency_sd,
         )
 
     @property
     def quality_margin(self) -> float | None:
         """95 % of differences of quality that are only paired noise are below it; None if noise was not measured."""
-        return None if self.quality_sd is None else DIFFERENCE * self.quality_sd
+        return None if self.quality_sd is None else math.sqrt(2) * half_width(self.quality_sd, self.quality_freedom)
 
     @property
     def latency_margin(self) -> float | None:

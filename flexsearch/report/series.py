@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from flexsearch.report.front import Front
 from flexsearch.report.palette import DENSE, FOUND_FREE, FREE, FRONT, OTHER, PAPER
 from flexsearch.report.points import FrontPoint, is_free
-from flexsearch.report.speedup import Z
 from flexsearch.study.evenly import evenly
 
 MOST_OTHERS = 1000
@@ -94,7 +93,7 @@ def _of_many(name: str, drawn: Sequence[FrontPoint], all_: Sequence[FrontPoint])
 def bars(point: FrontPoint) -> tuple[float, float]:
     """Give half the length of a point's bars, in latency and distance: 95 % of its noise without what all points share;
     0 where that was not measured."""
-    return Z * (point.latency_sd or 0.0) * point.latency_ms, Z * (point.distance_sd or 0.0)
+    return point.latency_half_width * point.latency_ms, point.distance_half_width
 
 
 def images_of(front: Front) -> str:

@@ -30,7 +30,6 @@ import numpy as np
 
 from flexsearch.report.points import FrontPoint, Points, is_free
 
-Z = 1.96
 Bound = Literal["at least", "at most"]
 Verdict = Literal["faster", "within noise", "slower"]
 
@@ -122,8 +121,8 @@ def speedup_over_found(points: Points, point: FrontPoint) -> Speedup | None:
 
 def _beside(free: list[FrontPoint], point: FrontPoint) -> Speedup:
     nearest = _around(free, point)[-1]
-    noise = Z * math.hypot(point.distance_sd or 0.0, nearest.distance_sd or 0.0)
-    jitter = Z * math.hypot(point.latency_sd or 0.0, nearest.latency_sd or 0.0)
+    noise = math.hypot(point.distance_half_width, nearest.distance_half_width)
+    jitter = math.hypot(point.latency_half_width, nearest.latency_half_width)
     free_ms = _reached(free, point.distance)
     worse_ms, better_ms = _reached(free, point.distance + noise, goes_on=True), _reached(free, point.distance - noise)
     value = free_ms / point.latency_ms

@@ -26,6 +26,11 @@ class Noise:
     num_schedules: int
     num_seeds: int
 
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the paired noise."""
+        return (self.num_schedules - 1) * (self.num_seeds - 1)
+
 
 def noise_of(values: Mapping[int, Mapping[int, float]]) -> Noise | None:
     """Estimate the noise of values by schedule and seed; None unless two schedules share two seeds."""

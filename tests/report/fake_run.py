@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,10 @@ def dense_under(steps: int, **sampling: Any) -> Candidate:
     return Candidate(schedule=DensitySchedule.all_dense(12), sampling=Sampling(steps=steps, **sampling))
 
 
+NOISE_FREEDOM = 10
+"""Seeds under which two trials are measured again: degrees of freedom of the paired noise."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FakeRun:
     """What is in the run.
@@ -180,9 +185,11 @@ class FakeRun:
             picture = run.folder / "trials" / str(number) / "samples.png"
             picture.parent.mkdir(parents=True)
             Image.fromarray(np.full((35, 171, 3), 10 * number % 256, dtype=np.uint8)).save(picture)
-        for sign, number in ((1, 4), (-1, 5)) if self.noise and len(self.points) > 1 else ():
-            quality, latency = self.points[number - 4]
-            run.store.record(number, self._result(number, quality + sign * self.noise, latency), seed=1)
+        if self.noise and len(self.points) > 1:
+            for seed, (sign, number) in product(range(1, 1 + NOISE_FREEDOM), ((1, 4), (-1, 5))):
+                quality, latency = self.points[number - 4]
+                quality += sign * (-1) ** seed * self.noise / 2**0.5
+                run.store.record(number, self._result(number, quality, latency), seed=seed)
         return run
 
     def _result(self, number: int, quality: float, latency: float) -> TrialResult:

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_run import PAIRED_DISTANCES, FakeRun, confirm
+from fake_run import NOISE_FREEDOM, PAIRED_DISTANCES, FakeRun, confirm
 
 from flexsearch.cli.results import front_of_run
 from flexsearch.errors import UserError
 from flexsearch.report.choice import choose, reasons
 from flexsearch.report.front import Front
+from flexsearch.report.student import half_width
 
 
 def front_of(folder: Path, **what: object) -> Front:
@@ -85,9 +86,9 @@ def test_it_says_what_the_dense_base_gives_at_equal_latency(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("quality", "is_within"), [(14.5, True), (16.0, False)])
 def test_a_faster_neighbour_within_noise_is_named(tmp_path: Path, quality: float, is_within: bool) -> None:
-    """Paired noise 0.3: differences up to 0.83 may be noise."""
+    """Paired noise 0.3 by ten degrees of freedom: differences up to 0.95 may be noise."""
     found = choose(front_of(tmp_path, points=[(14.0, 7.0), (quality, 6.5)]), max_latency_ms=7.0)
-    assert found.quality_margin == pytest.approx(1.96 * 2**0.5 * 0.3)
+    assert found.quality_margin == pytest.approx(2**0.5 * half_width(0.3, NOISE_FREEDOM))
     assert (found.faster_as_good is not None) == is_within
     assert any("trial 5 is 7.1% faster" in line for line in reasons(found)) == is_within
 

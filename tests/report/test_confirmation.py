@@ -18,6 +18,7 @@ from flexsearch.report.front import front_of
 from flexsearch.report.near_front import near_front, strongest_baselines, to_confirm
 from flexsearch.report.plot import plot_front
 from flexsearch.report.series import bars, series_of
+from flexsearch.report.student import half_width
 from flexsearch.report.table import confirmed_lines, front_frame, front_table, summary_lines
 from flexsearch.study.store import Store
 from flexsearch.trial.contract import TrialResult
@@ -199,8 +200,8 @@ def test_a_confirmed_front_is_shown_everywhere(store: Store, tmp_path: Path) -> 
     known, series = front.best_known.by_number, {one.key: one for one in series_of(front)}
     assert [one.record.number for one in series["front"].points] == [5, 2]
     assert bars(known[2]) == (
-        pytest.approx(1.96 * known[2].latency_sd * known[2].latency_ms),
-        pytest.approx(1.96 * known[2].distance_sd),
+        pytest.approx(1.96 * known[2].latency_sd * known[2].latency_ms, rel=1e-4),
+        pytest.approx(half_width(known[2].distance_sd, front.confirmation.freedom)),
     )
     assert [one.record.number for one in series["other"].points] == [3]
     assert not series["once"].points, "of other images"

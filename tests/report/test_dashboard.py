@@ -60,7 +60,7 @@ def test_notes_say_what_and_show_what_the_dashboard_serves(run: Run) -> None:
     optuna_study = publish_all(run)
     study_note = get_note(optuna_study.study)
     picture = optuna_study.picture_url("front.png", folder=run.folder / ARTIFACTS)
-    assert study_note.startswith("### 1.74x (95 %: 1.59 to 1.91) as fast as")
+    assert study_note.startswith("### 1.74x (95 %: 1.58 to 1.93) as fast as")
     assert f"![front.png]({picture})" in study_note
     assert "**infeasible**: too slow." in get_note(optuna_study.trial(slow))
     note = get_note(optuna_study.trial(4))

@@ -72,7 +72,7 @@ def test_within_noise_of_the_fastest_free_point_the_two_are_compared() -> None:
     one = point(9, 41.0, 2.5, distance_sd=2.0)
     found = speedup_of(points_of(*(replace(free, distance_sd=2.0) for free in FREE), one), one)
     assert (found.bound, found.value) == (None, pytest.approx(2.0))
-    noise = 1.96 * 2 * math.sqrt(2)
+    noise = 1.959964 * 2 * math.sqrt(2)
     assert found.low == pytest.approx(200 / (41 + noise) / 2.5)
     alone = points_of(replace(FREE[0], distance_sd=2.0), one)
     assert speedup_of(alone, one).low == 0.0, "one free point has no line"
@@ -84,7 +84,7 @@ def test_the_interval_joins_both_noises() -> None:
     free = [replace(one, distance_sd=sd, latency_sd=jitter) for one in FREE]
     one = point(9, 15.0, 5.0, distance_sd=sd, latency_sd=jitter)
     found = speedup_of(points_of(*free, one), one)
-    noise, wide = 1.96 * sd * math.sqrt(2), 1.96 * jitter * math.sqrt(2)
+    noise, wide = 1.959964 * sd * math.sqrt(2), 1.959964 * jitter * math.sqrt(2)
     low = math.hypot(math.log((15 + noise) / 15), wide)
     high = math.hypot(math.log(15 / (15 - noise)), wide)
     assert (found.low, found.high) == (
