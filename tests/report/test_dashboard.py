@@ -65,7 +65,7 @@ def test_notes_say_what_and_show_what_the_dashboard_serves(run: Run) -> None:
     assert "**infeasible**: too slow." in get_note(optuna_study.trial(slow))
     note = get_note(optuna_study.trial(4))
     assert note.startswith("### PMssssssssRD @5,2 x5")
-    assert "**On the front.** 1.74x (95 %: 1.59 to 1.91) as fast as the training-free baselines" in note
+    assert "**On the front.** 1.74x (95 %: 1.58 to 1.93) as fast as the training-free baselines" in note
     assert "| latency_ms | 7 ± 0.035 | ms/image |" in note
     assert "| images | 500 |" in note
     images = optuna_study.artifacts(run.folder / ARTIFACTS)
