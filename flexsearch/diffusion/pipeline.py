@@ -5,7 +5,7 @@ text run in diffusers' pipelines for their bases. Letters: B batch, C channels, 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,17 +17,19 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from flexsearch.data.conditions import ClassConditions
-from flexsearch.diffusion.sampling import denoise, on, target_of
+from flexsearch.diffusion.sampling import on, target_of, walk
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
 from flexsearch.models.architectures import architecture_named
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.clock import Spacing
 from flexsearch.schedule.plan import lower
 from flexsearch.schedule.sampling import Sampling
 
 DEFAULT_STEPS = 50
 _LARGEST_SEED = 2**62
+_DEFAULTS = SamplingSettings()
 _OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -51,6 +53,8 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
         vae: decodes latents; None where the model works on pixels.
         sampling: `Sampling.to_dict()` of what the schedule was found with; None is 50 steps.
         sampler_steps: its steps alone, in folders of earlier versions.
+        guidance_channels: guide only the first channels; None guides all of the data's.
+        spacing: of flow matching's sigmas.
     """
 
     model_cpu_offload_seq = "transformer->vae"
@@ -63,6 +67,8 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
         vae: Any = None,
         sampling: Mapping[str, Any] | None = None,
         sampler_steps: int | None = None,
+        guidance_channels: int | None = None,
+        spacing: Spacing = "pipeline",
     ) -> None:
         super().__init__()
         if transformer.shape.text_tokens:
@@ -74,7 +80,8 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.register_modules(transformer=transformer, scheduler=scheduler, vae=vae)
         found = sampling or {"sampler_steps": sampler_steps or DEFAULT_STEPS}
         self._sampling = Sampling.from_dict(found)
-        self.register_to_config(sampling=dict(found))
+        self._settings = SamplingSettings(guidance_channels=guidance_channels, spacing=spacing)
+        self.register_to_config(sampling=dict(found), guidance_channels=guidance_channels, spacing=spacing)
 
     @property
     def sampling(self) -> Sampling:
@@ -91,8 +98,12 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
         latents: Tensor | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
+        num_images_per_prompt: int = 1,
+        eta: float = 0.0,
+        callback_on_step_end: Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> ImagePipelineOutput | tuple[Any]:
-        """Draws one image per label.
+        """Draws images of labels.
 
         Args:
             class_labels: of the images; `num_classes` is "no label".
@@ -105,6 +116,11 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
             output_type: "pil", "np" (B, H, W, C) in [0, 1], "pt" (B, C, H, W) in [0, 1], or "latent" (B, C, H, W) in
                 model units, not decoded.
             return_dict: give an `ImagePipelineOutput`, else a tuple.
+            num_images_per_prompt: images per label, next to each other.
+            eta: 0; how much noise is added at every step is the solver's.
+            callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step, to look. It
+                returns the mapping, or {}: other latents would not fit what steps reuse.
+            callback_on_step_end_tensor_inputs: `("latents",)`.
 
         Raises:
             UserError: a label is out of range, an argument is not one of the above, latents have no `vae`, or the
@@ -120,29 +136,44 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
                 field="vae",
                 nearest='output_type="latent"',
             )
-        labels = [_label(one, shape.num_classes) for one in _listed(class_labels)]
+        if eta != 0:
+            raise UserError(f"must be 0: noise at every step is the solver's, but got {eta}", field="eta")
+        if tuple(callback_on_step_end_tensor_inputs) != ("latents",):
+            given_inputs = list(callback_on_step_end_tensor_inputs)
+            raise UserError(f"must be ['latents'], but got {given_inputs}", field="callback_on_step_end_tensor_inputs")
+        labels = [_label(one, shape.num_classes) for one in _listed(class_labels) for _ in range(num_images_per_prompt)]
         conditions = ClassConditions(num_classes=shape.num_classes)
         if latents is None:
             given = list(generator) if isinstance(generator, Sequence) else generator
             latents = randn_tensor((len(labels), *shape.sample_size), generator=given, device=device)
-        settings, sampling = SamplingSettings(guidance=guidance_scale), self._sampling
+        settings, sampling = replace(self._settings, guidance=guidance_scale), self._sampling
         if num_inference_steps is not None:
             sampling = replace(sampling, steps=num_inference_steps)
         grid = self.transformer.grid_of(latents)
-        data = denoise(
-            self.transformer,
-            self.scheduler,
-            lower(
-                Candidate(schedule=self.transformer.schedule, sampling=sampling),
-                target_of(self.transformer, self.scheduler, settings, grid=grid),
-            ),
-            noise=latents.to(device=device, dtype=torch.float32),
-            condition=on(device, conditions.of_labels(torch.tensor(labels))),
-            none=on(device, conditions.none(len(labels))),
-            settings=settings,
-            seed=_step_seed(generator),
-            progress=self.progress_bar,
-        ).clone()  # out of inference mode, so that the caller may work on it
+        plan = lower(
+            Candidate(schedule=self.transformer.schedule, sampling=sampling),
+            target_of(self.transformer, self.scheduler, settings, grid=grid),
+        )
+        data = latents
+        for index, (data, _) in enumerate(
+            walk(
+                self.transformer,
+                self.scheduler,
+                plan,
+                noise=latents.to(device=device, dtype=torch.float32),
+                condition=on(device, conditions.of_labels(torch.tensor(labels))),
+                none=on(device, conditions.none(len(labels))),
+                settings=settings,
+                seed=_step_seed(generator),
+                progress=self.progress_bar,
+            )
+        ):
+            if callback_on_step_end is not None:
+                timestep = self.scheduler.config.num_train_timesteps * plan.steps[index].time
+                returned = callback_on_step_end(self, index, timestep, {"latents": data})
+                if (returned or {}).get("latents", data) is not data:
+                    raise UserError("must leave the latents as they are", field="callback_on_step_end")
+        data = data.clone()  # out of inference mode, so that the caller may work on it
         images = data if output_type == "latent" else _as(output_type, self._decoded(data))
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
@@ -186,11 +217,16 @@ def _step_seed(generator: Generators) -> int:
     return int(torch.randint(_LARGEST_SEED, (), generator=generator, device=device))
 
 
-def write_pipeline(folder: Path, *, sampling: Sampling) -> bool:
+def write_pipeline(folder: Path, *, sampling: Sampling, settings: SamplingSettings = _DEFAULTS) -> bool:
     """Makes `FlexDiTPipeline.from_pretrained(folder)` work on a folder that holds `transformer/` and `scheduler/`.
 
     Writes `model_index.json`, for a model that reads class labels. A model that reads text gets none: it runs in its
     base's own pipeline, which has the text encoder.
+
+    Args:
+        folder: of the model.
+        sampling: that the schedule was found with.
+        settings: that images were drawn with; guidance and dtype are left to the caller of the pipeline.
 
     Returns:
         Whether the folder is a pipeline now.
@@ -202,8 +238,10 @@ def write_pipeline(folder: Path, *, sampling: Sampling) -> bool:
     index = {
         "_class_name": FlexDiTPipeline.__name__,
         "_diffusers_version": diffusers.__version__,
+        "guidance_channels": settings.guidance_channels,
         "sampling": sampling.to_dict(),
         "scheduler": ["diffusers", scheduler["_class_name"]],
+        "spacing": settings.spacing,
         "transformer": [FlexDiT.__module__, FlexDiT.__name__],
         "vae": [None, None],
     }

@@ -16,6 +16,7 @@ from flexsearch.data.conditions import Condition, Conditions
 from flexsearch.diffusion.data_gaussian import started_output
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.diffusion.solvers import clock_of, solver_of
+from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.plan import Plan, Target, lower
@@ -77,6 +78,12 @@ class _Run:
         plan: Plan,
     ) -> None:
         self._model, self._scheduler, self._settings, self._plan = model, scheduler, settings, plan
+        if (settings.guidance_channels or 1) > model.shape.in_channels:
+            raise UserError(
+                f"must be at most {model.shape.in_channels}, as many as the data have, but got "
+                f"{settings.guidance_channels}",
+                field="sampling.guidance_channels",
+            )
         self._conditions = {1: condition}
         if settings.is_guided:
             self._conditions[2] = {name: torch.cat([value, none[name]]) for name, value in condition.items()}

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from flexsearch.schedule.clock import Spacing
-from flexsearch.settings import settings
+from flexsearch.settings import PositiveCount, settings
 
 
 @settings
@@ -12,14 +12,15 @@ class SamplingSettings:
 
     Attributes:
         guidance: classifier-free guidance scale; 1 needs no second pass.
-        guidance_channels: guide only the first channels (DiT's published setting is 3); None guides all of the data's.
+        guidance_channels: guide only the first channels: DiT's original code guides 3 of 4, diffusers' `DiTPipeline`
+            all 4; None guides all of the data's.
         dtype: "fp32", or "bf16" for autocast.
         spacing: of flow matching's sigmas: "pipeline" is `linspace(1, 1 / n, n)`, as diffusers' pipelines have it;
             "scheduler", the spacing of flexsearch before 0.2, wastes the last of n model calls.
     """
 
     guidance: float = 1.0
-    guidance_channels: int | None = None
+    guidance_channels: PositiveCount | None = None
     dtype: Literal["fp32", "bf16"] = "fp32"
     spacing: Spacing = "pipeline"
 

@@ -60,7 +60,7 @@ def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, car
         (temporary / RECIPE).write_text(recipe.to_yaml())
         (temporary / CARD).write_text(card)
         (temporary / CANDIDATE).write_text(json.dumps(recipe.exported.to_dict(), indent=2))
-        write_pipeline(temporary, sampling=recipe.exported.sampling)
+        write_pipeline(temporary, sampling=recipe.exported.sampling, settings=recipe.sampling)
         _verify(model, temporary, scheduler, recipe)
         sync_folder(temporary)
         yield temporary

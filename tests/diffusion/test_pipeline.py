@@ -43,7 +43,7 @@ NO_SEARCH_PARTS = '''
 import sys
 
 MISSING = {
-    "accelerate", "matplotlib", "moocore", "onnx", "onnxruntime", "optuna", "optuna_dashboard", "pandas",
+    "accelerate", "matplotlib", "moocore", "onnx", "onnxruntime", "optuna", "optuna_dashboard", "pandas", "peft",
     "pydantic", "ray", "rich", "scipy", "sqlalchemy", "torch_fidelity", "torchvision", "transformers", "typer",
 }
 
@@ -295,3 +295,68 @@ def test_arguments_are_checked(tiny_model: FlexDiT) -> None:
     ):
         with pytest.raises(UserError, match=message):
             pipeline(**options)
+
+
+def test_several_images_of_a_label_are_drawn_beside_each_other(tiny_model: FlexDiT) -> None:
+    pipeline = quiet(FlexDiTPipeline(tiny_model, FlowMatchEulerDiscreteScheduler()))
+    several = pipeline([3, 7], 2.0, 2, generators(4, seed=1), num_images_per_prompt=2, output_type="latent").images
+    expected = pipeline([3, 3, 7, 7], 2.0, 2, generators(4, seed=1), output_type="latent").images
+    assert torch.equal(several, expected)
+
+
+def test_a_callback_looks_at_every_step_and_changes_none(tiny_model: FlexDiT) -> None:
+    pipeline, seen = quiet(FlexDiTPipeline(tiny_model, FlowMatchEulerDiscreteScheduler())), []
+
+    def look(given: Any, index: int, timestep: float, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        seen.append((given is pipeline, index, round(timestep), tensors["latents"].clone()))
+        return tensors
+
+    options = {"num_inference_steps": 4, "output_type": "latent"}
+    drawn = pipeline([1], generator=generators(1, seed=0), callback_on_step_end=look, **options).images
+    assert [one[:3] for one in seen] == [(True, 0, 1000), (True, 1, 750), (True, 2, 500), (True, 3, 250)]
+    assert torch.equal(seen[-1][3], drawn)
+    assert torch.equal(pipeline([1], generator=generators(1, seed=0), **options).images, drawn)
+    with pytest.raises(UserError, match=r"^callback_on_step_end: must leave the latents"):
+        pipeline([1], callback_on_step_end=lambda *given: {"latents": given[-1]["latents"] * 2}, **options)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"eta": 0.5}, r"^eta: must be 0"),
+        ({"callback_on_step_end_tensor_inputs": ["prompt_embeds"]}, r"^callback_on_step_end_tensor_inputs: must be"),
+    ],
+)
+def test_options_of_other_pipelines_are_refused_by_name(tiny_model: FlexDiT, option: Any, message: str) -> None:
+    pipeline = quiet(FlexDiTPipeline(tiny_model, FlowMatchEulerDiscreteScheduler()))
+    with pytest.raises(UserError, match=message):
+        pipeline([1], **option)
+
+
+def test_it_guides_the_channels_and_spaces_the_steps_of_its_search(tmp_path: Path) -> None:
+    """DiT's original code guides 3 channels, diffusers' pipeline 4: an exported folder says which."""
+    model = FlexDiT.from_base(DiTTransformer2DModel(**{**LATENT, **SMALL, "num_embeds_ada_norm": 10})).eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    scheduler, found = FlowMatchEulerDiscreteScheduler(), {}
+    settings = {
+        "three": SamplingSettings(guidance=3.0, guidance_channels=3),
+        "all": SamplingSettings(guidance=3.0),
+        "scheduler": SamplingSettings(guidance=3.0, spacing="scheduler"),
+    }
+    for name, one in settings.items():
+        folder = exported(model, scheduler, tmp_path / name)
+        write_pipeline(folder, sampling=THREE_STEPS, settings=one)
+        pipeline = quiet(FlexDiTPipeline.from_pretrained(folder))
+        options = {"generator": generators(2, seed=0), "output_type": "latent"}
+        found[name] = pipeline([0, 1], 3.0, **options).images
+        plan = plan_of(model, scheduler, THREE_STEPS, one)
+        conditions = ClassConditions(num_classes=10)
+        (expected,) = generate(
+            model, scheduler, plan, conditions=conditions, num_images=2, batch=2, seed=0, settings=one
+        )
+        assert torch.equal(found[name], expected)
+    assert not torch.equal(found["three"], found["all"])
+    assert not torch.equal(found["scheduler"], found["all"])
+    with pytest.raises(UserError, match=r"^sampling\.guidance_channels: must be at most 4"):
+        quiet(FlexDiTPipeline(model, scheduler, guidance_channels=5))([0], 3.0, output_type="latent")
