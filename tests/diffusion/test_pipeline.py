@@ -44,7 +44,8 @@ import sys
 
 MISSING = {
     "accelerate", "matplotlib", "moocore", "onnx", "onnxruntime", "optuna", "optuna_dashboard", "pandas", "peft",
-    "plotly", "pydantic", "ray", "rich", "scipy", "sqlalchemy", "torch_fidelity", "torchvision", "transformers", "typer",
+    "plotly", "pydantic", "ray", "rich", "scipy", "sqlalchemy", "torch_fidelity", "torchvision", "transformers",
+    "typer",
 }
 
 class Without:
