@@ -1,8 +1,8 @@
 """FlexDiT: a small interpreter of routes over one base model (arXiv 2412.06028).
 
 A schedule re-routes the base's blocks and never changes their weights. With an all-dense schedule the output equals the
-base's to the bit in fp32 (a Latte's but for rounding). Letters: B batch, N dense tokens, M sparse tokens, C width, F frames (of a video), H x W
-latent pixels.
+base's to the bit in fp32 (a Latte's but for rounding). Letters: B batch, N dense tokens, M sparse tokens, C width,
+F frames (of a video), H x W latent pixels.
 """
 
 import copy
