@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from flexsearch.errors import UserError
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.backbones.fused import FusedLinears
-from flexsearch.models.backbones.hooks import check_not_hooked
+from flexsearch.models.backbones.hooks import check_not_hooked, check_offloaded_once
 from flexsearch.models.backbones.modulation import Caption, Conditioning, Modulation, Text
 from flexsearch.models.backbones.protocol import Backbone
 from flexsearch.models.data_gaussian import DATA_TENSORS, DataGaussian
@@ -53,6 +53,12 @@ class FlexDiTOutput(Transformer2DModelOutput):  # type: ignore[misc]
     """
 
     left: tuple[Tensor, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take a mapping of both as well: accelerate moves outputs between devices that way."""
+        if isinstance(self.sample, Mapping):
+            self.left, self.sample = tuple(self.sample.get("left", ())), self.sample["sample"]
+        super().__post_init__()
 
 
 class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -104,6 +110,8 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         blocks = (block for group in self._parts.blocks for block in group)
         taken_apart = (self.base, *(module for block in blocks for module in block.taken_apart))
         self._taken_apart = [(names[module], module) for module in taken_apart]
+        originals = tuple(original for _, original in _tied_copies(self))
+        self._shared = [(name, module) for module, name in names.items() if name.startswith(originals)]
         self._register_state_dict_hook(_drop_copies)
         self.register_load_state_dict_pre_hook(_restore_tied_copies)
         self.register_load_state_dict_pre_hook(_keep_data_gaussian)
@@ -389,6 +397,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Refuse what would be ignored, and join weights anew that were replaced. Compilers see neither."""
         if not torch.compiler.is_compiling():
             check_not_hooked(self, self._taken_apart)
+            check_offloaded_once(self._shared)
             for fused in self._fused:
                 fused.join()
 

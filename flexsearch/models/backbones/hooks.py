@@ -61,6 +61,22 @@ def check_not_hooked(model: Any, taken_apart: Iterable[tuple[str, Any]]) -> None
             )
 
 
+def check_offloaded_once(shared: Iterable[tuple[str, Any]]) -> None:
+    """Check that accelerate did not hook a module once for each of the blocks that share it, under other names.
+
+    Args:
+        shared: (name, module) of the modules that several blocks hold.
+
+    Raises:
+        UserError: it did, as sequential CPU offload does.
+    """
+    for name, module in shared:
+        if type(getattr(module, "_hf_hook", None)).__name__ == "SequentialHook":
+            raise UserError(
+                "is shared by all blocks, and cannot be offloaded for each; use enable_model_cpu_offload", field=name
+            )
+
+
 def _hook_of(module: Any) -> str:
     offload = getattr(module, "_hf_hook", None)
     own = "forward" if offload is None else f"{type(offload).__name__} of accelerate"
