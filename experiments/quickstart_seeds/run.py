@@ -6,7 +6,8 @@
 `seeds.csv`: a seed's hypervolume is that of its front in distance, and in latency over that of ten Euler steps in the
 same run, up to the reference point of the front that README showed before sampling was searched (`BEFORE`, under the
 old spacing). Beside it stand the hypervolumes of that front, of the dense base under the best solver and gain at every
-number of steps, and of all free baselines. `claims.csv`: every searched point that a run calls a gain.
+number of steps, and of all free baselines. `claims.csv`: every searched point that a run calls faster than what is
+free at equal quality, with its 95 % interval.
 
 `fresh.csv`: the points of a run's front that may be as good as ten Euler steps, and the dense base at 10 and 40 steps,
 by 2,000 images each under three seeds that no search has seen; which points are as good as these under every seed, and
@@ -25,8 +26,8 @@ import torch
 
 from flexsearch.cli.results import front_of_run, open_run
 from flexsearch.report.front import Front
-from flexsearch.report.gain import gain_of
 from flexsearch.report.points import is_free
+from flexsearch.report.speedup import claims_of
 from flexsearch.schedule import Candidate, DensitySchedule, Sampling
 from flexsearch.study.confirm import fresh_seeds
 from flexsearch.study.pareto import hypervolume
@@ -45,8 +46,6 @@ BEFORE = (
 """README of 2026-11-27: distance and ms per image, on the same kind of machine."""
 EULER = (10, 40)
 FRESH_SEEDS, FRESH_IMAGES = 3, 2000
-CLAIMED = 2.0
-"""A gain is claimed where it is larger than so many paired noises."""
 NEAR = 1.2
 """Points whose distance is at most so many times that of ten Euler steps are measured again."""
 
@@ -80,20 +79,19 @@ def searched(seed: int, runs: Path) -> tuple[dict[str, Any], list[dict[str, Any]
         return [(quality, latency / unit) for quality, latency in values]
 
     noise = float("nan") if front.noise is None else front.noise.paired
-    gains = [(one, gain_of(front.as_searched, one).quality) for one in front.as_searched.searched]
     claims = [
         {
             "seed": seed,
             "trial": one.record.number,
             "candidate": str(one.record.candidate),
             "is_free": is_free(one.record),
-            "distance": one.quality,
+            "distance": one.distance,
             "share_of_euler_10": one.latency_ms / unit,
-            "gain": gain,
-            "gain_over_paired_noise": gain / noise,
+            "speedup": speedup.value,
+            "low": speedup.low,
+            "high": speedup.high,
         }
-        for one, gain in gains
-        if gain is not None and gain > CLAIMED * (front.as_searched.quality_sd or 0.0)
+        for one, speedup in claims_of(front.as_searched)
     ]
     found = volume(shares(front.points))
     row = {
