@@ -28,7 +28,7 @@ def apply(pipeline: Any, exported: str | Path) -> Any:
     Raises:
         UserError: the pipeline's transformer is not the base of the exported model, or there is one already.
     """
-    dense = getattr(pipeline, "transformer", None)
+    dense: Any = getattr(pipeline, "transformer", None)
     if hasattr(pipeline, _DENSE):
         raise UserError("has a schedule already: flexsearch.remove(pipeline) takes it out", field="pipeline")
     model = load_exported(Path(exported))

@@ -52,12 +52,14 @@ class FlexDiTOutput(Transformer2DModelOutput):  # type: ignore[misc]
             empty where the graph leaves nothing.
     """
 
+    sample: Any
     left: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         """Take a mapping of both as well: accelerate moves outputs between devices that way."""
-        if isinstance(self.sample, Mapping):
-            self.left, self.sample = tuple(self.sample.get("left", ())), self.sample["sample"]
+        given: Any = self.sample
+        if isinstance(given, Mapping):
+            self.left, self.sample = tuple(given.get("left", ())), given["sample"]
         super().__post_init__()
 
 
