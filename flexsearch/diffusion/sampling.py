@@ -78,10 +78,10 @@ class _Run:
         plan: Plan,
     ) -> None:
         self._model, self._scheduler, self._settings, self._plan = model, scheduler, settings, plan
-        if (settings.guidance_channels or 1) > model.shape.in_channels:
+        most = plan.target.shape.in_channels
+        if (settings.guidance_channels or 1) > most:
             raise UserError(
-                f"must be at most {model.shape.in_channels}, as many as the data have, but got "
-                f"{settings.guidance_channels}",
+                f"must be at most {most}, as many as the data have, but got {settings.guidance_channels}",
                 field="sampling.guidance_channels",
             )
         self._conditions = {1: condition}

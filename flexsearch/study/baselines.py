@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.cache import Cache
@@ -22,7 +23,9 @@ from flexsearch.space.domains import Float
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.evenly import evenly
 from flexsearch.study.settings import SearchSettings
-from flexsearch.study.store import TrialRecord
+
+if TYPE_CHECKING:  # a plan has no trials, and waits for no database
+    from flexsearch.study.store import TrialRecord
 
 MOST_STEPS = 6
 MOST_GAINS = 6
@@ -63,7 +66,7 @@ def baselines_of(space: SearchSpace, settings: SearchSettings) -> list[Baseline]
     return [*made.dense(dense), *made.papers(Sampling(steps=1))]
 
 
-def dense_latencies(records: Iterable[TrialRecord], *, latency: str) -> dict[int, float]:
+def dense_latencies(records: "Iterable[TrialRecord]", *, latency: str) -> dict[int, float]:
     """Give the latency in ms of the dense base as it comes, by its steps, of its complete trials."""
     return {
         record.candidate.sampling.steps: record.measurements[latency].value
@@ -72,7 +75,7 @@ def dense_latencies(records: Iterable[TrialRecord], *, latency: str) -> dict[int
     }
 
 
-def _is_plain(record: TrialRecord) -> bool:
+def _is_plain(record: "TrialRecord") -> bool:
     sampling = record.candidate.sampling
     return record.candidate.schedule.is_dense and sampling == Sampling(steps=sampling.steps) and not record.num_updates
 

@@ -33,6 +33,14 @@ class Forerunner:
         complete = self._complete if is_alike else []
         return Adopted(folder=self.folder, numbers={record.digest: record.number for record in complete})
 
+    def share_timings(self, store: Store, adopted: Adopted) -> None:
+        """Keep the later timings of what was adopted beside the trials that took its results."""
+        known, there = store.timings(), self.store.timings()
+        for record in store.trials():
+            timing = there.get(adopted.numbers.get(record.digest, -1))
+            if record.state == "complete" and timing is not None and record.number not in known:
+                store.record_timing(record.number, timing.latency)
+
     def first(self, space: SearchSpace, settings: TrialSettings, *, seed: int) -> list[Parameters]:
         """Give the parameters to try first, as far as `space` has them: all that are adopted, or the front's."""
         objectives = self.settings.objectives.names

@@ -149,6 +149,8 @@ def run_search(plan: RunPlan, console: Console) -> Store:
                 _prepare(plan, store, console)
                 _watch(orders, console.repeating(orders, "measuring the noise"))
                 console.message(execute(orders).reason)
+        if plan.forerunner is not None and adopted is not None:
+            plan.forerunner.share_timings(store, adopted)
     return store
 
 

@@ -64,7 +64,6 @@ def test_show_writes_the_picture(flexsearch: Call, run_dir: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["choose", "RUN"], "exactly one of --max-latency, --max-fid and --knee must be given, but got 0"),
         (["choose", "RUN", "--knee", "--max-quality", "9"], "but got 2"),
         (["choose", "RUN", "--max-latency", "0.1"], "nearest legal: 5"),
         (["choose", "RUN", "--max-quality", "0.1"], "nearest legal: 10"),
