@@ -80,7 +80,7 @@ def test_what_decides_results_cannot_change(flexsearch: Call, run_space: Path, r
 def test_another_run_of_the_same_protocol_is_adopted(
     flexsearch: Call, run_space: Path, run_dir: Path, tmp_path: Path
 ) -> None:
-    """Nothing is trained again, and what was measured stays as it was. (The headline's trials may be timed once more.)"""
+    """Nothing is trained again, and what was measured stays. (What the headline rests on may be timed once more.)"""
     new = tmp_path / "new"
     again = ["run", run_space, "--executor", "local", "--from", run_dir, "--set", "search.noise_schedules=0"]
     outcome = flexsearch(*again, "--run-dir", new)
