@@ -106,9 +106,14 @@ def random_condition(shape: TransformerShape, *, batch: int, generator: torch.Ge
     if not shape.text_tokens:
         return {"class_labels": torch.randint(shape.num_classes + 1, (batch,), generator=generator)}
     condition = {
-        "encoder_hidden_states": torch.randn(batch, shape.text_tokens, shape.text_channels, generator=generator),
-        "encoder_attention_mask": torch.ones(batch, shape.text_tokens, dtype=torch.int64),
+        "encoder_hidden_states": torch.randn(batch, shape.text_tokens, shape.text_channels, generator=generator)
     }
+    if shape.has_text_mask:
+        condition["encoder_attention_mask"] = torch.ones(batch, shape.text_tokens, dtype=torch.int64)
+    if shape.pooled_channels:
+        condition["pooled_projections"] = torch.randn(batch, shape.pooled_channels, generator=generator)
+    if shape.embeds_guidance:
+        condition["guidance"] = torch.rand(batch, generator=generator) * 5
     return condition | {name: row.expand(batch, -1) for name, row in size_condition(shape).items()}
 
 
