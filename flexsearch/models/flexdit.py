@@ -7,6 +7,7 @@ F frames (of a video), H x W latent pixels.
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
@@ -309,6 +310,10 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             field="enable_cache",
         )
 
+    def cache_context(self, *_: Any, **__: Any) -> AbstractContextManager[None]:
+        """Open what diffusers' pipelines open around every call, for caches, of which there are none here."""
+        return nullcontext()
+
     def compile_repeated_blocks(self, *arguments: Any, **options: Any) -> None:
         """Refuses: blocks play other roles in other stages.
 
@@ -341,7 +346,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         Args:
             hidden_states: (B, in_channels, H, W) noisy data; (B, in_channels, F, H, W) of a video.
-            timestep: (B,) diffusion time as the base reads it.
+            timestep: (B,) diffusion time on the scheduler's clock, from 0 at the data.
             others: refused; bases differ in the order of theirs.
             return_dict: give a `FlexDiTOutput`, else a tuple.
             graph: what to compute, of a plan's step; None finds the stage of the model's own schedule from `timestep`,
@@ -351,8 +356,11 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             text: what `read_text` gave for these rows, in place of a caption, which is then not read; () computes it
                 from the caption in this call, which changes no bit.
             condition: what the base is conditioned on: `class_labels` (B,) of a DiT; `encoder_hidden_states` (B, S, D)
-                and `encoder_attention_mask` (B, S) of the others; `resolution` (B, 2) and `aspect_ratio` (B, 1), also
-                inside `added_cond_kwargs`, of PixArt-alpha at 1024 px.
+                of the others, with `encoder_attention_mask` (B, S) of PixArt-alpha, Latte, Qwen-Image and Z-Image,
+                `pooled_projections` (B, P) of SD3 and FLUX.1, and `guidance` (B,) of FLUX.1-dev; `resolution` (B, 2)
+                and `aspect_ratio` (B, 1), also inside `added_cond_kwargs`, of PixArt-alpha at 1024 px. Packed latents
+                (B, N, 4 in_channels), and timesteps over 1000, are taken as diffusers' pipelines give them:
+                with `img_ids` and `txt_ids` (FLUX.1) or `img_shapes` (Qwen-Image).
 
         Returns:
             The output, and what the graph leaves for later calls.
@@ -413,7 +421,9 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         given = {**condition, **(condition.get("added_cond_kwargs") or {})}
         if given.pop("enable_temporal_attentions", True) is not True:
             raise UserError("must be True, but got False", field="enable_temporal_attentions")
-        given = {name: value for name, value in given.items() if name != "added_cond_kwargs" and value is not None}
+        unset = (None, {})
+        given = {name: value for name, value in given.items() if name != "added_cond_kwargs"}
+        given = {name: value for name, value in given.items() if isinstance(value, Tensor) or value not in unset}
         unknown = sorted(set(given) - set(self._parts.reads))
         if unknown:
             raise UserError(f"a {self.config['backbone']} base reads {list(self._parts.reads)}", field=unknown[0])

@@ -1,16 +1,16 @@
 """What a backbone must do whose text and image tokens share a softmax: inherit `JointSuite`."""
 
 import copy
-import math
 from typing import Any
 
 import pytest
 import torch
-from backbone_suite import NUM_BLOCKS, BackboneSuite
+from backbone_suite import MODULES, NUM_BLOCKS, SPAN, BackboneSuite
 from diffusers import ModelMixin
 
 from flexsearch.models.backbones.joint import logit_bias, read
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families.dense import Dense
 from flexsearch.schedule.families.pooling import Pooling
@@ -80,6 +80,23 @@ class JointSuite(BackboneSuite):
             assert not torch.allclose(model(**inputs).sample[0], expected[0])
 
 
+class Variant:
+    """In front of a suite: what takes long is run by the suite that this varies, and here only where it is asked for."""
+
+    @pytest.mark.slow
+    def test_every_stage_compiles_without_a_graph_break(self, model: FlexDiT) -> None:
+        super().test_every_stage_compiles_without_a_graph_break(model)  # type: ignore[misc]
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("cache", [SPAN, MODULES], ids=["span", "modules"])
+    def test_reuse_compiles_without_a_graph_break(self, model: FlexDiT, cache: Cache) -> None:
+        super().test_reuse_compiles_without_a_graph_break(model, cache)  # type: ignore[misc]
+
+    @pytest.mark.slow
+    def test_gradient_checkpointing_changes_no_gradient(self, model: FlexDiT) -> None:
+        super().test_gradient_checkpointing_changes_no_gradient(model)  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("text_first", [True, False])
 @pytest.mark.parametrize("has_padding", [True, False])
 def test_a_key_that_stands_for_four_counts_four_times(text_first: bool, has_padding: bool) -> None:
@@ -98,4 +115,3 @@ def test_a_key_that_stands_for_four_counts_four_times(text_first: bool, has_padd
     torch.testing.assert_close(found(1, 4.0), found(4, 1.0))
     assert not torch.allclose(found(1, 1.0), found(4, 1.0))
     assert logit_bias(image, text, weight=1.0, is_read=None, text_first=text_first) is None
-    assert math.log(4.0) > 0

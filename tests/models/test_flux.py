@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from builders import PACKED
-from joint_suite import JointSuite
+from joint_suite import JointSuite, Variant
 
 from flexsearch.errors import UserError
 from flexsearch.models.backbones.packed import packed, places_of
@@ -67,7 +67,7 @@ class TestFlux(JointSuite):
         assert torch.equal(places_of(model.shape.grid, torch.device("cpu"))[0], places)
 
 
-class TestFluxDev(TestFlux):
+class TestFluxDev(Variant, TestFlux):
     """The scale of guidance is embedded."""
 
     checkpoints = ("black-forest-labs/FLUX.1-dev",)

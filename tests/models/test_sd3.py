@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from builders import MMDIT
-from joint_suite import JointSuite, test_a_key_that_stands_for_four_counts_four_times  # noqa: F401 - runs here
+from joint_suite import JointSuite, Variant, test_a_key_that_stands_for_four_counts_four_times  # noqa: F401 - runs here
 
 from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
@@ -35,7 +35,7 @@ class TestSD3(JointSuite):
             model(**inputs)
 
 
-class TestSD35Large(TestSD3):
+class TestSD35Large(Variant, TestSD3):
     """Queries and keys are normed."""
 
     checkpoints = ("stabilityai/stable-diffusion-3.5-large",)

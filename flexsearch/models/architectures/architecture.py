@@ -32,7 +32,10 @@ class Architecture:
         scheduler: diffusers' class that its publishers sample with.
         task: on the Hugging Face hub; None leaves it out of model cards.
         pipeline: diffusers' class in which its models run; None where flexsearch's own `FlexDiTPipeline` runs them.
+        has_own_encoders: whether prompts are embedded by that pipeline, and not by a T5 alone.
         known: configurations of published checkpoints, so that their sizes are known without the network.
+        schedulers: what the scheduler's configurations of published checkpoints say beside their class, where that is
+            not the class's default; used until the checkpoint is here.
         licences: of published checkpoints, as their publishers declare them.
     """
 
@@ -44,8 +47,14 @@ class Architecture:
     scheduler: str = "FlowMatchEulerDiscreteScheduler"
     task: str | None = None
     pipeline: str | None = None
+    has_own_encoders: bool = False
     known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    schedulers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     licences: Mapping[str, str] = field(default_factory=dict)
+
+    def scheduler_of(self, checkpoint: str) -> dict[str, Any]:
+        """Give the configuration of the scheduler that a checkpoint is published with, as far as it is known."""
+        return {"_class_name": self.scheduler, **self.schedulers.get(checkpoint, {})}
 
 
 _ARCHITECTURES: dict[str, Architecture] = {}

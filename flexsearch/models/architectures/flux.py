@@ -78,6 +78,17 @@ FLUX = register_architecture(
         class_name="FluxTransformer2DModel",
         task="text-to-image",
         pipeline="FluxPipeline",
+        has_own_encoders=True,
+        schedulers={
+            "black-forest-labs/FLUX.1-dev": {
+                "base_image_seq_len": 256,
+                "base_shift": 0.5,
+                "max_image_seq_len": 4096,
+                "max_shift": 1.15,
+                "shift": 3.0,
+                "use_dynamic_shifting": True,
+            }
+        },
         known={
             "black-forest-labs/FLUX.1-dev": _DEV,
             "black-forest-labs/FLUX.1-schnell": {**_DEV, "guidance_embeds": False},

@@ -68,6 +68,18 @@ QWEN_IMAGE = register_architecture(
         class_name="QwenImageTransformer2DModel",
         task="text-to-image",
         pipeline="QwenImagePipeline",
+        has_own_encoders=True,
+        schedulers={
+            "Qwen/Qwen-Image": {
+                "base_image_seq_len": 256,
+                "base_shift": 0.5,
+                "max_image_seq_len": 8192,
+                "max_shift": 0.9,
+                "shift_terminal": 0.02,
+                "time_shift_type": "exponential",
+                "use_dynamic_shifting": True,
+            }
+        },
         known={
             "Qwen/Qwen-Image": {
                 "_class_name": "QwenImageTransformer2DModel",

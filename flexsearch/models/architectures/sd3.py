@@ -92,6 +92,15 @@ SD3 = register_architecture(
         class_name="SD3Transformer2DModel",
         task="text-to-image",
         pipeline="StableDiffusion3Pipeline",
+        has_own_encoders=True,
+        schedulers={
+            f"stabilityai/{name}": {"shift": 3.0}
+            for name in (
+                "stable-diffusion-3-medium-diffusers",
+                "stable-diffusion-3.5-medium",
+                "stable-diffusion-3.5-large",
+            )
+        },
         known={
             "stabilityai/stable-diffusion-3-medium-diffusers": _MEDIUM,
             "stabilityai/stable-diffusion-3.5-medium": {

@@ -112,6 +112,8 @@ Z_IMAGE = register_architecture(
         class_name="ZImageTransformer2DModel",
         task="text-to-image",
         pipeline="ZImagePipeline",
+        has_own_encoders=True,
+        schedulers={"Tongyi-MAI/Z-Image": {"shift": 6.0}, "Tongyi-MAI/Z-Image-Turbo": {"shift": 3.0}},
         known={"Tongyi-MAI/Z-Image": _Z_IMAGE, "Tongyi-MAI/Z-Image-Turbo": _Z_IMAGE},
         licences={"Tongyi-MAI/Z-Image": "apache-2.0", "Tongyi-MAI/Z-Image-Turbo": "apache-2.0"},
     )

@@ -112,6 +112,12 @@ class FluxBackbone:
         conditioning = Conditioning(embedding=embedding, modulations=modulations, is_packed=is_packed)
         return Opened(self.base.x_embedder(tokens), conditioning, caption, places, self.rotary(of_text))
 
+    @staticmethod
+    def embedded(pipeline: Any, prompt: str, *, max_tokens: int) -> tuple[Tensor, Tensor]:
+        """(S, D) and (P,) of a prompt, by a `FluxPipeline`: T5, and CLIP's pooled vector."""
+        tokens, pooled, _ = pipeline.encode_prompt(prompt, prompt, max_sequence_length=max_tokens)
+        return tokens[0], pooled[0]
+
     def rotary(self, places: Tensor) -> tuple[Tensor, Tensor]:
         table: tuple[Tensor, Tensor] = self.base.pos_embed(places[0])
         return table

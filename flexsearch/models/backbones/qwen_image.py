@@ -98,6 +98,12 @@ class QwenImageBackbone:
         conditioning = Conditioning(embedding=embedding, modulations=modulations, is_packed=is_packed)
         return Opened(tokens, conditioning, caption, places, self.rotary(of_text.expand(-1, -1, 3).float()))
 
+    @staticmethod
+    def embedded(pipeline: Any, prompt: str, *, max_tokens: int) -> tuple[Tensor, None]:
+        """(L, D) of a prompt, by a `QwenImagePipeline`."""
+        tokens, mask = pipeline.encode_prompt(prompt, max_sequence_length=max_tokens)
+        return tokens[0] if mask is None else tokens[0][mask[0].bool()], None
+
     def rotary(self, places: Tensor) -> Tensor:
         rope = self.base.pos_embed
         return complex_table(places, rope.axes_dim, theta=rope.theta, dtype=torch.float32)

@@ -55,6 +55,15 @@ class SD3Backbone:
     def caption(self, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Caption:
         return caption_of(self.base.context_embedder, condition, dtype)
 
+    @staticmethod
+    def embedded(pipeline: Any, prompt: str, *, max_tokens: int) -> tuple[Tensor, Tensor]:
+        """(S, D) and (P,) of a prompt, by a `StableDiffusion3Pipeline`: two CLIPs of 77 tokens, and T5."""
+        of_clip = pipeline.tokenizer_max_length
+        tokens, _, pooled, _ = pipeline.encode_prompt(
+            prompt, prompt, prompt, do_classifier_free_guidance=False, max_sequence_length=max_tokens - of_clip
+        )
+        return tokens[0], pooled[0]
+
     def embed(self, sample: Tensor) -> Tensor:
         tokens: Tensor = self.base.pos_embed(sample).contiguous()
         return tokens

@@ -116,6 +116,12 @@ class ZImageBackbone:
             self.rotary(torch.cat([of_padding, _on_first_axis(order + 1)], dim=1)),
         )
 
+    @staticmethod
+    def embedded(pipeline: Any, prompt: str, *, max_tokens: int) -> tuple[Tensor, None]:
+        """(L, D) of a prompt, by a `ZImagePipeline`."""
+        (tokens,), _ = pipeline.encode_prompt(prompt, do_classifier_free_guidance=False, max_sequence_length=max_tokens)
+        return tokens, None
+
     def rotary(self, places: Tensor) -> Tensor:
         rope = self.base.rope_embedder
         return complex_table(places, rope.axes_dims, theta=rope.theta, dtype=torch.float64)
