@@ -421,9 +421,8 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         given = {**condition, **(condition.get("added_cond_kwargs") or {})}
         if given.pop("enable_temporal_attentions", True) is not True:
             raise UserError("must be True, but got False", field="enable_temporal_attentions")
-        unset = (None, {})
-        given = {name: value for name, value in given.items() if name != "added_cond_kwargs"}
-        given = {name: value for name, value in given.items() if isinstance(value, Tensor) or value not in unset}
+        given = {name: value for name, value in given.items() if name != "added_cond_kwargs" and value is not None}
+        given = {name: value for name, value in given.items() if not isinstance(value, Mapping) or value}
         unknown = sorted(set(given) - set(self._parts.reads))
         if unknown:
             raise UserError(f"a {self.config['backbone']} base reads {list(self._parts.reads)}", field=unknown[0])

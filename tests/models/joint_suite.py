@@ -81,7 +81,7 @@ class JointSuite(BackboneSuite):
 
 
 class Variant:
-    """In front of a suite: what takes long is run by the suite that this varies, and here only where it is asked for."""
+    """In front of a suite: what takes long is run by the suite that this varies, and here where it is asked for."""
 
     @pytest.mark.slow
     def test_every_stage_compiles_without_a_graph_break(self, model: FlexDiT) -> None:
