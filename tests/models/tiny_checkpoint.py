@@ -1,4 +1,7 @@
-"""A tiny autoencoder (stride 2, 4 channels), text encoder (16 channels) and FLUX.1-dev on disk, as diffusers has them."""
+"""A tiny autoencoder (stride 2, 4 channels), text encoder (16 channels) and FLUX.1-dev on disk, in diffusers' layout.
+
+The last has all but an autoencoder.
+"""
 
 from pathlib import Path
 
