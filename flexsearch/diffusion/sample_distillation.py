@@ -22,22 +22,24 @@ class SampleStream:
     """Batches of the base's samples: batch `u` goes on where batch `u - 1` ended.
 
     Attributes:
-        samples: (N, C, H, W) or (N, C, F, H, W), of the base, in model units.
+        samples: gives the base's samples of images with these indices, (B, C, H, W) or (B, C, F, H, W) in model units.
+        num: of images, after which it begins again; None goes on for ever.
         conditions: image i has the one of index i.
         batch: examples per batch.
         seed: of the noise that the base began with.
     """
 
-    samples: Tensor
+    samples: Callable[[Sequence[int]], Tensor]
+    num: int | None
     conditions: Conditions
     batch: int
     seed: int
 
     def at(self, update: int, rows: slice = slice(None)) -> Batch:
         """Give the batch of update `update`, from 0, or some rows of it."""
-        num = len(self.samples)
-        indices = [(update * self.batch + row) % num for row in range(self.batch)][rows]
-        clean = self.samples[indices]
+        every = range(update * self.batch, (update + 1) * self.batch)[rows]
+        indices = [index if self.num is None else index % self.num for index in every]
+        clean = self.samples(indices)
         return Batch(
             clean=clean,
             condition=self.conditions.of_samples(indices),

@@ -7,6 +7,8 @@ from annotated_types import MinLen
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.solver import SolverName
+from flexsearch.schedule.start import Start
 from flexsearch.settings import PositiveCount, settings
 
 
@@ -26,6 +28,14 @@ class TeacherSamples:
     images: PositiveCount = 2048
     steps: Annotated[tuple[PositiveCount, ...], MinLen(1)] = (2, 3)
     sampling: Mapping[str, Any] | None = None
+
+    def drawn_in(self, *, solver: SolverName, start: Start) -> tuple[Sampling, ...]:
+        """Give the schedule's samplings while it is taught: nothing reused and no gain.
+
+        Raises:
+            UserError: one of them calls no model.
+        """
+        return tuple(Sampling(steps=steps, solver=solver, start=start) for steps in self.steps)
 
     def taught_by(self, converged: Sampling) -> Sampling:
         """Give the base's sampling.

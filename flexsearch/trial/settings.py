@@ -128,8 +128,8 @@ class TrialSettings(InputSettings):
         without reuse and gain, so that all candidates of a schedule share its weights."""
         assert self.teacher_samples is not None
         of = self.search_space.sampling.values_of
-        first: dict[str, Any] = {name: of(name)[0] for name in ("solver", "start") if of(name)}
-        return tuple(Sampling(steps=steps, **first) for steps in self.teacher_samples.steps)
+        solver, start = (of("solver") or ("base",))[0], (of("start") or ("model",))[0]
+        return self.teacher_samples.drawn_in(solver=solver, start=start)
 
     def check_teacher_samples(self) -> None:
         """Check that the base can draw what trials are taught by, and schedules what they are compared by.
