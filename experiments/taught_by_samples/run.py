@@ -1,4 +1,4 @@
-"""What keeps a trained schedule behind the dense base: too few updates, the times that it is trained at, or its teacher?
+"""What keeps a trained schedule behind the dense base: few updates, the times that it is trained at, or its teacher?
 
     OMP_NUM_THREADS=1 uv run python experiments/taught_by_samples/run.py      # about 40 minutes of one CPU core
 
@@ -86,6 +86,7 @@ def trained(context: TrialContext, schedule: DensitySchedule, *, by: str, update
         return model
     rate = 2e-4 if schedule.is_dense else context.settings.trial.learning_rate
     settings = replace(context.settings.trial, updates=updates, learning_rate=rate)
+    longer = replace(context, settings=replace(context.settings, trial=settings))
     if by == "samples":
         training: Training = sample_training(
             model, replace(context, settings=replace(context.settings, trial=settings))

@@ -1,6 +1,7 @@
 """Exporting a trial: its averaged weights and its schedule, with a recipe to train them further."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from flexsearch import __version__
