@@ -88,9 +88,7 @@ def trained(context: TrialContext, schedule: DensitySchedule, *, by: str, update
     settings = replace(context.settings.trial, updates=updates, learning_rate=rate)
     longer = replace(context, settings=replace(context.settings, trial=settings))
     if by == "samples":
-        training: Training = sample_training(
-            model, replace(context, settings=replace(context.settings, trial=settings))
-        )
+        training: Training = sample_training(model, longer)
     else:
         stream: Any = context.stream(0)
         if by == "data, visited times":
@@ -142,7 +140,7 @@ def main() -> None:
             )
     table = pd.DataFrame(rows)
     keys = ["schedule", "taught_by", "updates"]
-    best = table.groupby([*keys, "steps"], sort=False)["distance"].min().unstack("steps")
+    best = table.pivot_table("distance", keys, "steps", "min", sort=False)
     print(best.round(2).to_string())
 
 

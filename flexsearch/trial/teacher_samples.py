@@ -62,12 +62,10 @@ def make_teacher_samples(path: Path, context: TrialContext, *, seed: int, report
 def sample_training(model: FlexDiT, context: TrialContext) -> SampleDistillation:
     """Set up the fine-tune of a trial's model under its schedule; `prepare` has left the base's samples."""
     settings = context.settings
-    samples = load_file(context.shared.teacher_samples(settings))["samples"]
+    samples, target = load_file(context.shared.teacher_samples(settings))["samples"], context.space.target
     return SampleDistillation(
         model,
-        draws=draws(
-            context.inputs, model.schedule, settings.taught_samplings, target=context.space.target, by=settings
-        ),
+        draws=draws(context.inputs, model.schedule, settings.taught_samplings, target=target, by=settings),
         process=context.inputs.process,
         stream=SampleStream(
             samples=lambda indices: samples[list(indices)],
