@@ -20,7 +20,7 @@ from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
 from flexsearch.models.architectures import architecture_named, known_config
 from flexsearch.models.backbones import backbone_named
-from flexsearch.models.backbones.modulation import Text
+from flexsearch.models.backbones.modulation import Caption, Text
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.tokens import downsample, upsample
 from flexsearch.schedule.cache import Cache
@@ -89,6 +89,7 @@ class BackboneSuite:
     config: ClassVar[dict[str, Any]]
     checkpoints: ClassVar[tuple[str, ...]]
     """Public checkpoints of the architecture."""
+    text_embedder: ClassVar[str] = "caption_projection"
     base_takes_any_grid: ClassVar[bool] = True
     schedules: ClassVar[tuple[DensitySchedule, ...]] = (
         DensitySchedule.all_dense(NUM_BLOCKS),
@@ -104,9 +105,18 @@ class BackboneSuite:
     def shape_of(self, config: dict[str, Any]) -> TransformerShape:
         return architecture_named(self.backbone, field="backbone").shape_of(config)
 
+    def held_beside(self, base: Any) -> int:
+        """Numbers that the base holds as buffers and that count as parameters."""
+        positions: Tensor = base.pos_embed.pos_embed
+        return positions.numel()
+
+    def mixers(self, model: FlexDiT, block: int) -> list[Any]:
+        """The attentions that a block pools by."""
+        return [model.base.transformer_blocks[block].attn1]
+
     @pytest.fixture
     def base(self) -> ModelMixin:
-        base: ModelMixin = randomised(self.base_class(**self.config)).eval()
+        base: ModelMixin = randomised(self.base_class.from_config(self.config)).eval()
         return base
 
     @pytest.fixture
@@ -115,6 +125,11 @@ class BackboneSuite:
         model.add_weights((role, block) for role in SPARSE.roles for block in range(NUM_BLOCKS))
         flexdit: FlexDiT = randomised(model).eval()
         return flexdit
+
+    def changed_embedding(self, patch: pytest.MonkeyPatch, model: FlexDiT, factor: float) -> None:
+        """Scales all tokens that enter the first block."""
+        embed = model._parts.embed  # type: ignore[attr-defined]
+        patch.setattr(model._parts, "embed", lambda sample: factor * embed(sample))
 
     def inputs(
         self, *, batch: int = 3, time: float = 700.0, height: int | None = None, width: int | None = None
@@ -153,10 +168,10 @@ class BackboneSuite:
         schedule = DensitySchedule(segments=(Pooling(depth=NUM_BLOCKS),))
         pooled = FlexDiT.from_base(copy.deepcopy(base), backbone=self.backbone, schedule=schedule).eval()
         uniform = FlexDiT.from_base(base, backbone=self.backbone).eval()
-        for blocks in uniform._parts.blocks:
-            for block in blocks:
-                torch.nn.init.zeros_(block.block.attn1.to_q.weight)
-                torch.nn.init.zeros_(block.block.attn1.to_q.bias)
+        for block in range(NUM_BLOCKS):
+            for attention in self.mixers(uniform, block):
+                torch.nn.init.zeros_(attention.to_q.weight)
+                torch.nn.init.zeros_(attention.to_q.bias)
         with torch.inference_mode():
             expected = uniform(**self.inputs()).sample
             torch.testing.assert_close(pooled(**self.inputs()).sample, expected, rtol=1e-4, atol=1e-4)
@@ -241,12 +256,13 @@ class BackboneSuite:
                 expected, _ = flops_of(lambda: self.drawn(model, plan, settings))  # noqa: B023
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
-    def read_text(self, model: FlexDiT, inputs: dict[str, Any]) -> tuple[Text, ...]:
+    def read_text(self, model: FlexDiT, inputs: dict[str, Any]) -> tuple[Text | Caption, ...]:
         """What the blocks read of the text in the arguments of a forward pass."""
         condition = {name: value for name, value in inputs.items() if name not in ("hidden_states", "timestep")}
         with torch.inference_mode():
             text = model.read_text(**condition)
-        assert len(text) == (NUM_BLOCKS if model.shape.text_tokens else 0)
+        num = 1 if model._parts.rewrites_text else NUM_BLOCKS
+        assert len(text) == (num if model.shape.text_tokens else 0)
         return text
 
     def drawn(self, model: FlexDiT, plan: Plan, settings: SamplingSettings) -> Tensor:
@@ -264,7 +280,7 @@ class BackboneSuite:
         hooks = [
             module.register_forward_pre_hook(lambda _, arguments: rows.append(len(arguments[0])))
             for name, module in model.base.named_children()
-            if name == "caption_projection" and module is not None
+            if name in ("caption_projection", self.text_embedder) and module is not None
         ]
         yield rows
         for hook in hooks:
@@ -324,21 +340,15 @@ class BackboneSuite:
                 assert not torch.allclose(model(**inputs, graph=replace(plain, gain=gain)).sample, expected)
             assert torch.equal(model(**inputs, graph=replace(plain, gain=Gain(at=3))).sample, expected)
             scaled = model(**inputs, graph=replace(plain, gain=Gain(stream=0.8))).sample
-            embed = model._parts.embed
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(model._parts, "embed", lambda sample: 0.8 * embed(sample))
+                self.changed_embedding(patch, model, 0.8)
                 assert torch.equal(model(**inputs, graph=plain).sample, scaled)
 
     def test_parameters_are_counted(self, base: Any) -> None:
         model = FlexDiT.from_base(base, backbone=self.backbone, schedule=SPARSE)
-        counted = sum(weight.numel() for weight in model.parameters()) + base.pos_embed.pos_embed.numel()
-        counted -= sum(
-            weight.numel()
-            for block in pooled_blocks(model)
-            for one in model._parts.blocks[block]
-            for part in (one.block.attn1.to_q, one.block.attn1.to_k)
-            for weight in part.parameters()
-        )
+        counted = sum(weight.numel() for weight in model.parameters()) + self.held_beside(base)
+        named = dict(model.named_parameters())
+        counted -= sum(named[name].numel() for name in self.unused(model))
         assert model_params(model.schedule.roles, model.shape) == counted
 
     def test_gradients_reach_every_weight_that_the_plan_uses(self, model: FlexDiT) -> None:
@@ -346,16 +356,29 @@ class BackboneSuite:
         model.train()
         model(**self.inputs()).sample.square().mean().backward()
         unused = {name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()}
-        names = {module: name for name, module in model.named_modules()}
-        pooled = [one.block.attn1 for block in pooled_blocks(model) for one in model._parts.blocks[block]]
-        expected = {
-            f"{names[attention]}.{part}.{kind}"
-            for attention in pooled
-            for part in ("to_q", "to_k")
-            for kind in ("weight", "bias")
-        }
-        key_biases = {name for name in unused if name.endswith("to_k.bias")}  # softmax does not see them
+        expected = self.unused(model) | self.without_gradient(model)
+        key_biases = {
+            name for name in unused if name.endswith(("to_k.bias", "add_k_proj.bias"))
+        }  # softmax does not see them
         assert unused - key_biases == expected - key_biases
+
+    def unused(self, model: FlexDiT) -> set[str]:
+        """Weights that the model's schedule leaves unused: queries and keys of what pools."""
+        names = {module: name for name, module in model.named_modules()}
+        pooled = [attention for block in pooled_blocks(model) for attention in self.mixers(model, block)]
+        parts = (
+            ("to_q", "to_k", *(("norm_q", "norm_k") if getattr(pooled[0], "norm_q", None) else ())) if pooled else ()
+        )
+        return {
+            f"{names[getattr(attention, part)]}.{name}"
+            for attention in pooled
+            for part in parts
+            for name, _ in getattr(attention, part).named_parameters()
+        }
+
+    def without_gradient(self, model: FlexDiT) -> set[str]:
+        """Weights of which the base itself drops what they compute."""
+        return set()
 
     def test_gradient_checkpointing_changes_no_gradient(self, model: FlexDiT) -> None:
         """In every stage of every schedule, each block runs once more on the way back, and gradients are the same."""
@@ -476,5 +499,5 @@ class BackboneSuite:
             model.load_state_dict(state, strict=True, assign=True)
             assert model.shape == self.shape_of(config) or self.backbone == "dit"
             counted = sum(weight.numel() for weight in published.parameters())
-            counted += published.pos_embed.pos_embed.numel()
+            counted += self.held_beside(published)
             assert model_params(model.schedule.roles, model.shape) == counted

@@ -1,5 +1,7 @@
 """Latte against the properties of every backbone, and what is its own: frames, and fewer of them."""
 
+from typing import Any
+
 import pytest
 import torch
 from backbone_suite import NUM_BLOCKS, SEGMENTS, SPARSE, TWO_MERGES, BackboneSuite
@@ -26,6 +28,9 @@ class TestLatte(BackboneSuite):
         DensitySchedule(segments=TWO_MERGES, timetable=Timetable(grids=(8,), frames=1)),
         DensitySchedule(segments=(Sdtm(sparse=2, dense=2),), timetable=Timetable(grids=(5,), frames=2)),
     )
+
+    def mixers(self, model: FlexDiT, block: int) -> list[Any]:
+        return [*super().mixers(model, block), model.base.temporal_transformer_blocks[block].attn1]
 
     def of_base(self, inputs: dict) -> dict:
         """diffusers' own forward cannot take a mask of the caption; here every token is real."""
