@@ -19,6 +19,9 @@ CAPTION_TOKENS = 512
 SIZE_480P = (21, 60, 104)
 """81 frames of 480 x 832 pixels in latents, WanPipeline's default."""
 
+SIZE_704P = (31, 44, 80)
+"""121 frames of 704 x 1280 pixels in latents of the autoencoder of Wan2.2-TI2V-5B, which has 48 channels."""
+
 
 def shape_of(config: Mapping[str, Any]) -> TransformerShape:
     """Give the sizes of a model.
@@ -56,7 +59,7 @@ def shape_of(config: Mapping[str, Any]) -> TransformerShape:
     side = size_in({"patch_size": patch[1]}, "patch_size")
     return TransformerShape(
         **costs.shape(patch=side**2, channels=(channels, channels)),
-        grid=_grid(config.get("sample_size") or SIZE_480P, patch=side),
+        grid=_grid(config.get("sample_size") or (SIZE_704P if channels == 48 else SIZE_480P), patch=side),
         patch_size=side,
         in_channels=channels,
         out_channels=channels,
@@ -102,12 +105,11 @@ _5B: Mapping[str, Any] = {
     "in_channels": 48,
     "num_attention_heads": 24,
     "out_channels": 48,
-    "sample_size": [31, 44, 80],  # 121 frames of 704 x 1280 pixels: its autoencoder has a stride of 16
 }
 
 _KNOWN = {
     "Wan-AI/Wan2.1-T2V-1.3B-Diffusers": _PUBLISHED,
-    "Wan-AI/Wan2.1-T2V-14B-Diffusers": {**_PUBLISHED, **_14B, "sample_size": [21, 90, 160]},
+    "Wan-AI/Wan2.1-T2V-14B-Diffusers": {**_PUBLISHED, **_14B},
     "Wan-AI/Wan2.2-TI2V-5B-Diffusers": {**_PUBLISHED, **_5B},
 }
 
