@@ -178,7 +178,7 @@ def test_captions_are_for_bases_that_read_text(free: Call, tmp_path: Path) -> No
         load_inputs(config.trial_settings)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "dit_xl", "pixart_alpha"])
+@pytest.mark.parametrize("name", ["quickstart", "dit_xl", "pixart_alpha", "sana", "wan"])
 def test_the_free_spaces_train_nothing(name: str) -> None:
     config = load_config(ROOT / "search_spaces" / f"{name}_free.yaml")
     assert config.is_free
