@@ -5,7 +5,7 @@
 Three schedules of the quickstart, from its warm start, and the dense base itself. Taught by data as in a trial (60
 updates; the first also ten times as many, and at the times alone that its sampler visits), and by 2,048 samples of the
 dense base through the sampler in two and three steps (60 updates and 300). Each is then drawn in two and three steps,
-of which the first calls no model, under three gains; 500 images, seed 0, the quickstart's distance. Nothing is timed, so
+of which the first calls no model, under three gains; 500 images, seed 0, the quickstart's distance. Nothing is timed:
 other work on the machine does not matter. Writes `distances.csv`, and prints the best gain's distances.
 """
 
