@@ -205,7 +205,8 @@ def test_captions_are_for_bases_that_read_text(free: Call, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["quickstart", "dit_xl", "pixart_alpha", "sd35_medium", "flux_dev", "qwen_image", "z_image"]
+    "name",
+    ["quickstart", "dit_xl", "pixart_alpha", "sd35_medium", "flux_dev", "qwen_image", "z_image", "sana", "wan"],
 )
 def test_the_free_spaces_train_nothing(name: str) -> None:
     config = load_config(ROOT / "search_spaces" / f"{name}_free.yaml")
