@@ -30,8 +30,9 @@ class BaseSettings:
         backbone: name of an architecture, such as "dit", "sd3" or "flux"; of the package or of an installed one.
         revision: of a model on the hub.
         config: diffusers configuration of the transformer, for bases that `flexsearch pretrain` makes.
-        sample_size: side of an image, or (frames, height, width) of a video, in latents, of a base whose configuration
-            says none (FLUX, Qwen-Image, Z-Image, Wan); None takes what its publisher's pipeline draws.
+        sample_size: side or (height, width) of an image, or (frames, height, width) of a video, in latents, of a base
+            whose configuration says none (FLUX, Qwen-Image, Z-Image, Wan); None takes what its publisher's pipeline
+            draws.
     """
 
     checkpoint: str

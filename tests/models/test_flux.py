@@ -66,6 +66,16 @@ class TestFlux(JointSuite):
             model(**inputs, img_ids=places[:-8])
         assert torch.equal(places_of(model.shape.grid, torch.device("cpu"))[0], places)
 
+    @pytest.mark.parametrize(("size", "sides"), [(None, (64, 64)), (16, (8, 8)), ([12, 20], (6, 10))])
+    def test_the_size_of_images_is_said_or_the_pipelines(self, size: Any, sides: tuple[int, int]) -> None:
+        grid = self.shape_of({**PACKED, "sample_size": size}).grid
+        assert (grid.height, grid.width) == sides
+
+    @pytest.mark.parametrize("size", [[12, 15], [2, 16, 16], "16", 0])
+    def test_a_size_that_none_can_have_is_refused(self, size: Any) -> None:
+        with pytest.raises(UserError, match="sample_size"):
+            self.shape_of({**PACKED, "sample_size": size})
+
 
 class TestFluxDev(Variant, TestFlux):
     """The scale of guidance is embedded."""

@@ -6,7 +6,7 @@ Letters: S text tokens, C width.
 from collections.abc import Mapping
 from typing import Any
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, shown
 from flexsearch.models.architectures.architecture import size_in
 from flexsearch.schedule.shape import BlockCost, TokenGrid
 
@@ -79,7 +79,28 @@ def single_stream(width: int, text_tokens: int, *, head: int) -> BlockCost:
 
 def optional_size(config: Mapping[str, Any], name: str, *, default: int) -> int:
     """Give a size that a configuration may say and diffusers' classes do not know: of the pipeline that draws."""
-    return size_in(config, name) if name in config else default
+    return default if config.get(name) is None else size_in(config, name)
+
+
+def latent_sides(config: Mapping[str, Any], *, default: int, multiple: int) -> tuple[int, int]:
+    """Give height and width of latents, of a configuration that may say them as `sample_size`, a side or two.
+
+    Args:
+        config: of a model.
+        default: side of a square, where it says none.
+        multiple: of which both must be.
+
+    Raises:
+        UserError: they are no sizes.
+    """
+    said = config.get("sample_size")
+    sides = said if isinstance(said, list | tuple) else [default if said is None else said] * 2
+    if len(sides) != 2:
+        raise UserError(f"must be one side or height and width, but got {shown(said)}", field="sample_size")
+    height, width = (size_in({"sample_size": side}, "sample_size") for side in sides)
+    if height % multiple or width % multiple:
+        raise UserError(f"must be multiples of {multiple}, but got {shown(said)}", field="sample_size")
+    return height, width
 
 
 def packed_sizes(config: Mapping[str, Any], *, default: int) -> tuple[dict[str, Any], int]:
@@ -87,16 +108,15 @@ def packed_sizes(config: Mapping[str, Any], *, default: int) -> tuple[dict[str, 
     packed token.
 
     Args:
-        config: of the model; may say `sample_size`, latent pixels of a side.
-        default: for `sample_size`.
+        config: of the model; may say `sample_size`.
+        default: latent pixels of a side, where it does not.
 
     Raises:
         UserError: a size is none, or what is read cannot be packed.
     """
-    packed, side = size_in(config, "in_channels"), optional_size(config, "sample_size", default=default)
+    packed = size_in(config, "in_channels")
     if packed % 4:
         raise UserError(f"must be a multiple of 4, but got {packed}", field="in_channels")
-    if side % 2:
-        raise UserError(f"must be even, but got {side}", field="sample_size", nearest=side + 1)
-    grid = TokenGrid(height=side // 2, width=side // 2)
+    height, width = latent_sides(config, default=default, multiple=2)
+    grid = TokenGrid(height=height // 2, width=width // 2)
     return {"grid": grid, "patch_size": 2, "in_channels": packed // 4, "out_channels": packed // 4}, packed

@@ -5,7 +5,7 @@ from typing import Any
 
 from flexsearch.errors import UserError, shown
 from flexsearch.models.architectures.architecture import Architecture, register_architecture, size_in
-from flexsearch.models.architectures.joint import TIME_FREQUENCIES, linear_params, optional_size
+from flexsearch.models.architectures.joint import TIME_FREQUENCIES, latent_sides, linear_params, optional_size
 from flexsearch.schedule.shape import BlockCost, TokenGrid, TransformerShape
 
 MULTIPLE = 32
@@ -28,9 +28,10 @@ def shape_of(config: Mapping[str, Any]) -> TransformerShape:
         raise UserError("must be absent: models that read images are not supported", field="siglip_feat_dim")
     c, channels, refiners = (size_in(config, name) for name in ("dim", "in_channels", "n_refiner_layers"))
     text, head = size_in(config, "cap_feat_dim"), c // size_in(config, "n_heads")
-    (patch,), side = patches, optional_size(config, "sample_size", default=_TOKENS["sample_size"])
+    (patch,) = patches
+    height, width = latent_sides(config, default=_TOKENS["sample_size"], multiple=patch)
     tokens = optional_size(config, "text_tokens", default=_TOKENS["text_tokens"])
-    grid = TokenGrid(height=side // patch, width=side // patch)
+    grid = TokenGrid(height=height // patch, width=width // patch)
     padding, padded = -grid.num_tokens % MULTIPLE, tokens + -tokens % MULTIPLE
     time, pixels = min(c, _TIME_CHANNELS), patch * patch * channels
 
