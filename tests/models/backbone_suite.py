@@ -229,8 +229,9 @@ class BackboneSuite:
     ) -> None:
         """Reuse, null steps and two stages: the same images as where every model call reads its text; MACs are those
         that torch counts in the whole loop."""
-        settings, rows = SamplingSettings(guidance=guidance, dtype=dtype), 2 if guidance > 1 else 1
+        settings = SamplingSettings(guidance=guidance, dtype=dtype)
         plan = plan_of(model, EULER, Sampling(steps=6, cache=cache), settings)
+        rows = 2 if guidance > 1 and not model.shape.embeds_guidance else 1
         with self.captions_projected(model) as projected:
             found, flops = flops_of(lambda: self.drawn(model, plan, settings))
         assert projected == [2 * rows] * (plan.text_rows > 0)
@@ -245,7 +246,8 @@ class BackboneSuite:
     def test_a_step_on_one_row_takes_the_text_of_its_rows(self, model: FlexDiT) -> None:
         """All rows are read at once. A product of more rows may round in another way, as one of a larger batch may."""
         settings = SamplingSettings(guidance=2.5)
-        for guidance, rows in ((GuidanceRows(every=2), 2), (GuidanceRows(end=0.0), 1)):
+        for guidance, most in ((GuidanceRows(every=2), 2), (GuidanceRows(end=0.0), 1)):
+            rows = 1 if model.shape.embeds_guidance else most
             plan = plan_of(model, EULER, Sampling(steps=4, guidance=guidance), settings)
             with self.captions_projected(model) as projected:
                 found, flops = flops_of(lambda: self.drawn(model, plan, settings))  # noqa: B023
