@@ -3,6 +3,7 @@
 The adapter that takes its models apart lies under the same file name in `flexsearch.models.backbones`.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -107,10 +108,15 @@ def recognised(config: Mapping[str, Any], *, field: str) -> Architecture:
     found = config.get("_class_name")
     if found == EXPORTED:
         raise UserError("is an exported schedule, not a dense base; its base is in its recipe.yaml", field=field)
-    supported = ", ".join(sorted(one.class_name or one.name for one in ARCHITECTURES.values()))
+    supported = ", ".join(sorted(_short(one.class_name) or one.name for one in ARCHITECTURES.values()))
     raise UserError(
         f"{found} is not supported; supported: {supported}; how to add one: docs/tutorials/backbone.md", field=field
     )
+
+
+def _short(class_name: str) -> str:
+    """What tells diffusers' classes apart: their names end alike."""
+    return re.sub(r"Transformer\dDModel$", "", class_name)
 
 
 def known_config(checkpoint: str) -> Mapping[str, Any] | None:
