@@ -52,7 +52,7 @@ def counted(backbone: str, config: Any) -> dict[str, Any]:
         DensitySchedule.all_dense(shape.num_blocks),
         paper_schedule(num_blocks=shape.num_blocks, grid=shape.grid),
     )
-    target = Target(shape=shape, is_guided=True)
+    target = Target(shape=shape, is_guided=not shape.embeds_guidance)
 
     def total(schedule: DensitySchedule, sampling: Sampling) -> int:
         return lower(Candidate(schedule=schedule, sampling=sampling), target).macs
