@@ -1,7 +1,7 @@
 """A finished trial's model, measured again on fresh noise: what a confirmation does once per candidate and seed.
 
 Nothing is trained: the model is the one that the trial kept, or the dense base. Features are kept, images are not (but
-for a metric of the user's own), so many images take little memory.
+for metrics of images), so many images take little memory.
 """
 
 from dataclasses import replace

@@ -68,6 +68,7 @@ def test_plain_fronts_have_no_further_columns(tmp_path: Path) -> None:
 
 def test_a_later_timing_replaces_both(tmp_path: Path) -> None:
     store = tiny_store(tmp_path, [(15.0, 4.0)], dense=[(10.0, 10.0, 4)])
+    record(store, 0, 10.0, 10.0, 20.0)
     record(store, 1, 15.0, 4.0, 6.0)
     own = store.trials()[1].measurements
     store.record_timing(1, replace(own[LATENCY], value=3.0), replace(own[EAGER], value=5.0))
