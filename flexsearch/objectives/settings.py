@@ -80,7 +80,8 @@ class QualitySettings:
         callable: a metric of your own in place of the distance, `package.module:function` or `file.py:function`
             (`objectives/own_metric.py`); extractor and reference are then those of `report` alone.
         direction: of that metric: "minimize", which null means as well, or "maximize".
-        clip: the CLIP model of "clip_score", of transformers: a folder, or a name on the Hugging Face hub.
+        clip: the CLIP model of "clip_score", of transformers: a folder, or a name on the Hugging Face hub; None takes
+            `openai/clip-vit-base-patch16`.
     """
 
     images: Annotated[int, Ge(2)] = 5000
@@ -101,7 +102,7 @@ class QualitySettings:
     paired_distance: bool = True
     callable: str | None = None
     direction: Literal["minimize", "maximize"] | None = None
-    clip: str = "openai/clip-vit-base-patch16"
+    clip: str | None = None
 
     def __post_init__(self) -> None:
         if self.direction is not None and self.function is None:
