@@ -13,7 +13,7 @@ from flexsearch.objectives.image_metric import Kind, Score, as_pictures, in_colo
 from flexsearch.objectives.packages import load_package
 
 FIELD = "objectives.quality.clip"
-_MODEL = "openai/clip-vit-base-patch16"
+MODEL = "openai/clip-vit-base-patch16"
 _LEAST = 1e-3
 
 
@@ -23,7 +23,7 @@ def load_clip(device: torch.device, where: str | None) -> Score:
     Raises:
         UserError: transformers or the weights are not there; says how to get them.
     """
-    where = where or _MODEL
+    where = where or MODEL
     package = load_package("transformers", field="objectives.quality: clip_score", install="flexsearch[text]")
     advice = f"`hf download {where} --local-dir DIR`, and {FIELD}=DIR"
     with reading(f"{FIELD}: {where}", rule="could not be loaded", advice=advice):

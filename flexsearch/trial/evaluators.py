@@ -1,6 +1,7 @@
 """The evaluators of a run: each extractor that its settings name, with the reference as that extractor sees it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,8 +13,9 @@ from flexsearch.data.source import DataSource
 from flexsearch.errors import UserError
 from flexsearch.files import file_sha256
 from flexsearch.models.loading import Base
+from flexsearch.objectives.clip_score import MODEL
 from flexsearch.objectives.extractors import Extractor, create_extractor
-from flexsearch.objectives.image_metric import ImageMetric, Score
+from flexsearch.objectives.image_metric import ImageMetric, Kind, Score
 from flexsearch.objectives.image_metrics import METRICS
 from flexsearch.objectives.own_metric import OwnMetric
 from flexsearch.objectives.paired_features import PairedFeatures
@@ -95,6 +97,12 @@ def load_scores(fid: QualitySettings, prompts: Sequence[str], *, device: torch.d
     return {name: METRICS[name].load(device, fid.clip) for name in fid.image_metrics}
 
 
+def _kind(name: ImageMetricName, fid: QualitySettings) -> Kind:
+    """Give what a metric is, with the model that the user chooses in its protocol."""
+    kind = METRICS[name]
+    return kind if name != "clip_score" else replace(kind, protocol={"clip": fid.clip or MODEL})
+
+
 def load_evaluators(
     settings: InputSettings,
     report: ReferenceReport,
@@ -143,7 +151,7 @@ def load_evaluators(
         made = [
             ImageMetric(
                 name=name,
-                kind=METRICS[name],
+                kind=_kind(name, fid),
                 score=score,
                 pairs=pairs,
                 paired_with=paired_with,
