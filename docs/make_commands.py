@@ -1,16 +1,20 @@
-"""Writes docs/commands.md: every command with what its `--help` says. Run it after changing a command.
+"""Writes docs/commands.md: every command with what its `--help` says; and search_spaces/space.json, the schema that
+editors read. Run it after changing a command or a setting.
 
 uv run python docs/make_commands.py
 """
 
+import json
 from pathlib import Path
 
 import typer
 from typer.testing import CliRunner
 
 from flexsearch.cli.app import app
+from flexsearch.config import config_schema
 
 PAGE = Path(__file__).parent / "commands.md"
+SCHEMA = Path(__file__).parents[1] / "search_spaces" / "space.json"
 _WIDTH = 96
 
 _HEAD = """# Commands
@@ -46,5 +50,11 @@ def commands_page() -> str:
     return "\n".join(parts)
 
 
+def schema_text() -> str:
+    """What `flexsearch schema` prints."""
+    return json.dumps(config_schema(), indent=2) + "\n"
+
+
 if __name__ == "__main__":
     PAGE.write_text(commands_page())
+    SCHEMA.write_text(schema_text())

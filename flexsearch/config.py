@@ -187,6 +187,10 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
             field="data.name",
             nearest="images",
         )
+    if config.is_free and config.search.fine_tuned_dense:
+        raise UserError(
+            "must be false where nothing is trained, but got True", field="search.fine_tuned_dense", nearest="false"
+        )
     return config
 
 

@@ -7,6 +7,10 @@ from pathlib import Path
 from flexsearch.errors import Note, UserError
 
 PREFIX = "embedded:"
+SHIPPED_PROMPTS = f"{PREFIX}prompts.txt"
+"""200 prompts, one a line: what images of models that read text are drawn of, where there are no others."""
+SCHEMA = "space.json"
+"""Beside search spaces: their JSON schema, which editors read where a space names it."""
 
 _PACKAGE = Path(__file__).resolve().parent
 _ASSETS = _PACKAGE / "assets"

@@ -16,6 +16,7 @@ OF_ROLES = ("schedule/families/", "models/roles/")
 DENSITY = "schedule/role.py"  # "dense" and "sparse" are also the densities of tokens, which it defines
 STAGES = ("schedule/plan.py", "schedule/density.py", "schedule/timetable.py", "models/flexdit.py")
 STEPS = (
+    "first_space.py",
     "schedule/sampling.py",
     "schedule/clock.py",
     "schedule/start.py",

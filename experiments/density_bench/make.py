@@ -40,6 +40,7 @@ from flexsearch.config import load_config
 from flexsearch.diffusion.training import Training
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.paired_features import paired_distance
 from flexsearch.objectives.quality import measure_features
 from flexsearch.schedule import Cache, Candidate, DensitySchedule, Sampling
 from flexsearch.schedule.gain import NO_GAIN
@@ -47,7 +48,7 @@ from flexsearch.schedule.presets import paper_schedule
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.context import TrialContext, trial_context
 from flexsearch.trial.drawing import draw_all
-from flexsearch.trial.paired_distance import make_reference, paired_distance
+from flexsearch.trial.paired_distance import make_reference
 from flexsearch.trial.prepare import prepare
 from flexsearch.trial.teacher import live_teacher
 from flexsearch.trial.timing import timer_of

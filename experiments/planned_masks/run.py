@@ -22,10 +22,10 @@ from flexsearch.diffusion.calibration import reuse_costs
 from flexsearch.diffusion.sampling import generate
 from flexsearch.latency.design import dense_plan
 from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.paired_features import paired_distance
 from flexsearch.schedule import Cache, Plan, Sampling
 from flexsearch.schedule.masks import mask_cost, planned_masks
 from flexsearch.trial.inputs import load_inputs
-from flexsearch.trial.paired_distance import paired_distance
 
 HERE = Path(__file__).parent
 BUDGETS = ((10, 5), (10, 4), (7, 4), (6, 3))

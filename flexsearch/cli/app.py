@@ -19,6 +19,7 @@ from flexsearch.cli import (
     encode,
     export,
     front,
+    init,
     plan,
     pretrain,
     profile,
@@ -37,7 +38,7 @@ from flexsearch.errors import Note
 from flexsearch.old_names import OldName
 
 _GROUPS = {
-    "Search": (plan, profile, run, remeasure),
+    "Search": (init, plan, profile, run, remeasure),
     "Look": (front, report, dashboard, show, compare),
     "Decide": (confirm, choose),
     "Take": (export, train, sample),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flexsearch.errors import UserError
-from flexsearch.paths import shipped_spaces
+from flexsearch.paths import SCHEMA, shipped_spaces
 
 command = typer.Typer()
 
@@ -15,7 +15,9 @@ command = typer.Typer()
 @command.command(epilog="Example: flexsearch spaces dit_xl --copy mine.yaml")
 def spaces(
     name: Annotated[str | None, typer.Argument(help="print this one", metavar="NAME")] = None,
-    copy: Annotated[Path | None, typer.Option(help="write it here, to be changed")] = None,
+    copy: Annotated[
+        Path | None, typer.Option(help="write it here, to be changed, and beside it space.json, for editors")
+    ] = None,
 ) -> None:
     """List the search spaces that come with flexsearch; their names stand for files in every command."""
     shipped = shipped_spaces()
@@ -38,6 +40,9 @@ def spaces(
         raise UserError("exists already", field=str(copy))
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_text(text)
+    schema = shipped[name].with_name(SCHEMA)
+    if not (beside := copy.with_name(SCHEMA)).exists():
+        beside.write_bytes(schema.read_bytes())
     print(f"{copy}: try flexsearch plan {copy}", file=sys.stderr)
 
 

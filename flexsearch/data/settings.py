@@ -17,7 +17,8 @@ class DataSettings:
             kept in memory as pixels; grey images have one channel, if all are grey), or "latents" (the folder `root` of
             `flexsearch encode` or of fast-DiT; "imagenet_latents" means the same). Where nothing is trained, "captions"
             (the file `root`, for a base that reads text) or "none" (for a base that reads class labels).
-        root: folder of the data, or the file of captions, one a line; not used by "quickstart" and "none".
+        root: folder of the data, or the file of captions, one a line ("embedded:prompts.txt" has 200 that come with
+            flexsearch); not used by "quickstart" and "none".
         split: "train" or "test", of "fashion_mnist".
         size: pixels per side, of "fashion_mnist" and "images".
         callable: in place of a name, a function of your own that gives the data, `package.module:function` or

@@ -123,6 +123,15 @@ class DiffusersSolver:
         return taken
 
 
+def diffusers_scheduler(scheduler: Any, plan: Plan) -> Any | None:
+    """Give the scheduler of diffusers that takes a plan's steps, given their number; None for solvers of our own."""
+    sampling, num_tokens = plan.candidate.sampling, plan.target.shape.grid.num_tokens
+    if sampling.solver in ("ab2", "heun"):
+        return None
+    clock = clock_under(sampling.solver, plan.target.clock, shift=sampling.shift, num_tokens=num_tokens)
+    return _new_scheduler(scheduler, clock, plan)
+
+
 def _new_scheduler(scheduler: Any, clock: Clock, plan: Plan) -> Any:
     """The base's scheduler afresh, or diffusers' class of the clock, of second order, with the base's noise."""
     if plan.candidate.sampling.solver == "base":

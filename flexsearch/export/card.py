@@ -7,6 +7,7 @@ import yaml
 
 from flexsearch import __version__
 from flexsearch.export.licence import base_licence
+from flexsearch.export.plain_settings import PlainSettings, plain_text
 from flexsearch.export.recipe import Recipe
 from flexsearch.export.sampling_text import sampling_lines
 from flexsearch.measurement import Measurement
@@ -81,6 +82,10 @@ flexsearch train recipe.yaml --out trained
 ```
 
 `scheduler/` is the base's own, `candidate.json` the schedule and its sampling, `recipe.yaml` how to train it further.
+
+## Without flexsearch
+
+{plain_text(PlainSettings.of(recipe))}
 
 ## Licence
 

@@ -50,7 +50,7 @@ def evaluate(model: FlexDiT, recipe: Recipe, inputs: Inputs, processes: Processe
     measured = [
         found
         for index, evaluator in enumerate(inputs.evaluators)
-        for found in evaluator.measure(torch.cat([rows[index] for _, rows in features]))
+        for found in evaluator.measure(torch.cat([rows[index] for _, rows in features]), seed=recipe.evaluation_seed)
     ]
     return with_protocol(
         measured, base_clock(recipe.base, spacing=recipe.sampling.spacing), recipe.sampling, seed=recipe.evaluation_seed

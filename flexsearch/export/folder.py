@@ -1,7 +1,8 @@
 """The exported format: a folder that `FlexDiT.from_pretrained` and diffusers read, with schedule, recipe and card.
 
-`transformer/` (configuration, safetensors), `scheduler/`, `candidate.json`, `recipe.yaml`, `README.md`, and
-`model_index.json`, which makes it a diffusers pipeline, for models that read class labels. It is written beside its
+`transformer/` (configuration, safetensors), `scheduler/`, `candidate.json`, `recipe.yaml`, `README.md`, `diffusers/`
+(what other programs can be told of its sampling), and `model_index.json`, which makes it a diffusers pipeline, for
+models that read class labels. It is written beside its
 place, read back, and compared with the model in memory before any of it gets its name.
 """
 
@@ -17,9 +18,11 @@ import torch
 
 from flexsearch.diffusion.pipeline import write_pipeline
 from flexsearch.diffusion.sampling import plan_of
+from flexsearch.diffusion.solvers import diffusers_scheduler
 from flexsearch.errors import FlexsearchError, reading
 from flexsearch.export.card import CARD
 from flexsearch.export.example import computed_graphs, example_of
+from flexsearch.export.plain_settings import FOLDER, PlainSettings, write_plain_settings
 from flexsearch.export.recipe import RECIPE, Recipe
 from flexsearch.files import folder_beside, sync_folder
 from flexsearch.models.flexdit import FlexDiT
@@ -30,7 +33,7 @@ from flexsearch.schedule.sampling import Sampling
 
 CANDIDATE = "candidate.json"
 TRANSFORMER = "transformer"
-_PIECES = (TRANSFORMER, "scheduler", "model_index.json", RECIPE, CARD, CANDIDATE)
+_PIECES = (TRANSFORMER, "scheduler", FOLDER, "model_index.json", RECIPE, CARD, CANDIDATE)
 """In the order in which they get their names: a folder with a candidate is whole."""
 
 
@@ -61,6 +64,8 @@ def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, car
         (temporary / CARD).write_text(card)
         (temporary / CANDIDATE).write_text(json.dumps(recipe.exported.to_dict(), indent=2))
         write_pipeline(temporary, sampling=recipe.exported.sampling, settings=recipe.sampling)
+        plan = plan_of(model, scheduler, exported_sampling(temporary), recipe.sampling)
+        write_plain_settings(temporary, PlainSettings.of(recipe), scheduler=diffusers_scheduler(scheduler, plan))
         _verify(model, temporary, scheduler, recipe)
         sync_folder(temporary)
         yield temporary

@@ -11,6 +11,7 @@ from flexsearch.export.folder import TRANSFORMER, with_folded_gain, written
 from flexsearch.export.recipe import RECIPE, LongTraining, Recipe
 from flexsearch.models.loading import load_base, load_exported
 from flexsearch.models.settings import base_clock
+from flexsearch.report.points import is_free
 from flexsearch.report.run import Run
 from flexsearch.study.store import TrialRecord
 from flexsearch.trial.life import CHECKPOINT
@@ -60,7 +61,7 @@ def recipe_of(run: Run, record: TrialRecord) -> Recipe:
 
 
 def _made(run: Run, record: TrialRecord) -> str:
-    if record.candidate.schedule.is_dense or run.settings.is_free:
+    if is_free(record) or run.settings.is_free:
         return "The weights are the base's own: nothing was trained."
     trial, warm_start = run.settings.trial, run.settings.warm_start
     before = f" after the study's shared warm start of {warm_start.updates} updates" if warm_start is not None else ""

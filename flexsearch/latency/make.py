@@ -15,6 +15,7 @@ from flexsearch.data.conditions import random_condition
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.latency.axes import Axes
 from flexsearch.latency.cache import sparse_timetables
+from flexsearch.latency.compiler import check_compiler
 from flexsearch.latency.design import designed_plans
 from flexsearch.latency.fit import solve
 from flexsearch.latency.measure import ImageTimer
@@ -64,6 +65,8 @@ def make_profile(
         UserError: the base is not on this machine and its sizes are not known.
     """
     keep_freed_memory()
+    if settings.compile:
+        check_compiler(device)
     loaded, is_base = base_or_untrained(base, device=device)
     condition = random_condition(loaded.model.shape, batch=settings.batch, generator=torch.Generator())
     timer = ImageTimer(

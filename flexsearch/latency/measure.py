@@ -1,16 +1,16 @@
 """Measured latency: whole images, all sampler steps and guidance included.
 
 A machine drifts while a search runs. Every repetition therefore times the candidate and, right after it, a fixed
-reference workload (a few steps of the dense base); the candidate's latency is the ratio of the two medians times the
-reference's latency, which is measured once per study.
+reference workload (a few steps of the dense base); the candidate's latency is the ratio of the two lower quartiles
+times the reference's latency, which is measured once per study.
 """
 
 import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from flexsearch.diffusion.data_gaussian import DIRECTIONS
 from flexsearch.diffusion.sampling import denoise, initial_noise, on
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.latency.design import dense_plan
-from flexsearch.latency.settings import LatencySettings
+from flexsearch.latency.settings import EAGER, LatencySettings
 from flexsearch.measurement import Measurement
 from flexsearch.models.data_gaussian import DataGaussian
 from flexsearch.models.flexdit import FlexDiT
@@ -66,7 +66,7 @@ def cpu_threads(num_threads: int | None) -> Iterator[None]:
 def hardware_of(device: torch.device, settings: LatencySettings) -> dict[str, Any]:
     """Say what of the machine decides a time: device, CPU threads, torch, and whether graphs are compiled."""
     with cpu_threads(settings.threads):
-        return {"device": device_name(device), "torch": torch.__version__, "compile": False}
+        return {"device": device_name(device), "torch": torch.__version__, "compile": settings.compile}
 
 
 def seconds_of(workload: Workload, device: torch.device) -> float:
@@ -205,12 +205,19 @@ def relative_times(
 
 
 def one_batch(
-    model: FlexDiT, scheduler: Any, plan: Plan, *, condition: Condition, none: Condition, settings: SamplingSettings
+    model: FlexDiT,
+    scheduler: Any,
+    plan: Plan,
+    *,
+    condition: Condition,
+    none: Condition,
+    settings: SamplingSettings,
+    is_compiled: bool = False,
 ) -> Workload:
     """Make the workload that latency means: one batch of images, one per row of `condition`, on the model's device.
 
     The model gets what the plan needs and it has not: weights as they start, mean and covariance of zero. Time does not
-    depend on their values.
+    depend on their values. What is compiled is so by the first run, and only within runs.
     """
     device = next(model.parameters()).device
     model.add_weights((operation.role, operation.block) for graph in plan.graphs for operation in graph.route)
@@ -221,7 +228,10 @@ def one_batch(
     condition, none = on(device, condition), on(device, none)
 
     def run() -> Tensor:
-        return denoise(model.eval(), scheduler, plan, noise=noise, condition=condition, none=none, settings=settings)
+        with model.compiled_stages() if is_compiled else nullcontext():
+            return denoise(
+                model.eval(), scheduler, plan, noise=noise, condition=condition, none=none, settings=settings
+            )
 
     return run
 
@@ -281,19 +291,44 @@ class ImageTimer:
             protocol=self.protocol,
         )
 
+    def measure_both(
+        self, plan: Plan, *, model: FlexDiT, reference_ms: float | None = None
+    ) -> tuple[list[Measurement], float]:
+        """Measure the latency of a plan as `measure` does and, where graphs are compiled, what it is without, beside
+        it and interleaved with it."""
+        (latencies,), measured_ms = self._measure([plan], model=model, reference_ms=reference_ms)
+        return latencies, measured_ms
+
+    def compile(self, plan: Plan, *, model: FlexDiT) -> None:
+        """Have the graphs of a plan and of the reference compiled, which keeps a timing waiting; nothing where they are
+        not to be."""
+        if self.settings.compile:
+            with cpu_threads(self.settings.threads):
+                self._workload(plan, model)()
+                self._workload(self.reference)()
+
     def measure_together(
         self, plans: Sequence[Plan], *, model: FlexDiT, reference_ms: float | None
-    ) -> list[Measurement]:
-        """Measure the latencies of plans on one model, interleaved; see `measure_latencies`."""
-        latencies, _ = measure_latencies(
-            [self._workload(plan, model) for plan in plans],
+    ) -> list[list[Measurement]]:
+        """Measure the latencies of plans on one model as `measure_both` does each, interleaved."""
+        return self._measure(plans, model=model, reference_ms=reference_ms)[0]
+
+    def _measure(
+        self, plans: Sequence[Plan], *, model: FlexDiT, reference_ms: float | None
+    ) -> tuple[list[list[Measurement]], float]:
+        variants = (True, False) if self.settings.compile else (False,)
+        latencies, measured_ms = measure_latencies(
+            [self._workload(plan, model, is_compiled=one) for plan in plans for one in variants],
             self._workload(self.reference),
             reference_ms=reference_ms,
             settings=self.settings,
             device=self.device,
             protocol=self.protocol,
         )
-        return latencies
+        for place in range(1, len(latencies), 2) if self.settings.compile else ():
+            protocol = {**latencies[place].protocol, "compile": False}
+            latencies[place] = replace(latencies[place], name=EAGER, protocol=protocol)
+        return [latencies[at : at + len(variants)] for at in range(0, len(latencies), len(variants))], measured_ms
 
     def relative(
         self, plans: Sequence[Plan], *, rounds: int, report: Callable[[int, int], None]
@@ -303,7 +338,7 @@ class ImageTimer:
         with cpu_threads(self.settings.threads):
             return relative_times(list(workloads), reference, rounds=rounds, device=self.device, report=report)
 
-    def _workload(self, plan: Plan, model: FlexDiT | None = None) -> Workload:
+    def _workload(self, plan: Plan, model: FlexDiT | None = None, *, is_compiled: bool | None = None) -> Workload:
         return one_batch(
             model or self.base.model,
             self.base.scheduler,
@@ -311,4 +346,5 @@ class ImageTimer:
             condition=self.condition,
             none=self.none,
             settings=self.sampling,
+            is_compiled=self.settings.compile if is_compiled is None else is_compiled,
         )

@@ -6,6 +6,9 @@ from annotated_types import Gt
 
 from flexsearch.settings import PositiveCount, settings
 
+EAGER = "eager_latency_ms"
+"""Name of the latency of graphs that are not compiled, where `latency_ms` is that of compiled ones."""
+
 
 @settings
 class LatencySettings:
@@ -16,6 +19,8 @@ class LatencySettings:
         max_ms: a candidate above this many ms per image is not trained; None sets no limit.
         repeats: timed repetitions, after the warm-up.
         threads: CPU threads while timing; None takes all cores. Has no effect on a GPU.
+        compile: whether graphs are compiled by `torch.compile` before they are timed, each for about as long as a
+            program of that size takes to build. What is not compiled is measured beside it, as `eager_latency_ms`.
         mixed: whether trials of one run may be timed on unlike hardware. A front takes those of one kind alone.
     """
 
@@ -23,4 +28,5 @@ class LatencySettings:
     max_ms: Annotated[float, Gt(0)] | None = None
     repeats: PositiveCount = 5
     threads: PositiveCount | None = None
+    compile: bool = False
     mixed: bool = False

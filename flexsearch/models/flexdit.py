@@ -6,8 +6,8 @@ F frames (of a video), H x W latent pixels.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
@@ -41,6 +41,7 @@ from flexsearch.schedule.timetable import CLOCK_ERROR
 
 _ISOLATED = {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
 """Graphs share code; older torch counts their compilations together and stops at `recompile_limit`."""
+_COMPILE_OPTIONS: dict[str, Any] = {"fullgraph": True, "dynamic": False, **_ISOLATED}
 
 
 @dataclass
@@ -328,8 +329,24 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Args:
             options: of `torch.compile`, e.g. `mode="max-autotune"`. Shapes are static.
         """
-        self._compile_options = {"fullgraph": True, "dynamic": False, **_ISOLATED, **options}
+        self._compile_options = {**_COMPILE_OPTIONS, **options}
         self._compiled.clear()
+
+    @contextmanager
+    def compiled_stages(self) -> Iterator[None]:
+        """Compile every graph that runs within, by the options of `compile_stages` if that was called; outside, nothing
+        is changed. What was compiled is kept for the next time."""
+        before = self._compile_options
+        if before is None:
+            self._compile_options = _COMPILE_OPTIONS
+        try:
+            yield
+        finally:
+            self._compile_options = before
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles take: compiled graphs hold this model's weights, not the copy's."""
+        return {**self.__dict__, "_compiled": {}}
 
     def forward(
         self,

@@ -100,13 +100,17 @@ def base_shape(settings: BaseSettings) -> TransformerShape:
 
 
 def base_config(settings: BaseSettings) -> Mapping[str, Any]:
-    """Give the base's configuration: `config`, that of its folder, or that of a published checkpoint.
+    """Give the base's configuration: `config`, that of its folder or of the hub's cache, or that of a published
+    checkpoint.
 
     Raises:
-        UserError: none of the three is there, or it is a checkpoint that is not supported.
+        UserError: none of them is there, or it is a checkpoint that is not supported.
     """
     check_supported(settings)
-    config = settings.config or _config_of(settings.checkpoint) or known_config(settings.checkpoint)
+    config = settings.config or _config_of(settings.checkpoint)
+    if config is None and (cached := _in_hub_cache(settings, "transformer/config.json")) is not None:
+        config = read_json(cached)
+    config = config or known_config(settings.checkpoint)
     if config is None:
         raise UserError(
             f"{settings.checkpoint} is not on this machine and not one of {known_checkpoints()}; "
@@ -137,7 +141,8 @@ def base_clock(settings: BaseSettings, *, spacing: Spacing = "pipeline") -> Cloc
         UserError: the scheduler is one that flexsearch does not sample with.
     """
     path = checkpoint_folder(settings.checkpoint) / "scheduler" / "scheduler_config.json"
-    cached = None if path.exists() or settings.config is not None else _in_hub_cache(settings)
+    is_elsewhere = not path.exists() and settings.config is None
+    cached = _in_hub_cache(settings, "scheduler/scheduler_config.json") if is_elsewhere else None
     if path.exists() or cached is not None:
         with reading(cached or path):
             return Clock.of(read_json(cached or path), spacing=spacing)
@@ -147,8 +152,8 @@ def base_clock(settings: BaseSettings, *, spacing: Spacing = "pipeline") -> Cloc
     return Clock.of(architecture.scheduler_of(settings.checkpoint), spacing=spacing)
 
 
-def _in_hub_cache(settings: BaseSettings) -> Path | None:
-    """Find the scheduler's configuration of a model on the hub, where an earlier download left it.
+def _in_hub_cache(settings: BaseSettings, file: str) -> Path | None:
+    """Find a file of a model on the hub, where an earlier download left it.
 
     By the documented layout of the cache: `huggingface_hub.try_to_load_from_cache` takes most of a second to import.
     """
@@ -160,5 +165,5 @@ def _in_hub_cache(settings: BaseSettings) -> Path | None:
     revision = settings.revision or "main"
     named = folder / "refs" / revision
     commit = named.read_text() if named.is_file() else revision
-    path = folder / "snapshots" / commit / "scheduler" / "scheduler_config.json"
+    path = folder / "snapshots" / commit / file
     return path if path.is_file() else None

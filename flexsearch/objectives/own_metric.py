@@ -44,8 +44,8 @@ class OwnMetric:
         """Give what is measured of images, row by row: themselves."""
         return images
 
-    def measure(self, rows: Tensor, *, first: int = 0) -> list[Measurement]:
-        """Measure images; `first` is the index of the first one.
+    def measure(self, rows: Tensor, *, first: int = 0, seed: int = 0) -> list[Measurement]:
+        """Measure images; `first` is the index of the first one. The seed of their noise does not matter.
 
         Raises:
             UserError: the function failed, or gave no number.

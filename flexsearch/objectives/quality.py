@@ -11,8 +11,10 @@ from flexsearch.measurement import Measurement
 from flexsearch.objectives.extractors import Extractor
 from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.frechet import FeatureStatistics, feature_statistics, frechet_distance
+from flexsearch.objectives.image_metric import ImageMetric
 from flexsearch.objectives.kernel import kernel_distance
 from flexsearch.objectives.own_metric import OwnMetric
+from flexsearch.objectives.paired_features import PairedFeatures
 from flexsearch.objectives.precision_recall import NEIGHBOURHOOD, precision_recall
 from flexsearch.objectives.reference import Reference
 from flexsearch.objectives.settings import Metric, quality_name
@@ -35,8 +37,8 @@ class Evaluator:
         """Give what is measured of images, row by row: their features (N, D)."""
         return extract_features(images, extractor=self.extractor, batch=batch)
 
-    def measure(self, rows: Tensor, *, first: int = 0) -> list[Measurement]:
-        """Measure the metrics of features, in order.
+    def measure(self, rows: Tensor, *, first: int = 0, seed: int = 0) -> list[Measurement]:
+        """Measure the metrics of features, in order; of sets, so that neither index nor noise of one matters.
 
         Raises:
             UserError: too few images, or a reference of another extractor's features.
@@ -44,18 +46,25 @@ class Evaluator:
         return measure_features(rows, evaluator=self)
 
 
-def measure_quality(images: Tensor, *, evaluators: Sequence[Evaluator | OwnMetric], batch: int) -> list[Measurement]:
+AnyEvaluator = Evaluator | OwnMetric | ImageMetric | PairedFeatures
+"""What measures generated images: it gives rows of them, and measurements of rows."""
+
+
+def measure_quality(
+    images: Tensor, *, evaluators: Sequence[AnyEvaluator], batch: int, seed: int = 0
+) -> list[Measurement]:
     """Measure the metrics of generated images, evaluator by evaluator.
 
     Args:
         images: (N, C, H, W) uint8, or videos (N, C, F, H, W).
         evaluators: what to measure; the objective first.
         batch: images per forward pass of the extractors.
+        seed: of the images' noise.
 
     Raises:
         UserError: too few images, a reference of another extractor's features, or a metric of the user's that failed.
     """
-    return [found for one in evaluators for found in one.measure(one.rows(images, batch=batch))]
+    return [found for one in evaluators for found in one.measure(one.rows(images, batch=batch), seed=seed)]
 
 
 def measure_features(features: Tensor, *, evaluator: Evaluator) -> list[Measurement]:

@@ -24,6 +24,7 @@ import numpy as np
 
 from flexsearch.measurement import Measurement, rounded
 from flexsearch.objectives.fid_infinity import BLOCKS, at_infinity, block_name, curvature
+from flexsearch.objectives.settings import has_few_images_bias
 from flexsearch.report.paired_noise import PairedNoise
 from flexsearch.report.protocol import one_protocol
 from flexsearch.report.student import CONFIDENCE, student_quantile
@@ -263,8 +264,8 @@ def _sd_at_infinity(blocks: Mapping[int, np.ndarray], scale: np.ndarray) -> np.n
 
 
 def is_frechet(name: str) -> bool:
-    """Frechet distances are squared, and biased by the number of images; kernel distances (KID) are unbiased."""
-    return not name.startswith("kid")
+    """Frechet distances are squared, and biased by the number of images."""
+    return has_few_images_bias(name)
 
 
 def _protocol(found: Measurement) -> dict[str, Any]:

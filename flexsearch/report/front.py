@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from flexsearch.latency.linearity import disagreement, scatter
+from flexsearch.objectives.settings import SHOWN_BESIDE
 from flexsearch.report.budgets import Budget, budgets_of
 from flexsearch.report.confirmation import Confirmation, confirmation_of, is_frechet
 from flexsearch.report.gain import gain_of
-from flexsearch.report.points import NORMAL_QUARTILE, FrontPoint, Points, is_free, is_plain
+from flexsearch.report.points import NORMAL_QUARTILE, FrontPoint, Points, is_plain
 from flexsearch.report.protocol import one_protocol
 from flexsearch.report.row import Row
 from flexsearch.report.speedup import speedup_of, speedup_over_found
@@ -159,8 +160,8 @@ class Front:
 
     @cached_property
     def paper(self) -> Records:
-        """The other baselines: the FlexDiT paper's schedules."""
-        return tuple(record for record in self.baselines if not is_free(record))
+        """The FlexDiT paper's schedules among the baselines."""
+        return tuple(record for record in self.baselines if not record.candidate.schedule.is_dense)
 
     @property
     def others(self) -> Records:
@@ -196,6 +197,17 @@ class Front:
             others = ((one for one in self.predicted_front if one.baseline is None), self.baselines)
         rest = tuple([self.row(one) for one in records if one.number not in seen] for records in others)
         return (sorted((self.row(one) for one in best), key=_by_claim), *rest)
+
+    @property
+    def beside(self) -> list[str]:
+        """Names of what was measured of images beside the objective, and is shown."""
+        names = {name for record in self.complete.values() for name in record.measurements}
+        return [name for name in SHOWN_BESIDE if name in names and name != self.objectives[0].name]
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether latencies are those of compiled graphs."""
+        return bool(self.objectives[-1].protocol.get("compile"))
 
     @property
     def num_unconfirmed(self) -> int:
@@ -356,13 +368,12 @@ def _timed(record: TrialRecord, timing: Timing | None, name: str) -> TrialRecord
     own = record.measurements.get(name)
     if own is None or timing is None:
         return record
-    return replace(
-        record,
-        measurements={
-            **record.measurements,
-            name: replace(own, value=timing.latency.value, spread=timing.latency.spread),
-        },
-    )
+    again = {
+        one: replace(record.measurements[one], value=later.value, spread=later.spread)
+        for one, later in ((name, timing.latency), *((later.name, later) for later in timing.beside))
+        if one in record.measurements
+    }
+    return replace(record, measurements={**record.measurements, **again})
 
 
 def _by_claim(row: Row) -> tuple[float, float]:

@@ -75,6 +75,28 @@
       : "their distances are of unlike numbers of images and do not compare";
     return `Trial ${first} is ${faster} trial ${second}; ${worse}.`;
   }
+  // The trials whose distances compare, best first: each distance is a place of the slider.
+  function byQuality() {
+    const trials = all("#all-trials .trial").map(({ dataset }) => dataset), counts = new Map();
+    trials.forEach(({ images }) => counts.set(images, (counts.get(images) ?? 0) + 1));
+    const [most] = [...counts].sort((a, b) => b[1] - a[1])[0] ?? [];
+    return trials.filter(({ images }) => images === most).sort((a, b) => a.quality - b.quality);
+  }
+  // The fastest trial within a quality budget, and its images.
+  function within() {
+    const box = one("#budgets-of-quality"), slider = one("#budget"), known = byQuality();
+    box.hidden = known.length < 2;
+    if (box.hidden) return;
+    slider.max = known.length - 1;
+    const limit = known[slider.value], there = known.slice(0, Number(slider.value) + 1);
+    const fastest = there.reduce((best, next) => (Number(next.latency) < Number(best.latency) ? next : best));
+    const times = known[0].latency / fastest.latency;
+    one("output", box).textContent = Number(limit.quality).toPrecision(3);
+    slider.setAttribute("aria-valuetext", Number(limit.quality).toPrecision(3));
+    one("p", box).textContent = `Trial ${fastest.trial} is the fastest: ${Number(fastest.latency).toPrecision(3)} ms per image` +
+      (fastest === known[0] ? ", and has the best distance of all." : `, ${times.toFixed(2)}x as fast as the best of all, trial ${known[0].trial}.`);
+    one(".within", box).replaceChildren(...sideBySide(fastest.trial));
+  }
   function toggle(number) {
     if (!strip(number)) return;
     const isPinned = pins.includes(number);
@@ -101,8 +123,13 @@
     all(".chart svg").forEach((chart) => inOrder(chart)[0]?.setAttribute("tabindex", "0"));
     all(".code").forEach((box) => box.append(made("button", "copy", { "data-copy": "", type: "button" })));
     drawPins();
+    const slider = one("#budget");
+    slider.max = Math.max(0, byQuality().length - 1);
+    slider.value = Math.round(slider.max / 2);
+    within();
   }
 
+  document.addEventListener("input", ({ target }) => { if (target.id === "budget") within(); });
   document.addEventListener("pointermove", (event) => {
     const chart = event.target.closest?.(".chart svg");
     if (event.pointerType === "touch") return;
@@ -150,12 +177,14 @@
     const { body } = document, answer = await fetch(location.pathname, { cache: "no-store", headers: { "If-None-Match": `"${body.dataset.of}"` } });
     if (answer.status !== 200) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const open = all("details[open]").map((element) => element.id);
+    const open = all("details[open]").map((element) => element.id), limit = one("#budget").value;
     for (const name of ["header", "main", "footer"]) one(name).replaceWith(one(name, fresh));
     document.title = fresh.title;
     body.dataset.of = fresh.body.dataset.of;
     open.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
     start();
+    one("#budget").value = limit;
+    within();
   }
   const every = Number(document.body.dataset.every);
   if (every) setInterval(() => refresh().catch(() => {}), 1000 * every); // a server that has gone leaves the page as it is

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from flexsearch.errors import UserError
+from flexsearch.errors import UserError, cut
 from flexsearch.files import write_atomically
 from flexsearch.measurement import rounded
 from flexsearch.report.claim import Claim, claim_of, headline
@@ -23,6 +23,7 @@ from flexsearch.report.front import Front
 from flexsearch.report.front_chart import SHAPES, Chart
 from flexsearch.report.galleries import facts, galleries, strips
 from flexsearch.report.held_out import held_out_distance
+from flexsearch.report.image_names import names_of
 from flexsearch.report.palette import ON_DARK, role_colours
 from flexsearch.report.points import FrontPoint, is_free, is_plain
 from flexsearch.report.row import Row, three_digits
@@ -37,6 +38,7 @@ from flexsearch.study.evenly import evenly
 MOST_DRAWN = 40
 """Schedules of the front whose pictures are in the page, evenly over latency; a picture takes about 0.1 s, and
 the table has all."""
+_NAMED = 10  # images to a row
 _UNFOLDED = 3  # schedules
 _WIDE, _NARROW = (1060, 520), (380, 430)  # charts, in pixels
 _CONTENTS = {
@@ -127,6 +129,7 @@ def render(run: Run, front: Front, *, version: str = "", every: int | None = Non
         confirmation=front.confirmation,
         confirmed_lines=confirmed_lines(front),
         galleries=images,
+        names=[cut(name, 60) for name in names_of(run.settings)[:_NAMED]],
         legend=", ".join(legend()),
         roles={role: dict(zip(("fill", "text"), role_colours(role), strict=True)) for role in ROLES},
         schedules=schedules,
@@ -180,13 +183,20 @@ def _table(front: Front, rows: Sequence[Row]) -> tuple[dict[str, str], list[dict
     """Give headings and rows, of what is known best."""
     quality, latency = front.objectives
     columns = {"faster": "speed-up at equal quality", "quality": quality.name, "latency": latency.unit, "macs": "MACs"}
+    if front.is_compiled:
+        columns |= {"latency": f"{latency.unit}, compiled", "eager": f"{latency.unit}, eager"}
+    columns |= {name: name.replace("_", " ") for name in front.beside}
     if front.predicted_distances:
         columns["predicted_distance"] = "predicted distance"
     if front.confirmation is not None:
         columns |= {"front_probability": "on the front", "verdict": "verdict"}
     found = []
     for row in rows:
-        printed: dict[str, Any] = {**row.printed, "is_surely_faster": row.printed["verdict_of_speedup"] == "faster"}
+        printed: dict[str, Any] = {
+            **dict.fromkeys(columns, ""),
+            **row.printed,
+            "is_surely_faster": row.printed["verdict_of_speedup"] == "faster",
+        }
         printed["latency"] += f" {printed['spread']}" if printed["spread"] else ""
         printed["faster"] = " ".join(printed[key] for key in ("speedup", "speedup_interval") if printed[key])
         if (again := row.confirmed) is not None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from flexsearch.report.student import half_width
 from flexsearch.schedule.sampling import Sampling
+from flexsearch.study.baselines import is_fine_tuned
 from flexsearch.study.pareto import non_dominated
 from flexsearch.study.store import TrialRecord
 
@@ -23,7 +24,7 @@ NORMAL_QUARTILE = 0.6745  # half the interquartile range of a normal distributio
 
 def is_free(record: TrialRecord) -> bool:
     """Whether a trial is the dense base itself, sampled in some way: nothing of it was trained."""
-    return record.candidate.schedule.is_dense and not record.num_updates
+    return record.candidate.schedule.is_dense and not (record.num_updates or is_fine_tuned(record.baseline))
 
 
 def is_plain(record: TrialRecord) -> bool:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flexsearch.latency.settings import EAGER
 from flexsearch.measurement import Measurement, rounded
+from flexsearch.objectives.settings import SHOWN_BESIDE
 from flexsearch.report.confirmation import ConfirmedPoint
 from flexsearch.report.gain import Gain
 from flexsearch.report.points import FrontPoint, is_free
@@ -52,6 +54,17 @@ class Row:
         return self.record.measurements["macs"].value
 
     @property
+    def eager(self) -> Measurement | None:
+        """Latency without compilation, where that is another one."""
+        return self.record.measurements.get(EAGER)
+
+    @property
+    def beside(self) -> dict[str, float]:
+        """What was measured of the images beside the objective, and is shown."""
+        found = self.record.measurements
+        return {name: found[name].value for name in SHOWN_BESIDE if name in found and name != self.quality.name}
+
+    @property
     def macs_ratio(self) -> float | None:
         """MACs over the dense base's at as many steps, nothing reused."""
         return None if self.dense_macs is None else self.macs / self.dense_macs
@@ -61,6 +74,7 @@ class Row:
         row = {
             "trial": self.record.number,
             "values": {found.name: found.value for found in (self.quality, self.latency)},
+            **({} if self.eager is None else {EAGER: self.eager.value}),
             "macs": self.macs,
             "macs_ratio": self.macs_ratio,
             "digest": self.record.digest,
@@ -73,6 +87,8 @@ class Row:
             "gain": self.gain.to_dict(),
             "timed_again": self.is_timed_again,
         }
+        if self.beside:
+            row["beside"] = self.beside
         if self.predicted_distance is not None:
             row["predicted_distance"] = self.predicted_distance
         if self.confirmed is not None:
@@ -92,7 +108,9 @@ class Row:
             self.quality.name: self.quality.value,
             self.latency.name: self.latency.value,
             "latency_spread": self.latency.spread,
+            **self.beside,
             "timed_again": self.is_timed_again,
+            **({} if self.eager is None else {EAGER: self.eager.value}),
             **{
                 f"speedup_{name}": value
                 for name, value in ({} if self.speedup is None else self.speedup.to_dict()).items()
@@ -120,6 +138,8 @@ class Row:
             "quality": f"{self.point.distance:.2f}",
             "latency": three_digits(self.point.latency_ms),
             "spread": "" if spread is None else f"± {rounded(spread, 1)}",
+            "eager": "" if self.eager is None else three_digits(self.eager.value),
+            **{name: f"{value:.3g}" for name, value in self.beside.items()},
             "macs": "" if self.macs_ratio is None else f"{self.macs_ratio:.0%}",
             "speedup": "" if speedup is None else speedup.symbol,
             "speedup_interval": "" if speedup is None else speedup.interval,

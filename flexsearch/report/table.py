@@ -4,10 +4,13 @@ from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING
 
 from flexsearch.latency.linearity import warning
+from flexsearch.latency.settings import EAGER
 from flexsearch.measurement import rounded
+from flexsearch.objectives.settings import SHOWN_BESIDE
 from flexsearch.report.claim import headline
 from flexsearch.report.fitted_table import Column, FittedTable
 from flexsearch.report.front import Front
+from flexsearch.report.points import FrontPoint
 from flexsearch.schedule.role import legend
 from flexsearch.schedule.run_lengths import run_lengths
 
@@ -27,7 +30,7 @@ _PREDICTED_DISTANCE = (
 )
 
 
-_LEAVE_FIRST = ("macs", "predicted_distance", "front_probability")
+_LEAVE_FIRST = (*SHOWN_BESIDE[::-1], "macs", "predicted_distance", "eager", "front_probability")
 """Columns that a narrow terminal does without, in this order."""
 
 
@@ -44,6 +47,10 @@ def front_table(front: Front) -> FittedTable:
         "speedup": "speed-up at\nequal quality",
         "macs": "MACs",
     }
+    if front.is_compiled:
+        headings["latency"] = f"compiled\n{latency.unit}"
+        headings["eager"] = f"eager\n{latency.unit}"
+    headings |= {name: name.replace("_", "\n") for name in front.beside}
     if front.predicted_distances:
         headings["predicted_distance"] = "predicted\ndistance"
     title = f"Pareto front of {front.study}: {quality.name} and {latency.name}"
@@ -61,7 +68,7 @@ def front_table(front: Front) -> FittedTable:
                 shown["front_probability"] = "\n".join([shown["front_probability"], *again.verdict.rsplit(" ", 1)])
             shown["speedup"] = "\n".join(shown[key] for key in ("speedup", "speedup_interval") if shown[key])
             verdict = {"speedup": _VERDICTS.get(shown["verdict_of_speedup"], "")}
-            cells = [shown[key] for key in headings]
+            cells = [shown.get(key, "") for key in headings]
             marks = {2 + place: verdict[key] for place, key in enumerate(headings) if verdict.get(key)}
             table.add_row(*_named(shown), *cells, style="dim" if section is last else "", marks=marks)
         table.add_section()
@@ -159,6 +166,12 @@ def summary_lines(front: Front) -> list[str]:
             f"Spread of {latency.name}: {front.latency_spread:.1%} of it (half of the range of the middle half of the "
             "repetitions, median over trials)."
         )
+    if (gained := compile_speedups(front)) is not None:
+        dense, (low, high) = gained
+        lines.append(
+            f"Compiled graphs beside eager ones: the dense base {dense:.2f}x as fast, searched trials {low:.2f}x to "
+            f"{high:.2f}x."
+        )
     if front.costs:
         total = sum(cost.seconds for cost in front.costs)
         shared = sum(cost.seconds for cost in front.costs if ":" not in cost.what)
@@ -168,6 +181,20 @@ def summary_lines(front: Front) -> list[str]:
             f"Cost: {total / 60:.1f} device minutes, {shared / 60:.1f} of them for what trials share{confirmed}."
         )
     return lines
+
+
+def compile_speedups(front: Front) -> tuple[float, tuple[float, float]] | None:
+    """Give how many times as fast compiled graphs are: of the dense base at the most steps, and the range of searched
+    trials; None where nothing was compiled, or there is neither."""
+
+    def gained(point: FrontPoint) -> float | None:
+        eager, own = point.record.measurements.get(EAGER), point.record.measurements[front.objectives[-1].name]
+        return None if eager is None else eager.value / own.value
+
+    points = front.as_searched
+    dense = [found for one in points.dense if (found := gained(one)) is not None]
+    searched = [found for one in points.points if one.record.baseline is None and (found := gained(one)) is not None]
+    return (dense[-1], (min(searched), max(searched))) if dense and searched else None
 
 
 def confirmed_lines(front: Front) -> list[str]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # a plan has no trials, and waits for no database
 MOST_STEPS = 6
 MOST_GAINS = 6
 MOST_SHIFTS = 6
+FINE_TUNED = "fine-tuned"
+"""Names of the dense base that was fine-tuned as the schedules are begin so."""
 FORA_INTERVALS = (2, 3)
 FORA_AT = 2
 """Uniform reuse is evaluated at so many of the largest numbers of steps: at few steps there is nothing to reuse."""
@@ -37,14 +39,15 @@ FORA_AT = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A candidate that every search evaluates first. The dense base is not fine-tuned."""
+    """A candidate that every search evaluates first. The dense base is fine-tuned only where its name says so."""
 
     name: str
     candidate: Candidate
 
 
 Results = Mapping[str, float]
-"""Quality of the baselines that were measured, by the digest of their candidates; those that failed are absent."""
+"""Quality of the baselines that were measured, by the digest of their candidates; those that failed are absent, and so
+is the dense base that was fine-tuned, which has the digest of the one that was not."""
 Wave = Callable[[Results], Sequence[Baseline]]
 """Gives baselines that follow from the results of all that came before, those among them that are known already."""
 
@@ -59,11 +62,23 @@ def baselines_of(space: SearchSpace, settings: SearchSettings) -> list[Baseline]
 
     It runs under its own solver at every number of steps, and under the others of the space at a middle one. The
     paper's schedules run at `paper_steps`, by default the most. "FlexDiT paper" is its r in [0.61, 0.86] schedule,
-    scaled to this model; where the paper has others for just this model, they follow under their names.
+    scaled to this model; where the paper has others for just this model, they follow under their names. The dense base
+    that is fine-tuned as they are stands before them where that is asked for.
     """
     made = _Maker(space=space, settings=settings)
     dense = [*(Sampling(steps=num) for num in made.steps), *(made.middle(solver) for solver in made.solvers)]
-    return [*made.dense(dense), *made.papers(Sampling(steps=1))]
+    tuned = made.fine_tuned(dense) if made.is_plain else []
+    return [*made.dense(dense), *tuned, *made.papers(Sampling(steps=1))]
+
+
+def is_fine_tuned(baseline: str | None) -> bool:
+    """Whether a trial, by the name of its baseline, is the dense base fine-tuned as the schedules are."""
+    return baseline is not None and baseline.startswith(FINE_TUNED)
+
+
+def is_kept(baseline: str | None, candidate: Candidate) -> bool:
+    """Whether a trial keeps weights of its own: all but the dense base's own baselines do."""
+    return baseline is None or is_fine_tuned(baseline) or not candidate.schedule.is_dense
 
 
 def dense_latencies(records: "Iterable[TrialRecord]", *, latency: str) -> dict[int, float]:
@@ -77,7 +92,8 @@ def dense_latencies(records: "Iterable[TrialRecord]", *, latency: str) -> dict[i
 
 def _is_plain(record: "TrialRecord") -> bool:
     sampling = record.candidate.sampling
-    return record.candidate.schedule.is_dense and sampling == Sampling(steps=sampling.steps) and not record.num_updates
+    is_trained = record.num_updates or is_fine_tuned(record.baseline)
+    return record.candidate.schedule.is_dense and sampling == Sampling(steps=sampling.steps) and not is_trained
 
 
 def waves_of(space: SearchSpace, settings: SearchSettings) -> list[Wave]:
@@ -161,7 +177,7 @@ class _Maker:
             return []
         best = self._best((replace(solver, gain=gain) for gain in (NO_GAIN, *self.gains)), results)
         curve = [] if best is None else [replace(best, steps=num) for num in self.steps]
-        return [*self.dense(curve), *self._fora(results), *self.papers(solver)]
+        return [*self.dense(curve), *self._fora(results), *self.fine_tuned(curve), *self.papers(solver)]
 
     def _fora(self, results: Results) -> list[Baseline]:
         """The dense base with the outputs of its modules reused for N - 1 of N calls (FORA, arXiv 2407.01425)."""
@@ -182,6 +198,12 @@ class _Maker:
         return [
             Baseline(name=self._name(name, one, self.steps[0]), candidate=self._candidate(one)) for one in samplings
         ]
+
+    def fine_tuned(self, samplings: Sequence[Sampling]) -> list[Baseline]:
+        """The same with the fine-tune that every schedule gets, where that is asked for and something is trained."""
+        if not self.settings.fine_tuned_dense or self.space.is_dense:
+            return []
+        return self.dense(samplings, name=f"{FINE_TUNED} dense" if self.is_plain else FINE_TUNED)
 
     def papers(self, best: Sampling) -> list[Baseline]:
         """The paper's schedules under a solver and its shift; none in a space without training, which they need."""

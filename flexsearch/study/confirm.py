@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from flexsearch.study.baselines import is_kept
 from flexsearch.study.executor import run_locally
 from flexsearch.study.lock import one_driver
 from flexsearch.study.repeats import OrderQueue
@@ -36,7 +37,7 @@ def confirmations(
             run_dir=run_dir,
             seed=seed,
             baseline=record.baseline,
-            fine_tune=record.baseline is None or not record.candidate.schedule.is_dense,
+            fine_tune=is_kept(record.baseline, record.candidate),
             kind="repeat",
         )
         for seed in seeds

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flexsearch.space.domains import Domain, Float, Value
 from flexsearch.space.search_space import SearchSpace
+from flexsearch.study.baselines import is_fine_tuned
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.pareto import non_dominated
 from flexsearch.study.settings import SearchSettings
@@ -31,15 +32,17 @@ class Forerunner:
         """Say which trials have the results that they would have under `settings`."""
         is_alike = protocol_of(self.settings, seed=self.search.seed) == protocol_of(settings, seed=seed)
         complete = self._complete if is_alike else []
-        return Adopted(folder=self.folder, numbers={record.digest: record.number for record in complete})
+        return Adopted(
+            folder=self.folder, numbers={one.digest: one.number for one in complete if not is_fine_tuned(one.baseline)}
+        )
 
     def share_timings(self, store: Store, adopted: Adopted) -> None:
         """Keep the later timings of what was adopted beside the trials that took its results."""
         known, there = store.timings(), self.store.timings()
         for record in store.trials():
-            timing = there.get(adopted.numbers.get(record.digest, -1))
+            timing = there.get(adopted.numbers.get(record.digest, -1)) if not is_fine_tuned(record.baseline) else None
             if record.state == "complete" and timing is not None and record.number not in known:
-                store.record_timing(record.number, timing.latency)
+                store.record_timing(record.number, timing.latency, *timing.beside)
 
     def first(self, space: SearchSpace, settings: TrialSettings, *, seed: int) -> list[Parameters]:
         """Give the parameters to try first, as far as `space` has them: all that are adopted, or the front's."""

@@ -17,13 +17,14 @@ from flexsearch.schedule.gain import NO_GAIN
 from flexsearch.schedule.guidance import ALL_ROWS
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.solver import SolverName
+from flexsearch.study.baselines import is_fine_tuned
 from flexsearch.study.store import TrialRecord
 
 
 def dense_baselines(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Pick the complete trials of the dense base in which nothing is reused."""
     complete = [record for record in records if record.state == "complete" and record.baseline is not None]
-    return [record for record in complete if _is_plain(record.candidate)]
+    return [record for record in complete if _is_plain(record.candidate) and not is_fine_tuned(record.baseline)]
 
 
 def _is_plain(candidate: Candidate) -> bool:

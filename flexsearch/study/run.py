@@ -40,6 +40,8 @@ _FREE_TO_CHANGE = (
     "resources",
     "objectives.latency.mixed",
 )
+_BEFORE = {"objectives.latency.compile": False, "search.fine_tuned_dense": False}
+"""Fields that runs of earlier versions lack, with what these did; others that came later are null there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,10 @@ def run_search(plan: RunPlan, console: Console) -> Store:
 
         load_inputs(plan.settings)
         # Not for a cluster, which may have other devices than this machine.
+        if choice.slots is not None:
+            from flexsearch.trial.timing import check_compiles
+
+            check_compiles(plan.settings)
         if plan.settings.objectives.latency.max_ms is not None and choice.slots is not None:
             from flexsearch.trial.timing import check_budget
 
@@ -332,7 +338,7 @@ def _check_unchanged(plan: RunPlan, store: Store) -> None:
     before = store.config()
     if before is None:
         return
-    old, new = dict(_leaves(before)), dict(_leaves(plan.config))
+    old, new = {**_BEFORE, **dict(_leaves(before))}, dict(_leaves(plan.config))
     for field in sorted(set(old) | set(new)):
         if old.get(field) != new.get(field) and not field.startswith(_FREE_TO_CHANGE):
             raise UserError(

@@ -20,7 +20,7 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import SAMPLER_EVERY, Acquisition
-from flexsearch.study.baselines import Baseline, Wave, dense_latencies
+from flexsearch.study.baselines import Baseline, Wave, dense_latencies, is_fine_tuned, is_kept
 from flexsearch.study.device_seconds import trained_schedules
 from flexsearch.study.early_stopping import goes_on
 from flexsearch.study.events import Ended, Moved, Noted, Started, Watched
@@ -268,11 +268,15 @@ class Search(Watched):
             if any(name not in latest or latest[name].state == "running" for name in self._baselines):
                 return
             complete = [one for name in self._baselines if (one := latest[name]).state == "complete"]
-            results = {record.digest: record.measurements[self._objectives[0]].value for record in complete}
-            known = {baseline.candidate.digest for baseline in self._baselines.values()}
+            results = {
+                record.digest: record.measurements[self._objectives[0]].value
+                for record in complete
+                if not is_fine_tuned(record.baseline)
+            }
+            known = {_does(baseline) for baseline in self._baselines.values()}
             for baseline in self._waves.popleft()(results):
-                if baseline.candidate.digest not in known:
-                    known.add(baseline.candidate.digest)
+                if _does(baseline) not in known:
+                    known.add(_does(baseline))
                     self._baselines[baseline.name] = baseline
                     self._missing.extend({baseline.name} - self._begun)
 
@@ -293,7 +297,7 @@ class Search(Watched):
             seed=self._settings.seed,
             study=self._optuna_study.identity,
             baseline=entry.baseline,
-            fine_tune=entry.baseline is None or not entry.candidate.schedule.is_dense,
+            fine_tune=is_kept(entry.baseline, entry.candidate),
         )
 
     def _propose(self) -> TrialOrder | None:
@@ -335,6 +339,11 @@ class Search(Watched):
             order = self._judge(self._ledger.ask(drawn))
             if order is not None:
                 return order
+
+
+def _does(baseline: Baseline) -> tuple[str, bool]:
+    """What a baseline does, whatever its name is."""
+    return baseline.candidate.digest, is_fine_tuned(baseline.name)
 
 
 def _num_in_a_row(states: Sequence[str], state: str) -> int:

@@ -27,6 +27,8 @@ class SearchSettings:
             with `tpe`, and 1 with the others, which are there to be compared with. Every fourth trial is the sampler's
             own.
         paper_steps: sampler steps at which the paper's schedules are evaluated; none takes the dense base's most.
+        fine_tuned_dense: also fine-tune the dense base as every schedule is, as baselines at `baseline_steps`: same
+            start, updates, batches and teacher. Says what of a schedule's distance is the training's.
         noise_schedules: schedules whose quality is measured again under other seeds, once per study; 0 measures none.
         noise_seeds: further seeds for each of them.
         max_retries: how often a trial whose worker was lost is started again; a driver that dies does not count.
@@ -40,6 +42,7 @@ class SearchSettings:
     baseline_steps: tuple[PositiveCount, ...] = ()
     pool: PositiveCount | None = None
     paper_steps: tuple[PositiveCount, ...] = ()
+    fine_tuned_dense: bool = False
     noise_schedules: Count = 3
     noise_seeds: PositiveCount = 2
     max_retries: Count = 2

@@ -26,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 
+from flexsearch.latency.settings import EAGER
 from flexsearch.measurement import Measurement
 from flexsearch.old_names import (
     MACS_PER_FORWARD,
@@ -99,10 +100,12 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """A later latency of a trial than its own, and whether it is later than its confirmation too."""
+    """A later latency of a trial than its own, what was timed beside it, and whether it is later than its confirmation
+    too."""
 
     latency: Measurement
     is_later_than_confirmation: bool
+    beside: tuple[Measurement, ...] = ()
 
 
 def _now() -> str:
@@ -231,23 +234,29 @@ class Store:
             for row in _cost_rows(f"confirm: {{}}, {images} images", result):
                 self._replace(connection, COST, {**key, "what": row["what"]}, [row])
 
-    def record_timing(self, number: int, latency: Measurement) -> None:
+    def record_timing(self, number: int, latency: Measurement, *beside: Measurement) -> None:
         """Record that a finished trial was timed again. Its own latency, by which the search went, stays; an earlier
         timing is replaced. In place of a seed stands whether it is later than the trial's confirmation."""
         others = self._own(CONFIRMATION, number=number) & (CONFIRMATION.c.images != _NO_IMAGES)
         with self.engine.begin() as connection:
             is_later = connection.execute(select(CONFIRMATION.c.number).where(others).limit(1)).first() is not None
-            row = {**_measurement_row(latency), "seed": int(is_later)}
-            self._replace(connection, CONFIRMATION, {"number": number, "images": _NO_IMAGES}, [row])
+            rows = [{**_measurement_row(one), "seed": int(is_later)} for one in (latency, *beside)]
+            self._replace(connection, CONFIRMATION, {"number": number, "images": _NO_IMAGES}, rows)
 
     def timings(self) -> dict[int, Timing]:
         """Read the latencies of trials that were timed again, by number."""
         rows = select(CONFIRMATION).where(self._own(CONFIRMATION, images=_NO_IMAGES))
+        found: dict[int, list[Measurement]] = {}
+        later: dict[int, bool] = {}
         with self.engine.connect() as connection:
-            return {
-                row.number: Timing(latency=_measurement(row), is_later_than_confirmation=bool(row.seed))
-                for row in connection.execute(rows)
-            }
+            for row in connection.execute(rows):
+                found.setdefault(row.number, []).append(_measurement(row))
+                later[row.number] = bool(row.seed)
+        timings = {}
+        for number, measured in found.items():
+            latency, *beside = sorted(measured, key=lambda one: one.name == EAGER)
+            timings[number] = Timing(latency=latency, is_later_than_confirmation=later[number], beside=tuple(beside))
+        return timings
 
     def confirmations(self) -> Remeasured:
         """Read the repeated measurements of finished trials, but not of those that were only timed again."""

@@ -37,9 +37,9 @@ def time_again(
             lot = records[start : start + AT_ONCE]
             begun = time.monotonic()
             latencies = time_together([record.candidate for record in lot], run_dir)
-            for record, latency in zip(lot, latencies, strict=True):
-                store.record_timing(record.number, latency)
+            for record, (latency, *beside) in zip(lot, latencies, strict=True):
+                store.record_timing(record.number, latency, *beside)
             before = sum(cost.seconds for cost in store.costs() if cost.what == _COST)
-            device = str(latencies[0].protocol["device"])
+            device = str(latencies[0][0].protocol["device"])
             store.record_cost(Cost(what=_COST, seconds=before + time.monotonic() - begun, device=device))
             report(start + len(lot), len(records))

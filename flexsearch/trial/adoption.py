@@ -56,7 +56,8 @@ def share_files(theirs: Path, ours: Path) -> None:
 
 
 def _run(order: TrialOrder, report: Report, *, adopted: Adopted, run_trial: RunTrial) -> TrialResult:
-    number = adopted.numbers.get(order.candidate.digest) if order.kind == "trial" else None
+    is_base = order.trains and order.candidate.schedule.is_dense  # fine-tuned: its digest is the plain one's
+    number = adopted.numbers.get(order.candidate.digest) if order.kind == "trial" and not is_base else None
     theirs, settings = adopted.folder / "trials" / str(number), load_settings(order.run_dir)
     found = None if number is None else _result(theirs, settings)
     if found is None:
@@ -64,7 +65,7 @@ def _run(order: TrialOrder, report: Report, *, adopted: Adopted, run_trial: RunT
     for file in (*theirs.glob("*.png"), *theirs.glob("model/*")):
         link_or_copy(file, order.trial_dir / file.relative_to(theirs))
     schedule = order.candidate.schedule
-    trains = order.fine_tune and not settings.is_free and not schedule.is_dense
+    trains = order.trains and not settings.is_free
     weights = SharedFiles.of(order.run_dir, settings).weights(settings, schedule, seed=order.seed, trains=trains)
     adopt_weights(adopted.folder / "base" / weights.name, weights, trial=order.number)
     result = replace(found, reason=f"adopted from trial {number} of {adopted.folder}")

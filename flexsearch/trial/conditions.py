@@ -5,7 +5,6 @@ encoder may need more memory than all else.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -21,7 +20,7 @@ from flexsearch.measurement import short_digest
 from flexsearch.models.architectures import architecture_named
 from flexsearch.models.prompt_encoder import EmbeddedPrompt, load_prompt_encoder
 from flexsearch.models.settings import base_shape
-from flexsearch.paths import cache_folder, checkpoint_folder
+from flexsearch.paths import cache_folder, checkpoint_folder, resolve_path
 from flexsearch.trial.settings import InputSettings
 from flexsearch.trial.shared_files import base_fingerprint
 
@@ -38,12 +37,12 @@ def read_captions(settings: InputSettings) -> tuple[str, ...]:
     if settings.data.name == "captions":
         if not reads_text:
             raise UserError("has captions, but the base reads class labels", field="data.name", nearest="none")
-        return tuple(read_lines(Path(settings.data.root).expanduser()))
+        return tuple(read_lines(resolve_path(settings.data.root)))
     if reads_text:
         raise UserError(
             "is missing: this base reads text, so its images need captions, one a line of a file",
             field="data",
-            nearest="{name: captions, root: FILE}",
+            nearest="{name: captions, root: FILE}, or embedded:prompts.txt for FILE",
         )
     return ()
 

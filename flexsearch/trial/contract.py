@@ -26,7 +26,7 @@ class TrialOrder:
         seed: of training stream and sampling noise; equal for all trials of a study, so that they are paired.
         study: identity of the study, which its files carry.
         baseline: its name, if this trial is a baseline; baselines are never gated.
-        fine_tune: whether the trial fine-tunes; schedules of the dense base never do.
+        fine_tune: whether the trial fine-tunes; the dense base does as a baseline alone.
         kind: a "trial"; or a "repeat": the quality alone of one that has ended, under another seed.
     """
 
@@ -38,6 +38,11 @@ class TrialOrder:
     baseline: str | None = None
     fine_tune: bool = True
     kind: Kind = "trial"
+
+    @property
+    def trains(self) -> bool:
+        """Whether weights are trained, if a run trains any."""
+        return self.fine_tune and (self.baseline is not None or not self.candidate.schedule.is_dense)
 
     @property
     def trial_dir(self) -> Path:

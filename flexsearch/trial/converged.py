@@ -7,9 +7,12 @@ at half of them, and would take the better sampler for the worse one.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +20,10 @@ from flexsearch.data.conditions import Conditions
 from flexsearch.data.images import to_uint8
 from flexsearch.diffusion.sampling import denoise, initial_noise, on, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.files import write_to_cache
+from flexsearch.measurement import short_digest
 from flexsearch.models.loading import Base
+from flexsearch.paths import cache_folder
 from flexsearch.schedule.converged import described
 from flexsearch.schedule.sampling import Sampling
 
@@ -39,6 +45,7 @@ class BaseImages:
         num: of images.
         source: identifies the base and the conditions; JSON values.
         report: called with (images done, images in total).
+        seed: of the noise.
     """
 
     base: Base
@@ -49,6 +56,7 @@ class BaseImages:
     num: int
     source: Mapping[str, Any]
     report: Callable[[int, int], None]
+    seed: int = REFERENCE_SEED
 
     def __len__(self) -> int:
         return self.num
@@ -59,7 +67,7 @@ class BaseImages:
             model,
             self.base.scheduler,
             plan_of(model, self.base.scheduler, self.sampling, self.settings),
-            noise=initial_noise(indices, shape=model.shape.sample_size, seed=REFERENCE_SEED).to(model.device),
+            noise=initial_noise(indices, shape=model.shape.sample_size, seed=self.seed).to(model.device),
             condition=on(model.device, self.conditions.of_samples(indices)),
             none=on(model.device, self.conditions.none(len(indices))),
             settings=self.settings,
@@ -79,10 +87,58 @@ class BaseImages:
             "images": self.num,
             "solver": self.sampling.to_dict(),
             "sampling": asdict(self.settings),
-            "seed": REFERENCE_SEED,
+            "seed": self.seed,
         }
 
     @property
     def version(self) -> str:
         first = torch.stack([weight.flatten()[0] for weight in self.base.model.parameters()])
         return hashlib.sha256(first.detach().float().cpu().numpy().tobytes()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """The base's converged samples from the noise of trials, which these are compared with one by one. They are kept in
+    `~/.cache/flexsearch/pairs` (below XDG_CACHE_HOME where that is set).
+
+    Attributes:
+        images: of the base; their number and their seed are chosen when they are asked for.
+        batch: images drawn at once.
+    """
+
+    images: BaseImages
+    batch: int
+
+    def __call__(self, seed: int, num: int) -> Tensor:
+        """Give at least `num` images (N, C, H, W) uint8, or videos, of a seed's noise."""
+        own = replace(self.images, seed=seed, num=num)
+        name = f"{short_digest({**own.identity, 'images': 'any number'})}-{own.version}"
+        kept = _kept(cache_folder("pairs"), name, num)
+        if kept is not None:
+            return kept
+        drawn = torch.cat([own[start : start + self.batch] for start in range(0, num, self.batch)])
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                np.save(file, drawn.numpy())
+
+        write_to_cache(cache_folder("pairs") / f"{name}-{num}.npy", write)
+        return drawn
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, _: float) -> Tensor:
+    return torch.from_numpy(np.load(path, allow_pickle=False))
+
+
+def _kept(folder: Path, name: str, num: int) -> Tensor | None:
+    """Find at least `num` images; what is damaged is drawn again."""
+    sizes = {int(path.stem.rsplit("-", 1)[1]): path for path in folder.glob(f"{name}-*.npy")}
+    for size in sorted(one for one in sizes if one >= num):
+        try:
+            found = _read(sizes[size], sizes[size].stat().st_mtime)
+        except (OSError, ValueError):
+            continue
+        if len(found) == size:
+            return found
+    return None

@@ -1,8 +1,8 @@
 """The evaluators of a run: each extractor that its settings name, with the reference as that extractor sees it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,15 +13,19 @@ from flexsearch.data.source import DataSource
 from flexsearch.errors import UserError
 from flexsearch.files import file_sha256
 from flexsearch.models.loading import Base
+from flexsearch.objectives.clip_score import MODEL
 from flexsearch.objectives.extractors import Extractor, create_extractor
+from flexsearch.objectives.image_metric import ImageMetric, Kind, Score
+from flexsearch.objectives.image_metrics import METRICS
 from flexsearch.objectives.own_metric import OwnMetric
-from flexsearch.objectives.quality import Evaluator
+from flexsearch.objectives.paired_features import PairedFeatures
+from flexsearch.objectives.quality import AnyEvaluator, Evaluator
 from flexsearch.objectives.real_images import RealImages, Shape, TrainingImages
 from flexsearch.objectives.reference import ReferenceSource, open_reference, reference_for
-from flexsearch.objectives.settings import BASE, TRAINING_DATA, QualitySettings
-from flexsearch.paths import PREFIX, resolve_path
-from flexsearch.schedule.converged import converged
-from flexsearch.trial.converged import BaseImages
+from flexsearch.objectives.settings import BASE, TRAINING_DATA, ImageMetricName, QualitySettings
+from flexsearch.paths import PREFIX, SHIPPED_PROMPTS, resolve_path
+from flexsearch.schedule.converged import converged, described
+from flexsearch.trial.converged import BaseImages, Pairs
 from flexsearch.trial.settings import InputSettings
 from flexsearch.trial.shared_files import base_fingerprint
 
@@ -52,14 +56,19 @@ def open_source(settings: InputSettings) -> ReferenceSource | str:
         )
     if name == TRAINING_DATA and not settings.data.can_train:
         raise UserError("is the training data, but there are none", field="objectives.quality.reference", nearest=BASE)
-    if name == BASE and fid.reference_steps is None:
-        raise UserError(
-            "is missing: sampler steps of the base's own samples", field="objectives.quality.reference_steps"
-        )
+    if name == BASE:
+        _check_steps(fid)
     if name in (TRAINING_DATA, BASE):
         return name
     path = resolve_path(name, inside="reference.npz" if name.startswith(PREFIX) else "")
     return open_reference(path, metrics=fid.metrics)
+
+
+def _check_steps(fid: QualitySettings) -> None:
+    if fid.reference_steps is None:
+        raise UserError(
+            "is missing: sampler steps of the base's own samples", field="objectives.quality.reference_steps"
+        )
 
 
 def load_extractors(fid: QualitySettings, *, device: torch.device) -> dict[str, Extractor]:
@@ -69,9 +78,29 @@ def load_extractors(fid: QualitySettings, *, device: torch.device) -> dict[str, 
         UserError: weights cannot be had; says how to get them.
     """
     own = {"weights": fid.weights, "weights_sha256": fid.weights_sha256}
-    return {
-        name: create_extractor(name, device=device, **(own if name == fid.extractor else {})) for name in fid.metrics
-    }
+    names = dict.fromkeys([*((fid.extractor,) if fid.is_paired else ()), *fid.metrics])
+    return {name: create_extractor(name, device=device, **(own if name == fid.extractor else {})) for name in names}
+
+
+def load_scores(fid: QualitySettings, prompts: Sequence[str], *, device: torch.device) -> dict[ImageMetricName, Score]:
+    """Load the functions of the metrics of single images.
+
+    Raises:
+        UserError: a package, weights or prompts are not there; says how to get them.
+    """
+    if fid.reads_prompts and not prompts:
+        raise UserError(
+            "needs the prompts that images are drawn of, which captioned data do not give",
+            field=f"objectives.quality: {', '.join(fid.image_metrics)}",
+            nearest=f"data: {{name: captions, root: {SHIPPED_PROMPTS}}}",
+        )
+    return {name: METRICS[name].load(device, fid.clip) for name in fid.image_metrics}
+
+
+def _kind(name: ImageMetricName, fid: QualitySettings) -> Kind:
+    """Give what a metric is, with the model that the user chooses in its protocol."""
+    kind = METRICS[name]
+    return kind if name != "clip_score" else replace(kind, protocol={"clip": fid.clip or MODEL})
 
 
 def load_evaluators(
@@ -86,16 +115,57 @@ def load_evaluators(
     decode: Decode,
     device: torch.device,
     own: OwnMetric | None,
-) -> tuple[Evaluator | OwnMetric, ...]:
+    scores: Mapping[ImageMetricName, Score],
+    prompts: Sequence[str],
+) -> tuple[AnyEvaluator, ...]:
     """Load the evaluators, the objective's first. Features of the reference are computed where they are not kept yet.
 
     Raises:
         UserError: an image is damaged, or the reference does not fit its extractor.
     """
     fid = settings.objectives.quality
-    first = () if own is None else (own,)
+
+    def base_images(num: int) -> BaseImages:
+        assert fid.reference_steps is not None
+        return BaseImages(
+            base=base,
+            sampling=converged(fid.reference_steps),
+            settings=settings.sampling,
+            conditions=conditions,
+            decode=decode,
+            num=num,
+            source={"base": base_fingerprint(settings), "conditions": _identity(conditions, settings)},
+            report=report,
+        )
+
+    first: tuple[AnyEvaluator, ...] = () if own is None else (own,)
+    last: tuple[AnyEvaluator, ...] = ()
+    if fid.compares_pairs or scores:
+        if fid.compares_pairs:
+            _check_steps(fid)
+        pairs = Pairs(images=base_images(0), batch=fid.batch)
+        paired_with = described(pairs.images.sampling)
+        if fid.is_paired:
+            extractor = extractors[fid.extractor]
+            first = (PairedFeatures(extractor=extractor, pairs=pairs, paired_with=paired_with, batch=fid.batch),)
+        made = [
+            ImageMetric(
+                name=name,
+                kind=_kind(name, fid),
+                score=score,
+                pairs=pairs,
+                paired_with=paired_with,
+                prompts=prompts,
+                batch=fid.batch,
+                device=device,
+                is_reported=not (fid.is_of_images and name == fid.distance),
+            )
+            for name, score in scores.items()
+        ]
+        first += tuple(one for one in made if not one.is_reported)
+        last = tuple(one for one in made if one.is_reported)
     if not fid.metrics:
-        return first
+        return (*first, *last)
     images: ReferenceSource | RealImages
     if isinstance(source, ReferenceSource):
         images = source
@@ -113,17 +183,7 @@ def load_evaluators(
             },
         )
     else:
-        assert fid.reference_steps is not None
-        images = BaseImages(
-            base=base,
-            sampling=converged(fid.reference_steps),
-            settings=settings.sampling,
-            conditions=conditions,
-            decode=decode,
-            num=fid.images,
-            source={"base": base_fingerprint(settings), "conditions": _identity(conditions, settings)},
-            report=report,
-        )
+        images = base_images(fid.images)
 
     @cache
     def shape() -> Shape:
@@ -138,13 +198,13 @@ def load_evaluators(
                 metrics=metrics,
                 shape=shape,
                 batch=fid.batch,
-                is_objective=own is None and name == fid.extractor,
+                is_objective=fid.compares_sets and name == fid.extractor,
             ),
             metrics=metrics,
         )
         for name, metrics in fid.metrics.items()
     )
-    return (*first, *distances)
+    return (*first, *distances, *last)
 
 
 def _identity(conditions: Conditions, settings: InputSettings) -> Mapping[str, Any]:
@@ -152,5 +212,5 @@ def _identity(conditions: Conditions, settings: InputSettings) -> Mapping[str, A
     if isinstance(conditions, ClassConditions):
         return {"classes": conditions.num_classes}
     if settings.data.name == "captions":
-        return {"captions": file_sha256(Path(settings.data.root).expanduser())}
+        return {"captions": file_sha256(resolve_path(settings.data.root))}
     return {"data": settings.data.identity}

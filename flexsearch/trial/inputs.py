@@ -21,7 +21,7 @@ from flexsearch.errors import UserError
 from flexsearch.models.autoencoder import load_autoencoder
 from flexsearch.models.loading import Base, is_here, load_base
 from flexsearch.objectives.own_metric import OwnMetric
-from flexsearch.objectives.quality import Evaluator
+from flexsearch.objectives.quality import AnyEvaluator
 from flexsearch.objectives.settings import BASE
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
@@ -29,7 +29,7 @@ from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import PIXEL_CHANNELS
 from flexsearch.trial.conditions import conditions_of, read_captions
 from flexsearch.trial.device import trial_device
-from flexsearch.trial.evaluators import ReferenceReport, load_evaluators, load_extractors, open_source
+from flexsearch.trial.evaluators import ReferenceReport, load_evaluators, load_extractors, load_scores, open_source
 from flexsearch.trial.settings import InputSettings, TrialSettings
 
 T = TypeVar("T")
@@ -50,11 +50,11 @@ class Inputs:
     conditions: Conditions
     process: DiffusionProcess
     decode: Callable[[Tensor], Tensor]
-    load_evaluators: Callable[[ReferenceReport], tuple[Evaluator | OwnMetric, ...]]
+    load_evaluators: Callable[[ReferenceReport], tuple[AnyEvaluator, ...]]
     device: torch.device
 
     @cached_property
-    def evaluators(self) -> tuple[Evaluator | OwnMetric, ...]:
+    def evaluators(self) -> tuple[AnyEvaluator, ...]:
         """The evaluators; the first one measures the objective."""
         return self.load_evaluators(lambda *_: None)
 
@@ -105,10 +105,11 @@ def _load(settings_json: str) -> Inputs:
         raise UserError("\n".join(map(str, missing)))
     base = _try(lambda: load_base(settings.base, device=device), missing)
     extractors = _try(lambda: load_extractors(fid, device=device), missing)
+    scores = _try(lambda: load_scores(fid, captions or (), device=device), missing)
     function = fid.function
     if function is not None:
         _try(lambda: function.function, missing)
-    if source is None or captions is None or base is None or extractors is None or missing:
+    if source is None or captions is None or base is None or extractors is None or scores is None or missing:
         raise UserError("\n".join(map(str, missing)))
     if data is not None:
         check_fit(data, base.model.shape)
@@ -144,6 +145,8 @@ def _load(settings_json: str) -> Inputs:
             decode=decode,
             device=device,
             own=own,
+            scores=scores,
+            prompts=captions,
         ),
         device=device,
     )

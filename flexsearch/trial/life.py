@@ -143,8 +143,8 @@ def _evaluate(order: TrialOrder, report: Report, *, lost: float) -> TrialResult:
 
 
 def _trains(order: TrialOrder, context: TrialContext) -> bool:
-    """Whether the trial's weights are trained: those of the dense base never are."""
-    return order.fine_tune and not context.settings.is_free and not order.candidate.schedule.is_dense
+    """Whether the trial's weights are trained."""
+    return order.trains and not context.settings.is_free
 
 
 def _macs(plan: Plan) -> Measurement:
@@ -196,7 +196,7 @@ def _rung(training: Training, order: TrialOrder, context: TrialContext, report: 
     evaluator, batch = context.inputs.evaluators[0], context.settings.objectives.quality.batch
     with context.device_lock.shared():
         rows = evaluator.rows(images, batch=batch)
-        quality = evaluator.measure(rows)[0].value
+        quality = evaluator.measure(rows, seed=order.seed)[0].value
     paired_distance = (
         measure_paired_distance(rows, order, context).value if _has_paired_distance(order, context) else None
     )
@@ -217,7 +217,8 @@ def _quality(images: Tensor, order: TrialOrder, context: TrialContext) -> list[M
     (first, *others), batch = context.inputs.evaluators, context.settings.objectives.quality.batch
     with context.device_lock.shared():
         rows = first.rows(images, batch=batch)
-        measured = first.measure(rows) + measure_quality(images, evaluators=others, batch=batch)
+        measured = first.measure(rows, seed=order.seed)
+        measured += measure_quality(images, evaluators=others, batch=batch, seed=order.seed)
     if _has_paired_distance(order, context):
         measured.append(measure_paired_distance(rows, order, context))
     return with_protocol(measured, context.space.target.clock, context.settings.sampling, seed=order.seed)

@@ -15,8 +15,8 @@ from flexsearch.files import replacing
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.extractors import Extractor
 from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.paired_features import measured
 from flexsearch.objectives.quality import Evaluator
-from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.converged import converged, described
 from flexsearch.schedule.density import DensitySchedule
@@ -56,38 +56,13 @@ def make_reference(path: Path, context: TrialContext, *, seed: int, report: Call
 
 def measure_paired_distance(features: Tensor, order: TrialOrder, context: TrialContext) -> Measurement:
     """Measure the paired distance of features (N, D) to the dense base's, which `prepare` has left."""
-    settings, extractor = context.settings, _extractor(context)
+    settings = context.settings
     reference = load_file(context.shared.dense_features(settings, seed=order.seed))["features"]
-    return Measurement(
-        name=PAIRED_DISTANCE,
-        value=paired_distance(features, reference),
-        unit="1",
-        protocol={
-            "images": min(len(features), len(reference)),
-            "extractor": extractor.name,
-            "extractor_weights": extractor.digest,
-            "from": f"{described(converged(settings.reference_steps))}, from the same noise",
-        },
-    )
+    paired_with = described(converged(settings.reference_steps))
+    return measured(features, reference, extractor=_extractor(context), paired_with=paired_with)
 
 
 def _extractor(context: TrialContext) -> Extractor:
     evaluator = context.inputs.evaluators[0]
     assert isinstance(evaluator, Evaluator), "a metric of the user's own has no features"
     return evaluator.extractor
-
-
-def paired_distance(features: Tensor, reference: Tensor) -> float:
-    """Compute the root mean squared distance of features to a reference, row by row, over that of unrelated rows of it.
-
-    Args:
-        features: (M, D) of some model's samples.
-        reference: (N, D) of the dense base's from the same noise; the rows that both have are compared.
-
-    Returns:
-        0 for the same samples; 1 is as far as independent samples of the dense base are from each other.
-    """
-    both, reference = min(len(features), len(reference)), reference.double()
-    apart = (features[:both].cpu().double() - reference[:both]).square().sum(dim=1).mean()
-    unrelated = 2.0 * reference.var(dim=0).sum()
-    return float((apart / unrelated).sqrt())

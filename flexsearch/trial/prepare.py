@@ -3,6 +3,7 @@ draws as a reference. Their time counts."""
 
 import json
 import shutil
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from flexsearch.diffusion.training import Step
 from flexsearch.errors import Diverged, Note, UserError, reading
 from flexsearch.files import copy_atomically, remove_abandoned, write_atomically, write_to_cache
 from flexsearch.latency.measure import device_name
+from flexsearch.objectives.image_metric import ImageMetric
+from flexsearch.objectives.paired_features import PairedFeatures
 from flexsearch.objectives.quality import Evaluator
 from flexsearch.objectives.settings import BASE
 from flexsearch.paths import cache_folder, embedded_path
@@ -65,6 +68,8 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
     quality = settings.objectives.quality
     if quality.reference == BASE and quality.metrics:
         done.append(_reference(settings, report))
+    if quality.compares_pairs:
+        done.append(_pairs(settings, seed, report))
     if settings.warm_start is not None and not settings.is_free:
         done.append(_warm_start(shared, settings, report))
     if settings.needs_teacher_outputs:
@@ -124,6 +129,22 @@ def _reference(settings: TrialSettings, report: PreparationReport) -> Preparatio
 
     seconds = sum(one.reference.seconds for one in inputs.load_evaluators(drawing) if isinstance(one, Evaluator))
     return Preparation(what="reference", seconds=seconds, device=device_name(inputs.device), found=not drawn)
+
+
+def _pairs(settings: TrialSettings, seed: int, report: PreparationReport) -> Preparation:
+    """Have the base draw, from the trials' noise, what they are compared with."""
+    inputs, drawn = load_inputs(settings), []
+
+    def drawing(done: int, total: int) -> None:
+        drawn.append(done)
+        report("pairs", done, total)
+
+    begun = time.monotonic()
+    evaluators = inputs.load_evaluators(drawing)
+    pairs = next(one.pairs for one in evaluators if isinstance(one, ImageMetric | PairedFeatures))
+    pairs(seed, settings.objectives.quality.images)
+    seconds = time.monotonic() - begun if drawn else 0.0
+    return Preparation(what="pairs", seconds=seconds, device=device_name(inputs.device), found=not drawn)
 
 
 class _Make(Protocol):

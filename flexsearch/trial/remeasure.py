@@ -1,7 +1,7 @@
 """A finished trial's model, measured again on fresh noise: what a confirmation does once per candidate and seed.
 
 Nothing is trained: the model is the one that the trial kept, or the dense base. Features are kept, images are not (but
-for a metric of the user's own), so many images take little memory.
+for metrics of images), so many images take little memory.
 """
 
 from dataclasses import replace
@@ -46,12 +46,12 @@ def remeasure(order: TrialOrder, report: Report, *, images: int) -> TrialResult:
         model = _kept(order, context)
     with clock.phase("latency"):
         report(Progress(phase="latency"))
-        latency, _ = time_images(model, order, context)
+        latencies, _ = time_images(model, order, context)
     with clock.phase("sample"):
         rows = _rows(model, order, context, report, images)
     with clock.phase("score"):
         report(Progress(phase="score"))
-        measured = [*_quality(rows, order, context), latency]
+        measured = [*_quality(rows, order, context), *latencies]
     return TrialResult(state="complete", measurements={found.name: found for found in measured}, seconds=clock.seconds)
 
 
@@ -82,7 +82,7 @@ def _quality(rows: Tensor, order: TrialOrder, context: TrialContext) -> list[Mea
         first = 0
         for index, block in enumerate(rows.tensor_split(num)):
             with context.device_lock.shared():
-                found = evaluator.measure(block, first=first)[0]
+                found = evaluator.measure(block, first=first, seed=order.seed)[0]
             first += len(block)
             measured.append(replace(found, name=block_name(found.name, index, num)))
     return with_protocol(measured, context.space.target.clock, context.settings.sampling, seed=order.seed)

@@ -79,7 +79,7 @@ class TrialSettings(InputSettings):
     def inputs(self) -> InputSettings:
         """The four parts alone; where the base draws the reference, they say in how many steps."""
         quality = self.objectives.quality
-        if quality.reference != BASE:
+        if quality.reference != BASE and not quality.compares_pairs:
             return super().inputs
         quality = replace(quality, reference_steps=self.reference_steps)
         return replace(super().inputs, objectives=replace(self.objectives, quality=quality))

@@ -125,7 +125,7 @@ class SharedFiles:
     def dense_features(self, settings: TrialSettings, *, seed: int) -> Path:
         """Give the file of features of the dense base's converged samples from the noise of `seed`."""
         quality = asdict(settings.objectives.quality)
-        features = {name: value for name, value in quality.items() if name not in ("callable", "direction")}
+        features = {name: value for name, value in quality.items() if name not in ("callable", "direction", "clip")}
         digest = short_digest(
             {
                 "base": base_fingerprint(settings),

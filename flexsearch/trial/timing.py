@@ -11,6 +11,7 @@ from typing import Any
 from flexsearch.errors import Note, UserError, shown
 from flexsearch.files import write_atomically
 from flexsearch.latency import gate, quiet
+from flexsearch.latency.compiler import check_compiler
 from flexsearch.latency.measure import ImageTimer, hardware_of
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
@@ -33,13 +34,14 @@ def latency_of(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Tria
     """
     _check_hardware(order.run_dir / "hardware.json", context)
     max_ms, is_baseline = context.settings.objectives.latency.max_ms, order.baseline is not None
-    latency, constraints = (None if is_baseline else _predicted(order, context)) or time_images(model, order, context)
+    found = (None if is_baseline else _predicted(order, context)) or time_images(model, order, context)
+    (latency, *beside), constraints = found
     if is_baseline:
         constraints = dict.fromkeys(constraints, 0.0)
     reason = gate.infeasible_reason(latency, constraints, max_ms=max_ms)
     return TrialResult(
         state="complete" if reason is None else "infeasible",
-        measurements={latency.name: latency},
+        measurements={one.name: one for one in (latency, *beside)},
         constraints=constraints,
         reason=reason,
     )
@@ -70,12 +72,14 @@ def _check_hardware(path: Path, context: TrialContext) -> None:
         )
 
 
-def _predicted(order: TrialOrder, context: TrialContext) -> tuple[Measurement, dict[str, float]] | None:
+def _predicted(order: TrialOrder, context: TrialContext) -> tuple[list[Measurement], dict[str, float]] | None:
     """Predict latency and constraints without timing, where a latency profile of this device leaves no doubt."""
     max_ms = context.settings.objectives.latency.max_ms
     profile = None if max_ms is None else load_profile(context.settings)
     known = _known_ms(_reference(timer_of(context.settings, context.inputs), context)[0])
-    return gate.predicted_infeasible(context.space.plan(order.candidate), profile, max_ms=max_ms, reference_ms=known)
+    plan = context.space.plan(order.candidate)
+    found = gate.predicted_infeasible(plan, profile, max_ms=max_ms, reference_ms=known)
+    return None if found is None else ([found[0]], found[1])
 
 
 def disturbance(settings: TrialSettings) -> str | None:
@@ -83,27 +87,41 @@ def disturbance(settings: TrialSettings) -> str | None:
     return quiet.disturbance(trial_device(), threads=settings.objectives.latency.threads)
 
 
-def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tuple[Measurement, dict[str, float]]:
-    """Measure latency per image, and by how much it breaks each limit (at most 0 is within)."""
+def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tuple[list[Measurement], dict[str, float]]:
+    """Measure latency per image, with what is measured beside it, and by how much it breaks each limit (at most 0 is
+    within)."""
     plan, timer = context.space.plan(order.candidate), timer_of(context.settings, context.inputs)
     path, facts = _reference(timer, context)
+    with context.device_lock.shared():
+        timer.compile(plan, model=model)
     with context.device_lock.exclusive():
         known = _known_ms(path)
-        latency, measured_ms = timer.measure(plan, model=model, reference_ms=known)
+        measured, measured_ms = timer.measure_both(plan, model=model, reference_ms=known)
         if known is None:
             write_atomically(path, json.dumps({"reference_ms": measured_ms, **facts}))
     constraints = gate.constraints_of(
-        latency,
+        measured[0],
         plan,
         max_ms=timer.settings.max_ms,
         reference=timer.reference,
         reference_ms=(known or measured_ms) / timer.settings.batch,
     )
-    return latency, constraints
+    return measured, constraints
 
 
-def time_together(candidates: Sequence[Candidate], run_dir: Path) -> list[Measurement]:
-    """Measure latencies again as the trials of a run measured them, but interleaved, with the device to itself.
+def check_compiles(settings: TrialSettings) -> None:
+    """Check that graphs can be compiled here, where they are to be.
+
+    Raises:
+        UserError: they cannot; says why.
+    """
+    if settings.objectives.latency.compile:
+        check_compiler(trial_device())
+
+
+def time_together(candidates: Sequence[Candidate], run_dir: Path) -> list[list[Measurement]]:
+    """Measure latencies again as the trials of a run measured them, with what was measured beside each, but
+    interleaved, with the device to itself.
 
     Raises:
         UserError: the run's trials are timed on other hardware.
@@ -132,6 +150,7 @@ def check_budget(settings: TrialSettings) -> None:
 
 def timer_of(settings: TrialSettings, inputs: Inputs) -> ImageTimer:
     """Time images as trials draw them: with the conditions of their first samples."""
+    check_compiles(settings)
     conditions, batch = inputs.conditions, settings.objectives.latency.batch
     return ImageTimer(
         base=inputs.base,
@@ -147,6 +166,8 @@ def _reference(timer: ImageTimer, context: TrialContext) -> tuple[Path, dict[str
     """Say where the reference workload's latency on this device is kept, and what it depends on."""
     protocol = {"sampler": timer.target.clock.scheduler, **timer.protocol}
     facts = {name: protocol[name] for name in ("device", "batch", "sampler", "guidance", "dtype")}
+    if timer.settings.compile:
+        facts["compile"] = True
     return context.shared.reference_latency(facts), facts
 
 

@@ -42,6 +42,10 @@ def test_spaces_are_listed_printed_and_copied(flexsearch: Call, tmp_path: Path) 
     copy = tmp_path / "new" / "mine.yaml"
     assert flexsearch("spaces", "dit_xl", "--copy", copy).code == 0
     assert copy.read_text() == text
+    assert "# yaml-language-server: $schema=space.json\n" in text
+    assert json.loads(copy.with_name("space.json").read_text()) == json.loads(flexsearch("schema").out), (
+        "uv run python docs/make_commands.py"
+    )
     again = flexsearch("spaces", "dit_xl", "--copy", copy)
     assert (again.code, "exists already" in again.err) == (2, True)
     unknown = flexsearch("spaces", "dit_xxl")

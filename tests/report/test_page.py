@@ -100,6 +100,8 @@ def test_every_trial_is_there_with_its_images_and_ids_are_unique(page: Page, run
     assert set(shown) >= {0, 3, 5}  # the dense base, the paper's schedule, what the headline is about
     assert page.tags.count("img") == len(shown) + len(front.complete)
     assert "Differences of fid_fashion_cnn below" in page.text
+    assert "in every row of ten as long as there are others: T-shirt; trousers; pullover;" in page.text
+    assert {"budget", "budgets-of-quality"} <= set(page.ids), "the slider"
     assert {"front", "points", "images", "schedules", "trials", "setting", "trust", "protocol", "again"} <= set(
         page.ids
     )

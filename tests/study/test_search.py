@@ -1,15 +1,18 @@
 """Who is tried next, and what becomes of it: baselines, duplicates, failures, limits, and every way to resume."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import Call, Killed
 from optuna.trial import TrialState
 
+from flexsearch.report.points import is_free
 from flexsearch.space import SearchSpace, parse_space
 from flexsearch.study.events import Ended, Noted, Started
 from flexsearch.study.executor import Finished, Wait, run_locally
+from flexsearch.study.predicted_distance import dense_baselines
 from flexsearch.study.search import FAILURES_IN_A_ROW, Search
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 from flexsearch.trial.result_file import write_result
@@ -29,6 +32,38 @@ def test_baselines_come_first_and_no_schedule_is_evaluated_twice(open_search: Ca
     assert search.store.curve(2) == ((1, 0.5), (2, 0.25))
     finished = [record.digest for record in records if record.state == "complete"]
     assert len(finished) == len(set(finished)) == 30
+
+
+def test_the_dense_base_is_fine_tuned_as_schedules_are_where_that_is_asked_for(
+    open_search: Call, run_trial: Call, sampling_space: SearchSpace, tmp_path: Path
+) -> None:
+    plain = open_search(trials=8, fine_tuned_dense=True)
+    orders: list[TrialOrder] = []
+    plain.watch(lambda event: orders.append(event.order) if isinstance(event, Started) else None)
+    run_locally(plain, run_trial)
+    found = {order.baseline: order for order in orders if order.baseline is not None}
+    assert list(found) == ["dense", "dense, 2 steps", "fine-tuned dense", "fine-tuned dense, 2 steps", "FlexDiT paper"]
+    assert [order.trains for order in found.values()] == [False, False, True, True, True]
+    assert found["fine-tuned dense"].candidate == found["dense"].candidate
+    records = {record.baseline: record for record in plain.store.trials()}
+    assert is_free(records["dense"])
+    assert not is_free(records["fine-tuned dense"])
+    assert [one.baseline for one in dense_baselines(list(records.values()))] == ["dense", "dense, 2 steps"]
+
+    sampled = open_search(
+        run_dir=tmp_path / "sampled", trials=32, algorithm="random", space=sampling_space, fine_tuned_dense=True
+    )
+    run_locally(sampled, run_trial)
+    names = [record.baseline for record in sampled.store.trials() if record.baseline is not None]
+    tuned = [name.removeprefix("fine-tuned") for name in names if name.startswith("fine-tuned")]
+    assert tuned == [
+        "-10-ab2-gain0.9@4",
+        "-7-ab2-gain0.9@4",
+        "-5-ab2-gain0.9@4",
+        "-4-ab2-gain0.9@4",
+        "-3-ab2-gain0.9@4",
+    ]
+    assert all(f"dense{name}" in names for name in tuned), "each beside the same without the fine-tune"
 
 
 @pytest.mark.parametrize("algorithm", ["tpe", "gp", "nsga2", "random", "qmc"])

@@ -48,6 +48,33 @@ def free(tiny_config: Call) -> Call:
     return config
 
 
+@pytest.mark.parametrize(
+    ("distance", "names"),
+    [
+        ("ssim", {"dssim", "ssim", "psnr"}),
+        ("psnr", {"paired_mse", "psnr"}),
+        ("paired", {"paired_distance", "psnr"}),
+    ],
+)
+def test_quality_needs_no_data_image_by_image(free: Call, tmp_path: Path, distance: str, names: set[str]) -> None:
+    quality = {"distance": distance, "report": ["psnr"], "images": 12}
+    run_dir = tmp_path / "run"
+    values = free(objectives={"quality": quality})
+    del values["objectives"]["quality"]["reference"]
+    config = parse_config(values)
+    assert config.objectives.names[0] in names
+    assert [(one.what, one.found) for one in prepared(config, run_dir)] == [("pairs", False)]
+    assert [(one.what, one.found) for one in prepared(config, run_dir)] == [("pairs", True)]
+    few, same = (run_one(config, run_dir, Sampling(steps=steps, solver="ab2"), steps) for steps in (2, 20))
+    assert set(few.measurements) == {"macs", "latency_ms", *names}
+    far, near = (one.measurements[config.objectives.names[0]].value for one in (few, same))
+    assert far > 1e-3
+    assert 0 < near <= 1e-6, "these are the converged samples"
+    protocol = few.measurements[config.objectives.names[0]].protocol
+    assert protocol["from"] == "the dense base's converged samples (ab2, 20 steps), from the same noise"
+    assert protocol["images"] == 12
+
+
 def prepared(config: RunConfig, run_dir: Path) -> list[Preparation]:
     config.save(run_dir)
     return prepare(run_dir, config.trial_settings, seed=0, report=nothing)

@@ -33,6 +33,7 @@ def test_a_trial_measures_everything_and_leaves_its_files(start: Call) -> None:
     assert result.state == "complete"
     assert set(result.measurements) == {"macs", "latency_ms", "fid_fashion_cnn", "paired_distance"}
     assert result.measurements["latency_ms"].value > 0
+    assert result.measurements["latency_ms"].protocol["compile"] is False
     assert result.measurements["fid_fashion_cnn"].value > 1
     assert result.constraints["latency_limit_ms"] < 0
     assert [update for update, _ in result.curve] == [1, 2]
@@ -50,6 +51,17 @@ def test_a_trial_measures_everything_and_leaves_its_files(start: Call) -> None:
     assert again.measurements["fid_fashion_cnn"] == result.measurements["fid_fashion_cnn"], "to the bit"
     assert again.curve == result.curve
     assert {"model", "samples.png", "result.json"} <= {path.name for path in order.trial_dir.iterdir()}
+
+
+def test_the_dense_base_is_trained_where_a_baseline_says_so(start: Call) -> None:
+    order = start(objectives={"quality": {"paired_distance": False}})
+    dense = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=1))
+    plain = run_trial(replace(order, candidate=dense, number=0, baseline="dense", fine_tune=False), nothing)
+    tuned = run_trial(replace(order, candidate=dense, number=1, baseline="fine-tuned dense"), nothing)
+    searched = run_trial(replace(order, candidate=dense, number=2), nothing)
+    assert [len(one.curve) for one in (plain, tuned, searched)] == [0, 2, 0]
+    values = [one.measurements["fid_fashion_cnn"].value for one in (plain, tuned, searched)]
+    assert values[0] == values[2] != values[1]
 
 
 def test_the_kept_model_draws_the_images_that_were_scored(start: Call) -> None:

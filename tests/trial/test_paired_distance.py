@@ -8,12 +8,12 @@ import torch
 from builders import Call, nothing
 from safetensors.torch import load_file
 
+from flexsearch.objectives.paired_features import paired_distance
 from flexsearch.schedule import Candidate, DensitySchedule, Sampling
 from flexsearch.trial import paired_distance as drifting
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder
 from flexsearch.trial.life import run_trial
-from flexsearch.trial.paired_distance import paired_distance
 
 
 def dense(order: TrialOrder, *, steps: int, number: int) -> TrialOrder:

@@ -6,6 +6,7 @@ The adapter that takes its models apart lies under the same file name in `flexse
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +41,8 @@ class Architecture:
         licences: of published checkpoints, as their publishers declare them.
         takes_sample_size: whether diffusers' configurations say no size of the samples, so that `base.sample_size` may.
         refused: published checkpoints of this class that are not supported, and why.
+        drawn_with: how its publishers draw: `steps`, and fields of `sampling`; what is missing is told from its sizes.
+            By the name of a published checkpoint, what differs there.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Architecture:
     licences: Mapping[str, str] = field(default_factory=dict)
     takes_sample_size: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
+    drawn_with: Mapping[str, Any] = field(default_factory=dict)
 
     def scheduler_of(self, checkpoint: str) -> dict[str, Any]:
         """Give the configuration of the scheduler that a checkpoint is published with, as far as it is known."""
@@ -117,6 +121,22 @@ def recognised(config: Mapping[str, Any], *, field: str) -> Architecture:
 def _short(class_name: str) -> str:
     """What tells diffusers' classes apart: their names end alike."""
     return re.sub(r"Transformer\dDModel$", "", class_name)
+
+
+def nearest_architecture(config: Mapping[str, Any]) -> Architecture:
+    """Give the known architecture that is most like a model that none recognises: by its class's name, and by the names
+    of the fields in its configuration."""
+    name, fields = str(config.get("_class_name")), {key for key in config if not key.startswith("_")}
+
+    def likeness(one: Architecture) -> float:
+        own = max((_shared(fields, set(known)) for known in one.known.values()), default=0.0)
+        return own + SequenceMatcher(None, name, one.class_name or one.name).ratio()
+
+    return max(ARCHITECTURES.values(), key=likeness)
+
+
+def _shared(some: set[str], others: set[str]) -> float:
+    return len(some & others) / max(1, len(some | others))
 
 
 def known_config(checkpoint: str) -> Mapping[str, Any] | None:

@@ -37,5 +37,6 @@ DIT = register_architecture(
             "facebook/DiT-XL-2-512": {**_XL_2, "sample_size": 64},
         },
         licences={"facebook/DiT-XL-2-256": "cc-by-nc-4.0", "facebook/DiT-XL-2-512": "cc-by-nc-4.0"},
+        drawn_with={"steps": 50, "guidance": 1.5, "guidance_channels": 3},
     )
 )

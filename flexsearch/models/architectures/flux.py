@@ -80,6 +80,11 @@ FLUX = register_architecture(
         takes_sample_size=True,
         pipeline="FluxPipeline",
         has_own_encoders=True,
+        drawn_with={
+            "steps": 28,
+            "guidance": 3.5,
+            "black-forest-labs/FLUX.1-schnell": {"steps": 4, "guidance": 1.0},
+        },
         schedulers={
             "black-forest-labs/FLUX.1-dev": {
                 "base_image_seq_len": 256,

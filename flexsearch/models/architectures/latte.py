@@ -33,6 +33,7 @@ LATTE = register_architecture(
         scheduler="DDIMScheduler",
         task="text-to-video",
         pipeline="LattePipeline",
+        drawn_with={"steps": 50, "guidance": 7.5},
         known={"maxin-cn/Latte-1": {**PUBLISHED_WITH_TEXT, "sample_size": 64, "video_length": 16}},
     )
 )

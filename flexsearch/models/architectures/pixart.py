@@ -43,5 +43,6 @@ PIXART = register_architecture(
             "PixArt-alpha/PixArt-XL-2-1024-MS": {**PUBLISHED_WITH_TEXT, "sample_size": 128},
         },
         licences={"PixArt-alpha/PixArt-XL-2-256x256": "openrail++"},
+        drawn_with={"steps": 20, "guidance": 4.5},
     )
 )

@@ -70,6 +70,7 @@ QWEN_IMAGE = register_architecture(
         takes_sample_size=True,
         pipeline="QwenImagePipeline",
         has_own_encoders=True,
+        drawn_with={"steps": 50, "guidance": 4.0},
         schedulers={
             "Qwen/Qwen-Image": {
                 "base_image_seq_len": 256,

@@ -113,6 +113,7 @@ SANA = register_architecture(
         task="text-to-image",
         pipeline="SanaPipeline",
         has_own_encoders=True,
+        drawn_with={"steps": 20, "guidance": 4.5},
         known=_KNOWN,
         schedulers={name: {**_FLOW, "flow_shift": 6.0 if "4K" in name else 3.0} for name in _KNOWN},
     )

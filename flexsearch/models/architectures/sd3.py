@@ -93,6 +93,7 @@ SD3 = register_architecture(
         task="text-to-image",
         pipeline="StableDiffusion3Pipeline",
         has_own_encoders=True,
+        drawn_with={"steps": 28, "guidance": 4.5},
         schedulers={
             f"stabilityai/{name}": {"shift": 3.0}
             for name in (

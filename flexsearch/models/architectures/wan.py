@@ -124,6 +124,7 @@ WAN = register_architecture(
         task="text-to-video",
         pipeline="WanPipeline",
         has_own_encoders=True,
+        drawn_with={"steps": 50, "guidance": 5.0},
         known=_KNOWN,
         schedulers={
             name: {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 3.0} for name in _KNOWN

@@ -115,6 +115,11 @@ Z_IMAGE = register_architecture(
         takes_sample_size=True,
         pipeline="ZImagePipeline",
         has_own_encoders=True,
+        drawn_with={
+            "steps": 50,
+            "guidance": 5.0,
+            "Tongyi-MAI/Z-Image-Turbo": {"steps": 9, "guidance": 1.0},
+        },
         schedulers={"Tongyi-MAI/Z-Image": {"shift": 6.0}, "Tongyi-MAI/Z-Image-Turbo": {"shift": 3.0}},
         known={"Tongyi-MAI/Z-Image": _Z_IMAGE, "Tongyi-MAI/Z-Image-Turbo": _Z_IMAGE},
         licences={"Tongyi-MAI/Z-Image": "apache-2.0", "Tongyi-MAI/Z-Image-Turbo": "apache-2.0"},
