@@ -41,6 +41,7 @@ def dit_shape(*, num_blocks: int, width: int, side: int) -> TransformerShape:
     return TransformerShape(
         num_blocks=num_blocks,
         width=width,
+        num_heads=16 if width == 1152 else width // 64,
         grid=TokenGrid(height=side, width=side),
         patch_size=2,
         in_channels=4,
@@ -54,6 +55,7 @@ def text_shape(*, num_blocks: int, width: int, side: int, frames: int | None = N
     return TransformerShape(
         num_blocks=num_blocks,
         width=width,
+        num_heads=width // 72,
         grid=TokenGrid(frames=frames or 1, height=side, width=side),
         patch_size=2,
         in_channels=4,

@@ -15,7 +15,7 @@ from flexsearch.schedule.pickling import PickledWithoutHash
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 
 Amounts = tuple[tuple[str, int], ...]
-"""How much of a block is computed, by name and sorted, e.g. (("heads", 12), ("hidden", 2304)); () is all of it."""
+"""How much of a block is computed, by name and sorted, e.g. (("heads", 6), ("hidden", 4)) in eighths; () is all."""
 
 OperationKey = tuple[str, TokenGrid, TokenGrid, Amounts]
 Density = Literal["dense", "sparse"]

@@ -16,7 +16,6 @@ from flexsearch.files import write_atomically
 from flexsearch.models.settings import BaseSettings, base_clock, base_shape
 from flexsearch.objectives.settings import BASE, ObjectiveSettings
 from flexsearch.old_names import as_it_was_written
-from flexsearch.schedule.families.dense import DENSE
 from flexsearch.schedule.plan import Target
 from flexsearch.schedule.shape import TransformerShape
 from flexsearch.settings import settings
@@ -87,7 +86,7 @@ class TrialSettings(InputSettings):
     def is_free(self) -> bool:
         """Whether nothing is ever trained: no updates, or no schedule but the dense base's."""
         trains = self.trial.updates > 0 or self.warm_start is not None
-        return not trains or all(role == DENSE.name for role, _ in self.search_space.role_blocks())
+        return not trains or self.search_space.is_dense
 
     @property
     def shape(self) -> TransformerShape:

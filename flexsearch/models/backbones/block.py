@@ -3,15 +3,17 @@
 Letters: B batch, n and m tokens, C width, F frames.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from flexsearch.models.backbones.attention import attention, text_attention, text_of, uniform_attention
 from flexsearch.models.backbones.fused import FusedLinears, Matrix
 from flexsearch.models.backbones.modulation import Caption, Modulation, Text
+from flexsearch.models.backbones.narrow import Kept, NarrowAttention, NarrowBlock, NarrowMlp
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid
 
@@ -32,7 +34,7 @@ class TransformerBlock:
         self.block: Any = block
         self.norm_mixer = norm_mixer
         self.norm_mlp = norm_mlp
-        self.fused_projections: FusedLinears | None = None
+        self.fused_projections: FusedLinears | NarrowAttention | None = None
         self.fused_text_projections: FusedLinears | None = None
 
     @property
@@ -105,11 +107,31 @@ class TransformerBlock:
 
     def fuse(self) -> list[FusedLinears]:
         """Multiply one input by one matrix from now on: queries, keys and values; keys and values of a text."""
-        self.fused_projections = _fused(self.block.attn1, "to_q", "to_k", "to_v")
+        self.fused_projections = fused = _fused(self.block.attn1, "to_q", "to_k", "to_v")
         if self.block.attn2 is None:
-            return [self.fused_projections]
+            return [fused]
         self.fused_text_projections = _fused(self.block.attn2, "to_k", "to_v")
-        return [self.fused_projections, self.fused_text_projections]
+        return [fused, self.fused_text_projections]
+
+    def narrowed(self, *, heads: int | None, attention: Kept, hidden: Kept | None) -> Self:
+        """Give the block with some heads and hidden channels of the same weights.
+
+        Args:
+            heads: that are kept; None keeps all.
+            attention: the channels of these heads.
+            hidden: the hidden channels that are kept; None keeps all.
+        """
+        narrow, block = copy.copy(self), self.block
+        narrow.block = NarrowBlock(attn1=block.attn1, attn2=block.attn2, ff=block.ff)
+        if heads is not None:
+            narrow.block.attn1 = narrow.fused_projections = NarrowAttention(block.attn1, heads, attention)
+        if hidden is not None:
+            narrow.block.ff = NarrowMlp(block.ff, hidden)
+        return narrow
+
+    def prepare(self, *, copies: bool) -> None:
+        """Look at the layers of a narrow block before they are used (`Slice.prepare`)."""
+        self.block.prepare(copies=copies)
 
 
 def fuse_projections(blocks: Sequence[tuple[TransformerBlock, ...]]) -> list[FusedLinears]:
@@ -121,5 +143,5 @@ def _fused(module: nn.Module, *names: str) -> FusedLinears:
     return FusedLinears(module, [(module, name) for name in names])
 
 
-def _matrix(fused: FusedLinears | None) -> Matrix | None:
+def _matrix(fused: FusedLinears | NarrowAttention | None) -> Matrix | None:
     return None if fused is None else fused.matrix
