@@ -1,8 +1,8 @@
 """The order of heads and hidden channels, of which a width keeps the first (`flexsearch.schedule.width`).
 
-Made once, from the base's weights alone, and saved with the model: all widths share it, so that wider ones hold narrower
-ones, and what is trained at one width serves all. Letters: L blocks, P transformer blocks in each, C width, F hidden
-channels.
+Made once, from the base's weights alone, and saved with the model: all widths share it, so that wider ones hold
+narrower ones, and what is trained at one width serves all. Letters: L blocks, P transformer blocks in each, C width,
+F hidden channels.
 
 A head weighs what it can write into the tokens, the norm of `W_o W_v` of its channels; a hidden channel the product of
 the norms of its row of the first matrix and its column of the second. A gate multiplies all of a block alike.
@@ -57,7 +57,9 @@ class WidthOrder(nn.Module):
 def order_by_weights(blocks: Sequence[tuple[TransformerBlock, ...]]) -> WidthOrder:
     """Make the order from the weights of diffusers' blocks."""
     parts = [[_orders(one.block) for one in group] for group in blocks]
-    attention, hidden = (torch.stack([torch.stack([one[place] for one in group]) for group in parts]) for place in (0, 1))
+    attention, hidden = (
+        torch.stack([torch.stack([one[place] for one in group]) for group in parts]) for place in (0, 1)
+    )
     return WidthOrder(attention.int(), hidden.int())
 
 

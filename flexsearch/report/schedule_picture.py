@@ -4,8 +4,8 @@ The strip has a cell per step, from noise to data, its tone by what it computes.
 each row, so a step that computes one row has a cell in the first alone. The grid has blocks across,
 stages of diffusion time down, colour by role, label by the grid of the tokens that leave the block; a video's frames
 stand above it. A block that is computed in part fills as much of its cell, and below its grid stand the eighths of each
-amount, which the legend names. Stages run from data (0) to noise (1). Where a stage has partial steps, a line of them follows that of
-its full steps, what they do not compute pale.
+amount, which the legend names. Stages run from data (0) to noise (1). Where a stage has partial steps, a line of them
+follows that of its full steps, what they do not compute pale.
 """
 
 import io
@@ -153,7 +153,9 @@ def _cell(
         lines.append("\N{MIDDLE DOT}".join(str(operation.amount(name, full=EIGHTHS)) for name in names))
     eighths = [operation.amount(name, full=EIGHTHS) for name in names]
     share = sum(eighths) / (EIGHTHS * len(eighths)) if operation.amounts else 1.0
-    for part, opacity in ((1.0, _PALE), (share, 1.0)) if is_computed and share < 1 else ((1.0, 1.0 if is_computed else _PALE),):
+    for part, opacity in (
+        ((1.0, _PALE), (share, 1.0)) if is_computed and share < 1 else ((1.0, 1.0 if is_computed else _PALE),)
+    ):
         axes.add_patch(
             FancyBboxPatch(
                 (operation.block + _GAP, place + 1 - _GAP - part * (1 - 2 * _GAP)),

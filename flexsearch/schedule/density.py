@@ -158,7 +158,7 @@ class DensitySchedule(PickledWithoutHash):
         return text + "".join(f" {one}" for one in self._said_amounts())
 
     def _said_amounts(self) -> Iterator[str]:
-        """Say which blocks are computed in part, in eighths from data to noise, e.g. "heads 6/8 hidden 6,4/8 in 2-9"."""
+        """Say what of which blocks is computed, from data to noise, e.g. "heads 6/8 hidden 6,4/8 in 2-9"."""
         for amounts, run in groupby(range(self.num_blocks), key=list(zip(*self.amounts, strict=True)).__getitem__):
             blocks, parts = list(run), []
             for name in sorted({name for stage in amounts for name, _ in stage}):

@@ -55,7 +55,7 @@ class Width:
 
 
 def amount_at(clean: int, noise: int | None, stage: int, num_stages: int) -> int:
-    """Go linearly from what is computed near the data to what is near noise, rounded down; one stage is near the data."""
+    """Go linearly from what is computed near the data to what is near noise, rounded down; one stage is data's."""
     last = max(num_stages - 1, 1)
     return (clean * (last - stage) + (clean if noise is None else noise) * stage) // last
 

@@ -46,7 +46,7 @@ def elastic_training(base: Base, *, space: SearchSpace, data: DataSource, settin
 
 
 def _add_what_schedules_need(model: FlexDiT, space: SearchSpace) -> None:
-    """Add the weights of roles, and where schedules are narrow the order that all of them share, by the base's weights."""
+    """Add the weights of roles, and where schedules are narrow the order that all share, by the base's weights."""
     model.add_weights(space.role_blocks())
     if space.narrows:
         model.add_width_order()

@@ -16,7 +16,6 @@ from flexsearch.models.backbones.fused import Matrix
 from flexsearch.models.backbones.hooks import is_plain
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Kept:
     """The numbers of the channels that are kept: the first of an order, a buffer that moves with the model.

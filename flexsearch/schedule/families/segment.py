@@ -60,7 +60,9 @@ class Segment(ABC):
             if not is_part(one.annotation):
                 values[one.name] = value
             elif value != one.default:
-                values[one.name] = {name: each for name, each in vars(value).items() if each != getattr(one.default, name)}
+                values[one.name] = {
+                    name: each for name, each in vars(value).items() if each != getattr(one.default, name)
+                }
         return values
 
     @classmethod
