@@ -57,6 +57,19 @@ FAMILIES: dict[str, dict[str, Any]] = {
         ],
         "timetable": {"stages": 2},
     },
+    "keep": {
+        "segments": [
+            {"family": "dense", "depth": {"int": [1, 3]}},
+            {
+                "family": "keep",
+                "depth": "rest",
+                "scope": {"choice": ["mlp", "block"]},
+                "tokens": {"clean": {"choice": [4, 5, 6, 7, 8]}, "noise": {"choice": [2, 3, 4, 6, 8]}},
+            },
+            {"family": "dense", "depth": {"int": [1, 2]}},
+        ],
+        "timetable": {"stages": 2},
+    },
 }
 """What of a space is a family's own."""
 SAMPLING = {

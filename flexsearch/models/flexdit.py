@@ -39,7 +39,7 @@ from flexsearch.schedule.role import Amounts, Operation, Route
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.step import Graph
 from flexsearch.schedule.timetable import CLOCK_ERROR
-from flexsearch.schedule.width import check_width
+from flexsearch.schedule.width import check_width, is_narrow
 
 _ISOLATED = {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
 """Graphs share code; older torch counts their compilations together and stops at `recompile_limit`."""
@@ -221,14 +221,16 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Raises:
             UserError: the schedule does not fit this model.
         """
-        (route, *_) = schedule.routes(self.shape.grid, num_blocks=self.shape.num_blocks)
+        routes = schedule.routes(self.shape.grid, num_blocks=self.shape.num_blocks)
         self._schedule = schedule
         self._graphs: dict[TokenGrid, tuple[Graph, ...]] = {}
         self._compiled: dict[tuple[TokenGrid, Graph], Callable[..., tuple[Tensor, tuple[Tensor, ...]]]] = {}
-        self.add_weights((operation.role, operation.block) for operation in route)
+        self.add_weights((operation.role, operation.block) for route in routes for operation in route)
         if schedule.has_amounts:
-            check_width((one for stage in schedule.amounts for one in stage), self.shape)
-            self.add_width_order()
+            amounts = [one for stage in schedule.amounts for one in stage]
+            check_width(amounts, self.shape)
+            if any(map(is_narrow, amounts)):
+                self.add_width_order()
         self.register_to_config(schedule=schedule.to_dict())
 
     def add_weights(self, role_blocks: Iterable[tuple[str, int]]) -> None:
@@ -268,7 +270,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def drop_unused_weights(self) -> None:
         """Forget the weights of roles that the schedule does not use, e.g. after a warm start over many schedules."""
-        used = {(operation.role, str(operation.block)) for operation in self.graphs()[0].route}
+        used = {(operation.role, str(operation.block)) for graph in self.graphs() for operation in graph.route}
         for role, module in ROLE_MODULES.items():
             if module.weights is not None:
                 for block in [block for block in self._extras(role) if (role, block) not in used]:
@@ -424,7 +426,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def _prepare(self, route: Route = ()) -> None:
         """Refuse what would be ignored, and join weights anew that were replaced. Compilers see neither."""
-        narrow = {(one.block, one.amounts) for one in route if one.amounts}
+        narrow = {(one.block, one.amounts) for one in route if is_narrow(one.amounts)}
         for key in narrow - self._narrowed.keys():
             self._narrowed[key] = self._narrow(*key)
         if not torch.compiler.is_compiling():
@@ -528,7 +530,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         weights = None if role.weights is None else self._extras(operation.role)[str(operation.block)]
         call = Call(
             blocks=self._narrowed[operation.block, operation.amounts]
-            if operation.amounts
+            if is_narrow(operation.amounts)
             else self._parts.blocks[operation.block],
             modulations=modulations,
             text=text,

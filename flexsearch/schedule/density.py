@@ -54,8 +54,10 @@ class DensitySchedule(PickledWithoutHash):
 
     @cached_property
     def roles(self) -> tuple[str, ...]:
-        """One role per block, bottom to top; the same in every stage."""
-        return tuple(role for segment in self.segments for role in segment.roles)
+        """One role per block, bottom to top; the same in every stage in which something of the block is left out."""
+        named = (role for segment in self.segments for role in segment.roles)
+        in_part = (any(amounts) for amounts in zip(*self.amounts, strict=True))
+        return tuple(role if part else _whole(role) for role, part in zip(named, in_part, strict=True))
 
     @cached_property
     def amounts(self) -> tuple[tuple[Amounts, ...], ...]:
@@ -65,12 +67,12 @@ class DensitySchedule(PickledWithoutHash):
     @property
     def num_blocks(self) -> int:
         """Blocks of the model that it is for."""
-        return len(self.roles)
+        return sum(len(segment.roles) for segment in self.segments)
 
     @property
     def has_sparse_tokens(self) -> bool:
         """Whether any block works on sparse tokens."""
-        return any(ROLES[role].uses_sparse_tokens for role in self.roles)
+        return any(ROLES[role].uses_sparse_tokens for segment in self.segments for role in segment.roles)
 
     @cached_property
     def is_dense(self) -> bool:
@@ -168,6 +170,11 @@ class DensitySchedule(PickledWithoutHash):
                 yield f"{' '.join(parts)} in {blocks[0]}-{blocks[-1]}"
 
 
+def _whole(role: str) -> str:
+    """The role of a block of which nothing is left out."""
+    return ROLES[role].whole or role
+
+
 def _amounts(segments: tuple[Segment, ...], num_stages: int) -> tuple[tuple[Amounts, ...], ...]:
     if all(segment.is_whole for segment in segments):
         return (((),) * sum(len(segment.roles) for segment in segments),) * num_stages
@@ -201,6 +208,7 @@ def _operations(
     role: str, amounts: Amounts, dense: TokenGrid, sparse: TokenGrid, num_blocks: int
 ) -> tuple[Operation, ...]:
     """A role in every block, which routes share."""
+    role = role if amounts else _whole(role)
     queries, keys = ROLES[role].tokens(dense, sparse)
     return tuple(
         Operation(role=role, block=block, queries=queries, keys=keys, amounts=amounts) for block in range(num_blocks)

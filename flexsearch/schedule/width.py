@@ -63,6 +63,11 @@ def amount_at(clean: int, noise: int | None, stage: int, num_stages: int) -> int
 FULL_WIDTH = Width()
 
 
+def is_narrow(amounts: Amounts) -> bool:
+    """Whether heads or hidden channels are left out."""
+    return any(name in (HEADS, HIDDEN) for name, _ in amounts)
+
+
 def num_heads(amounts: Amounts, shape: TransformerShape) -> int:
     """Heads that are computed, at least one, rounded down."""
     return max(1, shape.num_heads * dict(amounts).get(HEADS, EIGHTHS) // EIGHTHS)
@@ -86,5 +91,5 @@ def check_width(amounts: Iterable[Amounts], shape: TransformerShape, *, field: s
     Raises:
         UserError: they are not, and some amount asks for it.
     """
-    if not shape.num_heads and any(name in (HEADS, HIDDEN) for one in set(amounts) for name, _ in one):
+    if not shape.num_heads and any(map(is_narrow, set(amounts))):
         raise UserError("this base's blocks are computed whole; DiT, PixArt-alpha and Latte have widths", field=field)

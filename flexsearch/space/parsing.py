@@ -94,7 +94,8 @@ def parse_space(entries: Any, *, target: Target) -> SearchSpace:
 
 def _has_grids(timetable: Searched | None) -> bool:
     """Whether every choice of a timetable has sparse grids."""
-    return timetable is not None and timetable.values_of("clean_grid") and None not in timetable.values_of("clean_grid")
+    grids = () if timetable is None else timetable.values_of("clean_grid")
+    return bool(grids) and None not in grids
 
 
 def _parse_timetable(entries: Any, *, field: str) -> Searched | None:

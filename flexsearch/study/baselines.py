@@ -15,8 +15,9 @@ from flexsearch.errors import UserError
 from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.families.keep import Keep
 from flexsearch.schedule.gain import NO_GAIN, Gain
-from flexsearch.schedule.presets import PRESETS, dydit_schedules, paper_schedule
+from flexsearch.schedule.presets import PRESETS, diffcr_schedule, dydit_schedules, paper_schedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.solver import SolverName, is_deterministic
 from flexsearch.space.domains import Float
@@ -184,8 +185,8 @@ class _Maker:
         ]
 
     def papers(self, best: Sampling) -> list[Baseline]:
-        """The paper's schedules under a solver and its shift, and where widths are searched those at DyDiT's budgets;
-        none in a space without training, which they need."""
+        """The paper's schedules under a solver and its shift, and those of DyDiT and DiffCR where the space has their
+        axes; none in a space without training, which they need."""
         space = self.space
         if space.is_dense:
             return []
@@ -200,6 +201,8 @@ class _Maker:
             if preset.shape == space.target.shape and preset.schedule != paper
         }
         schedules |= dydit_schedules(space.num_blocks) if space.narrows else {}
+        if any(issubclass(segment.kind, Keep) for segment in space.segments):
+            schedules["diffcr"] = diffcr_schedule(space.num_blocks)
         steps = sorted(set(self.settings.paper_steps), reverse=True) or self.steps[:1]
         return [
             Baseline(

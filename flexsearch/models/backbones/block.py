@@ -88,20 +88,27 @@ class TransformerBlock:
             text: the caption, where the block reads one; its keys and values are computed unless they are given.
             module: gives the output of each of the two from what computes it.
         """
-        if self.block.attn2 is not None and text is not None:
-            tokens = module(partial(self._attend_to, tokens, text)) + tokens
-        output: Tensor = modulation.gate_mlp * module(partial(self._mlp, tokens, modulation)) + tokens
+        if self.reads_text and text is not None:
+            tokens = module(partial(self.attend_to_text, tokens, text)) + tokens
+        output: Tensor = modulation.gate_mlp * module(partial(self.mlp, tokens, modulation)) + tokens
         return output
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the block attends to a text."""
+        return self.block.attn2 is not None
 
     def text_of(self, caption: Caption) -> Text:
         """What the block reads of a caption, whatever the tokens are."""
         return text_of(self.block.attn2, caption, _matrix(self.fused_text_projections))
 
-    def _attend_to(self, tokens: Tensor, text: Text | Caption) -> Tensor:
+    def attend_to_text(self, tokens: Tensor, text: Text | Caption) -> Tensor:
+        """(B, n, C) what tokens read from the text."""
         text = self.text_of(text) if isinstance(text, Caption) else text
         return text_attention(self.block.attn2, tokens, text)
 
-    def _mlp(self, tokens: Tensor, modulation: Modulation) -> Tensor:
+    def mlp(self, tokens: Tensor, modulation: Modulation) -> Tensor:
+        """(B, n, C) what the MLP makes of tokens, before its gate."""
         output: Tensor = self.block.ff(self.norm_mlp(tokens) * (1 + modulation.scale_mlp) + modulation.shift_mlp)
         return output
 
