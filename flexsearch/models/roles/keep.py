@@ -49,8 +49,8 @@ def _detail(tokens: Tensor, grid: TokenGrid) -> Tensor:
     means = F.avg_pool2d(maps, kernel_size=3, stride=1, padding=1, count_include_pad=False)
     detail = (maps - means).float().square().sum(dim=1).flatten(1)  # (B * F, n)
     mean, spread = detail.mean(dim=1, keepdim=True), detail.std(dim=1, keepdim=True, correction=0)
-    standardised: Tensor = (detail - mean) / (spread + 1e-6)
-    return standardised.to(tokens.dtype).unflatten(0, (-1, grid.frames))
+    by_frame: Tensor = ((detail - mean) / (spread + 1e-6)).unflatten(0, (-1, grid.frames))
+    return by_frame.to(tokens.dtype)
 
 
 class _Kept:
