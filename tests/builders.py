@@ -51,6 +51,55 @@ VIDEO: dict[str, Any] = {
     "video_length": 4,
 }
 """A Latte."""
+MMDIT: dict[str, Any] = {
+    **LATENT,
+    "out_channels": 4,
+    "joint_attention_dim": 20,
+    "caption_projection_dim": 24,
+    "pooled_projection_dim": 10,
+    "pos_embed_max_size": 24,
+    "text_tokens": 7,
+}
+"""An SD3."""
+PACKED: dict[str, Any] = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 12,
+    "axes_dims_rope": [4, 4, 4],
+    "num_layers": 2,
+    "num_single_layers": 4,
+    "in_channels": 16,
+    "joint_attention_dim": 20,
+    "pooled_projection_dim": 10,
+    "sample_size": 16,
+    "text_tokens": 7,
+}
+"""A FLUX.1."""
+CENTRED: dict[str, Any] = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 12,
+    "axes_dims_rope": [4, 4, 4],
+    "num_layers": 6,
+    "in_channels": 16,
+    "out_channels": 4,
+    "joint_attention_dim": 20,
+    "sample_size": 16,
+    "text_tokens": 7,
+}
+"""A Qwen-Image."""
+ONE_SEQUENCE: dict[str, Any] = {
+    "dim": 24,
+    "n_heads": 2,
+    "n_kv_heads": 2,
+    "n_layers": 6,
+    "n_refiner_layers": 1,
+    "in_channels": 4,
+    "cap_feat_dim": 20,
+    "axes_dims": [4, 4, 4],
+    "axes_lens": [512, 64, 64],
+    "sample_size": 16,
+    "text_tokens": 32,
+}
+"""A Z-Image."""
 
 DENSE = DensitySchedule.all_dense(4)
 POOLED = DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))

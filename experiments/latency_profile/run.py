@@ -45,7 +45,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     config = load_config(arguments.space, arguments.set)
     if arguments.variants:
-        variants = {**VARIANTS, **(GUIDED if config.sampling.is_guided else {})}
+        variants = {**VARIANTS, **(GUIDED if config.sampling.is_guided(config.shape) else {})}
         config = load_config(
             arguments.space, [*(f"{field}={value}" for field, value in variants.items()), *arguments.set]
         )

@@ -17,8 +17,9 @@ LATENT_PIXELS = 8
 """Pixels of an image along one latent pixel of the autoencoders that these models use."""
 
 Condition = dict[str, Tensor]
-"""`class_labels` (B,) int64; or `encoder_hidden_states` (B, S, D) float32 and `encoder_attention_mask` (B, S) int64 (1
-for a token, 0 for padding), and for PixArt-alpha at 1024 px `resolution` (B, 2) and `aspect_ratio` (B, 1) float32."""
+"""`class_labels` (B,) int64; or `encoder_hidden_states` (B, S, D) float32, `encoder_attention_mask` (B, S) int64 (1 for
+a token, 0 for padding) where padding is told from tokens, `pooled_projections` (B, P) float32 where a pooled vector is
+read, and for PixArt-alpha at 1024 px `resolution` (B, 2) and `aspect_ratio` (B, 1) float32."""
 
 
 class Conditions(Protocol):
@@ -69,6 +70,9 @@ class CaptionConditions:
         ends: (num,) int64, where each caption ends in `rows`.
         empty: (length, D) the embedding of the empty caption.
         max_tokens: S; shapes are static.
+        has_mask: whether the model tells padding from tokens.
+        pooled: (num, P) pooled embeddings of all captions, where the model reads them.
+        empty_pooled: (P,) that of the empty caption.
         added: further constants, one row each, that the model reads for every image.
     """
 
@@ -76,6 +80,9 @@ class CaptionConditions:
     ends: Tensor
     empty: Tensor
     max_tokens: int = 120
+    has_mask: bool = True
+    pooled: Tensor | None = None
+    empty_pooled: Tensor | None = None
     added: Mapping[str, Tensor] = field(default_factory=dict)
 
     def of_samples(self, indices: Sequence[int]) -> Condition:
@@ -84,21 +91,26 @@ class CaptionConditions:
     def of_captions(self, captions: Sequence[int]) -> Condition:
         """Give the conditions of these captions."""
         starts = [0 if index == 0 else int(self.ends[index - 1]) for index in captions]
-        return self._padded(
-            [self.rows[start : int(self.ends[index])] for start, index in zip(starts, captions, strict=True)]
-        )
+        rows = [self.rows[start : int(self.ends[index])] for start, index in zip(starts, captions, strict=True)]
+        return self._padded(rows, None if self.pooled is None else self.pooled[list(captions)])
 
     def none(self, num: int) -> Condition:
-        return self._padded([self.empty] * num)
+        pooled = None if self.empty_pooled is None else self.empty_pooled.expand(num, -1)
+        return self._padded([self.empty] * num, pooled)
 
-    def _padded(self, embeddings: Sequence[Tensor]) -> Condition:
+    def _padded(self, embeddings: Sequence[Tensor], pooled: Tensor | None) -> Condition:
         states = torch.zeros(len(embeddings), self.max_tokens, self.empty.shape[1])
         mask = torch.zeros(len(embeddings), self.max_tokens, dtype=torch.int64)
         for row, embedding in enumerate(embeddings):
             kept = embedding[: self.max_tokens]
             states[row, : len(kept)], mask[row, : len(kept)] = kept.float(), 1
         added = {name: value.expand(len(embeddings), *value.shape[1:]) for name, value in self.added.items()}
-        return {"encoder_hidden_states": states, "encoder_attention_mask": mask, **added}
+        found = {"encoder_hidden_states": states, **added}
+        if self.has_mask:
+            found["encoder_attention_mask"] = mask
+        if pooled is not None:
+            found["pooled_projections"] = pooled.float()
+        return found
 
 
 def random_condition(shape: TransformerShape, *, batch: int, generator: torch.Generator) -> Condition:
@@ -106,9 +118,14 @@ def random_condition(shape: TransformerShape, *, batch: int, generator: torch.Ge
     if not shape.text_tokens:
         return {"class_labels": torch.randint(shape.num_classes + 1, (batch,), generator=generator)}
     condition = {
-        "encoder_hidden_states": torch.randn(batch, shape.text_tokens, shape.text_channels, generator=generator),
-        "encoder_attention_mask": torch.ones(batch, shape.text_tokens, dtype=torch.int64),
+        "encoder_hidden_states": torch.randn(batch, shape.text_tokens, shape.text_channels, generator=generator)
     }
+    if shape.has_text_mask:
+        condition["encoder_attention_mask"] = torch.ones(batch, shape.text_tokens, dtype=torch.int64)
+    if shape.pooled_channels:
+        condition["pooled_projections"] = torch.randn(batch, shape.pooled_channels, generator=generator)
+    if shape.embeds_guidance:
+        condition["guidance"] = torch.rand(batch, generator=generator) * 5
     return condition | {name: row.expand(batch, -1) for name, row in size_condition(shape).items()}
 
 

@@ -31,7 +31,7 @@ def target_of(model: FlexDiT, scheduler: Any, settings: SamplingSettings, *, gri
     return Target(
         shape=model.shape if grid is None else replace(model.shape, grid=grid),
         clock=clock_of(scheduler, spacing=settings.spacing),
-        is_guided=settings.is_guided,
+        is_guided=settings.is_guided(model.shape),
     )
 
 
@@ -84,8 +84,11 @@ class _Run:
                 f"must be at most {most}, as many as the data have, but got {settings.guidance_channels}",
                 field="sampling.guidance_channels",
             )
+        if plan.target.shape.embeds_guidance:
+            device, num = next(iter(condition.values())).device, len(next(iter(condition.values())))
+            condition = {**condition, "guidance": torch.full((num,), settings.guidance, device=device)}
         self._conditions = {1: condition}
-        if settings.is_guided:
+        if plan.target.is_guided:
             self._conditions[2] = {name: torch.cat([value, none[name]]) for name, value in condition.items()}
         text = model.read_text(**self._conditions[plan.text_rows]) if plan.text_rows else ()
         num = len(next(iter(condition.values())))  # rows with a condition come first
@@ -138,7 +141,7 @@ class _Run:
             if not step.is_guided:
                 return given
             guided = free[:, :channels] + scale * self._difference
-        elif self._settings.is_guided and step.is_guided:
+        elif self._plan.target.is_guided and step.is_guided:
             assert self._difference is not None, "the first guided step has two rows"
             given = output
             guided = given[:, :channels] + (scale - 1) * self._difference

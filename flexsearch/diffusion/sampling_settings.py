@@ -3,6 +3,7 @@
 from typing import Literal
 
 from flexsearch.schedule.clock import Spacing
+from flexsearch.schedule.shape import TransformerShape
 from flexsearch.settings import PositiveCount, settings
 
 
@@ -11,7 +12,8 @@ class SamplingSettings:
     """How images are drawn.
 
     Attributes:
-        guidance: classifier-free guidance scale; 1 needs no second pass.
+        guidance: scale of guidance. Classifier-free: 1 needs no second row. A base that embeds the scale (FLUX.1-dev)
+            reads it, and has one row.
         guidance_channels: guide only the first channels: DiT's original code guides 3 of 4, diffusers' `DiTPipeline`
             all 4; None guides all of the data's.
         dtype: "fp32", or "bf16" for autocast.
@@ -24,7 +26,6 @@ class SamplingSettings:
     dtype: Literal["fp32", "bf16"] = "fp32"
     spacing: Spacing = "pipeline"
 
-    @property
-    def is_guided(self) -> bool:
-        """Whether every model call has a second row per image, without condition."""
-        return self.guidance != 1.0
+    def is_guided(self, shape: TransformerShape) -> bool:
+        """Whether every call of a model of these sizes has a second row per image, without condition."""
+        return self.guidance != 1.0 and not shape.embeds_guidance

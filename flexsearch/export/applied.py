@@ -10,6 +10,11 @@ from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import load_exported
 
 _DENSE = "_dense_transformer"
+_SIZES = {
+    *("num_layers", "num_attention_heads", "attention_head_dim", "in_channels", "sample_size", "patch_size"),
+    *("num_single_layers", "dual_attention_layers", "guidance_embeds", "dim", "n_layers", "n_heads"),
+}
+"""Of a transformer's configuration, by diffusers' names; an architecture has some of them."""
 
 
 def apply(pipeline: Any, exported: str | Path) -> Any:
@@ -37,7 +42,7 @@ def apply(pipeline: Any, exported: str | Path) -> Any:
         raise UserError(
             f"must have a {type(base).__name__} as its transformer, but got {type(dense).__name__}", field="pipeline"
         )
-    for name in ("num_layers", "num_attention_heads", "attention_head_dim", "in_channels", "sample_size", "patch_size"):
+    for name in sorted(_SIZES & set(dense.config) & set(base.config)):
         if dense.config[name] != base.config[name]:
             raise UserError(
                 f"must be {base.config[name]}, as in the base of {exported}, but got {dense.config[name]}",

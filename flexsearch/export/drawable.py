@@ -11,11 +11,13 @@ from flexsearch.data.conditions import CaptionConditions, ClassConditions, Condi
 from flexsearch.errors import UserError
 from flexsearch.export.folder import CANDIDATE, exported_sampling
 from flexsearch.export.recipe import load_recipe
+from flexsearch.models.architectures import architecture_named
 from flexsearch.models.autoencoder import load_autoencoder
 from flexsearch.models.loading import Base, load_base, load_exported, load_scheduler
+from flexsearch.models.prompt_encoder import load_prompt_encoder
 from flexsearch.models.settings import BaseSettings, backbone_of
-from flexsearch.models.text_encoder import load_text_encoder
 from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.shape import PIXEL_CHANNELS
 from flexsearch.trial.device import trial_device
 
 
@@ -90,13 +92,23 @@ def conditions_of(drawable: Drawable, *, prompts: Sequence[str], classes: Sequen
     if not prompts:
         raise UserError("is missing: this model reads text", field="--prompt", nearest='--prompt "a red boat"')
     origin = drawable.origin
-    encoder = load_text_encoder(origin.checkpoint, revision=origin.revision, device=trial_device())
-    empty, *rows = encoder.embed(["", *prompts])
-    return CaptionConditions(
-        rows=torch.cat(rows),
-        ends=torch.tensor([len(row) for row in rows]).cumsum(0),
-        empty=empty,
+    encoder = load_prompt_encoder(
+        architecture_named(origin.backbone, field="base.backbone"),
+        origin.checkpoint,
+        revision=origin.revision,
+        device=trial_device(),
         max_tokens=shape.text_tokens,
+    )
+    empty, *found = encoder.embed(["", *prompts])
+    pooled = [one.pooled for one in found if one.pooled is not None]
+    return CaptionConditions(
+        rows=torch.cat([one.tokens for one in found]),
+        ends=torch.tensor([len(one.tokens) for one in found]).cumsum(0),
+        empty=empty.tokens,
+        max_tokens=shape.text_tokens,
+        has_mask=shape.has_text_mask,
+        pooled=torch.stack(pooled) if pooled else None,
+        empty_pooled=empty.pooled,
         added=size_condition(shape),
     )
 
@@ -104,6 +116,6 @@ def conditions_of(drawable: Drawable, *, prompts: Sequence[str], classes: Sequen
 def decoder_of(drawable: Drawable) -> Callable[[Tensor], Tensor]:
     """Load the decoder of data in model units to images in [-1, 1]: the base's autoencoder, or none for pixels."""
     model, origin = drawable.base.model, drawable.origin
-    if model.shape.in_channels != 4:
+    if model.shape.in_channels in PIXEL_CHANNELS:
         return lambda data: data
     return load_autoencoder(origin.checkpoint, revision=origin.revision, device=model.device).decode

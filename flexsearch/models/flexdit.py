@@ -7,6 +7,7 @@ F frames (of a video), H x W latent pixels.
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
@@ -22,15 +23,14 @@ from torch import Tensor, nn
 
 from flexsearch.errors import UserError
 from flexsearch.models.backbones import backbone_named
-from flexsearch.models.backbones.block import TransformerBlock
+from flexsearch.models.backbones.call import COMPUTED, Call, Keeping, Module, Places, Taking
 from flexsearch.models.backbones.fused import FusedLinears
 from flexsearch.models.backbones.hooks import check_not_hooked, check_offloaded_once
-from flexsearch.models.backbones.modulation import Caption, Conditioning, Modulation, Text
-from flexsearch.models.backbones.protocol import Backbone
+from flexsearch.models.backbones.modulation import Caption, Text
+from flexsearch.models.backbones.protocol import Backbone, Opened
 from flexsearch.models.data_gaussian import DATA_TENSORS, DataGaussian
-from flexsearch.models.roles import ROLE_MODULES, Call
-from flexsearch.models.roles.role_module import Keeping, Module, Taking, computed
-from flexsearch.models.tokens import Tokens
+from flexsearch.models.roles import ROLE_MODULES
+from flexsearch.models.tokens import Tokens, downsample
 from flexsearch.models.width import WidthOrder, order_by_weights
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.gain import Gain
@@ -114,10 +114,9 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self._compile_options: dict[str, Any] | None = None
         self._fused: list[FusedLinears] = []
         self.width_order: WidthOrder | None = None
-        self._narrowed: dict[tuple[int, Amounts], tuple[TransformerBlock, ...]] = {}
+        self._narrowed: dict[tuple[int, Amounts], Any] = {}
         names = {module: name for name, module in self.named_modules()}
-        blocks = (block for group in self._parts.blocks for block in group)
-        taken_apart = (self.base, *(module for block in blocks for module in block.taken_apart))
+        taken_apart = (self.base, *(module for block in self._parts.blocks for module in block.taken_apart))
         self._taken_apart = [(names[module], module) for module in taken_apart]
         originals = tuple(original for _, original in _tied_copies(self))
         self._shared = [(name, module) for module, name in names.items() if name.startswith(originals)]
@@ -222,15 +221,14 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             UserError: the schedule does not fit this model.
         """
         routes = schedule.routes(self.shape.grid, num_blocks=self.shape.num_blocks)
+        amounts = {one for stage in schedule.amounts for one in stage}
+        check_width(amounts, self.shape)
         self._schedule = schedule
         self._graphs: dict[TokenGrid, tuple[Graph, ...]] = {}
         self._compiled: dict[tuple[TokenGrid, Graph], Callable[..., tuple[Tensor, tuple[Tensor, ...]]]] = {}
         self.add_weights((operation.role, operation.block) for route in routes for operation in route)
-        if schedule.has_amounts:
-            amounts = [one for stage in schedule.amounts for one in stage]
-            check_width(amounts, self.shape)
-            if any(map(is_narrow, amounts)):
-                self.add_width_order()
+        if any(map(is_narrow, amounts)):
+            self.add_width_order()
         self.register_to_config(schedule=schedule.to_dict())
 
     def add_weights(self, role_blocks: Iterable[tuple[str, int]]) -> None:
@@ -290,9 +288,9 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         held = {role: sorted(int(block) for block in self._extras(role)) for role in with_weights}
         self.register_to_config(extra_blocks={role: blocks for role, blocks in held.items() if blocks})
 
-    def grid_of(self, sample: Tensor) -> TokenGrid:
-        """The dense token grid of an input (B, C, H, W), or (B, C, F, H, W) of a video."""
-        return self._parts.grid_of(sample)
+    def grid_of(self, sample: Tensor, **condition: Any) -> TokenGrid:
+        """The dense token grid of an input as `forward` takes it."""
+        return self._parts.grid_of(sample, condition)
 
     def graphs(self, grid: TokenGrid | None = None) -> tuple[Graph, ...]:
         """Give what one model call computes in every stage, on `grid` (the model's own if None)."""
@@ -339,6 +337,10 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             field="enable_cache",
         )
 
+    def cache_context(self, *_: Any, **__: Any) -> AbstractContextManager[None]:
+        """Open what diffusers' pipelines open around every call, for caches, of which there are none here."""
+        return nullcontext()
+
     def compile_repeated_blocks(self, *arguments: Any, **options: Any) -> None:
         """Refuses: blocks play other roles in other stages.
 
@@ -364,14 +366,14 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return_dict: bool = True,
         graph: Graph | None = None,
         reused: tuple[Tensor, ...] = (),
-        text: tuple[Text, ...] = (),
+        text: tuple[Text | Caption, ...] = (),
         **condition: Any,
     ) -> "FlexDiTOutput | tuple[Tensor, ...]":
         """Run one forward pass, with the base's keyword arguments. Nothing of it stays in the model.
 
         Args:
             hidden_states: (B, in_channels, H, W) noisy data; (B, in_channels, F, H, W) of a video.
-            timestep: (B,) diffusion time as the base reads it.
+            timestep: (B,) diffusion time on the scheduler's clock, from 0 at the data.
             others: refused; bases differ in the order of theirs.
             return_dict: give a `FlexDiTOutput`, else a tuple.
             graph: what to compute, of a plan's step; None finds the stage of the model's own schedule from `timestep`,
@@ -381,8 +383,11 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             text: what `read_text` gave for these rows, in place of a caption, which is then not read; () computes it
                 from the caption in this call, which changes no bit.
             condition: what the base is conditioned on: `class_labels` (B,) of a DiT; `encoder_hidden_states` (B, S, D)
-                and `encoder_attention_mask` (B, S) of the others; `resolution` (B, 2) and `aspect_ratio` (B, 1), also
-                inside `added_cond_kwargs`, of PixArt-alpha at 1024 px.
+                of the others, with `encoder_attention_mask` (B, S) of PixArt-alpha, Latte, Qwen-Image and Z-Image,
+                `pooled_projections` (B, P) of SD3 and FLUX.1, and `guidance` (B,) of FLUX.1-dev; `resolution` (B, 2)
+                and `aspect_ratio` (B, 1), also inside `added_cond_kwargs`, of PixArt-alpha at 1024 px. Packed latents
+                (B, N, 4 in_channels), and timesteps over 1000, are taken as diffusers' pipelines give them:
+                with `img_ids` and `txt_ids` (FLUX.1) or `img_shapes` (Qwen-Image).
 
         Returns:
             The output, and what the graph leaves for later calls.
@@ -397,8 +402,9 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 f"{', '.join(f'{name}=' for name in self._parts.reads)}",
                 field="forward",
             )
-        grid = self.grid_of(hidden_states)
-        graph = self._graph_at(timestep, grid) if graph is None else graph
+        read = self._read(condition)
+        grid = self._parts.grid_of(hidden_states, read)
+        graph = self._graph_at(self._parts.timestep_of(hidden_states, timestep), grid) if graph is None else graph
         self._prepare(graph.route)
         run: Callable[..., tuple[Tensor, tuple[Tensor, ...]]] = partial(self._run_graph, grid=grid, graph=graph)
         if self._compile_options is not None:
@@ -406,23 +412,28 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if key not in self._compiled:
                 self._compiled[key] = torch.compile(run, **self._compile_options)
             run = self._compiled[key]
-        output, left = run(hidden_states, timestep, reused, text, self._read(condition))
+        output, left = run(hidden_states, timestep, reused, text, read)
         if not return_dict:
             return (output, *left)
         return FlexDiTOutput(sample=output, left=left)
 
-    def read_text(self, **condition: Any) -> tuple[Text, ...]:
-        """Compute what every block reads of a caption, once for all calls with it.
+    def read_text(self, **condition: Any) -> tuple[Text | Caption, ...]:
+        """Compute what the blocks read of a caption as far as it depends on neither time nor data, once for all calls
+        with it.
 
         Args:
             condition: as of `forward`.
 
         Returns:
-            One `Text` per block; () of a base that reads no text.
+            One `Text` per block; one `Caption` of a base whose blocks rewrite text; () of a base that reads no text.
         """
         self._prepare()
         caption = self._parts.caption(self._read(condition), self.dtype)
-        return () if caption is None else tuple(block.text_of(caption) for block, *_ in self._parts.blocks)
+        if caption is None:
+            return ()
+        if self._parts.rewrites_text:
+            return (caption,)
+        return tuple(block.text_of(caption) for block in self._parts.blocks)
 
     def _prepare(self, route: Route = ()) -> None:
         """Refuse what would be ignored, and join weights anew that were replaced. Compilers see neither."""
@@ -436,18 +447,15 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 fused.join()
             copies = bool(self._fused) and not torch.is_grad_enabled()
             for key in narrow:
-                for block in self._narrowed[key]:
-                    block.prepare(copies=copies)
+                for part in self._narrowed[key].parts:
+                    part.prepare(copies=copies)
 
-    def _narrow(self, block: int, amounts: Amounts) -> tuple[TransformerBlock, ...]:
-        """The transformer blocks of a block, as much of them as amounts say."""
+    def _narrow(self, block: int, amounts: Amounts) -> Any:
+        """A block, as much of it as amounts say."""
         check_width([amounts], self.shape)
         self.add_width_order()
         order: Any = self.width_order
-        narrowed: tuple[TransformerBlock, ...] = order.narrowed(
-            self._parts.blocks[block], block=block, amounts=amounts, shape=self.shape
-        )
-        return narrowed
+        return order.narrowed(self._parts.blocks[block], place=block, amounts=amounts, shape=self.shape)
 
     def _read(self, condition: Mapping[str, Any]) -> dict[str, Tensor]:
         """The arguments that condition the base, without those that diffusers' pipelines leave at their defaults."""
@@ -455,6 +463,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         if given.pop("enable_temporal_attentions", True) is not True:
             raise UserError("must be True, but got False", field="enable_temporal_attentions")
         given = {name: value for name, value in given.items() if name != "added_cond_kwargs" and value is not None}
+        given = {name: value for name, value in given.items() if not isinstance(value, Mapping) or value}
         unknown = sorted(set(given) - set(self._parts.reads))
         if unknown:
             raise UserError(f"a {self.config['backbone']} base reads {list(self._parts.reads)}", field=unknown[0])
@@ -465,24 +474,33 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         hidden_states: Tensor,
         timestep: Tensor,
         reused: tuple[Tensor, ...],
-        text: tuple[Text, ...],
-        condition: Mapping[str, Tensor],
+        text: tuple[Text | Caption, ...],
+        condition: Mapping[str, Any],
         *,
         grid: TokenGrid,
         graph: Graph,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The whole pass, and what it leaves: what is compiled."""
-        tokens = Tokens(self._parts.embed(hidden_states))  # (B, N, C)
-        blocks = [operation.block for operation in graph.route]
-        conditioning = self._parts.conditioning(timestep, condition, tokens.dense.dtype, blocks)
-        texts = text or (self._parts.caption(condition, tokens.dense.dtype),) * self.shape.num_blocks
-        run_all = partial(self._run_all, conditioning=conditioning, texts=texts, gain=graph.gain)
+        parts, blocks = self._parts, [operation.block for operation in graph.route]
+        texts: Sequence[Text | Caption | None] = text or (parts.caption(condition, hidden_states.dtype),)
+        caption = texts[0] if parts.rewrites_text and isinstance(texts[0], Caption) else None
+        opened = parts.open(hidden_states, timestep, condition, caption, blocks)
+        if opened.text is not None:
+            texts = (opened.text,)
+        tokens = Tokens(opened.tokens, None, None if opened.text is None else opened.text.tokens)
+        run_all = partial(
+            self._run_all,
+            opened=opened,
+            texts=texts if len(texts) > 1 else (*texts,) * self.shape.num_blocks,
+            places=self._places(graph.route, opened, grid),
+            gain=graph.gain,
+        )
         below, inside, above = graph.parts
         tokens = run_all(below, tokens)
-        entered = tokens.dense
+        entered = tokens
         left: tuple[Tensor, ...] = ()
         if graph.reuses == "residual":
-            tokens = Tokens(entered + reused[0])
+            tokens = entered.moved_by(reused)
         elif graph.reuses == "modules":
             tokens = run_all(inside, tokens, module=Taking(reused))
         elif graph.leaves == "modules":
@@ -491,55 +509,65 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             left = tuple(keeping.outputs)
         else:
             tokens = run_all(inside, tokens)
-            left = (tokens.dense - entered,) if graph.leaves == "residual" else ()
+            left = tokens.moved_from(entered) if graph.leaves == "residual" else ()
         tokens = run_all(above, tokens)
-        return self._parts.head(tokens.dense, conditioning, grid), left
+        return parts.head(tokens.dense, opened.conditioning, grid), left
+
+    def _places(self, route: Route, opened: Opened, grid: TokenGrid) -> dict[TokenGrid | None, Places]:
+        """Where the tokens of every density lie that the route has; None is the mean of all."""
+        grids = {grid: None, **{one: None for operation in route for one in (operation.queries, operation.keys)}}
+        weights: dict[TokenGrid | None, float] = {one: grid.num_tokens / one.num_tokens for one in grids}
+        weights[None] = float(grid.num_tokens)
+        one_token = TokenGrid(height=1, width=1)
+        if opened.places is None:
+            return {one: Places(one or one_token, None, weight) for one, weight in weights.items()}
+        found: dict[TokenGrid | None, Places] = {}
+        for one, weight in weights.items():
+            if one is None:
+                places = opened.places.mean(dim=1, keepdim=True)
+            else:
+                places = opened.places if one == grid else downsample(opened.places, grid, one)
+            found[one] = Places(one or one_token, self._parts.rotary(places), weight)
+        return found
 
     def _run_all(
         self,
         route: Route,
         tokens: Tokens,
         *,
-        conditioning: Conditioning,
+        opened: Opened,
         texts: Sequence[Text | Caption | None],
+        places: Mapping[TokenGrid | None, Places],
         gain: Gain,
-        module: Module = computed,
+        module: Module = COMPUTED,
     ) -> Tokens:
         for operation in route:
             if gain.stream != 1 and operation.block == gain.at:
                 tokens = tokens.scaled(gain.stream)
-            modulations = conditioning.modulations[operation.block]
-            arguments = (operation, *tokens, modulations, texts[operation.block], gain.skip, module)
+            role = ROLE_MODULES[operation.role]
+            call = Call(
+                block=self._narrowed[operation.block, operation.amounts]
+                if is_narrow(operation.amounts)
+                else self._parts.blocks[operation.block],
+                conditioning=opened.conditioning.modulations[operation.block],
+                text=texts[operation.block],
+                operation=operation,
+                queries=places[operation.queries],
+                keys=places[operation.keys],
+                mean=places[None],
+                text_rotary=opened.text_rotary,
+                weights=None if role.weights is None else self._extras(operation.role)[str(operation.block)],
+                skip=gain.skip,
+                module=module,
+            )
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                tokens = Tokens(*self._gradient_checkpointing_func(self._run, *arguments))
+                tokens = Tokens(*self._gradient_checkpointing_func(self._run, operation, tuple(tokens), call))
             else:
-                tokens = self._run(*arguments)
+                tokens = self._run(operation, tokens, call)
         return tokens
 
-    def _run(
-        self,
-        operation: Operation,
-        dense: Tensor,
-        sparse: Tensor | None,
-        modulations: tuple[Modulation, ...],
-        text: Text | Caption | None,
-        skip: float,
-        module: Module,
-    ) -> Tokens:
-        role = ROLE_MODULES[operation.role]
-        weights = None if role.weights is None else self._extras(operation.role)[str(operation.block)]
-        call = Call(
-            blocks=self._narrowed[operation.block, operation.amounts]
-            if is_narrow(operation.amounts)
-            else self._parts.blocks[operation.block],
-            modulations=modulations,
-            text=text,
-            operation=operation,
-            weights=weights,
-            skip=skip,
-            module=module,
-        )
-        return role.compute(Tokens(dense, sparse), call)
+    def _run(self, operation: Operation, tokens: tuple[Tensor | None, ...], call: Call) -> Tokens:
+        return ROLE_MODULES[operation.role].compute(Tokens(*tokens), call)  # type: ignore[arg-type]
 
     def _graph_at(self, timestep: Tensor, grid: TokenGrid) -> Graph:
         """The graph of the stage that holds all timesteps; one on an edge, but for rounding, belongs to both sides."""

@@ -26,7 +26,7 @@ class BaseSettings:
 
     Attributes:
         checkpoint: "embedded:quickstart", a folder in diffusers' pipeline layout, or a model on the Hugging Face hub.
-        backbone: architecture: "dit", "pixart", "latte", or one that an installed package brings.
+        backbone: name of an architecture, such as "dit", "sd3" or "flux"; of the package or of an installed one.
         revision: of a model on the hub.
         config: diffusers configuration of the transformer, for bases that `flexsearch pretrain` makes.
     """
@@ -118,8 +118,8 @@ def base_clock(settings: BaseSettings, *, spacing: Spacing = "pipeline") -> Cloc
             return Clock.of(read_json(cached or path), spacing=spacing)
     if settings.config is not None:
         return Clock(spacing=spacing)
-    scheduler = architecture_named(settings.backbone, field="base.backbone").scheduler
-    return Clock.of({"_class_name": scheduler}, spacing=spacing)
+    architecture = architecture_named(settings.backbone, field="base.backbone")
+    return Clock.of(architecture.scheduler_of(settings.checkpoint), spacing=spacing)
 
 
 def _in_hub_cache(settings: BaseSettings) -> Path | None:

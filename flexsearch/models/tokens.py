@@ -1,8 +1,9 @@
 """Tokens of two densities, and the way from one to the other.
 
-Letters: B batch, N dense tokens, M sparse tokens, C width.
+Letters: B batch, N dense tokens, M sparse tokens, S text tokens, C width.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -12,14 +13,29 @@ from flexsearch.schedule.shape import TokenGrid
 
 
 class Tokens(NamedTuple):
-    """What travels through the blocks: (B, N, C) dense tokens, which wait while (B, M, C) sparse ones are worked on."""
+    """What travels through the blocks: (B, N, C) dense tokens, which wait while (B, M, C) sparse ones are worked on,
+    and (B, S, C) text tokens, where blocks rewrite them, which are never pooled."""
 
     dense: Tensor
     sparse: Tensor | None = None
+    context: Tensor | None = None
 
     def scaled(self, factor: float) -> "Tokens":
         """Multiply all tokens by a factor."""
-        return Tokens(self.dense * factor, None if self.sparse is None else self.sparse * factor)
+        return Tokens(*(None if tokens is None else tokens * factor for tokens in self))  # type: ignore[arg-type]
+
+    def moved_from(self, before: "Tokens") -> tuple[Tensor, ...]:
+        """What blocks added to the dense tokens `before` and, where they rewrite text that is read again, to it."""
+        dense = self.dense - before.dense
+        if self.context is None or before.context is None:
+            return (dense,)
+        return dense, self.context - before.context
+
+    def moved_by(self, residuals: Sequence[Tensor]) -> "Tokens":
+        """Dense tokens and text tokens with what `moved_from` gave added."""
+        dense, *of_text = residuals
+        context = self.context + of_text[0] if of_text and self.context is not None else None
+        return Tokens(self.dense + dense, None, context)
 
 
 def downsample(tokens: Tensor, grid: TokenGrid, sparse_grid: TokenGrid) -> Tensor:

@@ -36,6 +36,9 @@ def untrained_base(settings: BaseSettings, *, device: torch.device) -> Base:
     """
     with torch.device(device):
         model = FlexDiT(backbone=settings.backbone, base_config=dict(base_config(settings)), tied=True)
-    published = architecture_named(settings.backbone, field="base.backbone").scheduler
-    scheduler: Any = getattr(diffusers, published if settings.config is None else Clock().scheduler)()
+    architecture = architecture_named(settings.backbone, field="base.backbone")
+    found = {"_class_name": Clock().scheduler}
+    if settings.config is None:
+        found = architecture.scheduler_of(settings.checkpoint)
+    scheduler: Any = getattr(diffusers, found["_class_name"]).from_config(found)
     return Base(model=model.to(device).eval(), scheduler=scheduler)

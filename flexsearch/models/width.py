@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flexsearch.models.backbones.block import TransformerBlock
 from flexsearch.models.backbones.narrow import Kept
 from flexsearch.schedule.role import Amounts
 from flexsearch.schedule.shape import TransformerShape
@@ -37,26 +36,32 @@ class WidthOrder(nn.Module):
         self.register_buffer("attention", attention)
         self.register_buffer("hidden", hidden)
 
-    def narrowed(
-        self, blocks: tuple[TransformerBlock, ...], *, block: int, amounts: Amounts, shape: TransformerShape
-    ) -> tuple[TransformerBlock, ...]:
-        """Give the transformer blocks of a block with as many heads and hidden channels as amounts say."""
+    def narrowed(self, block: Any, *, place: int, amounts: Amounts, shape: TransformerShape) -> Any:
+        """Give a block of a schedule with as many heads and hidden channels as amounts say.
+
+        Args:
+            block: of `TransformerBlock`s.
+            place: its number.
+            amounts: of an operation.
+            shape: the base's sizes.
+        """
         names = dict(amounts)
         attention, hidden = attention_width(amounts, shape), hidden_width(amounts, shape)
-        return tuple(
+        parts = [
             one.narrowed(
                 heads=num_heads(amounts, shape) if HEADS in names else None,
-                attention=Kept(holder=self, name="attention", place=(block, part), num=attention),
-                hidden=Kept(holder=self, name="hidden", place=(block, part), num=hidden) if HIDDEN in names else None,
+                attention=Kept(holder=self, name="attention", place=(place, part), num=attention),
+                hidden=Kept(holder=self, name="hidden", place=(place, part), num=hidden) if HIDDEN in names else None,
             )
-            for part, one in enumerate(blocks)
-        )
+            for part, one in enumerate(block.parts)
+        ]
+        return block.of_parts(*parts)
 
 
 @torch.no_grad()
-def order_by_weights(blocks: Sequence[tuple[TransformerBlock, ...]]) -> WidthOrder:
+def order_by_weights(blocks: Sequence[Any]) -> WidthOrder:
     """Make the order from the weights of diffusers' blocks."""
-    parts = [[_orders(one.block) for one in group] for group in blocks]
+    parts = [[_orders(one.block) for one in block.parts] for block in blocks]
     attention, hidden = (
         torch.stack([torch.stack([one[place] for one in group]) for group in parts]) for place in (0, 1)
     )

@@ -50,6 +50,8 @@ def text_macs(tokens: int, shape: TransformerShape) -> int:
 
 def read_text_macs(shape: TransformerShape) -> int:
     """The caption's projection, and its keys and values in every block: once for all steps of an image."""
+    if shape.blocks:
+        return shape.read_text
     c = shape.width
     return shape.text_tokens * (shape.text_channels * c + c * c + shape.num_blocks * 2 * c * c)
 
@@ -68,6 +70,8 @@ def block_macs(operation: Operation, shape: TransformerShape) -> int:
     Of attention and MLP as much as the operation says; the text is attended to in full width.
     """
     queries, amounts = operation.queries, operation.amounts
+    if shape.block is not None:
+        return shape.block.macs(queries.num_tokens, operation.keys.num_tokens)
     macs = attention_macs(queries, operation.keys, shape, amounts) + rest_macs(queries.num_tokens, shape, amounts)
     return macs + text_macs(queries.num_tokens, shape) + temporal_macs(queries, shape, amounts)
 
@@ -79,6 +83,8 @@ def linear_params(shape: TransformerShape) -> int:
 
 def block_params(shape: TransformerShape) -> int:
     """Parameters of one block (of one pair, for video)."""
+    if shape.block is not None:
+        return shape.block.params
     c, linear = shape.width, linear_params(shape)
     modulation = 6 * c if shape.shares_modulation else 6 * linear
     one = 4 * linear + 2 * shape.mlp_ratio * c * c + (shape.mlp_ratio + 1) * c + modulation
@@ -86,10 +92,10 @@ def block_params(shape: TransformerShape) -> int:
 
 
 @lru_cache(maxsize=1 << 16)
-def _key_macs(key: OperationKey, shape: TransformerShape) -> int:
+def _key_macs(key: OperationKey, block: int, shape: TransformerShape) -> int:
     role, queries, keys, amounts = key
-    operation = Operation(role=role, block=0, queries=queries, keys=keys, amounts=amounts)
-    return ROLES[role].macs(operation, shape)
+    operation = Operation(role=role, block=block, queries=queries, keys=keys, amounts=amounts)
+    return ROLES[role].macs(operation, shape.of_block(block))
 
 
 def route_macs(route: Route, shape: TransformerShape, reused: Collection[int] = ()) -> int:
@@ -100,14 +106,17 @@ def route_macs(route: Route, shape: TransformerShape, reused: Collection[int] = 
         shape: sizes of the model.
         reused: blocks of the route whose attention and MLP outputs are taken from an earlier call.
     """
-    nums = Counter(operation.key for operation in route if operation.block not in reused)
-    macs = ends_macs(route, shape) + sum(num * _key_macs(key, shape) for key, num in nums.items())
+    alike = shape.alike
+    nums = Counter((operation.key, alike[operation.block]) for operation in route if operation.block not in reused)
+    macs = ends_macs(route, shape) + sum(num * _key_macs(key, block, shape) for (key, block), num in nums.items())
     return macs + sum(_reused_macs(operation, shape) for operation in route if operation.block in reused)
 
 
 def _reused_macs(operation: Operation, shape: TransformerShape) -> int:
     """The gates of an operation, and what its role computes beside attention and MLP."""
     beside = ROLES[operation.role].macs_beside_modules(operation, shape)
+    if shape.blocks:
+        return shape.blocks[operation.block].modulation + beside
     return shape.blocks_per_operation * modulation_macs(shape) + beside
 
 
@@ -116,8 +125,11 @@ def ends_macs(route: Route, shape: TransformerShape) -> int:
 
     Where every block has an embedder of its own, those of the route's blocks are computed, and the first for the head.
     """
+    n = shape.grid.num_tokens
+    if shape.blocks:
+        return shape.ends.macs(n, n)
     num_embedders = 1 if shape.num_embedders == 1 else len({0, *(operation.block for operation in route)})
-    n, c, area = shape.grid.num_tokens, shape.width, shape.patch_size**2
+    c, area = shape.width, shape.patch_size**2
     macs = n * c * area * (shape.in_channels + shape.out_channels)
     macs += num_embedders * (TIME_FREQUENCIES * c + c * c)
     macs += 6 * c * c if shape.shares_modulation else 2 * c * c
@@ -132,6 +144,9 @@ def model_params(roles: Iterable[str], shape: TransformerShape) -> int:
     The convention of the FlexDiT logs: one embedder, the fixed position embedding counted, and what a role adds or
     leaves unused.
     """
+    if shape.blocks:
+        own = shape.ends.params + sum(block.params for block in shape.blocks)
+        return own + sum(ROLES[role].params(shape.of_block(block)) for block, role in enumerate(roles))
     n, c, area, linear = shape.grid.height * shape.grid.width, shape.width, shape.patch_size**2, linear_params(shape)
     classes = (shape.num_classes + 1) * c if shape.num_classes else 0
     embedders = shape.num_embedders * (TIME_FREQUENCIES * c + c + linear + classes)
@@ -143,5 +158,5 @@ def model_params(roles: Iterable[str], shape: TransformerShape) -> int:
     patches = area * shape.in_channels * c + c + n * c
     final = 6 * linear + 2 * c if shape.shares_modulation else 2 * linear
     head = final + (c + 1) * area * shape.out_channels
-    changed = sum(ROLES[role].params(shape) for role in roles)
+    changed = sum(ROLES[role].params(shape.of_block(block)) for block, role in enumerate(roles))
     return shape.num_blocks * block_params(shape) + embedders + patches + head + changed

@@ -1,6 +1,6 @@
 """Sizes: token grids, and what of a transformer decides its cost. Grids are carried, never recovered from a count."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 
 from flexsearch.errors import UserError
@@ -60,6 +60,42 @@ class TokenGrid:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BlockCost:
+    """What one block costs on one row, where it is not of DiT's kind. Of n image tokens that attend to m, it takes
+    `fixed + n per_query + m per_key + n m per_pair` MACs; text tokens are as many in every call.
+
+    Attributes:
+        fixed: MACs that do not depend on image tokens: modulation, what text tokens take among themselves.
+        per_query: MACs of an image token that attends, what it reads of text included.
+        per_key: MACs of an image token that is attended to.
+        per_pair: MACs of the two.
+        pool_fixed: as `fixed`, where all image tokens attend to their mean.
+        pool_per_query: as `per_query`, there.
+        modulation: MACs of the block's gates alone, when its modules' outputs are reused.
+        params: parameters.
+        pool_params: of them, those that pooling leaves unused.
+    """
+
+    fixed: int = 0
+    per_query: int = 0
+    per_key: int = 0
+    per_pair: int = 0
+    pool_fixed: int = 0
+    pool_per_query: int = 0
+    modulation: int = 0
+    params: int = 0
+    pool_params: int = 0
+
+    def macs(self, queries: int, keys: int) -> int:
+        """MACs of `queries` image tokens that attend to `keys`."""
+        return self.fixed + queries * self.per_query + keys * self.per_key + queries * keys * self.per_pair
+
+    def pool_macs(self, queries: int) -> int:
+        """MACs of `queries` image tokens that attend to their mean."""
+        return self.pool_fixed + queries * self.pool_per_query
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransformerShape(PickledWithoutHash):
     """The sizes of a diffusion transformer that decide its cost.
 
@@ -79,6 +115,12 @@ class TransformerShape(PickledWithoutHash):
         shares_modulation: adaLN-single, one modulation for all blocks and a table per block (PixArt-alpha, Latte).
         has_temporal_blocks: every spatial block is followed by a temporal one (Latte).
         reads_size: the image's size and aspect ratio are embedded beside the timestep (PixArt-alpha at 1024 px).
+        pooled_channels: channels of a caption's pooled embedding, one vector; 0 where none is read.
+        embeds_guidance: the scale of guidance is embedded, in place of a second row (FLUX.1-dev).
+        has_text_mask: whether padding of captions is told from their tokens.
+        blocks: what every block costs, where blocks are not of DiT's kind; () where the sizes above say it.
+        ends: what is outside the blocks, of which n are all image tokens; with `blocks`.
+        read_text: MACs of a caption, once per image; with `blocks`.
     """
 
     num_blocks: int
@@ -96,6 +138,12 @@ class TransformerShape(PickledWithoutHash):
     shares_modulation: bool = False
     has_temporal_blocks: bool = False
     reads_size: bool = False
+    pooled_channels: int = 0
+    embeds_guidance: bool = False
+    has_text_mask: bool = True
+    blocks: tuple[BlockCost, ...] = ()
+    ends: BlockCost = field(default_factory=BlockCost)
+    read_text: int = 0
 
     @cached_property
     def _hash(self) -> int:
@@ -103,6 +151,21 @@ class TransformerShape(PickledWithoutHash):
 
     def __hash__(self) -> int:
         return self._hash  # of many fields, and asked for at every count of MACs
+
+    @property
+    def block(self) -> BlockCost | None:
+        """What the one block costs that `of_block` left; None where the sizes say it."""
+        return self.blocks[0] if self.blocks else None
+
+    @lru_cache(maxsize=1 << 12)  # noqa: B019 - shapes are few
+    def of_block(self, index: int) -> "TransformerShape":
+        """The shape as the roles of a block are costed with."""
+        return replace(self, blocks=(self.blocks[index],)) if self.blocks else self
+
+    @cached_property
+    def alike(self) -> tuple[int, ...]:
+        """For every block, the first that costs the same."""
+        return tuple(self.blocks.index(one) for one in self.blocks) or (0,) * self.num_blocks
 
     @property
     def blocks_per_operation(self) -> int:

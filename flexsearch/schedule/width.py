@@ -20,8 +20,8 @@ from flexsearch.schedule.role import Amounts
 from flexsearch.schedule.shape import TransformerShape
 
 EIGHTHS = 8
-HEADS, HIDDEN = "heads", "hidden"
-"""Names of amounts: heads of the attention, hidden channels of the MLP."""
+HEADS, HIDDEN, TOKENS = "heads", "hidden", "tokens"
+"""Names of amounts: heads of the attention, hidden channels of the MLP, tokens that do not bypass."""
 
 Eighths = Annotated[int, Ge(1), Le(EIGHTHS)]
 
@@ -85,11 +85,15 @@ def hidden_width(amounts: Amounts, shape: TransformerShape) -> int:
     return shape.mlp_ratio * shape.width * dict(amounts).get(HIDDEN, EIGHTHS) // EIGHTHS
 
 
-def check_width(amounts: Iterable[Amounts], shape: TransformerShape, *, field: str = "width") -> None:
+def check_width(amounts: Iterable[Amounts], shape: TransformerShape, *, field: str = "segments") -> None:
     """Check that a model's blocks can be computed in part.
 
     Raises:
         UserError: they are not, and some amount asks for it.
     """
-    if not shape.num_heads and any(map(is_narrow, set(amounts))):
-        raise UserError("this base's blocks are computed whole; DiT, PixArt-alpha and Latte have widths", field=field)
+    names = {name for one in set(amounts) for name, _ in one}
+    if not shape.num_heads and names & {HEADS, HIDDEN, TOKENS}:
+        raise UserError(
+            "this base's blocks are computed whole; those of DiT, PixArt-alpha and Latte can be computed in part",
+            field=field,
+        )

@@ -18,9 +18,10 @@ from flexsearch.data.conditions import CaptionConditions, ClassConditions, Condi
 from flexsearch.errors import UserError
 from flexsearch.files import write_to_cache
 from flexsearch.measurement import short_digest
+from flexsearch.models.architectures import architecture_named
+from flexsearch.models.prompt_encoder import EmbeddedPrompt, load_prompt_encoder
 from flexsearch.models.settings import base_shape
-from flexsearch.models.text_encoder import load_text_encoder
-from flexsearch.paths import cache_folder
+from flexsearch.paths import cache_folder, checkpoint_folder
 from flexsearch.trial.settings import InputSettings
 from flexsearch.trial.shared_files import base_fingerprint
 
@@ -62,28 +63,47 @@ def conditions_of(captions: Sequence[str], settings: InputSettings, *, device: t
         ends=embedded["ends"],
         empty=embedded["empty"],
         max_tokens=shape.text_tokens,
+        has_mask=shape.has_text_mask,
+        pooled=embedded.get("pooled"),
+        empty_pooled=embedded.get("empty_pooled"),
         added=size_condition(shape),
     )
     check_conditions(conditions, shape)
     return conditions
 
 
+def _parts(settings: InputSettings) -> tuple[str, ...]:
+    """The parts of a checkpoint that embed captions: one, or up to three."""
+    if not architecture_named(settings.base.backbone, field="base.backbone").has_own_encoders:
+        return ("text_encoder",)
+    folder = checkpoint_folder(settings.base.checkpoint)
+    return ("text_encoder", *(name for name in ("text_encoder_2", "text_encoder_3") if (folder / name).is_dir()))
+
+
 def _embedded(captions: Sequence[str], settings: InputSettings, *, device: torch.device) -> dict[str, Tensor]:
     """Embed captions, or find their embeddings kept."""
     base, max_tokens = settings.base, base_shape(settings.base).text_tokens
-    encoder = base_fingerprint(settings, part="text_encoder")
-    digest = short_digest({"captions": list(captions), "encoder": encoder, "max_tokens": max_tokens})
+    encoder = [base_fingerprint(settings, part=part) for part in _parts(settings)]
+    digest = short_digest(
+        {"captions": list(captions), "encoder": encoder[0] if len(encoder) == 1 else encoder, "max_tokens": max_tokens}
+    )
     path = cache_folder("captions") / f"{digest}.safetensors"
     try:
         kept: dict[str, Tensor] = load_file(path)
         return kept
     except (OSError, SafetensorError):  # not there, or damaged
         pass
-    embed = load_text_encoder(base.checkpoint, revision=base.revision, device=device, max_tokens=max_tokens).embed
-    (empty,), rows = embed([""]), list[Tensor]()
+    architecture = architecture_named(base.backbone, field="base.backbone")
+    embed = load_prompt_encoder(
+        architecture, base.checkpoint, revision=base.revision, device=device, max_tokens=max_tokens
+    ).embed
+    (empty,), prompts = embed([""]), list[EmbeddedPrompt]()
     for start in range(0, len(captions), _CHUNK):
-        rows += embed(captions[start : start + _CHUNK])
-    ends = torch.tensor([len(row) for row in rows]).cumsum(0)
-    found = {"rows": torch.cat(rows).half(), "ends": ends, "empty": empty.half()}
+        prompts += embed(captions[start : start + _CHUNK])
+    ends = torch.tensor([len(one.tokens) for one in prompts]).cumsum(0)
+    found = {"rows": torch.cat([one.tokens for one in prompts]).half(), "ends": ends, "empty": empty.tokens.half()}
+    if empty.pooled is not None:
+        pooled = [one.pooled for one in prompts if one.pooled is not None]
+        found |= {"pooled": torch.stack(pooled).half(), "empty_pooled": empty.pooled.half()}
     write_to_cache(path, lambda temporary: save_file(found, temporary))
     return found

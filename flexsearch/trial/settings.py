@@ -98,7 +98,7 @@ class TrialSettings(InputSettings):
         """The space, checked."""
         written = read_fields(self.space)  # before the base is looked for
         clock = base_clock(self.base, spacing=self.sampling.spacing)
-        target = Target(shape=self.shape, clock=clock, is_guided=self.sampling.is_guided)
+        target = Target(shape=self.shape, clock=clock, is_guided=self.sampling.is_guided(self.shape))
         return space_of(written, target=target)
 
     def to_dict(self) -> dict[str, Any]:

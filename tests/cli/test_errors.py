@@ -103,15 +103,15 @@ def _foreign(folder: Path, **config: object) -> Path:
 
 
 def test_a_base_of_another_architecture_is_refused_by_its_class(flexsearch: Call, tmp_path: Path) -> None:
-    flux = _foreign(tmp_path / "flux", _class_name="FluxTransformer2DModel", num_layers=19, patch_size=1)
+    aura = _foreign(tmp_path / "aura", _class_name="AuraFlowTransformer2DModel", num_mmdit_layers=4, patch_size=2)
     exported = _foreign(tmp_path / "exported", _class_name="FlexDiT", backbone="dit")
     pixart = _foreign(tmp_path / "pixart", _class_name="PixArtTransformer2DModel", caption_channels=4096)
     partial = _foreign(tmp_path / "partial", _class_name="DiTTransformer2DModel", num_layers=12)
     for folder, message in (
         (
-            flux,
-            "FluxTransformer2DModel is not supported; supported: DiTTransformer2DModel, LatteTransformer3DModel, "
-            "PixArtTransformer2DModel; how to add one: docs/tutorials/backbone.md",
+            aura,
+            "AuraFlowTransformer2DModel is not supported; supported: DiT, Flux, Latte, PixArt, QwenImage, SD3, ZImage; "
+            "how to add one: docs/tutorials/backbone.md",
         ),
         (exported, "is an exported schedule, not a dense base; its base is in its recipe.yaml"),
         (pixart, "base.backbone: must be 'pixart' for this base, but got 'dit'"),
@@ -121,7 +121,7 @@ def test_a_base_of_another_architecture_is_refused_by_its_class(flexsearch: Call
         assert outcome.code == 2
         assert outcome.err.count("\n") == 1
         assert message in outcome.err
-    assert "not supported" in flexsearch("sample", flux, "--out", tmp_path / "x.png").err
+    assert "not supported" in flexsearch("sample", aura, "--out", tmp_path / "x.png").err
 
 
 def test_bad_files(flexsearch: Call, tmp_path: Path) -> None:

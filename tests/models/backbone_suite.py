@@ -20,7 +20,7 @@ from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import UserError
 from flexsearch.models.architectures import architecture_named, known_config
 from flexsearch.models.backbones import backbone_named
-from flexsearch.models.backbones.modulation import Text
+from flexsearch.models.backbones.modulation import Caption, Text
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.tokens import downsample, upsample
 from flexsearch.schedule.cache import Cache
@@ -38,22 +38,11 @@ from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.step import Graph, Step
 from flexsearch.schedule.timetable import Timetable, equal_edges
-from flexsearch.schedule.width import Width, attention_width, hidden_width
 
 NUM_BLOCKS = 6
 SEGMENTS = (Pooling(depth=1), Sdtm(sparse=1, dense=1), Dense(depth=1))
 TWO_MERGES = (Pooling(depth=1), Sdtm(merge=2, sparse=1, dense=0), Dense(depth=1))
 SPARSE = DensitySchedule(segments=SEGMENTS, timetable=Timetable(edges=equal_edges(2), grids=(5, 3)))
-WIDTH = Width(clean_heads=5, noise_heads=4, clean_hidden=6, noise_hidden=3)
-NARROW = DensitySchedule(
-    segments=(
-        Pooling(depth=1, width=WIDTH),
-        Sdtm(sparse=1, dense=1, width=Width(clean_heads=4)),
-        Dense(depth=1, width=WIDTH),
-    ),
-    timetable=Timetable(edges=equal_edges(2), grids=(5, 3)),
-)
-"""Widths in every role, that change between the stages; of the 2 heads, 1 is kept."""
 SPAN = Cache(pattern="FFpFnp", first=1)
 ENDS = Cache(pattern="FpFpnF", first=2, last=1, order=0)
 MODULES = Cache(pattern="FFppFp", first=1, reuse="modules")
@@ -100,9 +89,9 @@ class BackboneSuite:
     config: ClassVar[dict[str, Any]]
     checkpoints: ClassVar[tuple[str, ...]]
     """Public checkpoints of the architecture."""
+    text_embedder: ClassVar[str] = "caption_projection"
     base_takes_any_grid: ClassVar[bool] = True
     schedules: ClassVar[tuple[DensitySchedule, ...]] = (
-        NARROW,
         DensitySchedule.all_dense(NUM_BLOCKS),
         DensitySchedule(segments=(Pooling(depth=2), Dense(depth=4))),
         SPARSE,
@@ -116,9 +105,18 @@ class BackboneSuite:
     def shape_of(self, config: dict[str, Any]) -> TransformerShape:
         return architecture_named(self.backbone, field="backbone").shape_of(config)
 
+    def held_beside(self, base: Any) -> int:
+        """Numbers that the base holds as buffers and that count as parameters."""
+        positions: Tensor = base.pos_embed.pos_embed
+        return positions.numel()
+
+    def mixers(self, model: FlexDiT, block: int) -> list[Any]:
+        """The attentions that a block pools by."""
+        return [model.base.transformer_blocks[block].attn1]
+
     @pytest.fixture
     def base(self) -> ModelMixin:
-        base: ModelMixin = randomised(self.base_class(**self.config)).eval()
+        base: ModelMixin = randomised(self.base_class.from_config(self.config)).eval()
         return base
 
     @pytest.fixture
@@ -127,6 +125,11 @@ class BackboneSuite:
         model.add_weights((role, block) for role in SPARSE.roles for block in range(NUM_BLOCKS))
         flexdit: FlexDiT = randomised(model).eval()
         return flexdit
+
+    def changed_embedding(self, patch: pytest.MonkeyPatch, model: FlexDiT, factor: float) -> None:
+        """Scales all tokens that enter the first block."""
+        embed = model._parts.embed  # type: ignore[attr-defined]
+        patch.setattr(model._parts, "embed", lambda sample: factor * embed(sample))
 
     def inputs(
         self, *, batch: int = 3, time: float = 700.0, height: int | None = None, width: int | None = None
@@ -165,10 +168,10 @@ class BackboneSuite:
         schedule = DensitySchedule(segments=(Pooling(depth=NUM_BLOCKS),))
         pooled = FlexDiT.from_base(copy.deepcopy(base), backbone=self.backbone, schedule=schedule).eval()
         uniform = FlexDiT.from_base(base, backbone=self.backbone).eval()
-        for blocks in uniform._parts.blocks:
-            for block in blocks:
-                torch.nn.init.zeros_(block.block.attn1.to_q.weight)
-                torch.nn.init.zeros_(block.block.attn1.to_q.bias)
+        for block in range(NUM_BLOCKS):
+            for attention in self.mixers(uniform, block):
+                torch.nn.init.zeros_(attention.to_q.weight)
+                torch.nn.init.zeros_(attention.to_q.bias)
         with torch.inference_mode():
             expected = uniform(**self.inputs()).sample
             torch.testing.assert_close(pooled(**self.inputs()).sample, expected, rtol=1e-4, atol=1e-4)
@@ -253,12 +256,13 @@ class BackboneSuite:
                 expected, _ = flops_of(lambda: self.drawn(model, plan, settings))  # noqa: B023
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
-    def read_text(self, model: FlexDiT, inputs: dict[str, Any]) -> tuple[Text, ...]:
+    def read_text(self, model: FlexDiT, inputs: dict[str, Any]) -> tuple[Text | Caption, ...]:
         """What the blocks read of the text in the arguments of a forward pass."""
         condition = {name: value for name, value in inputs.items() if name not in ("hidden_states", "timestep")}
         with torch.inference_mode():
             text = model.read_text(**condition)
-        assert len(text) == (NUM_BLOCKS if model.shape.text_tokens else 0)
+        num = 1 if model._parts.rewrites_text else NUM_BLOCKS
+        assert len(text) == (num if model.shape.text_tokens else 0)
         return text
 
     def drawn(self, model: FlexDiT, plan: Plan, settings: SamplingSettings) -> Tensor:
@@ -276,7 +280,7 @@ class BackboneSuite:
         hooks = [
             module.register_forward_pre_hook(lambda _, arguments: rows.append(len(arguments[0])))
             for name, module in model.base.named_children()
-            if name == "caption_projection" and module is not None
+            if name in ("caption_projection", self.text_embedder) and module is not None
         ]
         yield rows
         for hook in hooks:
@@ -336,21 +340,15 @@ class BackboneSuite:
                 assert not torch.allclose(model(**inputs, graph=replace(plain, gain=gain)).sample, expected)
             assert torch.equal(model(**inputs, graph=replace(plain, gain=Gain(at=3))).sample, expected)
             scaled = model(**inputs, graph=replace(plain, gain=Gain(stream=0.8))).sample
-            embed = model._parts.embed
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(model._parts, "embed", lambda sample: 0.8 * embed(sample))
+                self.changed_embedding(patch, model, 0.8)
                 assert torch.equal(model(**inputs, graph=plain).sample, scaled)
 
     def test_parameters_are_counted(self, base: Any) -> None:
         model = FlexDiT.from_base(base, backbone=self.backbone, schedule=SPARSE)
-        counted = sum(weight.numel() for weight in model.parameters()) + base.pos_embed.pos_embed.numel()
-        counted -= sum(
-            weight.numel()
-            for block in pooled_blocks(model)
-            for one in model._parts.blocks[block]
-            for part in (one.block.attn1.to_q, one.block.attn1.to_k)
-            for weight in part.parameters()
-        )
+        counted = sum(weight.numel() for weight in model.parameters()) + self.held_beside(base)
+        named = dict(model.named_parameters())
+        counted -= sum(named[name].numel() for name in self.unused(model))
         assert model_params(model.schedule.roles, model.shape) == counted
 
     def test_gradients_reach_every_weight_that_the_plan_uses(self, model: FlexDiT) -> None:
@@ -358,16 +356,29 @@ class BackboneSuite:
         model.train()
         model(**self.inputs()).sample.square().mean().backward()
         unused = {name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()}
-        names = {module: name for name, module in model.named_modules()}
-        pooled = [one.block.attn1 for block in pooled_blocks(model) for one in model._parts.blocks[block]]
-        expected = {
-            f"{names[attention]}.{part}.{kind}"
-            for attention in pooled
-            for part in ("to_q", "to_k")
-            for kind in ("weight", "bias")
-        }
-        key_biases = {name for name in unused if name.endswith("to_k.bias")}  # softmax does not see them
+        expected = self.unused(model) | self.without_gradient(model)
+        key_biases = {
+            name for name in unused if name.endswith(("to_k.bias", "add_k_proj.bias"))
+        }  # softmax does not see them
         assert unused - key_biases == expected - key_biases
+
+    def unused(self, model: FlexDiT) -> set[str]:
+        """Weights that the model's schedule leaves unused: queries and keys of what pools."""
+        names = {module: name for name, module in model.named_modules()}
+        pooled = [attention for block in pooled_blocks(model) for attention in self.mixers(model, block)]
+        parts = (
+            ("to_q", "to_k", *(("norm_q", "norm_k") if getattr(pooled[0], "norm_q", None) else ())) if pooled else ()
+        )
+        return {
+            f"{names[getattr(attention, part)]}.{name}"
+            for attention in pooled
+            for part in parts
+            for name, _ in getattr(attention, part).named_parameters()
+        }
+
+    def without_gradient(self, model: FlexDiT) -> set[str]:
+        """Weights of which the base itself drops what they compute."""
+        return set()
 
     def test_gradient_checkpointing_changes_no_gradient(self, model: FlexDiT) -> None:
         """In every stage of every schedule, each block runs once more on the way back, and gradients are the same."""
@@ -458,122 +469,6 @@ class BackboneSuite:
             model.save_pretrained(tmp_path, safe_serialization=True)
             assert torch.equal(FlexDiT.from_pretrained(tmp_path).eval()(**self.inputs()).sample, expected)
 
-    def test_a_width_equals_masks(self, model: FlexDiT) -> None:
-        """In every role and stage: the base whose other heads and hidden channels write nothing gives the same."""
-        model.set_schedule(NARROW)
-        masked = model.clone()
-        for graph in model.graphs():
-            restored = copy.deepcopy(masked.state_dict())
-            for operation in graph.route:
-                for part, one in enumerate(masked._parts.blocks[operation.block]):
-                    order: Any = masked.width_order
-                    attention = order.attention[operation.block, part][
-                        attention_width(operation.amounts, model.shape) :
-                    ]
-                    hidden = order.hidden[operation.block, part][hidden_width(operation.amounts, model.shape) :]
-                    with torch.no_grad():
-                        one.block.attn1.to_out[0].weight[:, attention] = 0
-                        one.block.ff.net[2].weight[:, hidden] = 0
-            route = tuple(replace(operation, amounts=()) for operation in graph.route)
-            inputs = self.inputs(time=900.0)
-            with torch.inference_mode():
-                expected = masked(**inputs, graph=replace(graph, route=route)).sample
-                found = model(**inputs, graph=graph).sample
-            assert not torch.allclose(found, model(**inputs, graph=replace(graph, route=route)).sample, rtol=1e-2)
-            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-            masked.load_state_dict(restored)
-
-    def test_widths_are_nested_and_their_order_is_made_once(self, model: FlexDiT, tmp_path: Path) -> None:
-        """By the weights, heads as wholes; it is saved, and what is trained afterwards does not change it."""
-        model.add_width_order()
-        order: Any = model.width_order
-        size = 24 // model.shape.num_heads
-        for part, one in enumerate(model._parts.blocks[1]):
-            assert sorted(order.attention[1, part].tolist()) == list(range(24))
-            assert sorted(order.hidden[1, part].tolist()) == list(range(96))
-            first = order.attention[1, part][:size]
-            assert (first // size).unique().numel() == 1, "one head"
-            values, outputs = one.block.attn1.to_v.weight, one.block.attn1.to_out[0].weight
-            norms = [
-                (outputs[:, head : head + size] @ values[head : head + size]).norm() for head in range(0, 24, size)
-            ]
-            assert int(first[0]) // size == int(torch.stack(norms).argmax())
-        (wide, narrow) = (
-            order.narrowed(model._parts.blocks[1], block=1, amounts=amounts, shape=model.shape)
-            for amounts in ((("hidden", 6),), (("heads", 4), ("hidden", 3)))
-        )
-        for one, two in zip(wide, narrow, strict=True):
-            kept, fewer = one.block.ff._first._kept(), two.block.ff._first._kept()
-            assert len(kept) == 72
-            assert torch.equal(kept[:36], fewer)
-        model.set_schedule(NARROW)
-        before = order.hidden.clone()
-        randomised(model, seed=9)
-        model.set_schedule(DensitySchedule(segments=(Dense(depth=NUM_BLOCKS, width=WIDTH),)))
-        model.save_pretrained(tmp_path, safe_serialization=True)
-        again = FlexDiT.from_pretrained(tmp_path).eval()
-        assert torch.equal(again.width_order.hidden, before)
-        assert torch.equal(again.width_order.attention, order.attention)
-        with torch.inference_mode():
-            assert torch.equal(again(**self.inputs()).sample, model.eval()(**self.inputs()).sample)
-
-    def test_a_full_width_is_dense_and_images_do_not_depend_on_their_batch(self, model: FlexDiT) -> None:
-        full = DensitySchedule(segments=(Dense(depth=NUM_BLOCKS, width=Width(clean_heads=8, noise_hidden=8)),))
-        dense = DensitySchedule.all_dense(NUM_BLOCKS)
-        assert full.digest == dense.digest
-        inputs = self.inputs()
-        with torch.inference_mode():
-            model.set_schedule(dense)
-            expected = model(**inputs).sample
-            model.set_schedule(full)
-            assert torch.equal(model(**inputs).sample, expected)
-            model.set_schedule(NARROW)
-            together = model(**inputs).sample
-            for row in range(3):
-                alone = {name: value[row : row + 1] for name, value in inputs.items()}
-                torch.testing.assert_close(model(**alone).sample, together[row : row + 1], rtol=1e-5, atol=1e-5)
-
-    def test_gradients_reach_what_a_width_keeps_and_nothing_else(self, model: FlexDiT) -> None:
-        model.set_schedule(
-            DensitySchedule(segments=(Dense(depth=NUM_BLOCKS, width=Width(clean_heads=4, clean_hidden=2)),))
-        )
-        model.train()
-        model(**self.inputs()).sample.square().mean().backward()
-        order: Any = model.width_order
-        for block, group in enumerate(model._parts.blocks):
-            for part, one in enumerate(group):
-                reached = one.block.attn1.to_v.weight.grad.any(dim=1), one.block.ff.net[2].weight.grad.any(dim=0)
-                for found, kept in zip(reached, (order.attention[block, part], order.hidden[block, part]), strict=True):
-                    assert set(found.nonzero().flatten().tolist()) == set(
-                        kept[: len(kept) * (4 if len(kept) == 24 else 2) // 8].tolist()
-                    )
-
-    def test_a_fused_width_is_a_copy_that_follows_the_weights(self, model: FlexDiT) -> None:
-        """Of queries, keys and values one matrix; layers that are no longer plain are masked."""
-        model.set_schedule(NARROW)
-        with torch.inference_mode():
-            expected = model(**self.inputs()).sample
-            model.fuse()
-            torch.testing.assert_close(model(**self.inputs()).sample, expected, rtol=1e-4, atol=1e-4)
-            (narrow, *_) = model._narrowed[5, model.graphs()[1].route[5].amounts]
-            assert narrow.fused_projections.matrix.weight.shape == (3 * 12, 24)
-            assert narrow.block.ff._first.copy.weight.is_contiguous()
-            randomised(model, seed=4)
-            found = model(**self.inputs()).sample
-            assert not torch.allclose(found, expected)
-            for module in model.modules():
-                if isinstance(module, torch.nn.Linear):
-                    module.register_forward_hook(lambda *_: None)
-            torch.testing.assert_close(model(**self.inputs()).sample, found, rtol=1e-4, atol=1e-4)
-
-    def test_a_width_compiles_without_a_graph_break(self, model: FlexDiT) -> None:
-        model.set_schedule(NARROW)
-        model.fuse()
-        with torch.inference_mode():
-            expected = model(**self.inputs()).sample
-            model.compile_stages(backend="eager")
-            torch.testing.assert_close(model(**self.inputs()).sample, expected, rtol=1e-4, atol=1e-4)
-
     def test_every_stage_compiles_without_a_graph_break(self, model: FlexDiT) -> None:
         """`fullgraph` raises on a break; the backend is dynamo's own eager one, which changes no number."""
         graphs: list[torch.fx.GraphModule] = []
@@ -604,5 +499,5 @@ class BackboneSuite:
             model.load_state_dict(state, strict=True, assign=True)
             assert model.shape == self.shape_of(config) or self.backbone == "dit"
             counted = sum(weight.numel() for weight in published.parameters())
-            counted += published.pos_embed.pos_embed.numel()
+            counted += self.held_beside(published)
             assert model_params(model.schedule.roles, model.shape) == counted

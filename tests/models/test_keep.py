@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flexsearch.data.conditions import random_condition
 from flexsearch.models.backbones import backbone_named
+from flexsearch.models.backbones.call import Call, Places
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.roles.keep import Router
 from flexsearch.schedule import Cache, Candidate, Dense, DensitySchedule, Sampling, Target, TokenGrid, lower
@@ -85,9 +86,12 @@ def test_a_block_runs_among_the_tokens_that_it_keeps_and_others_pass(model: Flex
     model.set_schedule(schedule_of("block", clean=3))
     run = model._run
 
-    def spy(operation: Any, dense: Tensor, *others: Any) -> Any:
-        entered.append(dense)
-        tokens = run(operation, dense, *others)
+    calls: list[Call] = []
+
+    def spy(operation: Any, entering: Any, call: Call) -> Any:
+        entered.append(entering[0])
+        calls.append(call)
+        tokens = run(operation, entering, call)
         left.append(tokens.dense)
         return tokens
 
@@ -101,14 +105,11 @@ def test_a_block_runs_among_the_tokens_that_it_keeps_and_others_pass(model: Flex
         moved = (before != after).any(dim=-1)
         assert moved.sum(dim=1).tolist() == [24, 24]
         assert torch.equal(moved.nonzero()[:, 1].view(2, 24), places.squeeze(-1))
-        (block,), grid = model._parts.blocks[1], TokenGrid(height=1, width=24)
-        condition = {name: value for name, value in inputs.items() if name not in ("hidden_states", "timestep")}
-        (modulation,) = model._parts.conditioning(inputs["timestep"], condition, torch.float32, [1]).modulations[1]
+        call = calls[1]._replace(
+            queries=Places(TokenGrid(height=1, width=24)), keys=Places(TokenGrid(height=1, width=24))
+        )
         rows = before.gather(1, places.expand(-1, -1, 24))
-        normed = block.normed(rows, modulation)
-        mixed = modulation.gate_mixer * block.attend(normed, normed, query_grid=grid, key_grid=grid) + rows
-        caption = model._parts.caption(condition, torch.float32)
-        expected = block.finish(mixed, modulation, caption, lambda compute: compute())
+        expected, _ = call.run(rows, rows, None)
     torch.testing.assert_close(after.gather(1, places.expand(-1, -1, 24)), expected, rtol=1e-4, atol=1e-4)
 
 

@@ -3,6 +3,7 @@
 The adapter that takes its models apart lies under the same file name in `flexsearch.models.backbones`.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -32,7 +33,10 @@ class Architecture:
         scheduler: diffusers' class that its publishers sample with.
         task: on the Hugging Face hub; None leaves it out of model cards.
         pipeline: diffusers' class in which its models run; None where flexsearch's own `FlexDiTPipeline` runs them.
+        has_own_encoders: whether prompts are embedded by that pipeline, and not by a T5 alone.
         known: configurations of published checkpoints, so that their sizes are known without the network.
+        schedulers: what the scheduler's configurations of published checkpoints say beside their class, where that is
+            not the class's default; used until the checkpoint is here.
         licences: of published checkpoints, as their publishers declare them.
     """
 
@@ -44,8 +48,14 @@ class Architecture:
     scheduler: str = "FlowMatchEulerDiscreteScheduler"
     task: str | None = None
     pipeline: str | None = None
+    has_own_encoders: bool = False
     known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    schedulers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     licences: Mapping[str, str] = field(default_factory=dict)
+
+    def scheduler_of(self, checkpoint: str) -> dict[str, Any]:
+        """Give the configuration of the scheduler that a checkpoint is published with, as far as it is known."""
+        return {"_class_name": self.scheduler, **self.schedulers.get(checkpoint, {})}
 
 
 _ARCHITECTURES: dict[str, Architecture] = {}
@@ -94,10 +104,15 @@ def recognised(config: Mapping[str, Any], *, field: str) -> Architecture:
     found = config.get("_class_name")
     if found == EXPORTED:
         raise UserError("is an exported schedule, not a dense base; its base is in its recipe.yaml", field=field)
-    supported = ", ".join(sorted(one.class_name or one.name for one in ARCHITECTURES.values()))
+    supported = ", ".join(sorted(_short(one.class_name) or one.name for one in ARCHITECTURES.values()))
     raise UserError(
         f"{found} is not supported; supported: {supported}; how to add one: docs/tutorials/backbone.md", field=field
     )
+
+
+def _short(class_name: str) -> str:
+    """What tells diffusers' classes apart: their names end alike."""
+    return re.sub(r"Transformer\dDModel$", "", class_name)
 
 
 def known_config(checkpoint: str) -> Mapping[str, Any] | None:

@@ -1,5 +1,6 @@
 """Attention with the weights of diffusers' `Attention`, queries and keys of any number. Letters: B batch, C width."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ def attention(module: Any, queries: Tensor, keys: Tensor, fused: Matrix | None =
         keys: normed tokens; the very same tensor for self-attention.
         fused: its projections as one matrix.
     """
-    return _read(module, *(_by_head(rows, module.heads) for rows in _projections(module, queries, keys, fused)))
+    return _read(module, *(_by_head(rows, module.heads) for rows in projections(module, queries, keys, fused)))
 
 
 def text_attention(module: Any, queries: Tensor, text: Text) -> Tensor:
@@ -55,12 +56,19 @@ def _by_head(rows: Tensor, heads: int) -> Tensor:
     return by_head
 
 
-def _projections(module: Any, queries: Tensor, keys: Tensor, fused: Matrix | None) -> tuple[Tensor, ...]:
-    """Queries, keys and values of self-attention."""
+def projections(
+    module: Any,
+    queries: Tensor,
+    keys: Tensor,
+    fused: Matrix | None,
+    names: Sequence[str] = ("to_q", "to_k", "to_v"),
+) -> tuple[Tensor, ...]:
+    """Queries, keys and values of self-attention, by the linear layers of these names or their fused matrix."""
+    to_q, to_k, to_v = (getattr(module, name) for name in names)
     if fused is None:
-        return module.to_q(queries), module.to_k(keys), module.to_v(keys)
+        return to_q(queries), to_k(keys), to_v(keys)
     if keys is queries:
         return tuple(F.linear(queries, *fused).chunk(3, dim=-1))
-    width = module.to_q.out_features
+    width = to_q.out_features
     bias = None if fused.bias is None else fused.bias[width:]
-    return (module.to_q(queries), *F.linear(keys, fused.weight[width:], bias).chunk(2, dim=-1))
+    return (to_q(queries), *F.linear(keys, fused.weight[width:], bias).chunk(2, dim=-1))

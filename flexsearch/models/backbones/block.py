@@ -4,16 +4,18 @@ Letters: B batch, n and m tokens, C width, F frames.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Self
 
 from torch import Tensor, nn
 
 from flexsearch.models.backbones.attention import attention, text_attention, text_of, uniform_attention
+from flexsearch.models.backbones.call import Call, Module
 from flexsearch.models.backbones.fused import FusedLinears, Matrix
 from flexsearch.models.backbones.modulation import Caption, Modulation, Text
 from flexsearch.models.backbones.narrow import Kept, NarrowAttention, NarrowBlock, NarrowMlp
+from flexsearch.models.backbones.protocol import Block
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid
 
@@ -42,6 +44,23 @@ class TransformerBlock:
         """The modules of the block that are never called, only what they hold."""
         inside = (self.block.attn1, self.block.attn2, self.block.norm1)
         return (self.block, *(one for one in inside if one is not None and one is not self.norm_mixer))
+
+    def run(
+        self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
+    ) -> tuple[Tensor, Tensor | None]:
+        """What `Call.run` says; its conditioning is a `Modulation`. Text tokens are not rewritten."""
+        modulation: Modulation = call.conditioning
+        tokens = self.enter(queries, call.operation)
+
+        def mix() -> Tensor:
+            normed = self.normed(tokens, modulation)
+            if keys is None:
+                return self.pool(normed, call.queries.grid)
+            others = normed if keys is queries else self.normed(keys, modulation)
+            return self.attend(normed, others, query_grid=call.queries.grid, key_grid=call.keys.grid)
+
+        mixed = modulation.gate_mixer * call.module(mix) + tokens
+        return self.finish(mixed, modulation, call.text, call.module), context
 
     def enter(self, tokens: Tensor, operation: Operation) -> Tensor:
         """(B, n, C) tokens as they come into the block."""
@@ -78,7 +97,7 @@ class TransformerBlock:
         tokens: Tensor,
         modulation: Modulation,
         text: Text | Caption | None,
-        module: Callable[[Callable[[], Tensor]], Tensor],
+        module: Module,
     ) -> Tensor:
         """(B, n, C) the rest of the block: attention to the text, the gated MLP.
 
@@ -120,6 +139,20 @@ class TransformerBlock:
         self.fused_text_projections = _fused(self.block.attn2, "to_k", "to_v")
         return [fused, self.fused_text_projections]
 
+    @property
+    def parts(self) -> "tuple[TransformerBlock, ...]":
+        """The transformer blocks that it is made of."""
+        return (self,)
+
+    @staticmethod
+    def of_parts(part: "TransformerBlock") -> "TransformerBlock":
+        """Give a block of other parts."""
+        return part
+
+    def calls(self, call: Call) -> list[Call]:
+        """Give the call of each part."""
+        return [call]
+
     def narrowed(self, *, heads: int | None, attention: Kept, hidden: Kept | None) -> Self:
         """Give the block with some heads and hidden channels of the same weights.
 
@@ -141,9 +174,9 @@ class TransformerBlock:
         self.block.prepare(copies=copies)
 
 
-def fuse_projections(blocks: Sequence[tuple[TransformerBlock, ...]]) -> list[FusedLinears]:
+def fuse_projections(blocks: Sequence[Block]) -> list[FusedLinears]:
     """Give every attention one matrix for queries, keys and values."""
-    return [fused for group in blocks for block in group for fused in block.fuse()]
+    return [fused for block in blocks for fused in block.fuse()]
 
 
 def _fused(module: nn.Module, *names: str) -> FusedLinears:

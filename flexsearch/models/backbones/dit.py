@@ -15,8 +15,9 @@ from flexsearch.errors import UserError, shown
 from flexsearch.models.architectures.dit import shape_of
 from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
 from flexsearch.models.backbones.fused import FusedLinears, Matrix
-from flexsearch.models.backbones.modulation import Conditioning, Modulation
+from flexsearch.models.backbones.modulation import Caption, Conditioning, Modulation
 from flexsearch.models.backbones.patches import unpatchify
+from flexsearch.models.backbones.protocol import Opened
 from flexsearch.schedule.shape import TokenGrid
 
 _EMBEDDER = "transformer_blocks.{}.norm1.emb."
@@ -30,6 +31,7 @@ class DiTBackbone:
 
     base_class: ClassVar[Any] = DiTTransformer2DModel
     reads: ClassVar[tuple[str, ...]] = ("class_labels",)
+    rewrites_text: ClassVar[bool] = False
 
     def __init__(self, base: DiTTransformer2DModel, *, tied: bool | None = None) -> None:
         self.base = base
@@ -41,15 +43,32 @@ class DiTBackbone:
             [(_EMBEDDER.format(block), _EMBEDDER.format(0)) for block in range(1, num)] if self.tied else []
         )
         self.shape = replace(shape_of(base.config), num_embedders=1 if self.tied else num)
-        self.blocks: Sequence[tuple[TransformerBlock, ...]] = [
-            (TransformerBlock(block, norm_mixer=block.norm1.norm, norm_mlp=block.norm3),)
+        self.blocks = [
+            TransformerBlock(block, norm_mixer=block.norm1.norm, norm_mlp=block.norm3)
             for block in base.transformer_blocks
         ]
         self._fused_modulation: FusedLinears | None = None
 
-    def grid_of(self, sample: Tensor) -> TokenGrid:
+    def grid_of(self, sample: Tensor, condition: Mapping[str, Tensor]) -> TokenGrid:
         height, width = sample.shape[-2:]
         return TokenGrid(height=height // self.shape.patch_size, width=width // self.shape.patch_size)
+
+    def timestep_of(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        return timestep
+
+    def open(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        condition: Mapping[str, Tensor],
+        caption: Caption | None,
+        blocks: Sequence[int],
+    ) -> Opened:
+        tokens = self.embed(sample)
+        return Opened(tokens, self.conditioning(timestep, condition, tokens.dtype, blocks))
+
+    def rotary(self, places: Tensor) -> None:
+        return None
 
     def embed(self, sample: Tensor) -> Tensor:
         tokens: Tensor = self.base.pos_embed(sample)
@@ -77,7 +96,7 @@ class DiTBackbone:
                 for norm in norms
             ]  # (B, 6C) each
         modulations = {
-            block: (Modulation(*(vector[:, None] for vector in row.chunk(6, dim=1))),)
+            block: Modulation(*(vector[:, None] for vector in row.chunk(6, dim=1)))
             for block, row in zip(blocks, rows, strict=True)
         }
         return Conditioning(embedding=embedding, modulations=modulations)

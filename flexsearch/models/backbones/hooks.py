@@ -7,13 +7,19 @@ nothing. So it is refused.
 from collections.abc import Iterable
 from typing import Any
 
-from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch import nn
 
 from flexsearch.errors import UserError
 
-_PROCESSORS = (AttnProcessor, AttnProcessor2_0)
-"""What compute plain attention, as we do."""
+_PROCESSORS = (
+    "AttnProcessor",
+    "AttnProcessor2_0",
+    "FluxAttnProcessor",
+    "JointAttnProcessor2_0",
+    "QwenDoubleStreamAttnProcessor2_0",
+    "ZSingleStreamAttnProcessor",
+)
+"""diffusers' classes that compute attention as we do. To import them takes longer than to know their names."""
 
 _REUSE = "reuse over steps is what a search finds, and FlexDiTPipeline draws with it"
 
@@ -52,12 +58,20 @@ def check_not_hooked(model: Any, taken_apart: Iterable[tuple[str, Any]]) -> None
                 field=name,
             )
         processor = getattr(module, "processor", None)
-        if processor is not None and type(processor) not in _PROCESSORS:
+        if processor is not None and type(processor).__name__ not in _PROCESSORS:
             raise UserError(
                 f"has the processor {type(processor).__name__}, but FlexDiT computes attention itself, by "
                 "scaled_dot_product_attention",
                 field=name,
-                nearest="AttnProcessor2_0()",
+                nearest="the class's own processor",
+            )
+        backend = getattr(processor, "_attention_backend", None)
+        if backend is not None:
+            raise UserError(
+                f"has the attention backend {backend}, but FlexDiT computes attention itself, by "
+                "scaled_dot_product_attention",
+                field=name,
+                nearest="reset_attention_backend()",
             )
 
 

@@ -10,14 +10,16 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import LatteTransformer3DModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from flexsearch.models.architectures.latte import shape_of
 from flexsearch.models.backbones.attention import uniform_attention
 from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
+from flexsearch.models.backbones.call import Call
 from flexsearch.models.backbones.fused import FusedLinears
-from flexsearch.models.backbones.modulation import Caption, Conditioning
+from flexsearch.models.backbones.modulation import Caption, Conditioning, Text
 from flexsearch.models.backbones.patches import unpatchify
+from flexsearch.models.backbones.protocol import Opened
 from flexsearch.models.backbones.single import caption_of, modulated_output, modulations_of
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid
@@ -59,11 +61,56 @@ class TemporalBlock(TransformerBlock):
         return mixed.repeat(1, grid.frames, 1)
 
 
+class PairOfBlocks:
+    """A spatial block, which plays the role and reads the text, and the temporal block after it."""
+
+    def __init__(self, spatial: TransformerBlock, temporal: TemporalBlock) -> None:
+        self.spatial = spatial
+        self.temporal = temporal
+
+    @property
+    def taken_apart(self) -> tuple[nn.Module, ...]:
+        return (*self.spatial.taken_apart, *self.temporal.taken_apart)
+
+    @property
+    def parts(self) -> tuple[TransformerBlock, ...]:
+        """The transformer blocks that it is made of."""
+        return (self.spatial, self.temporal)
+
+    @staticmethod
+    def of_parts(spatial: TransformerBlock, temporal: TemporalBlock) -> "PairOfBlocks":
+        """Give a block of other parts."""
+        return PairOfBlocks(spatial, temporal)
+
+    def calls(self, call: Call) -> list[Call]:
+        """Give the call of each part; the conditioning is a `Modulation` for each."""
+        in_space, in_time = call.conditioning
+        return [
+            call._replace(block=self.spatial, conditioning=in_space),
+            call._replace(block=self.temporal, conditioning=in_time, text=None),
+        ]
+
+    def run(
+        self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
+    ) -> tuple[Tensor, Tensor | None]:
+        """What `Call.run` says."""
+        in_space, in_time = self.calls(call)
+        moved, _ = in_space.run(queries, keys, context)
+        return in_time.run(moved, None if keys is None else moved, context)
+
+    def text_of(self, caption: Caption) -> Text:
+        return self.spatial.text_of(caption)
+
+    def fuse(self) -> list[FusedLinears]:
+        return [*self.spatial.fuse(), *self.temporal.fuse()]
+
+
 class LatteBackbone:
     """A `LatteTransformer3DModel`, taken apart."""
 
     base_class: ClassVar[Any] = LatteTransformer3DModel
     reads: ClassVar[tuple[str, ...]] = ("encoder_hidden_states", "encoder_attention_mask")
+    rewrites_text: ClassVar[bool] = False
 
     def __init__(self, base: LatteTransformer3DModel, *, tied: bool | None = None) -> None:
         self.base = base
@@ -71,18 +118,35 @@ class LatteBackbone:
         self.tied_copies: list[tuple[str, str]] = []
         self.shape = shape_of(base.config)
         pairs = zip(base.transformer_blocks, base.temporal_transformer_blocks, strict=True)
-        self.blocks: Sequence[tuple[TransformerBlock, ...]] = [
-            (
+        self.blocks = [
+            PairOfBlocks(
                 TransformerBlock(spatial, norm_mixer=spatial.norm1, norm_mlp=spatial.norm2),
                 TemporalBlock(temporal, embedder=base if index == 0 else None),
             )
             for index, (spatial, temporal) in enumerate(pairs)
         ]
 
-    def grid_of(self, sample: Tensor) -> TokenGrid:
+    def grid_of(self, sample: Tensor, condition: Mapping[str, Tensor]) -> TokenGrid:
         frames, height, width = sample.shape[-3:]
         patch = self.shape.patch_size
         return TokenGrid(frames=frames, height=height // patch, width=width // patch)
+
+    def timestep_of(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        return timestep
+
+    def open(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        condition: Mapping[str, Tensor],
+        caption: Caption | None,
+        blocks: Sequence[int],
+    ) -> Opened:
+        tokens = self.embed(sample)
+        return Opened(tokens, self.conditioning(timestep, condition, tokens.dtype, blocks))
+
+    def rotary(self, places: Tensor) -> None:
+        return None
 
     def embed(self, sample: Tensor) -> Tensor:
         frames = sample.shape[2]

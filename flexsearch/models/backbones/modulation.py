@@ -3,7 +3,7 @@ S text tokens.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -20,10 +20,15 @@ class Modulation(NamedTuple):
 
 
 class Caption(NamedTuple):
-    """A caption: projected tokens (B, S, C), and what is added to the attention to each, (B, 1, 1, S) or None."""
+    """A caption: projected tokens (B, S, C), and what is added to the attention to each, (B, 1, 1, S) or None; a bool
+    there leaves tokens out."""
 
     tokens: Tensor
     bias: Tensor | None
+
+    def rows(self, num: int) -> "Caption":
+        """The first `num` rows of the batch."""
+        return Caption(self.tokens[:num], None if self.bias is None else self.bias[:num])
 
 
 class Text(NamedTuple):
@@ -46,8 +51,11 @@ class Conditioning(NamedTuple):
 
     Attributes:
         embedding: (B, C) embedded timestep, and class where the base reads classes.
-        modulations: by block of the plan, one `Modulation` per transformer block in it.
+        modulations: by block of the plan, what it is modulated with: a `Modulation`, or what else the adapter's blocks
+            read.
+        is_packed: whether the output has the form in which diffusers' pipelines call the base, where that is another.
     """
 
     embedding: Tensor
-    modulations: Mapping[int, tuple[Modulation, ...]]
+    modulations: Mapping[int, Any]
+    is_packed: bool = False

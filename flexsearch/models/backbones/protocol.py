@@ -1,19 +1,60 @@
 """What FlexDiT asks of a base model: an adapter that names its parts.
 
-A new architecture is one file that implements `Backbone` out of `TransformerBlock`s. Letters: B batch, N dense tokens,
-C width, H x W latent pixels, F frames (of a video).
+A new architecture is one file that implements `Backbone`, out of `TransformerBlock`s or of blocks of its own. Letters:
+B batch, N dense tokens, n tokens, S text tokens, C width, H x W latent pixels, F frames (of a video).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from flexsearch.models.backbones.block import TransformerBlock
+from flexsearch.models.backbones.call import Call
 from flexsearch.models.backbones.fused import FusedLinears
-from flexsearch.models.backbones.modulation import Caption, Conditioning
+from flexsearch.models.backbones.modulation import Caption, Conditioning, Text
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
+
+
+class Block(Protocol):
+    """One block of a schedule: the base's own modules, by its own rules.
+
+    Attributes:
+        taken_apart: modules of it that are never called, only what they hold.
+    """
+
+    @property
+    def taken_apart(self) -> tuple[nn.Module, ...]: ...
+
+    def run(
+        self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
+    ) -> tuple[Tensor, Tensor | None]:
+        """What `Call.run` says. In every role the weights are the same."""
+
+    def text_of(self, caption: Caption) -> Text:
+        """What the block reads of a caption that no block rewrites, whatever the tokens are."""
+
+    def fuse(self) -> list[FusedLinears]:
+        """Join matrices that multiply one input."""
+
+
+class Opened(NamedTuple):
+    """A model call before its first block.
+
+    Attributes:
+        tokens: (B, N, C) dense tokens, frame after frame, position embedding added where the base adds one.
+        conditioning: what blocks and head read.
+        text: the text tokens that enter the first block, of a base that rewrites them, and which of them are read.
+        places: (R, N, axes) where the tokens lie, R is 1 or B, of a base whose attention rotates queries and keys by
+            their place; else None. A sparse token lies at the mean of the places that it stands for.
+        text_rotary: the rotary table of the text tokens, of a base that rewrites text.
+    """
+
+    tokens: Tensor
+    conditioning: Conditioning
+    text: Caption | None = None
+    places: Tensor | None = None
+    text_rotary: Any = None
 
 
 class Backbone(Protocol):
@@ -22,36 +63,55 @@ class Backbone(Protocol):
     Attributes:
         base_class: diffusers' class.
         reads: keyword arguments of the base's forward that condition it.
+        rewrites_text: whether text tokens pass through the blocks beside image tokens (joint attention). Else every
+            block reads the caption as it is, or there is none.
         tied: whether one embedder serves all blocks, where the base has one in every block.
         shape: the base's sizes.
-        blocks: for every block of the plan, the transformer blocks that it is made of: one, or for video a spatial and
-            a temporal one. The first plays the operation's role; the next follow at the density that it leaves.
+        blocks: one for every block of a schedule.
         tied_copies: (prefix of a copy, prefix of the original) of the base's weights that are one module here.
     """
 
     base_class: ClassVar[Any]
     reads: ClassVar[tuple[str, ...]]
+    rewrites_text: ClassVar[bool]
     tied: bool
     shape: TransformerShape
-    blocks: Sequence[tuple[TransformerBlock, ...]]
+    blocks: Sequence[Block]
     tied_copies: list[tuple[str, str]]
 
-    def grid_of(self, sample: Tensor) -> TokenGrid:
+    def grid_of(self, sample: Tensor, condition: Mapping[str, Any]) -> TokenGrid:
         """The dense token grid of an input."""
 
-    def embed(self, sample: Tensor) -> Tensor:
-        """(B, N, C) dense tokens, frame after frame, position embedding added."""
-
-    def conditioning(
-        self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype, blocks: Sequence[int]
-    ) -> Conditioning:
-        """What `blocks` of the plan, rising, read; `condition` holds arguments out of `reads`."""
+    def timestep_of(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        """(B,) the timestep on the scheduler's clock, from 0 at the data, of what the base is called with. A base that
+        is called in two ways tells them by the sample."""
 
     def caption(self, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Caption | None:
-        """The projected caption that the blocks attend to; None where the base reads no text."""
+        """The projected caption, as it depends on neither time nor data; None where the base reads no text."""
+
+    def open(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        condition: Mapping[str, Any],
+        caption: Caption | None,
+        blocks: Sequence[int],
+    ) -> Opened:
+        """Embed.
+
+        Args:
+            sample: noisy data.
+            timestep: (B,) as the base is called with.
+            condition: arguments out of `reads`.
+            caption: of a base that rewrites text; else None.
+            blocks: rising, those that are computed.
+        """
+
+    def rotary(self, places: Tensor) -> Any:
+        """The base's rotary table at places (R, n, axes), which need not be whole."""
 
     def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
-        """The output of the model, (B, out_channels, H, W) or (B, out_channels, F, H, W)."""
+        """The output of the model, shaped as its input but for the channels."""
 
     def fuse(self) -> list[FusedLinears]:
         """Join matrices that multiply one input, for inference. Outputs change by rounding only."""

@@ -6,7 +6,8 @@ Found by their place in this package. Equations are in docs/architecture.md.
 from importlib import import_module
 from pkgutil import iter_modules
 
-from flexsearch.models.roles.role_module import ROLE_MODULES, Call, RoleModule, register_role_module
+from flexsearch.models.backbones.call import Call
+from flexsearch.models.roles.role_module import ROLE_MODULES, RoleModule, register_role_module
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

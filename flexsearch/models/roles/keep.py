@@ -6,16 +6,15 @@ receive is 1. Gradients reach `w` through the gate (DiffCR, arXiv 2412.16822). N
 Letters: B batch, F frames, N tokens in all, n tokens of a frame, k of them that are kept, C width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flexsearch.models.backbones.modulation import Modulation
-from flexsearch.models.roles.dense import run_others
-from flexsearch.models.roles.role_module import Call, RoleModule, register_role_module
+from flexsearch.models.backbones.call import Call
+from flexsearch.models.roles.role_module import RoleModule, register_role_module
 from flexsearch.models.tokens import Tokens
 from flexsearch.schedule.families.keep import KEEP, KEEP_MLP, kept_grid
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
@@ -80,7 +79,8 @@ class _Kept:
 
 def _block(tokens: Tokens, call: Call) -> Tokens:
     """The block among the tokens that are kept."""
-    block, modulation, grid = call.blocks[0], call.modulations[0], kept_grid(call.operation)
+    own, *others = call.block.calls(call)
+    block, modulation, grid = own.block, own.conditioning, kept_grid(call.operation)
     dense = block.enter(tokens.dense, call.operation)
     kept = _Kept(dense, call)
 
@@ -89,12 +89,13 @@ def _block(tokens: Tokens, call: Call) -> Tokens:
         return kept.spread(block.attend(normed, normed, query_grid=grid, key_grid=grid), like=dense)
 
     mixed = modulation.gate_mixer * call.module(attend) + dense
-    return _finished(mixed, kept, modulation, call, reads_text=kept)
+    return _finished(mixed, kept, own, others, reads_text=kept)
 
 
 def _mlp(tokens: Tokens, call: Call) -> Tokens:
     """Attention of all tokens, and the MLP of those that are kept."""
-    block, modulation, grid = call.blocks[0], call.modulations[0], call.operation.queries
+    own, *others = call.block.calls(call)
+    block, modulation, grid = own.block, own.conditioning, call.operation.queries
     dense = block.enter(tokens.dense, call.operation)
 
     def attend() -> Tensor:
@@ -102,17 +103,21 @@ def _mlp(tokens: Tokens, call: Call) -> Tokens:
         return block.attend(normed, normed, query_grid=grid, key_grid=grid)
 
     mixed = modulation.gate_mixer * call.module(attend) + dense
-    return _finished(mixed, _Kept(dense, call), modulation, call, reads_text=None)
+    return _finished(mixed, _Kept(dense, call), own, others, reads_text=None)
 
 
-def _finished(tokens: Tensor, kept: _Kept, modulation: Modulation, call: Call, *, reads_text: _Kept | None) -> Tokens:
-    """The rest of the block: text attention, of the tokens that read the text, and the MLP of those that are kept."""
-    block = call.blocks[0]
-    if call.text is not None and block.reads_text:
-        attended = partial(block.attend_to_text, text=call.text)
-        tokens = call.module(_on(tokens, attended, reads_text, is_gated=False)) + tokens
-    moved = call.module(_on(tokens, partial(block.mlp, modulation=modulation), kept))
-    return Tokens(run_others(modulation.gate_mlp * moved + tokens, call))
+def _finished(tokens: Tensor, kept: _Kept, own: Call, others: Sequence[Call], *, reads_text: _Kept | None) -> Tokens:
+    """The rest of the block: text attention, of the tokens that read the text, and the MLP of those that are kept; then
+    the blocks after it, on all tokens."""
+    block, modulation = own.block, own.conditioning
+    if own.text is not None and block.reads_text:
+        attended = partial(block.attend_to_text, text=own.text)
+        tokens = own.module(_on(tokens, attended, reads_text, is_gated=False)) + tokens
+    moved = own.module(_on(tokens, partial(block.mlp, modulation=modulation), kept))
+    tokens = modulation.gate_mlp * moved + tokens
+    for one in others:
+        tokens, _ = one.run(tokens, tokens, None)
+    return Tokens(tokens)
 
 
 def _on(

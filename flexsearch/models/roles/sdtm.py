@@ -6,8 +6,8 @@ Letters: B batch, N dense tokens, M sparse tokens, C width.
 import torch
 from torch import Tensor, nn
 
-from flexsearch.models.roles.dense import run_blocks, run_others
-from flexsearch.models.roles.role_module import Call, RoleModule, register_role_module
+from flexsearch.models.backbones.call import Call
+from flexsearch.models.roles.role_module import RoleModule, register_role_module
 from flexsearch.models.tokens import Tokens, downsample, upsample
 from flexsearch.schedule.families.sdtm import MERGE, RECOVER, SPARSE
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
@@ -40,41 +40,26 @@ class Merge(nn.Module):
         return merged
 
 
-def _attend(tokens: Tensor, others: Tensor, call: Call) -> Tensor:
-    """Tokens on the operation's `queries` attend to `others` on its `keys`; one adaLN modulates both."""
-    block, modulation = call.blocks[0], call.modulations[0]
-
-    def attend() -> Tensor:
-        return block.attend(
-            block.normed(tokens, modulation),
-            block.normed(others, modulation),
-            query_grid=call.operation.queries,
-            key_grid=call.operation.keys,
-        )
-
-    attended = modulation.gate_mixer * call.module(attend) + tokens
-    return run_others(block.finish(attended, modulation, call.text, call.module), call)
-
-
 def _merge(tokens: Tokens, call: Call) -> Tokens:
     """Sparse token generation: averaged tokens, or those of the merge before, attend to the dense ones."""
-    dense, sparse = tokens
+    dense, sparse, context = tokens
     sparse = downsample(dense, call.operation.keys, call.operation.queries) if sparse is None else sparse
-    return Tokens(dense, _attend(sparse, dense, call))
+    return Tokens(dense, *call.run(sparse, dense, context))
 
 
 def _sparse(tokens: Tokens, call: Call) -> Tokens:
     """The base's block on the sparse tokens; the dense ones wait."""
     assert tokens.sparse is not None, "it follows a merge"
-    return Tokens(tokens.dense, run_blocks(tokens.sparse, call))
+    return Tokens(tokens.dense, *call.run(tokens.sparse, tokens.sparse, tokens.context))
 
 
 def _recover(tokens: Tokens, call: Call) -> Tokens:
     """Dense token recovery: merged dense tokens attend to the sparse ones. A skip of 1 multiplies nothing."""
-    assert tokens.sparse is not None, "it follows a merge"
-    keys, queries = call.operation.keys, call.operation.queries
-    merged = call.weights(tokens.sparse, tokens.dense, sparse_grid=keys, grid=queries, skip=call.skip)
-    return Tokens(_attend(merged, tokens.sparse, call))
+    dense, sparse, context = tokens
+    assert sparse is not None, "it follows a merge"
+    merged = call.weights(sparse, dense, sparse_grid=call.operation.keys, grid=call.operation.queries, skip=call.skip)
+    moved, context = call.run(merged, sparse, context)
+    return Tokens(moved, None, context)
 
 
 def _weights(shape: TransformerShape) -> Merge:

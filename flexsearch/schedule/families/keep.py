@@ -14,11 +14,8 @@ from flexsearch.schedule.families.segment import Segment, register_family
 from flexsearch.schedule.fields import check_fields
 from flexsearch.schedule.role import Amounts, Operation, Role, register_role
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
-from flexsearch.schedule.width import EIGHTHS, Eighths, amount_at
+from flexsearch.schedule.width import EIGHTHS, TOKENS, Eighths, amount_at
 from flexsearch.settings import Count
-
-TOKENS = "tokens"
-"""Name of the amount: tokens that are kept, of every frame."""
 
 
 def kept_grid(operation: Operation) -> TokenGrid:

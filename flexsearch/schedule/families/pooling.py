@@ -15,6 +15,8 @@ def _macs(operation: Operation, shape: TransformerShape) -> int:
     """One mean token per frame, and in time one per place, is projected; queries and keys drop out."""
     grid, amounts = operation.queries, operation.amounts
     n = grid.num_tokens
+    if shape.block is not None:
+        return shape.block.pool_macs(n)
     rest = rest_macs(n, shape, amounts)
     macs = uniform_attention_macs(grid.frames, shape, amounts) + rest + text_macs(n, shape)
     if shape.has_temporal_blocks:
@@ -24,6 +26,8 @@ def _macs(operation: Operation, shape: TransformerShape) -> int:
 
 def _params(shape: TransformerShape) -> int:
     """Projections of queries and keys are unused."""
+    if shape.block is not None:
+        return -shape.block.pool_params
     return -2 * linear_params(shape) * shape.blocks_per_operation
 
 

@@ -1,0 +1,120 @@
+"""Z-Image (2025, arXiv 2511.22699): diffusers' `ZImageTransformer2DModel`. Letters: C width, S text tokens."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flexsearch.errors import UserError, shown
+from flexsearch.models.architectures.architecture import Architecture, register_architecture, size_in
+from flexsearch.models.architectures.joint import TIME_FREQUENCIES, linear_params, optional_size
+from flexsearch.schedule.shape import BlockCost, TokenGrid, TransformerShape
+
+MULTIPLE = 32
+"""Of tokens, to which the base pads image and text."""
+_TIME_CHANNELS, _TIME_HIDDEN = 256, 1024
+_TOKENS = {"text_tokens": 512, "sample_size": 128}
+"""Of diffusers' pipeline, which draws at 1024 px; a configuration may say others."""
+
+
+def shape_of(config: Mapping[str, Any]) -> TransformerShape:
+    """Give the sizes of a model.
+
+    Raises:
+        UserError: it has several patch sizes, or reads images.
+    """
+    patches, frames = config.get("all_patch_size", (2,)), config.get("all_f_patch_size", (1,))
+    if len(patches) != 1 or tuple(frames) != (1,):
+        raise UserError(f"must be one, of images, but got {shown(patches)} and {shown(frames)}", field="all_patch_size")
+    if config.get("siglip_feat_dim") is not None:
+        raise UserError("must be absent: models that read images are not supported", field="siglip_feat_dim")
+    c, channels, refiners = (size_in(config, name) for name in ("dim", "in_channels", "n_refiner_layers"))
+    text, head = size_in(config, "cap_feat_dim"), c // size_in(config, "n_heads")
+    (patch,), side = patches, optional_size(config, "sample_size", default=_TOKENS["sample_size"])
+    tokens = optional_size(config, "text_tokens", default=_TOKENS["text_tokens"])
+    grid = TokenGrid(height=side // patch, width=side // patch)
+    padding, padded = -grid.num_tokens % MULTIPLE, tokens + -tokens % MULTIPLE
+    time, pixels = min(c, _TIME_CHANNELS), patch * patch * channels
+
+    refiner = _block(c, padding, head=head, qk_norm=bool(config.get("qk_norm", True)), time=time)
+    block = _block(c, padding + padded, head=head, qk_norm=bool(config.get("qk_norm", True)), time=time)
+    modulation = time * 4 * c
+    of_text = _block(c, padded, head=head, qk_norm=True, time=time).fixed - modulation
+    modulation_params = linear_params(time, 4 * c)
+    ends = linear_params(pixels, c) + linear_params(c, pixels) + linear_params(time, c) + 2 * c
+    ends += linear_params(TIME_FREQUENCIES, _TIME_HIDDEN) + linear_params(_TIME_HIDDEN, time)
+    ends += text + linear_params(text, c) + refiners * (2 * refiner.params - modulation_params)
+    return TransformerShape(
+        grid=grid,
+        patch_size=patch,
+        in_channels=channels,
+        out_channels=channels,
+        num_blocks=size_in(config, "n_layers"),
+        width=c,
+        num_classes=0,
+        text_tokens=tokens,
+        text_channels=text,
+        blocks=(block,) * size_in(config, "n_layers"),
+        ends=BlockCost(
+            fixed=TIME_FREQUENCIES * _TIME_HIDDEN + _TIME_HIDDEN * time + time * c + refiners * refiner.fixed,
+            per_query=2 * c * pixels + refiners * refiner.per_query,
+            per_key=refiners * refiner.per_key,
+            per_pair=refiners * refiner.per_pair,
+            params=ends,
+        ),
+        read_text=padded * text * c + refiners * of_text,
+    )
+
+
+def _block(width: int, others: int, *, head: int, qk_norm: bool, time: int) -> BlockCost:
+    """Give the cost of a block in which `others` tokens, text and padding, are in the sequence with the image's."""
+    c, s, modulation = width, others, time * 4 * width
+    hidden = int(c / 3 * 8)
+    per_token, rest = 2 * c * c + 3 * c * hidden, 2 * s * c  # queries, projected out; gated MLP
+    fixed = modulation + s * (per_token + 2 * c * c)
+    return BlockCost(
+        fixed=fixed + 2 * s * s * c,
+        per_query=per_token + rest,
+        per_key=2 * c * c + rest,
+        per_pair=2 * c,
+        pool_fixed=fixed + 2 * c * c + 2 * (s + 1) * s * c,
+        pool_per_query=per_token + 2 * (s + 1) * c,
+        modulation=modulation,
+        params=4 * c * c + 3 * c * hidden + 4 * c + (2 * head if qk_norm else 0) + linear_params(time, 4 * c),
+    )
+
+
+_Z_IMAGE = {
+    "_class_name": "ZImageTransformer2DModel",
+    "all_f_patch_size": [1],
+    "all_patch_size": [2],
+    "axes_dims": [32, 48, 48],
+    "axes_lens": [1536, 512, 512],
+    "cap_feat_dim": 2560,
+    "dim": 3840,
+    "in_channels": 16,
+    "n_heads": 30,
+    "n_kv_heads": 30,
+    "n_layers": 30,
+    "n_refiner_layers": 2,
+    "norm_eps": 1e-5,
+    "qk_norm": True,
+    "rope_theta": 256.0,
+    "t_scale": 1000.0,
+}
+
+Z_IMAGE = register_architecture(
+    Architecture(
+        name="z_image",
+        adapter="flexsearch.models.backbones.z_image:ZImageBackbone",
+        shape_of=shape_of,
+        recognises=lambda config: (
+            config.get("_class_name") in ("ZImageTransformer2DModel", None) and "n_refiner_layers" in config
+        ),
+        class_name="ZImageTransformer2DModel",
+        task="text-to-image",
+        pipeline="ZImagePipeline",
+        has_own_encoders=True,
+        schedulers={"Tongyi-MAI/Z-Image": {"shift": 6.0}, "Tongyi-MAI/Z-Image-Turbo": {"shift": 3.0}},
+        known={"Tongyi-MAI/Z-Image": _Z_IMAGE, "Tongyi-MAI/Z-Image-Turbo": _Z_IMAGE},
+        licences={"Tongyi-MAI/Z-Image": "apache-2.0", "Tongyi-MAI/Z-Image-Turbo": "apache-2.0"},
+    )
+)

@@ -1,0 +1,89 @@
+"""From prompts to what a model reads of them: by its T5, or by the text encoders of diffusers' own pipeline of it.
+
+Letters: L tokens of a prompt, D channels of their embedding, P channels of a pooled one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import diffusers
+import torch
+from torch import Tensor
+
+from flexsearch.errors import reading
+from flexsearch.models.architectures import Architecture
+from flexsearch.models.backbones import backbone_named
+from flexsearch.models.pretrained import import_transformers
+from flexsearch.models.text_encoder import load_text_encoder
+from flexsearch.paths import resolve_path
+
+
+class EmbeddedPrompt(NamedTuple):
+    """A prompt: (L, D) tokens without padding and, where the model reads one, a pooled vector (P,); both on the CPU."""
+
+    tokens: Tensor
+    pooled: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptEncoder:
+    """Text encoders in eval mode.
+
+    Attributes:
+        embed: from prompts to their embeddings, float32.
+    """
+
+    embed: Callable[[Sequence[str]], list[EmbeddedPrompt]]
+
+
+def load_prompt_encoder(
+    architecture: Architecture,
+    checkpoint: str,
+    *,
+    max_tokens: int,
+    revision: str | None = None,
+    device: torch.device | str = "cpu",
+) -> PromptEncoder:
+    """Load the text encoders of a checkpoint, and nothing else of it.
+
+    Args:
+        architecture: of its model.
+        checkpoint: a folder in diffusers' layout, or the name of a model on the Hugging Face hub.
+        max_tokens: longer prompts are cut.
+        revision: of the model on the hub.
+        device: where they run; on another than the CPU in bfloat16, where the pipeline embeds.
+
+    Raises:
+        UserError: transformers is not installed, or the checkpoint has none that can be read.
+    """
+    if not architecture.has_own_encoders:
+        t5 = load_text_encoder(checkpoint, revision=revision, device=device, max_tokens=max_tokens)
+        return PromptEncoder(embed=lambda prompts: [EmbeddedPrompt(row) for row in t5.embed(prompts)])
+    import_transformers("prompts need text encoders")
+    pipeline, adapter = (
+        _pipeline(architecture, checkpoint, revision),
+        backbone_named(architecture.name, field="backbone"),
+    )
+    pipeline.to(device, torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
+
+    @torch.inference_mode()
+    def embed(prompts: Sequence[str]) -> list[EmbeddedPrompt]:
+        found: list[EmbeddedPrompt] = []
+        for prompt in prompts:
+            tokens, pooled = adapter.embedded(pipeline, prompt, max_tokens=max_tokens)
+            found.append(EmbeddedPrompt(tokens.float().cpu(), None if pooled is None else pooled.float().cpu()))
+        return found
+
+    return PromptEncoder(embed=embed)
+
+
+def _pipeline(architecture: Architecture, checkpoint: str, revision: str | None) -> Any:
+    assert architecture.pipeline is not None, "it has encoders"
+    local = resolve_path(checkpoint)
+    hub = {"revision": revision} if revision and not local.is_dir() else {}
+    advice = f"prompts need a whole checkpoint of {architecture.pipeline}, with its tokenizers and text encoders"
+    with reading(checkpoint, rule="could not be loaded", advice=advice):
+        return getattr(diffusers, architecture.pipeline).from_pretrained(
+            str(local) if local.is_dir() else checkpoint, transformer=None, vae=None, use_safetensors=True, **hub
+        )
