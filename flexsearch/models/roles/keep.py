@@ -100,7 +100,8 @@ def _mlp(tokens: Tokens, call: Call) -> Tokens:
 
     def attend() -> Tensor:
         normed = block.normed(dense, modulation)
-        return block.attend(normed, normed, query_grid=grid, key_grid=grid)
+        attended: Tensor = block.attend(normed, normed, query_grid=grid, key_grid=grid)
+        return attended
 
     mixed = modulation.gate_mixer * call.module(attend) + dense
     return _finished(mixed, _Kept(dense, call), own, others, reads_text=None)
