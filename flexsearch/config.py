@@ -179,10 +179,11 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     config = checked(RunConfig, values)
     _ = config.search_space  # raises where a combination of choices could not be built
     _check_pixels(config)
-    if not config.is_free and not config.data.can_train:
+    config.check_teacher_samples()
+    if config.needs_data and not config.data.can_train:
         raise UserError(
             f"must be a data set, which trials are trained on, but got {config.data.name!r}; only a space whose "
-            "segments are all dense, or trial.updates=0 without a warm start, needs none",
+            "segments are all dense, or without a warm start trial.updates=0 or teacher_samples, needs none",
             field="data.name",
             nearest="images",
         )

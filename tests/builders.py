@@ -101,6 +101,35 @@ ONE_SEQUENCE: dict[str, Any] = {
 }
 """A Z-Image."""
 
+SANA: dict[str, Any] = {
+    "num_attention_heads": 3,
+    "attention_head_dim": 8,
+    "num_cross_attention_heads": 2,
+    "cross_attention_head_dim": 12,
+    "cross_attention_dim": 24,
+    "caption_channels": 20,
+    "num_layers": 6,
+    "in_channels": 4,
+    "out_channels": 4,
+    "sample_size": 16,
+    "patch_size": 2,
+    "text_tokens": 9,
+}
+"""A SANA: width 24, 8 x 8 tokens, 9 text tokens."""
+WAN: dict[str, Any] = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 12,
+    "text_dim": 20,
+    "ffn_dim": 40,
+    "num_layers": 6,
+    "in_channels": 4,
+    "out_channels": 4,
+    "patch_size": (1, 2, 2),
+    "sample_size": (4, 16, 16),
+    "text_tokens": 9,
+}
+"""A Wan: width 24, 4 x 8 x 8 tokens, 9 text tokens."""
+
 DENSE = DensitySchedule.all_dense(4)
 POOLED = DensitySchedule(segments=(Pooling(depth=1), Dense(depth=3)))
 

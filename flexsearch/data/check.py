@@ -41,3 +41,9 @@ def check_conditions(conditions: Conditions, shape: TransformerShape) -> None:
             raise UserError(
                 f"has captions of {channels} channels, but the base reads {shape.text_channels}", field="data"
             )
+        if shape.pooled_channels and conditions.pooled is None:
+            raise UserError(
+                "has captions without pooled vectors, which the base reads; only prompts, data: {name: captions}, are "
+                "embedded with theirs, so such a base is not trained here",
+                field="data",
+            )

@@ -6,6 +6,7 @@ a run that resumes at update `u` goes on with the very batch that it would have 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -41,6 +42,17 @@ class Batch:
             noise=self.noise[chosen],
             time=self.time[chosen],
         )
+
+
+class Stream(Protocol):
+    """All batches of a training run: batch `u` is a function of what the stream is and of `u` alone."""
+
+    @property
+    def batch(self) -> int:
+        """Examples per batch."""
+
+    def at(self, update: int, rows: slice = slice(None)) -> Batch:
+        """Give the batch of update `update`, from 0, or some rows of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

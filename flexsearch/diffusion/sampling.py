@@ -205,6 +205,23 @@ def denoise(
     return sample
 
 
+def draw_with_gradients(
+    model: FlexDiT,
+    scheduler: Any,
+    plan: Plan,
+    *,
+    noise: Tensor,
+    condition: Condition,
+    none: Condition,
+    settings: SamplingSettings,
+) -> Tensor:
+    """Draw as `denoise` does, so that gradients of the result reach the weights through every step."""
+    *_, (sample, _) = _walk(
+        model, scheduler, plan, noise=noise, condition=condition, none=none, settings=settings, seed=0, progress=iter
+    )
+    return sample
+
+
 @torch.inference_mode()
 def walk(
     model: FlexDiT,
@@ -219,6 +236,31 @@ def walk(
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
     """Go through the steps of a plan, with arguments as `denoise`: the sample after each, and what it left."""
+    yield from _walk(
+        model,
+        scheduler,
+        plan,
+        noise=noise,
+        condition=condition,
+        none=none,
+        settings=settings,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _walk(
+    model: FlexDiT,
+    scheduler: Any,
+    plan: Plan,
+    *,
+    noise: Tensor,
+    condition: Condition,
+    none: Condition,
+    settings: SamplingSettings,
+    seed: int,
+    progress: Callable[[Sequence[Any]], Iterable[Any]],
+) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
     solver = solver_of(scheduler, plan, seed=seed, device=noise.device)
     channels, sample = noise.shape[1], noise
     dtype = next(model.parameters(), noise).dtype

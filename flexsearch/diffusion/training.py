@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from flexsearch.diffusion.batches import Batch, BatchStream
+from flexsearch.diffusion.batches import Batch, Stream
 from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.diffusion.process import DiffusionProcess
 from flexsearch.diffusion.share import Share
@@ -45,7 +45,7 @@ class Training:
         model: nn.Module,
         *,
         process: DiffusionProcess,
-        stream: BatchStream,
+        stream: Stream,
         optimisation: Optimisation,
         teacher: Callable[[int, Batch, Tensor, Tensor], Tensor] | None = None,
         before_update: Callable[[int, Batch], None] | None = None,

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import load_exported
@@ -43,13 +41,12 @@ def apply(pipeline: Any, exported: str | Path) -> Any:
             f"must have a {type(base).__name__} as its transformer, but got {type(dense).__name__}", field="pipeline"
         )
     for name in sorted(_SIZES & set(dense.config) & set(base.config)):
-        if dense.config[name] != base.config[name]:
+        if _as_saved(dense.config[name]) != _as_saved(base.config[name]):
             raise UserError(
                 f"must be {base.config[name]}, as in the base of {exported}, but got {dense.config[name]}",
                 field=f"pipeline.transformer.config.{name}",
             )
-    weight: torch.Tensor = next(dense.parameters())
-    pipeline.transformer = model.to(weight.device, weight.dtype)
+    pipeline.transformer = model.to(dense.device, dense.dtype)
     setattr(pipeline, _DENSE, dense)
     return pipeline
 
@@ -71,3 +68,8 @@ def remove(pipeline: Any) -> Any:
     pipeline.transformer = getattr(pipeline, _DENSE)
     delattr(pipeline, _DENSE)
     return pipeline
+
+
+def _as_saved(value: Any) -> Any:
+    """Give a value of a configuration as a file has it."""
+    return list(value) if isinstance(value, tuple) else value

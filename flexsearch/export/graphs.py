@@ -62,6 +62,8 @@ class OneGraph(nn.Module):
         encoder_attention_mask: Tensor | None = None,
         resolution: Tensor | None = None,
         aspect_ratio: Tensor | None = None,
+        pooled_projections: Tensor | None = None,
+        guidance: Tensor | None = None,
         reused: tuple[Tensor, ...] = (),
     ) -> Tensor | tuple[Tensor, ...]:
         outputs: tuple[Tensor, ...] = self.model(
@@ -75,6 +77,8 @@ class OneGraph(nn.Module):
             encoder_attention_mask=encoder_attention_mask,
             resolution=resolution,
             aspect_ratio=aspect_ratio,
+            pooled_projections=pooled_projections,
+            guidance=guidance,
         )
         return outputs[0] if self.graph.leaves is None else outputs
 

@@ -1,6 +1,7 @@
 """Exporting a trial: its averaged weights and its schedule, with a recipe to train them further."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from flexsearch import __version__
@@ -40,14 +41,18 @@ def export_trial(run: Run, number: int, out: Path) -> Iterator[str]:
 
 def recipe_of(run: Run, record: TrialRecord) -> Recipe:
     """Write the recipe of a trial: training from its averaged weights as in the paper, measured as in the search."""
-    settings = run.settings
+    settings, taught = run.settings, run.settings.teacher_samples
+    if taught is not None:
+        taught = replace(taught, sampling=settings.teacher_sampling.to_dict())
+    is_weighted = taught is None and not base_clock(settings.base).is_flow
     return Recipe(
         base=settings.base,
         data=settings.data,
         objectives=settings.inputs.objectives,
         sampling=settings.sampling,
         candidate=record.candidate.to_dict(),
-        training=LongTraining(loss_weighting="none" if base_clock(settings.base).is_flow else "min_snr"),
+        training=LongTraining(loss_weighting="min_snr" if is_weighted else "none"),
+        teacher_samples=taught,
         start=TRANSFORMER,
         evaluation_seed=run.search.seed,
         found_by={"study": run.name, "trial": record.number, "digest": record.digest, "flexsearch": __version__},
@@ -59,7 +64,9 @@ def _made(run: Run, record: TrialRecord) -> str:
         return "The weights are the base's own: nothing was trained."
     trial, warm_start = run.settings.trial, run.settings.warm_start
     before = f" after the study's shared warm start of {warm_start.updates} updates" if warm_start is not None else ""
+    taught = run.settings.teacher_samples
+    on = f"`{run.settings.data.title}`" if taught is None else f"{taught.images} samples of the dense base"
     return (
         f"The weights are the averaged ones of a short fine-tune, {trial.updates} updates of batch {trial.batch} "
-        f"on `{run.settings.data.title}`{before}. `recipe.yaml` trains them for long."
+        f"on {on}{before}. `recipe.yaml` trains them for long."
     )

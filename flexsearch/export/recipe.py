@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import TypeAdapter
 
 from flexsearch.diffusion.optimisation import Optimisation
+from flexsearch.diffusion.teacher_samples import TeacherSamples
 from flexsearch.errors import UserError, reason_of
 from flexsearch.models.settings import base_shape
 from flexsearch.old_names import as_it_was_written
@@ -85,6 +86,8 @@ class Recipe(InputSettings):
         start: where training begins: a folder of weights, relative to the recipe, or "base", the dense base.
         folded: the part of the candidate's gain that the weights in `start` carry. Training begins without it.
         training: how weights are updated.
+        teacher_samples: what the schedule is taught by in place of data, drawn as it is needed, each once; of
+            `training` neither `distillation` nor `loss_weighting` may be set then, and no condition is dropped.
         evaluation_seed: of the sampling noise of every measurement; the study's, so that values compare with its own.
         found_by: the study and trial that found the schedule.
         trained: updates done before, of a model that was already trained.
@@ -94,6 +97,7 @@ class Recipe(InputSettings):
     start: str = "transformer"
     folded: Gain | None = None
     training: LongTraining = field(default_factory=LongTraining)
+    teacher_samples: TeacherSamples | None = None
     evaluation_seed: int = 0
     found_by: Mapping[str, Any] | None = None
     trained: Count = 0

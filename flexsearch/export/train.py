@@ -16,6 +16,8 @@ from typing import Any
 from flexsearch.cpu_memory import keep_freed_memory
 from flexsearch.diffusion.batches import BatchStream
 from flexsearch.diffusion.process import MIN_SNR, process_of
+from flexsearch.diffusion.sample_distillation import SampleDistillation, SampleStream
+from flexsearch.diffusion.sampling import target_of
 from flexsearch.diffusion.training import Step, Training
 from flexsearch.errors import UserError
 from flexsearch.export.card import write_card
@@ -32,10 +34,15 @@ from flexsearch.models.loading import load_exported
 from flexsearch.models.settings import base_clock
 from flexsearch.old_names import as_it_was_written
 from flexsearch.process_lock import one_process
+from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.converged import converged
+from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.plan import lower
 from flexsearch.settings_file import checked, read_values
 from flexsearch.trial.inputs import Inputs, load_inputs
 from flexsearch.trial.resumable import resume, train_on
 from flexsearch.trial.teacher import live_teacher
+from flexsearch.trial.teacher_samples import SAMPLES_SEED, draws, live_samples
 
 TRAINED_BY = "training.yaml"
 CHECKPOINT = Path("checkpoint") / "training.checkpoint"
@@ -123,6 +130,8 @@ def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes
     settings, model = recipe.training, _start(recipe, folder, inputs)
     if settings.gradient_checkpointing:
         model.enable_gradient_checkpointing()
+    if recipe.teacher_samples is not None:
+        return _taught_by_samples(model, recipe, inputs, processes)
     stream = BatchStream(
         data=inputs.training_data,
         batch=settings.batch,
@@ -137,6 +146,43 @@ def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes
         stream=stream,
         optimisation=settings,
         teacher=live_teacher(inputs.base.model) if settings.distillation else None,
+        share=processes.share(settings.gradient_accumulation),
+    )
+
+
+def _taught_by_samples(model: FlexDiT, recipe: Recipe, inputs: Inputs, processes: Processes) -> Training:
+    """Set up a training through the sampler.
+
+    Raises:
+        UserError: the recipe asks for what only training on data has.
+    """
+    settings, taught, sampling = recipe.training, recipe.teacher_samples, recipe.chosen.sampling
+    assert taught is not None
+    for name, off in (("distillation", 0.0), ("loss_weighting", "none")):
+        if getattr(settings, name) != off:
+            raise UserError(f"must be {off} where teacher_samples is set", field=f"training.{name}", nearest=off)
+    if model.data_gaussian is not None:
+        inputs.base.model.set_data_gaussian(model.data_gaussian)
+    target = target_of(model, inputs.base.scheduler, recipe.sampling)
+    dense = DensitySchedule.all_dense(model.shape.num_blocks)
+    try:
+        by_base = taught.taught_by(converged(2 * sampling.steps))
+        by_schedule = taught.drawn_in(solver=sampling.solver, start=sampling.start)
+    except UserError as error:
+        raise error.under("teacher_samples") from None
+    plan = lower(Candidate(schedule=dense, sampling=by_base), target)
+    return SampleDistillation(
+        model,
+        draws=draws(inputs, model.schedule, by_schedule, target=target, by=recipe),
+        process=inputs.process,
+        stream=SampleStream(
+            samples=live_samples(inputs, plan, by=recipe),
+            num=None,
+            conditions=inputs.conditions,
+            batch=settings.batch,
+            seed=SAMPLES_SEED,
+        ),
+        optimisation=settings,
         share=processes.share(settings.gradient_accumulation),
     )
 
@@ -204,8 +250,9 @@ def _made(recipe: Recipe) -> str:
         start = "the weights of an earlier training"
     weighted = ", Min-SNR-5 weights" if how.loss_weighting == "min_snr" else ""
     taught = f", taught by the dense base (weight {how.distillation:g})" if how.distillation else ""
+    on = f"`{recipe.data.title}`" if recipe.teacher_samples is None else "samples of the dense base"
     return (
-        f"Trained for {how.updates} updates of batch {how.batch} on `{recipe.data.title}`, from {start}{taught}: AdamW "
+        f"Trained for {how.updates} updates of batch {how.batch} on {on}, from {start}{taught}: AdamW "
         f"at {how.learning_rate:g} ({how.decay}){weighted}, seed {how.seed}. These are the averaged weights (decay "
         f"{how.ema_decay:g}).{before} `training.yaml` is the recipe, `training.csv` the loss of every update."
     )

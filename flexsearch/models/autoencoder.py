@@ -1,17 +1,24 @@
-"""The autoencoder of a latent diffusion model (Rombach et al. 2022, arXiv 2112.10752): diffusers' `AutoencoderKL`.
+"""The autoencoder of a latent diffusion model (Rombach et al. 2022, arXiv 2112.10752): diffusers' `AutoencoderKL`,
+`AutoencoderDC` (SANA), which gives one latent in place of a distribution, and `AutoencoderKLWan`, which joins frames.
 
-Latents are in model units: minus the configuration's shift factor, where it has one, times its scaling factor. Letters:
-B batch, F frames; h and w are H and W over `stride`.
+Latents are in model units: minus a shift, where the configuration has one, times a scale; Wan's has both for every
+channel. Letters: B batch, C channels, F frames, f frames of latents; h and w are H and W over `stride`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import diffusers
 import torch
 from torch import Tensor
 
-from flexsearch.models.pretrained import load_network, weights_digest
+from flexsearch.errors import UserError
+from flexsearch.models.pretrained import load_network, load_part, weights_digest
+
+KINDS = ("AutoencoderKL", "AutoencoderDC", "AutoencoderKLWan")
+"""diffusers' classes that are known."""
+_ADVICE = "give a folder in diffusers' layout with vae/ and safetensors, or a model on the Hugging Face hub"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +28,8 @@ class Autoencoder:
     Attributes:
         posterior: from images (B, 3, H, W) float32 in [-1, 1] to mean and standard deviation of their latents, both
             (B, C, h, w) float32 in model units, on the CPU.
-        decode: from latents (B, C, h, w) to images (B, 3, H, W), or (B, C, F, h, w) to (B, 3, F, H, W), about in
-            [-1, 1], float32, on the autoencoder's device.
+        decode: from latents (B, C, h, w) to images (B, 3, H, W), or (B, C, f, h, w) to (B, 3, F, H, W), about in
+            [-1, 1], float32, on the autoencoder's device. f is F where frames are decoded one by one.
         stride: pixels of an image along one latent pixel.
         digest: identifies configuration and weights, before they are cast.
     """
@@ -51,31 +58,58 @@ def load_autoencoder(
     Raises:
         UserError: the checkpoint has none that can be read.
     """
-    vae = load_network(
-        diffusers.AutoencoderKL,
-        checkpoint,
-        "vae",
-        revision=revision,
-        advice="give a folder in diffusers' layout with vae/ and safetensors, or a model on the Hugging Face hub",
-    )
-    shift, scale = float(vae.config.shift_factor or 0), float(vae.config.scaling_factor)
+    name = load_part(_Config, checkpoint, "vae", revision=revision, advice=_ADVICE).get("_class_name", KINDS[0])
+    if name not in KINDS:
+        raise UserError(f"must be one of {list(KINDS)}, but got {name!r}", field=f"{checkpoint}/vae._class_name")
+    vae = load_network(getattr(diffusers, name), checkpoint, "vae", revision=revision, advice=_ADVICE)
+    shift, scale = _units(vae.config, device)
     architecture = {key: value for key, value in vae.config.items() if not key.startswith("_")}
     digest = weights_digest(vae.state_dict(), config=architecture)
     vae = vae.to(device=device, dtype=dtype).eval()
+    joins_frames = name == "AutoencoderKLWan"
 
     @torch.inference_mode()
     def posterior(images: Tensor) -> tuple[Tensor, Tensor]:
-        found = vae.encode(images.to(device=device, dtype=dtype)).latent_dist
+        if joins_frames:
+            raise UserError(
+                "encodes videos as a whole: pictures have no latents of their own", field=f"{checkpoint}/vae"
+            )
+        found = vae.encode(images.to(device=device, dtype=dtype))
+        if hasattr(found, "latent"):  # one, and no distribution
+            latent = (found.latent.float().cpu() - shift) * scale
+            return latent, torch.zeros_like(latent)
+        found = found.latent_dist
         return (found.mean.float().cpu() - shift) * scale, found.std.float().cpu() * scale
 
     @torch.inference_mode()
     def decode(latents: Tensor) -> Tensor:
-        if latents.ndim == 5:
+        if latents.ndim == 5 and not joins_frames:
             frames = decode(latents.transpose(1, 2).flatten(0, 1))  # (B*F, 3, H, W)
             videos: Tensor = frames.unflatten(0, (-1, latents.shape[2])).transpose(1, 2)
             return videos
         images: Tensor = vae.decode((latents.to(device=device).float() / scale + shift).to(dtype)).sample
         return images.float()
 
-    stride = 2 ** (len(vae.config.block_out_channels) - 1)
-    return Autoencoder(posterior=posterior, decode=decode, stride=stride, digest=digest)
+    return Autoencoder(posterior=posterior, decode=decode, stride=_stride(vae), digest=digest)
+
+
+class _Config:
+    """What `load_part` reads of a configuration: all of it."""
+
+    from_pretrained = staticmethod(diffusers.AutoencoderKL.load_config)
+
+
+def _units(config: Any, device: torch.device | str) -> tuple[Any, Any]:
+    """Shift and scale from an autoencoder's latents to model units: numbers, or (C, 1, 1, 1) for every channel."""
+    if config.get("latents_std") is not None:
+        mean, deviation = (
+            torch.tensor(config[name], device=device).view(-1, 1, 1, 1) for name in ("latents_mean", "latents_std")
+        )
+        return mean, 1 / deviation
+    return float(config.get("shift_factor") or 0), float(config.scaling_factor)
+
+
+def _stride(vae: Any) -> int:
+    if hasattr(vae, "spatial_compression_ratio"):
+        return int(vae.spatial_compression_ratio)
+    return int(2 ** (len(vae.config.block_out_channels) - 1))

@@ -383,7 +383,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             text: what `read_text` gave for these rows, in place of a caption, which is then not read; () computes it
                 from the caption in this call, which changes no bit.
             condition: what the base is conditioned on: `class_labels` (B,) of a DiT; `encoder_hidden_states` (B, S, D)
-                of the others, with `encoder_attention_mask` (B, S) of PixArt-alpha, Latte, Qwen-Image and Z-Image,
+                of the others, with `encoder_attention_mask` (B, S) where padding is told from tokens,
                 `pooled_projections` (B, P) of SD3 and FLUX.1, and `guidance` (B,) of FLUX.1-dev; `resolution` (B, 2)
                 and `aspect_ratio` (B, 1), also inside `added_cond_kwargs`, of PixArt-alpha at 1024 px. Packed latents
                 (B, N, 4 in_channels), and timesteps over 1000, are taken as diffusers' pipelines give them:

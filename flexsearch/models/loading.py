@@ -14,10 +14,11 @@ from huggingface_hub import logging as hub_logging
 from huggingface_hub import try_to_load_from_cache
 
 from flexsearch.errors import UserError, reading
+from flexsearch.models.architectures import architecture_named
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.pretrained import check_finite, check_stored_types
-from flexsearch.models.settings import BaseSettings
+from flexsearch.models.settings import BaseSettings, base_config, check_supported
 from flexsearch.paths import checkpoint_folder, is_path, resolve_path
 from flexsearch.schedule.clock import Clock
 
@@ -40,6 +41,7 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
         UserError: the checkpoint cannot be found, reached or read, or does not fit its architecture.
     """
     where = settings.checkpoint
+    check_supported(settings)
     local = checkpoint_folder(where)
     source = str(local) if local.is_dir() else where
     if not local.is_dir() and where.startswith((".", "/", "~")):
@@ -66,6 +68,9 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
         raise UserError(f"{where} does not fit a {settings.backbone} backbone: {counts}", field="base.checkpoint")
     with reading(f"base.checkpoint: {where}"):
         check_finite(model.state_dict())
+        if architecture_named(settings.backbone, field="base.backbone").takes_sample_size:
+            size = base_config(settings).get("sample_size")
+            model.register_to_config(**({} if size is None else {"sample_size": size}))
         flexdit = FlexDiT.from_base(
             model, backbone=settings.backbone, num_train_timesteps=scheduler.config.num_train_timesteps
         )

@@ -12,12 +12,13 @@ from flexsearch.models.architectures import (
     known_checkpoints,
     known_config,
     recognised,
+    refusal_of,
 )
 from flexsearch.models.architectures.dit import DIT
 from flexsearch.paths import checkpoint_folder, is_path
 from flexsearch.schedule.clock import Clock, Spacing
 from flexsearch.schedule.shape import TransformerShape
-from flexsearch.settings import settings
+from flexsearch.settings import PositiveCount, settings
 
 
 @settings
@@ -29,15 +30,24 @@ class BaseSettings:
         backbone: name of an architecture, such as "dit", "sd3" or "flux"; of the package or of an installed one.
         revision: of a model on the hub.
         config: diffusers configuration of the transformer, for bases that `flexsearch pretrain` makes.
+        sample_size: side of an image, or (frames, height, width) of a video, in latents, of a base whose configuration
+            says none (FLUX, Qwen-Image, Z-Image, Wan); None takes what its publisher's pipeline draws.
     """
 
     checkpoint: str
     backbone: str = "dit"
     revision: str | None = None
     config: Mapping[str, Any] | None = None
+    sample_size: PositiveCount | tuple[PositiveCount, ...] | None = None
 
     def __post_init__(self) -> None:
-        architecture_named(self.backbone, field="base.backbone")
+        architecture = architecture_named(self.backbone, field="base.backbone")
+        if self.sample_size is not None and not architecture.takes_sample_size:
+            raise UserError(
+                f"is in the configuration of a {self.backbone} base, but got {self.sample_size}",
+                field="base.sample_size",
+                nearest="null",
+            )
 
 
 def backbone_of(checkpoint: str) -> str:
@@ -92,8 +102,9 @@ def base_config(settings: BaseSettings) -> Mapping[str, Any]:
     """Give the base's configuration: `config`, that of its folder, or that of a published checkpoint.
 
     Raises:
-        UserError: none of the three is there.
+        UserError: none of the three is there, or it is a checkpoint that is not supported.
     """
+    check_supported(settings)
     config = settings.config or _config_of(settings.checkpoint) or known_config(settings.checkpoint)
     if config is None:
         raise UserError(
@@ -101,7 +112,20 @@ def base_config(settings: BaseSettings) -> Mapping[str, Any]:
             "download it, or give its diffusers configuration as base.config",
             field="base.checkpoint",
         )
-    return config
+    return config if settings.sample_size is None else {**config, "sample_size": settings.sample_size}
+
+
+def check_supported(settings: BaseSettings) -> None:
+    """Check that a checkpoint is none that is known to need more than one dense base.
+
+    Raises:
+        UserError: it is; says why.
+    """
+    reason = refusal_of(settings.checkpoint)
+    if reason is None and (checkpoint_folder(settings.checkpoint) / "transformer_2").is_dir():
+        reason = "has two transformers, of which one is searched alone"
+    if reason is not None:
+        raise UserError(f"{settings.checkpoint} {reason}", field="base.checkpoint")
 
 
 def base_clock(settings: BaseSettings, *, spacing: Spacing = "pipeline") -> Clock:

@@ -14,14 +14,18 @@ from annotated_types import Gt, Le
 
 from flexsearch.errors import UserError, shown
 
-SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
-"""diffusers' classes that a base may come with."""
+SCHEDULERS = (
+    *("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler"),
+    *("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+)
+"""diffusers' classes that a base may come with; the last one for flow matching alone."""
 _MULTISTEP = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler")
 
 Spacing = Literal["pipeline", "scheduler"]
 """Of flow matching's sigmas: "pipeline" is `linspace(1, 1 / n, n)`, which diffusers' pipelines pass; "scheduler" is
 what `set_timesteps(n)` makes by itself, down to the last training timestep, so that the last of n model calls does
-nothing. Versions of flexsearch before 0.2 used the latter."""
+nothing. Versions of flexsearch before 0.2 used the latter. Under UniPC it is a linear spacing without its end, which
+WanPipeline uses."""
 
 Shift = Annotated[float, Gt(0), Le(20)]
 """Of diffusion time t, which becomes `shift t / (1 + (shift - 1) t)`: above 1 more steps lie near the noise."""
@@ -115,10 +119,13 @@ class Clock:
                 nearest=False,
             )
         is_euler = name == "FlowMatchEulerDiscreteScheduler"
+        is_unipc = name == "UniPCMultistepScheduler"
+        if is_unipc:
+            _check_unipc(config)
         return cls(
             scheduler=name,
             num_train_timesteps=config.get("num_train_timesteps", 1000),
-            spacing=spacing,
+            spacing="scheduler" if is_unipc else spacing,  # its pipelines give it a number of steps alone
             timestep_spacing=config.get(
                 "timestep_spacing", "linspace" if name == "DPMSolverMultistepScheduler" else "leading"
             ),
@@ -143,9 +150,8 @@ class Clock:
     @property
     def takes_sigmas(self) -> bool:
         """Whether the scheduler is given sigmas, rather than a number of steps alone."""
-        if self.scheduler == "UniPCMultistepScheduler":
-            return self.is_flow
-        return self.scheduler == "FlowMatchEulerDiscreteScheduler" and self.spacing == "pipeline"
+        takes = ("UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
+        return self.is_flow and self.scheduler in takes and self.spacing == "pipeline"
 
     def mu(self, num_tokens: int) -> float | None:
         """Give the shift's parameter for a number of dense tokens, as diffusers' `calculate_shift`; None if fixed."""
@@ -179,7 +185,10 @@ class Clock:
         if not self.is_flow:
             return tuple(timestep / self.num_train_timesteps for timestep in self._timesteps(steps))
         if self.scheduler == "UniPCMultistepScheduler":
-            moved = [shifted_time(sigma, self.shift) for sigma in self.sigmas(steps)]
+            last = 1 / self.num_train_timesteps
+            own = [1 + step * ((last - 1) / steps) for step in range(steps)]
+            sigmas = self.sigmas(steps) if self.takes_sigmas else own
+            moved = [shifted_time(sigma, self.shift) for sigma in sigmas]
             whole = [int(min(sigma, 1 - 1e-6) * self.num_train_timesteps) for sigma in moved]
             return tuple(timestep / self.num_train_timesteps for timestep in whole)
         if self.scheduler in _MULTISTEP:
@@ -223,6 +232,20 @@ class Clock:
                 )
         offset = self.steps_offset if self.timestep_spacing == "leading" else 0
         return [timestep + offset for timestep in reversed(found[1:] if inner else found)]
+
+
+def _check_unipc(config: Mapping[str, Any]) -> None:
+    if not config.get("use_flow_sigmas"):
+        raise UserError(
+            "must be on: a base comes with UniPC for flow matching alone",
+            field="base scheduler.use_flow_sigmas",
+            nearest=True,
+        )
+    for option in ("use_dynamic_shifting", "shift_terminal"):
+        if config.get(option):
+            raise UserError(
+                f"must be off under UniPC, but got {config[option]!r}", field=f"base scheduler.{option}", nearest=False
+            )
 
 
 def shifted_time(time: float, shift: float) -> float:

@@ -121,6 +121,7 @@ class TransformerShape(PickledWithoutHash):
         blocks: what every block costs, where blocks are not of DiT's kind; () where the sizes above say it.
         ends: what is outside the blocks, of which n are all image tokens; with `blocks`.
         read_text: MACs of a caption, once per image; with `blocks`.
+        is_video: samples have frames; so have those of models with temporal blocks.
     """
 
     num_blocks: int
@@ -144,6 +145,7 @@ class TransformerShape(PickledWithoutHash):
     blocks: tuple[BlockCost, ...] = ()
     ends: BlockCost = field(default_factory=BlockCost)
     read_text: int = 0
+    is_video: bool = False
 
     @cached_property
     def _hash(self) -> int:
@@ -175,5 +177,5 @@ class TransformerShape(PickledWithoutHash):
     @property
     def sample_size(self) -> tuple[int, ...]:
         """Shape of one sample: (C, H, W), or (C, F, H, W) of a video."""
-        frames = (self.grid.frames,) if self.has_temporal_blocks else ()
+        frames = (self.grid.frames,) if self.is_video or self.has_temporal_blocks else ()
         return (self.in_channels, *frames, self.grid.height * self.patch_size, self.grid.width * self.patch_size)

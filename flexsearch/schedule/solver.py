@@ -39,7 +39,9 @@ def clock_under(solver: SolverName, clock: Clock, *, shift: float, num_tokens: i
     if clock.is_flow and solver == "deis":
         raise UserError("deis is for noise prediction, but this base does flow matching", field="solver", nearest="ab2")
     own = clock.shift_at(num_tokens)
-    return replace(clock, scheduler=_CLASSES[solver], shift=own, is_dynamic=False, shift_terminal=None)
+    return replace(
+        clock, scheduler=_CLASSES[solver], spacing="pipeline", shift=own, is_dynamic=False, shift_terminal=None
+    )
 
 
 def times_under(solver: SolverName, clock: Clock, steps: int, *, shift: float, num_tokens: int) -> tuple[float, ...]:

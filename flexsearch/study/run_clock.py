@@ -4,6 +4,7 @@ What a phase takes is weighed by the plan before any of it has ended: MACs of up
 """
 
 import random
+import statistics
 import time
 from collections.abc import Callable, Iterable
 
@@ -141,8 +142,11 @@ class RunClock:
         works = {}
         if (warm := settings.warm_start) is not None and self._preparing == "warm start":
             works["warm start"] = warm.updates * warm.batch * _BACKWARD * forward  # schedules are sparser, and taught
-        if settings.trial.distillation and settings.trial.updates:
+        if settings.needs_teacher_outputs:
             works["teacher"] = settings.trial.updates * settings.trial.batch * forward
+        if settings.teacher_samples is not None:
+            drawn = space.plan(Candidate(schedule=dense.candidate.schedule, sampling=settings.teacher_sampling))
+            works["teacher"] = settings.teacher_samples.images * drawn.macs
         return works
 
     def _training(self, candidate: Candidate) -> float:
@@ -152,6 +156,8 @@ class RunClock:
             return 0.0
         plan = self._settings.search_space.plan(candidate)
         forward = plan.macs / len(plan.steps) / plan.target.rows
+        if (taught := self._settings.teacher_samples) is not None:
+            forward *= statistics.mean(taught.steps) * plan.target.rows
         return _BACKWARD * optimisation.updates * optimisation.batch * forward
 
     def _sampling(self, candidate: Candidate, *, images: int | None = None) -> float:

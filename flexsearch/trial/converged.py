@@ -18,21 +18,12 @@ from flexsearch.data.images import to_uint8
 from flexsearch.diffusion.sampling import denoise, initial_noise, on, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.models.loading import Base
+from flexsearch.schedule.converged import described
 from flexsearch.schedule.sampling import Sampling
 
 REFERENCE_SEED = 2**31 - 1
 """Of the noise of a reference: no study's seed, nor one that a study derives from its own. Torch's generator on the CPU
 reads the last 32 bits of what `item_seed` makes of it."""
-
-
-def converged(steps: int) -> Sampling:
-    """Say how the base samples when it is the reference."""
-    return Sampling(steps=steps, solver="ab2")
-
-
-def described(sampling: Sampling) -> str:
-    """Say what a reference is, for protocols."""
-    return f"the dense base's converged samples ({sampling.solver}, {sampling.steps} steps)"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,8 @@ from flexsearch.objectives.real_images import RealImages, Shape, TrainingImages
 from flexsearch.objectives.reference import ReferenceSource, open_reference, reference_for
 from flexsearch.objectives.settings import BASE, TRAINING_DATA, QualitySettings
 from flexsearch.paths import PREFIX, resolve_path
-from flexsearch.trial.converged import BaseImages, converged
+from flexsearch.schedule.converged import converged
+from flexsearch.trial.converged import BaseImages
 from flexsearch.trial.settings import InputSettings
 from flexsearch.trial.shared_files import base_fingerprint
 

@@ -26,6 +26,7 @@ from flexsearch.trial.drawing import draw_all
 from flexsearch.trial.paired_distance import measure_paired_distance
 from flexsearch.trial.protocol import with_protocol
 from flexsearch.trial.result_file import lost_seconds, write_result, write_seconds
+from flexsearch.trial.teacher_samples import sample_training
 from flexsearch.trial.timing import latency_of
 from flexsearch.trial.weights import Origin, keep_weights, link_model, load_weights
 
@@ -157,6 +158,8 @@ def _macs(plan: Plan) -> Measurement:
 
 def _training(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Training:
     settings = context.settings.trial
+    if context.settings.teacher_samples is not None:
+        return sample_training(model, context)
     return Training(
         model,
         process=context.inputs.process,

@@ -18,10 +18,10 @@ from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.quality import Evaluator
 from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.schedule.converged import converged, described
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.trial.context import TrialContext
 from flexsearch.trial.contract import Progress, TrialOrder
-from flexsearch.trial.converged import converged, described
 from flexsearch.trial.drawing import draw_all
 
 MOST_IMAGES = 2000

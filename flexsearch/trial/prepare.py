@@ -28,6 +28,7 @@ from flexsearch.trial.receipt import Receipt
 from flexsearch.trial.settings import TrialSettings
 from flexsearch.trial.shared_files import WARM_START_SEED, SharedFiles
 from flexsearch.trial.teacher import write_teacher_outputs
+from flexsearch.trial.teacher_samples import make_teacher_samples
 from flexsearch.trial.warm_start import elastic_training, make_warm_start
 
 PreparationReport = Callable[[str, int, int], None]
@@ -66,7 +67,7 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
         done.append(_reference(settings, report))
     if settings.warm_start is not None and not settings.is_free:
         done.append(_warm_start(shared, settings, report))
-    if settings.trial.distillation and settings.trial.updates and not settings.is_free:
+    if settings.needs_teacher_outputs:
         done.append(_teacher_outputs(shared, settings, seed, report))
     if quality.has_paired_distance:
         done.append(
@@ -74,6 +75,9 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
         )
     if settings.search_space.starts:
         done.append(_made("data Gaussian", shared.data_gaussian(settings), make_gaussian, shared, seed, report))
+    if settings.teacher_samples is not None and settings.trial.updates and not settings.is_free:
+        path = shared.teacher_samples(settings)
+        done.append(_made("teacher", path, make_teacher_samples, shared, seed, report))
     if settings.search_space.plans_masks:
         done.append(_made("masks", shared.masks(settings, seed=seed), make_masks, shared, seed, report))
     return done

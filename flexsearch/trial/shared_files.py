@@ -10,8 +10,8 @@ from typing import Any
 
 from flexsearch.measurement import short_digest
 from flexsearch.paths import checkpoint_folder
+from flexsearch.schedule.converged import converged
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.trial.converged import converged
 from flexsearch.trial.settings import InputSettings, TrialSettings
 
 WARM_START_SEED = 0
@@ -68,6 +68,14 @@ def teacher_outputs_digest(settings: TrialSettings, *, seed: int) -> str:
     )
 
 
+def _taught(settings: TrialSettings) -> dict[str, Any]:
+    """Identify what trials are taught by, and draw in, where these are samples."""
+    assert settings.teacher_samples is not None
+    of = settings.search_space.sampling.values_of
+    first = {name: of(name)[:1] for name in ("solver", "start")}
+    return {**asdict(settings.teacher_samples), "reference_steps": settings.reference_steps, **first}
+
+
 def weights_digest(settings: TrialSettings, schedule: DensitySchedule, *, seed: int, trains: bool) -> str:
     """Identify the weights of a trial: what it starts from and its training, but nothing of how it samples."""
     trained = {
@@ -75,6 +83,7 @@ def weights_digest(settings: TrialSettings, schedule: DensitySchedule, *, seed: 
         "trial": asdict(settings.trial),
         "edges": settings.search_space.time_edges,
         "seed": seed,
+        **({} if settings.teacher_samples is None else {"teacher_samples": _taught(settings)}),
     }
     start = {"base": base_fingerprint(settings), "schedule": schedule.digest}
     return short_digest({**start, **(trained if trains else {})})
@@ -95,6 +104,19 @@ class SharedFiles:
     def teacher_outputs(self, settings: TrialSettings, *, seed: int) -> Path:
         """Give the file of the teacher's outputs on the training stream of `seed`."""
         return self.folder / f"lessons-{teacher_outputs_digest(settings, seed=seed)}.safetensors"
+
+    def teacher_samples(self, settings: TrialSettings) -> Path:
+        """Give the file of the base's samples that trials are taught by."""
+        assert settings.teacher_samples is not None
+        digest = short_digest(
+            {
+                "base": base_fingerprint(settings),
+                "data": settings.data.identity,
+                "sampling": asdict(settings.sampling),
+                "teacher_samples": _taught(settings),
+            }
+        )
+        return self.folder / f"teacher_samples-{digest}.safetensors"
 
     def weights(self, settings: TrialSettings, schedule: DensitySchedule, *, seed: int, trains: bool) -> Path:
         """Give the folder of the weights of trials with `schedule`, trained on the stream of `seed` if they train."""

@@ -6,48 +6,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from backbone_suite import randomised
-from builders import PACKED, Call
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from builders import Call
+from diffusers import FluxPipeline
 from PIL import Image
-from tiny_checkpoint import save_autoencoder, save_text_encoder
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5EncoderModel
+from tiny_checkpoint import save_autoencoder, save_flux
 
 from flexsearch.errors import UserError
 from flexsearch.models.architectures import architecture_named
 from flexsearch.models.prompt_encoder import load_prompt_encoder
 
-MAX_TOKENS, CLIP_TOKENS = 7, 9
+MAX_TOKENS = 7
 
 
 @pytest.fixture(scope="module")
 def flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole FLUX.1-dev checkpoint that draws 32 x 32 pixels."""
     folder = tmp_path_factory.mktemp("flux") / "base"
-    save_text_encoder(folder)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer", model_max_length=CLIP_TOKENS)
-    torch.manual_seed(3)
-    clip = CLIPTextConfig(
-        vocab_size=11,
-        hidden_size=10,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=CLIP_TOKENS,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
-    FluxPipeline(
-        transformer=None,
-        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
-        vae=None,
-        text_encoder=CLIPTextModel(clip),
-        tokenizer=tokenizer,
-        text_encoder_2=T5EncoderModel.from_pretrained(folder / "text_encoder"),
-        tokenizer_2=PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer"),
-    ).save_pretrained(folder)
-    config = {**PACKED, "guidance_embeds": True, "joint_attention_dim": 16}
-    randomised(FluxTransformer2DModel.from_config(config)).save_pretrained(folder / "transformer")
+    save_flux(folder)
     save_autoencoder(folder, seed=1)
     return folder
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLWan
 from safetensors.torch import load_file, save_file
 
 from flexsearch.errors import UserError
@@ -32,6 +32,46 @@ def test_videos_are_decoded_frame_by_frame(autoencoder: Autoencoder) -> None:
     assert videos.shape == (2, 3, 3, 8, 10)
     for frame in range(3):
         torch.testing.assert_close(videos[:, :, frame], autoencoder.decode(latents[:, :, frame]))
+
+
+def test_one_latent_in_place_of_a_distribution(tmp_path: Path) -> None:
+    """SANA's autoencoder, in the units of SanaPipeline."""
+    torch.manual_seed(0)
+    blocks = {f"{side}_block_out_channels": (8, 8) for side in ("encoder", "decoder")}
+    layers = {f"{side}_layers_per_block": (1, 1) for side in ("encoder", "decoder")}
+    scales = {f"{side}_qkv_multiscales": ((), ()) for side in ("encoder", "decoder")}
+    vae = AutoencoderDC(latent_channels=4, scaling_factor=0.5, **blocks, **layers, **scales).eval()
+    vae.save_pretrained(tmp_path / "vae", safe_serialization=True)
+    found, images = load_autoencoder(str(tmp_path)), torch.rand(2, 3, 8, 12) * 2 - 1
+    latents, deviation = found.posterior(images)
+    assert (latents.shape, found.stride, deviation.any()) == ((2, 4, 4, 6), 2, False)
+    with torch.inference_mode():
+        torch.testing.assert_close(latents, vae.encode(images).latent * 0.5)
+        torch.testing.assert_close(found.decode(latents), vae.decode(latents / 0.5).sample)
+
+
+def test_frames_that_are_decoded_together(tmp_path: Path) -> None:
+    """Wan's autoencoder, in the units of WanPipeline: a mean and a deviation for every channel."""
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan(base_dim=4, dim_mult=[1, 1, 1], num_res_blocks=1, temperal_downsample=[True, False]).eval()
+    vae.register_to_config(scale_factor_spatial=4)
+    vae.save_pretrained(tmp_path / "vae", safe_serialization=True)
+    found, latents = load_autoencoder(str(tmp_path)), torch.randn(1, 16, 3, 2, 4)
+    mean, deviation = (torch.tensor(vae.config[name])[:, None, None, None] for name in ("latents_mean", "latents_std"))
+    with torch.inference_mode():
+        expected = vae.decode(latents * deviation + mean).sample
+    assert expected.shape == (1, 3, 5, 8, 16)
+    torch.testing.assert_close(found.decode(latents), expected, rtol=1e-4, atol=1e-4)
+    assert found.stride == 4
+    with pytest.raises(UserError, match="encodes videos as a whole"):
+        found.posterior(torch.zeros(1, 3, 8, 8))
+
+
+def test_other_autoencoders_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(checkpoint, tmp_path / "copied") / "vae" / "config.json"
+    copied.write_text(copied.read_text().replace("AutoencoderKL", "AutoencoderTiny"))
+    with pytest.raises(UserError, match=r"must be one of .* but got 'AutoencoderTiny'"):
+        load_autoencoder(str(tmp_path / "copied"))
 
 
 def test_the_digest_is_that_of_the_weights(

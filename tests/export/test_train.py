@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+import yaml
 from builders import Call
 
 from flexsearch.errors import UserError
@@ -20,7 +21,7 @@ from flexsearch.export import folder as folder_module
 from flexsearch.export import processes as processes_module
 from flexsearch.export.drawable import load_model
 from flexsearch.export.processes import Processes
-from flexsearch.export.recipe import load_recipe
+from flexsearch.export.recipe import RECIPE, load_recipe
 from flexsearch.export.train import is_finished, train
 from flexsearch.export.training_log import TrainingRecord, read_evaluations
 from flexsearch.models.flexdit import FlexDiT
@@ -241,3 +242,30 @@ def test_kill_9_loses_nothing(recipe_folder: Call, tmp_path: Path) -> None:
     subprocess.run(program(folder, tmp_path / "killed"), check=True, timeout=300, **line)
     subprocess.run(program(folder, tmp_path / "whole"), check=True, timeout=300, **line)
     assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+TAUGHT = {"steps": [2], "sampling": {"sampler_steps": 3, "solver": "ab2"}}
+
+
+def by_samples(write_recipe: Call, folder: Path) -> Path:
+    """A recipe that is taught by samples; it names no data."""
+    path: Path = write_recipe(folder)
+    values = yaml.safe_load((path / RECIPE).read_text())
+    values |= {"teacher_samples": TAUGHT, "data": {"name": "none"}}
+    (path / RECIPE).write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_training_by_samples_reads_no_data_and_resumes_to_the_bit(write_recipe: Call, tmp_path: Path) -> None:
+    recipe = by_samples(write_recipe, tmp_path / "recipe")
+    run(recipe, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="dies here"):
+        run(recipe, tmp_path / "cut", report=dies_after(3))
+    run(recipe, tmp_path / "cut")
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+    assert "samples of the dense base" in (tmp_path / "whole" / "README.md").read_text()
+    with pytest.raises(UserError, match=r"training\.distillation: must be 0\.0 where teacher_samples is set"):
+        run(recipe, tmp_path / "other", "training.distillation=1")
+    parts = tmp_path / "parts"
+    run(recipe, parts, "training.gradient_accumulation=2")
+    assert log(parts)["loss"].dropna().to_list() == pytest.approx(log(tmp_path / "whole")["loss"].dropna(), rel=1e-4)

@@ -8,6 +8,7 @@ import pytest
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.clock import Clock, shifted_time, unshifted_time
+from flexsearch.schedule.solver import clock_under
 from flexsearch.schedule.timetable import CLOCK_ERROR
 
 NUM_TOKENS = 1024
@@ -73,6 +74,20 @@ def test_flow_sigmas_under_a_solver_of_noise_prediction(shift: float) -> None:
         assert clock_of(scheduler).times(steps, num_tokens=64) == visited
 
 
+@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0])
+def test_unipc_of_a_base_visits_what_its_pipeline_visits(shift: float) -> None:
+    """WanPipeline gives UniPC a number of steps alone; as a solver of other bases it is given sigmas."""
+    options = {"use_flow_sigmas": True, "flow_shift": shift, "prediction_type": "flow_prediction"}
+    scheduler = diffusers.UniPCMultistepScheduler(**options)
+    clock = clock_of(scheduler)
+    for steps in STEPS:
+        scheduler.set_timesteps(steps)
+        visited = tuple(int(timestep) / 1000 for timestep in scheduler.timesteps)
+        assert clock.times(steps, num_tokens=64) == visited, steps
+    assert not clock.takes_sigmas
+    assert clock_under("unipc", clock, shift=1.0, num_tokens=64).takes_sigmas
+
+
 @pytest.mark.parametrize("shift", [0.5, 1.0, 3.0])
 def test_shifting_has_an_inverse(shift: float) -> None:
     for time in (0.0, 0.1, 0.5, 1.0):
@@ -93,6 +108,11 @@ def test_shifting_has_an_inverse(shift: float) -> None:
         (
             {"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -5.1},
             r"lambda_min_clipped: must be -inf, but got -5\.1",
+        ),
+        ({"_class_name": "UniPCMultistepScheduler"}, r"base scheduler\.use_flow_sigmas: must be on"),
+        (
+            {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True, "use_dynamic_shifting": True},
+            r"base scheduler\.use_dynamic_shifting: must be off under UniPC",
         ),
     ],
 )

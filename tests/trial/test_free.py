@@ -9,12 +9,13 @@ import torch
 from backbone_suite import randomised
 from builders import TEXT, Call, nothing
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtTransformer2DModel
-from tiny_checkpoint import save_text_encoder
+from tiny_checkpoint import save_flux, save_text_encoder
 
 from flexsearch.config import RunConfig, load_config, parse_config
 from flexsearch.data.conditions import CaptionConditions, ClassConditions
 from flexsearch.errors import UserError
 from flexsearch.schedule import Candidate, DensitySchedule, Sampling
+from flexsearch.schedule.cache import Cache
 from flexsearch.trial import conditions
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder, TrialResult
@@ -125,6 +126,12 @@ def text_base(tmp_path: Path) -> Path:
     transformer = PixArtTransformer2DModel(**TEXT | {"num_layers": 5, "sample_size": 8, "caption_channels": 16})
     randomised(transformer).save_pretrained(folder / "transformer", safe_serialization=True)
     DPMSolverMultistepScheduler(beta_schedule="linear").save_pretrained(folder / "scheduler")
+    save_grey_autoencoder(folder)
+    save_text_encoder(folder)
+    return folder
+
+
+def save_grey_autoencoder(folder: Path) -> None:
     vae = AutoencoderKL(
         in_channels=1,
         out_channels=1,
@@ -135,8 +142,6 @@ def text_base(tmp_path: Path) -> Path:
         latent_channels=4,
     )
     randomised(vae).save_pretrained(folder / "vae", safe_serialization=True)
-    save_text_encoder(folder)
-    return folder
 
 
 def test_a_base_that_reads_text_needs_captions(
@@ -161,13 +166,34 @@ def test_a_base_that_reads_text_needs_captions(
     def fails(*_: object, **__: object) -> None:
         raise AssertionError("embeddings are kept")
 
-    monkeypatch.setattr(conditions, "load_text_encoder", fails)
+    monkeypatch.setattr(conditions, "load_prompt_encoder", fails)
     again = conditions.conditions_of(("a red cat", "the moon"), config.trial_settings, device=torch.device("cpu"))
     assert torch.equal(
         again.of_samples([0, 1, 2])["encoder_hidden_states"][0], again.of_samples([2])["encoder_hidden_states"][0]
     )
     with pytest.raises(AssertionError):
         conditions.conditions_of(("another",), config.trial_settings, device=torch.device("cpu"))
+
+
+def test_a_base_with_text_encoders_of_its_own_needs_prompts_alone(free: Call, tmp_path: Path) -> None:
+    """FLUX.1-dev: two encoders, embedded guidance, dynamic shift; a step reuses the residual of both streams."""
+    folder, captions = tmp_path / "base", tmp_path / "captions.txt"
+    save_flux(folder)
+    save_grey_autoencoder(folder)
+    captions.write_text("a red cat\nthe moon\n")
+    config = parse_config(
+        free(
+            base={"checkpoint": str(folder), "backbone": "flux"},
+            data={"name": "captions", "root": str(captions)},
+            sampling={"guidance": 3.5},
+        )
+    )
+    assert not config.search_space.target.is_guided
+    found = load_inputs(config.trial_settings).conditions.of_samples([0, 1])
+    assert set(found) == {"encoder_hidden_states", "pooled_projections"}
+    prepared(config, tmp_path / "run")
+    result = run_one(config, tmp_path / "run", Sampling(steps=3, solver="ab2", cache=Cache(pattern="FFp")))
+    assert result.measurements["fid_fashion_cnn"].value > 0
 
 
 def test_captions_are_for_bases_that_read_text(free: Call, tmp_path: Path) -> None:
@@ -178,7 +204,10 @@ def test_captions_are_for_bases_that_read_text(free: Call, tmp_path: Path) -> No
         load_inputs(config.trial_settings)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "dit_xl", "pixart_alpha"])
+@pytest.mark.parametrize(
+    "name",
+    ["quickstart", "dit_xl", "pixart_alpha", "sd35_medium", "flux_dev", "qwen_image", "z_image", "sana", "wan"],
+)
 def test_the_free_spaces_train_nothing(name: str) -> None:
     config = load_config(ROOT / "search_spaces" / f"{name}_free.yaml")
     assert config.is_free

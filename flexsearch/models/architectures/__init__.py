@@ -10,6 +10,7 @@ from flexsearch.models.architectures.architecture import (
     known_checkpoints,
     known_config,
     recognised,
+    refusal_of,
     register_architecture,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "known_checkpoints",
     "known_config",
     "recognised",
+    "refusal_of",
     "register_architecture",
 ]

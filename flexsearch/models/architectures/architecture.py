@@ -38,6 +38,8 @@ class Architecture:
         schedulers: what the scheduler's configurations of published checkpoints say beside their class, where that is
             not the class's default; used until the checkpoint is here.
         licences: of published checkpoints, as their publishers declare them.
+        takes_sample_size: whether diffusers' configurations say no size of the samples, so that `base.sample_size` may.
+        refused: published checkpoints of this class that are not supported, and why.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Architecture:
     known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     schedulers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     licences: Mapping[str, str] = field(default_factory=dict)
+    takes_sample_size: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def scheduler_of(self, checkpoint: str) -> dict[str, Any]:
         """Give the configuration of the scheduler that a checkpoint is published with, as far as it is known."""
@@ -118,6 +122,11 @@ def _short(class_name: str) -> str:
 def known_config(checkpoint: str) -> Mapping[str, Any] | None:
     """Give the configuration of a published checkpoint; None for one that is not known."""
     return next((one.known[checkpoint] for one in ARCHITECTURES.values() if checkpoint in one.known), None)
+
+
+def refusal_of(checkpoint: str) -> str | None:
+    """Say why a published checkpoint is not supported; None of one that is not known to be so."""
+    return next((one.refused[checkpoint] for one in ARCHITECTURES.values() if checkpoint in one.refused), None)
 
 
 def known_checkpoints() -> list[str]:

@@ -77,6 +77,7 @@ FLUX = register_architecture(
         ),
         class_name="FluxTransformer2DModel",
         task="text-to-image",
+        takes_sample_size=True,
         pipeline="FluxPipeline",
         has_own_encoders=True,
         schedulers={

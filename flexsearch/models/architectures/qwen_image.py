@@ -67,6 +67,7 @@ QWEN_IMAGE = register_architecture(
         ),
         class_name="QwenImageTransformer2DModel",
         task="text-to-image",
+        takes_sample_size=True,
         pipeline="QwenImagePipeline",
         has_own_encoders=True,
         schedulers={

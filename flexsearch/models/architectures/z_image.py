@@ -111,6 +111,7 @@ Z_IMAGE = register_architecture(
         ),
         class_name="ZImageTransformer2DModel",
         task="text-to-image",
+        takes_sample_size=True,
         pipeline="ZImagePipeline",
         has_own_encoders=True,
         schedulers={"Tongyi-MAI/Z-Image": {"shift": 6.0}, "Tongyi-MAI/Z-Image-Turbo": {"shift": 3.0}},

@@ -1,16 +1,27 @@
-"""Attention with the weights of diffusers' `Attention`, queries and keys of any number. Letters: B batch, C width."""
+"""Attention with the weights of diffusers' `Attention`, queries and keys of any number.
+
+Letters: B batch, n and m tokens, C width, D channels of a head.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from flexsearch.models.backbones.fused import Matrix
 from flexsearch.models.backbones.modulation import Caption, Text
+from flexsearch.models.backbones.rotary import RealTable, turned
 
 
-def attention(module: Any, queries: Tensor, keys: Tensor, fused: Matrix | None = None) -> Tensor:
+def attention(
+    module: Any,
+    queries: Tensor,
+    keys: Tensor,
+    fused: Matrix | None = None,
+    rotary: tuple[RealTable, RealTable] | None = None,
+) -> Tensor:
     """(B, n, C) what `queries` (B, n, C) read from `keys` (B, m, C), output projection included.
 
     Args:
@@ -18,13 +29,32 @@ def attention(module: Any, queries: Tensor, keys: Tensor, fused: Matrix | None =
         queries: normed tokens.
         keys: normed tokens; the very same tensor for self-attention.
         fused: its projections as one matrix.
+        rotary: of the places of the queries and of the keys.
     """
-    return _read(module, *(_by_head(rows, module.heads) for rows in projections(module, queries, keys, fused)))
+    query, key, value = (_by_head(rows, module.heads) for rows in _normed_projections(module, queries, keys, fused))
+    if rotary is not None:
+        query, key = turned(query, rotary[0]), turned(key, rotary[1])
+    return _read(module, query, key, value)
+
+
+def linear_attention(module: Any, queries: Tensor, keys: Tensor, fused: Matrix | None = None) -> Tensor:
+    """(B, n, C) what `queries` read from `keys` with weights that are products of rectified channels, over their sum.
+
+    In fp32, as diffusers' `SanaLinearAttnProcessor2_0`. Arguments as of `attention`.
+    """
+    rows = _normed_projections(module, queries, keys, fused)
+    query, key, value = (one.transpose(1, 2).unflatten(1, (module.heads, -1)) for one in rows)  # (B, heads, D, n)
+    query, key, value = F.relu(query).float(), F.relu(key).float(), value.float()
+    value = F.pad(value, (0, 0, 0, 1), value=1.0)  # (B, heads, D + 1, m): the sum of the weights is the last row
+    read = value @ key.transpose(2, 3) @ query
+    read = (read[:, :, :-1] / (read[:, :, -1:] + 1e-15)).flatten(1, 2).transpose(1, 2)
+    output = _left(module, read.to(queries.dtype))
+    return output.clip(-65504, 65504) if output.dtype == torch.float16 else output
 
 
 def text_attention(module: Any, queries: Tensor, text: Text) -> Tensor:
     """(B, n, C) what `queries` (B, n, C) read from a text, output projection included."""
-    return _read(module, _by_head(module.to_q(queries), module.heads), *text)
+    return _read(module, _by_head(_normed(module, "norm_q", module.to_q(queries)), module.heads), *text)
 
 
 def text_of(module: Any, caption: Caption, fused: Matrix | None = None) -> Text:
@@ -34,6 +64,7 @@ def text_of(module: Any, caption: Caption, fused: Matrix | None = None) -> Text:
         keys, values = module.to_k(tokens), module.to_v(tokens)
     else:
         keys, values = F.linear(tokens, *fused).chunk(2, dim=-1)
+    keys = _normed(module, "norm_k", keys)
     return Text(keys=_by_head(keys, module.heads), values=_by_head(values, module.heads), bias=caption.bias)
 
 
@@ -44,11 +75,15 @@ def uniform_attention(module: Any, mean: Tensor) -> Tensor:
 
 
 def _read(module: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Softmax attention of (B, heads, n, C / heads) to (B, heads, m, C / heads); `bias` is added to the logits."""
+    """Softmax attention of (B, heads, n, D) to (B, heads, m, D); `bias` is added to the logits."""
     read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-    output: Tensor = module.to_out[0](read.transpose(1, 2).flatten(2))
-    dropped: Tensor = module.to_out[1](output)
-    return dropped
+    return _left(module, read.transpose(1, 2).flatten(2))
+
+
+def _left(module: Any, read: Tensor) -> Tensor:
+    """(B, n, C) the output projection of what heads read."""
+    projected: Tensor = module.to_out[1](module.to_out[0](read))
+    return projected
 
 
 def _by_head(rows: Tensor, heads: int) -> Tensor:
@@ -72,3 +107,15 @@ def projections(
     width = to_q.out_features
     bias = None if fused.bias is None else fused.bias[width:]
     return (to_q(queries), *F.linear(keys, fused.weight[width:], bias).chunk(2, dim=-1))
+
+
+def _normed(module: Any, name: str, rows: Tensor) -> Tensor:
+    """Queries or keys through the norm across heads, where the base has one."""
+    norm = getattr(module, name, None)
+    return rows if norm is None else norm(rows)
+
+
+def _normed_projections(module: Any, queries: Tensor, keys: Tensor, fused: Matrix | None) -> tuple[Tensor, ...]:
+    """Queries, keys and values, the first two through the norms across heads."""
+    query, key, value = projections(module, queries, keys, fused)
+    return _normed(module, "norm_q", query), _normed(module, "norm_k", key), value

@@ -11,7 +11,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from flexsearch.models.backbones.attention import attention, text_attention, text_of, uniform_attention
-from flexsearch.models.backbones.call import Call, Module
+from flexsearch.models.backbones.call import Call
 from flexsearch.models.backbones.fused import FusedLinears, Matrix
 from flexsearch.models.backbones.modulation import Caption, Modulation, Text
 from flexsearch.models.backbones.narrow import Kept, NarrowAttention, NarrowBlock, NarrowMlp
@@ -30,12 +30,16 @@ class TransformerBlock:
         block: diffusers' block.
         norm_mixer: normalisation before the mixer, without modulation.
         norm_mlp: normalisation before the MLP, without modulation.
+        beside: modules of the base outside the block that are never called either.
     """
 
-    def __init__(self, block: nn.Module, *, norm_mixer: nn.Module, norm_mlp: nn.Module) -> None:
+    def __init__(
+        self, block: nn.Module, *, norm_mixer: nn.Module, norm_mlp: nn.Module, beside: tuple[nn.Module, ...] = ()
+    ) -> None:
         self.block: Any = block
         self.norm_mixer = norm_mixer
         self.norm_mlp = norm_mlp
+        self.beside = beside
         self.fused_projections: FusedLinears | NarrowAttention | None = None
         self.fused_text_projections: FusedLinears | None = None
 
@@ -43,7 +47,7 @@ class TransformerBlock:
     def taken_apart(self) -> tuple[nn.Module, ...]:
         """The modules of the block that are never called, only what they hold."""
         inside = (self.block.attn1, self.block.attn2, self.block.norm1)
-        return (self.block, *(one for one in inside if one is not None and one is not self.norm_mixer))
+        return (self.block, *(one for one in inside if one is not None and one is not self.norm_mixer), *self.beside)
 
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
@@ -60,7 +64,7 @@ class TransformerBlock:
             return self.attend(normed, others, query_grid=call.queries.grid, key_grid=call.keys.grid)
 
         mixed = modulation.gate_mixer * call.module(mix) + tokens
-        return self.finish(mixed, modulation, call.text, call.module), context
+        return self.finish(mixed, modulation, call), context
 
     def enter(self, tokens: Tensor, operation: Operation) -> Tensor:
         """(B, n, C) tokens as they come into the block."""
@@ -83,7 +87,7 @@ class TransformerBlock:
 
     def attention(self, queries: Tensor, keys: Tensor) -> Tensor:
         """(B, n, C) what the mixer's `queries` read from `keys` (B, m, C), all of them."""
-        return attention(self.block.attn1, queries, keys, _matrix(self.fused_projections))
+        return attention(self.block.attn1, queries, keys, matrix_of(self.fused_projections))
 
     def pool(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
         """(B, n or 1, C) what normed tokens read with uniform attention: the projected mean of their frame."""
@@ -92,24 +96,17 @@ class TransformerBlock:
             return mixed
         return mixed.repeat_interleave(grid.height * grid.width, dim=1)
 
-    def finish(
-        self,
-        tokens: Tensor,
-        modulation: Modulation,
-        text: Text | Caption | None,
-        module: Module,
-    ) -> Tensor:
-        """(B, n, C) the rest of the block: attention to the text, the gated MLP.
+    def finish(self, tokens: Tensor, modulation: Modulation, call: Call) -> Tensor:
+        """(B, n, C) the rest of the block, of tokens (B, n, C) after the mixer: attention to the text, where the block
+        has a caption to read, and the gated MLP."""
+        if self.reads_text and call.text is not None:
+            tokens = call.module(partial(self.attend_to, tokens, call.text)) + tokens
 
-        Args:
-            tokens: (B, n, C) after the mixer.
-            modulation: of this block.
-            text: the caption, where the block reads one; its keys and values are computed unless they are given.
-            module: gives the output of each of the two from what computes it.
-        """
-        if self.reads_text and text is not None:
-            tokens = module(partial(self.attend_to_text, tokens, text)) + tokens
-        output: Tensor = modulation.gate_mlp * module(partial(self.mlp, tokens, modulation)) + tokens
+        def inside() -> Tensor:
+            normed = self.norm_mlp(tokens) * (1 + modulation.scale_mlp) + modulation.shift_mlp
+            return self.mlp(normed, call.queries.grid)
+
+        output: Tensor = modulation.gate_mlp * call.module(inside) + tokens
         return output
 
     @property
@@ -119,16 +116,16 @@ class TransformerBlock:
 
     def text_of(self, caption: Caption) -> Text:
         """What the block reads of a caption, whatever the tokens are."""
-        return text_of(self.block.attn2, caption, _matrix(self.fused_text_projections))
+        return text_of(self.block.attn2, caption, matrix_of(self.fused_text_projections))
 
-    def attend_to_text(self, tokens: Tensor, text: Text | Caption) -> Tensor:
-        """(B, n, C) what tokens read from the text."""
+    def attend_to(self, tokens: Tensor, text: Text | Caption) -> Tensor:
+        """(B, n, C) what tokens read from the text; its keys and values are computed unless they are given."""
         text = self.text_of(text) if isinstance(text, Caption) else text
         return text_attention(self.block.attn2, tokens, text)
 
-    def mlp(self, tokens: Tensor, modulation: Modulation) -> Tensor:
-        """(B, n, C) what the MLP makes of tokens, before its gate."""
-        output: Tensor = self.block.ff(self.norm_mlp(tokens) * (1 + modulation.scale_mlp) + modulation.shift_mlp)
+    def mlp(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
+        """(B, n, C) what the MLP makes of normed tokens on `grid`."""
+        output: Tensor = self.block.ff(tokens)
         return output
 
     def fuse(self) -> list[FusedLinears]:
@@ -183,5 +180,6 @@ def _fused(module: nn.Module, *names: str) -> FusedLinears:
     return FusedLinears(module, [(module, name) for name in names])
 
 
-def _matrix(fused: FusedLinears | NarrowAttention | None) -> Matrix | None:
+def matrix_of(fused: FusedLinears | NarrowAttention | None) -> Matrix | None:
+    """The matrix of joined layers, where they are joined and to be used."""
     return None if fused is None else fused.matrix

@@ -17,6 +17,9 @@ _PROCESSORS = (
     "FluxAttnProcessor",
     "JointAttnProcessor2_0",
     "QwenDoubleStreamAttnProcessor2_0",
+    "SanaAttnProcessor2_0",
+    "SanaLinearAttnProcessor2_0",
+    "WanAttnProcessor",
     "ZSingleStreamAttnProcessor",
 )
 """diffusers' classes that compute attention as we do. To import them takes longer than to know their names."""

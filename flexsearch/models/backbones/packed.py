@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from flexsearch.errors import UserError
@@ -27,18 +28,12 @@ def unpacked(tokens: Tensor, grid: TokenGrid, patch_size: int) -> Tensor:
     return latents
 
 
-def places_of(grid: TokenGrid, device: torch.device) -> Tensor:
-    """(1, N, 3): 0, row and column of every token."""
-    rows, columns = torch.arange(grid.height, device=device), torch.arange(grid.width, device=device)
-    place = torch.stack(
-        [
-            torch.zeros(grid.height, grid.width, device=device),
-            rows[:, None].expand(-1, grid.width).float(),
-            columns[None].expand(grid.height, -1).float(),
-        ],
-        dim=-1,
-    )
-    return place.flatten(0, 1)[None]
+def places_of(grid: TokenGrid, device: torch.device, *, origin: tuple[int, int] = (0, 0)) -> Tensor:
+    """(1, N, 3): 0, row and column of every token, counted from the one at `origin`. Made on the device."""
+    rows = torch.arange(grid.height, device=device) - origin[0]
+    columns = torch.arange(grid.width, device=device) - origin[1]
+    placed = torch.stack([rows[:, None].expand(-1, grid.width), columns[None].expand(grid.height, -1)], dim=-1)
+    return F.pad(placed.flatten(0, 1)[None].float(), (1, 0))
 
 
 def grid_of_packed(sample: Tensor, condition: Mapping[str, Any], *, patch_size: int) -> TokenGrid:

@@ -91,8 +91,8 @@ class QwenImageBackbone:
             block: JointModulation(modulation_of(own.img_mod[1], activated), modulation_of(own.txt_mod[1], activated))
             for block, own in ((one, self.base.transformer_blocks[one]) for one in blocks)
         }
-        centre = [0, grid.height - grid.height // 2, grid.width - grid.width // 2]
-        places = places_of(grid, sample.device) - torch.tensor(centre, device=sample.device)
+        centre = (grid.height - grid.height // 2, grid.width - grid.width // 2)
+        places = places_of(grid, sample.device, origin=centre)
         first = max(grid.height // 2, grid.width // 2)
         of_text = torch.arange(first, first + caption.tokens.shape[1], device=sample.device)[None, :, None]
         conditioning = Conditioning(embedding=embedding, modulations=modulations, is_packed=is_packed)

@@ -112,9 +112,15 @@ def _finished(tokens: Tensor, kept: _Kept, own: Call, others: Sequence[Call], *,
     the blocks after it, on all tokens."""
     block, modulation = own.block, own.conditioning
     if own.text is not None and block.reads_text:
-        attended = partial(block.attend_to_text, text=own.text)
+        attended = partial(block.attend_to, text=own.text)
         tokens = own.module(_on(tokens, attended, reads_text, is_gated=False)) + tokens
-    moved = own.module(_on(tokens, partial(block.mlp, modulation=modulation), kept))
+
+    def inside(rows: Tensor) -> Tensor:
+        normed = block.norm_mlp(rows) * (1 + modulation.scale_mlp) + modulation.shift_mlp
+        moved: Tensor = block.mlp(normed, kept_grid(own.operation))
+        return moved
+
+    moved = own.module(_on(tokens, inside, kept))
     tokens = modulation.gate_mlp * moved + tokens
     for one in others:
         tokens, _ = one.run(tokens, tokens, None)

@@ -1,0 +1,152 @@
+"""What keeps a trained schedule behind the dense base: few updates, the times that it is trained at, or its teacher?
+
+    OMP_NUM_THREADS=1 uv run python experiments/taught_by_samples/run.py      # about 40 minutes of one CPU core
+
+Three schedules of the quickstart, from its warm start, and the dense base itself. Taught by data as in a trial (60
+updates; the first also ten times as many, and at the times alone that its sampler visits), and by 2,048 samples of the
+dense base through the sampler in two and three steps (60 updates and 300). Each is then drawn in two and three steps,
+of which the first calls no model, under three gains; 500 images, seed 0, the quickstart's distance. Nothing is timed:
+other work on the machine does not matter. Writes `distances.csv`, and prints the best gain's distances.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from flexsearch.config import load_config
+from flexsearch.diffusion.batches import Batch, BatchStream
+from flexsearch.diffusion.training import Training
+from flexsearch.objectives.features import extract_features
+from flexsearch.objectives.quality import measure_features
+from flexsearch.schedule import Candidate, DensitySchedule, Sampling
+from flexsearch.schedule.gain import NO_GAIN
+from flexsearch.trial.context import TrialContext, trial_context
+from flexsearch.trial.drawing import draw_all
+from flexsearch.trial.prepare import prepare
+from flexsearch.trial.teacher import live_teacher
+from flexsearch.trial.teacher_samples import sample_training
+
+HERE = Path(__file__).parent
+SPACE = HERE.parents[1] / "search_spaces" / "quickstart.yaml"
+SCHEDULES = ("PPPMssRMssRD @5,3", "PPPMsRDMsRDD @5,3", "PPPMsRDMRDDD @5,3")
+ARMS = (
+    ("dense", "nothing", 0),
+    *((one, by, 60) for one in SCHEDULES for by in ("data", "samples")),
+    *((one, "samples", 300) for one in ("dense", *SCHEDULES)),
+    (SCHEDULES[0], "data, visited times", 60),
+    (SCHEDULES[0], "data", 600),
+)
+STEPS, GAINS = (2, 3), (1.0, 0.9, 0.75)
+TAUGHT = {
+    "images": 2048,
+    "steps": list(STEPS),
+    "sampling": {"sampler_steps": 5, "solver": "ab2", "start": "gaussian", "gain": {"stream": 0.8, "at": 4}},
+}
+
+
+class Visited:
+    """Batches of data at the times that the samplers visit, in turn."""
+
+    def __init__(self, stream: BatchStream, times: list[float]) -> None:
+        self.batch, self._stream, self._times = stream.batch, stream, times
+
+    def at(self, update: int, rows: slice = slice(None)) -> Batch:
+        batch = self._stream.at(update, rows)
+        return replace(batch, time=torch.full_like(batch.time, self._times[update % len(self._times)]))
+
+
+def opened(runs: Path) -> TrialContext:
+    config = load_config(SPACE, [f"teacher_samples={TAUGHT}"])
+    runs.mkdir(parents=True, exist_ok=True)
+    config.trial_settings.save(runs)
+    prepare(runs, config.trial_settings, seed=0, report=lambda *_: None)
+    return trial_context(runs)
+
+
+def schedules(context: TrialContext) -> dict[str, DensitySchedule]:
+    found: dict[str, DensitySchedule] = {}
+    for parameters in context.space.choices():
+        schedule = context.space.build(parameters).schedule
+        if str(schedule) in SCHEDULES:
+            found[str(schedule)] = schedule
+        if len(found) == len(SCHEDULES):
+            break
+    return {"dense": DensitySchedule.all_dense(context.space.num_blocks), **{one: found[one] for one in SCHEDULES}}
+
+
+def sampling(steps: int, gain: float = 1.0) -> Sampling:
+    plain = Sampling(steps=steps, solver="ab2", start="gaussian")
+    return plain if gain == 1 else replace(plain, gain=replace(NO_GAIN, stream=gain, at=4))
+
+
+def trained(context: TrialContext, schedule: DensitySchedule, *, by: str, updates: int) -> Any:
+    """Averaged weights after a fine-tune; those of the base or of the warm start if there are no updates."""
+    model = (context.inputs.base.model if schedule.is_dense else context.start).clone()
+    model.set_schedule(schedule)
+    model.drop_unused_weights()
+    if not updates:
+        return model
+    rate = 2e-4 if schedule.is_dense else context.settings.trial.learning_rate
+    settings = replace(context.settings.trial, updates=updates, learning_rate=rate)
+    longer = replace(context, settings=replace(context.settings, trial=settings))
+    if by == "samples":
+        training: Training = sample_training(model, longer)
+    else:
+        stream: Any = context.stream(0)
+        if by == "data, visited times":
+            plans = [context.space.plan(Candidate(schedule=schedule, sampling=sampling(one))) for one in STEPS]
+            times = [step.time for plan in plans for step in plan.steps if step.graph.calls_model]
+            stream = Visited(stream, times)
+        training = Training(
+            model,
+            process=context.inputs.process,
+            stream=stream,
+            optimisation=settings,
+            teacher=live_teacher(context.inputs.base.model),
+        )
+    for _ in training.run():
+        pass
+    return training.averaged
+
+
+def measured(context: TrialContext, model: Any, schedule: DensitySchedule) -> Iterator[dict[str, Any]]:
+    evaluator = context.inputs.evaluators[0]
+    for steps in STEPS:
+        for gain in GAINS:
+            plan = context.space.plan(Candidate(schedule=schedule, sampling=sampling(steps, gain)))
+            images = draw_all(model, plan, context, lambda _: True, num=500, seed=0)
+            features = extract_features(images, extractor=evaluator.extractor, batch=100)
+            yield {
+                "steps": steps,
+                "gain": gain,
+                "macs": plan.macs,
+                "distance": measure_features(features, evaluator=evaluator)[0].value,
+            }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("runs/taught_by_samples"))
+    parser.add_argument("--out", type=Path, default=HERE / "distances.csv")
+    arguments = parser.parse_args()
+    context, rows = opened(arguments.runs), []
+    found = schedules(context)
+    for name, by, updates in ARMS:
+        model = trained(context, found[name], by=by, updates=updates)
+        for row in measured(context, model, found[name]):
+            rows.append({"schedule": name, "taught_by": by, "updates": updates, **row})
+        pd.DataFrame(rows).to_csv(arguments.out, index=False, float_format="%.6g")
+        print(name, by, updates, [round(row["distance"], 2) for row in rows[-len(STEPS) * len(GAINS) :]], flush=True)
+    table = pd.DataFrame(rows)
+    keys = ["schedule", "taught_by", "updates"]
+    best = table.pivot_table("distance", keys, "steps", "min", sort=False)
+    print(best.round(2).to_string())
+
+
+if __name__ == "__main__":
+    main()
