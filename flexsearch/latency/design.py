@@ -1,8 +1,8 @@
 """Plans that are timed to tell terms apart, and the plan of the dense base. Needs no torch.
 
 The design: no blocks at all (the step by itself) and all blocks dense, each under two numbers of steps; every layout
-that a family names in `Segment.designs`, once per sparse grid where it works on sparse tokens; and all blocks of every
-other operation on dense tokens, such as one that is computed in part.
+that a family names in `Segment.designs`, once per sparse grid where it works on sparse tokens, and once more in every
+amount that operations on sparse tokens are computed in; and all blocks of every other operation on dense tokens.
 
 Where sampling is searched: the same on one row of guidance; the dense base under every other solver, with null steps,
 and with what is reused and, more often, left; where modules' outputs are reused, every layout that reuses all of them.
@@ -18,7 +18,7 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import Segment
 from flexsearch.schedule.plan import Plan, Target, lower, stage_graphs
-from flexsearch.schedule.role import Operation
+from flexsearch.schedule.role import ROLES, Operation
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.step import Graph
 from flexsearch.schedule.timetable import Timetable
@@ -86,8 +86,13 @@ def _layouts(
 
     (dense,) = dense_plan(target, Sampling(steps=1)).graphs
     designed = [one for family in families for layout in family.designs(shape.num_blocks) for one in graphs_of(*layout)]
+    wanted = list(operations)
+    amounts = dict.fromkeys(one.amounts for one in wanted if one.amounts and ROLES[one.role].uses_sparse_tokens)
+    sparse = [graph for graph in designed if any(ROLES[one.role].uses_sparse_tokens for one in graph.route)]
+    for each in amounts:
+        designed += [replace(one, route=tuple(replace(block, amounts=each) for block in one.route)) for one in sparse]
     held = {operation.key for graph in (dense, *designed) for operation in graph.route}
-    others = {one.key: one for one in operations if one.key not in held and one.queries == one.keys == shape.grid}
+    others = {one.key: one for one in wanted if one.key not in held and one.queries == one.keys == shape.grid}
     for other in others.values():
         route = tuple(replace(other, block=block) for block in range(shape.num_blocks))
         designed.append(replace(dense, route=route))

@@ -31,13 +31,15 @@ from flexsearch.models.backbones.protocol import Backbone, Opened
 from flexsearch.models.data_gaussian import DATA_TENSORS, DataGaussian
 from flexsearch.models.roles import ROLE_MODULES
 from flexsearch.models.tokens import Tokens, downsample
+from flexsearch.models.width import WidthOrder, order_by_weights
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.gain import Gain
 from flexsearch.schedule.plan import stage_graphs
-from flexsearch.schedule.role import Operation, Route
+from flexsearch.schedule.role import Amounts, Operation, Route
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.step import Graph
 from flexsearch.schedule.timetable import CLOCK_ERROR
+from flexsearch.schedule.width import check_width, is_narrow
 
 _ISOLATED = {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
 """Graphs share code; older torch counts their compilations together and stops at `recompile_limit`."""
@@ -77,6 +79,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         num_train_timesteps: of the base's own clock, which shows this number times the diffusion time.
         has_data_means: whether means of the data are among the weights.
         num_data_directions: of their covariance.
+        has_width_order: whether the order of heads and hidden channels is among the weights.
         tied: whether one embedder serves all blocks of a DiT; None finds out.
         base: the base model itself, which FlexDiT then owns; None builds one from `base_config`.
     """
@@ -98,6 +101,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         num_train_timesteps: int = 1000,
         has_data_means: bool = False,
         num_data_directions: int = 0,
+        has_width_order: bool = False,
         base: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -110,6 +114,8 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             self.register_buffer(name, None)
         self._compile_options: dict[str, Any] | None = None
         self._fused: list[FusedLinears] = []
+        self.width_order: WidthOrder | None = None
+        self._narrowed: dict[tuple[int, Amounts], Any] = {}
         names = {module: name for name, module in self.named_modules()}
         taken_apart = (self.base, *(module for block in self._parts.blocks for module in block.taken_apart))
         self._taken_apart = [(names[module], module) for module in taken_apart]
@@ -118,12 +124,15 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self._register_state_dict_hook(_drop_copies)
         self.register_load_state_dict_pre_hook(_restore_tied_copies)
         self.register_load_state_dict_pre_hook(_keep_data_gaussian)
+        self.register_load_state_dict_pre_hook(_keep_width_order)
         base_options: Any = self.base.config
         self.register_to_config(
             base_config=_plain_config(base_options),
             tied=self._parts.tied,
             _use_default_values=[],  # diffusers would build a copy without what is registered here and below
         )
+        if has_width_order:
+            self.add_width_order()
         dense = DensitySchedule.all_dense(self.shape.num_blocks)
         self.set_schedule(dense if schedule is None else DensitySchedule.from_dict(schedule))
         self.add_weights((role, block) for role, blocks in (extra_blocks or {}).items() for block in blocks)
@@ -212,11 +221,15 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Raises:
             UserError: the schedule does not fit this model.
         """
-        (route, *_) = schedule.routes(self.shape.grid, num_blocks=self.shape.num_blocks)
+        routes = schedule.routes(self.shape.grid, num_blocks=self.shape.num_blocks)
+        amounts = {one for stage in schedule.amounts for one in stage}
+        check_width(amounts, self.shape)
         self._schedule = schedule
         self._graphs: dict[TokenGrid, tuple[Graph, ...]] = {}
         self._compiled: dict[tuple[TokenGrid, Graph], Callable[..., tuple[Tensor, tuple[Tensor, ...]]]] = {}
-        self.add_weights((operation.role, operation.block) for operation in route)
+        self.add_weights((operation.role, operation.block) for route in routes for operation in route)
+        if any(map(is_narrow, amounts)):
+            self.add_width_order()
         self.register_to_config(schedule=schedule.to_dict())
 
     def add_weights(self, role_blocks: Iterable[tuple[str, int]]) -> None:
@@ -231,6 +244,15 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if module.weights is not None and str(block) not in self._extras(role):
                 self._extras(role)[str(block)] = module.weights(self.shape).to(weight.device, weight.dtype)
         self._note_extras()
+
+    def add_width_order(self) -> None:
+        """Make the order of heads and hidden channels from the weights as they are now, unless there is one already.
+
+        A warm start and its trials share the base's, so it is made before anything is trained.
+        """
+        if self.width_order is None:
+            self.width_order = order_by_weights(self._parts.blocks)
+            self.register_to_config(has_width_order=True)
 
     @property
     def data_gaussian(self) -> DataGaussian | None:
@@ -247,7 +269,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def drop_unused_weights(self) -> None:
         """Forget the weights of roles that the schedule does not use, e.g. after a warm start over many schedules."""
-        used = {(operation.role, str(operation.block)) for operation in self.graphs()[0].route}
+        used = {(operation.role, str(operation.block)) for graph in self.graphs() for operation in graph.route}
         for role, module in ROLE_MODULES.items():
             if module.weights is not None:
                 for block in [block for block in self._extras(role) if (role, block) not in used]:
@@ -280,8 +302,13 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def fuse(self) -> None:
         """Join matrices that multiply one input (queries, keys and values; adaLN of all blocks) into one, for
-        inference. The base's weights become its rows: what changes them, changes it. Outputs change by rounding."""
+        inference. The base's weights become its rows: what changes them, changes it. Outputs change by rounding.
+
+        Where blocks are narrow, copies of the heads and hidden channels that they keep are made once, and anew where
+        weights change.
+        """
         self._fused = self._parts.fuse()
+        self._narrowed.clear()
 
     def enable_layerwise_casting(self, *arguments: Any, **options: Any) -> None:
         """Store the base's weights in a smaller type, such as fp8, where the base itself does, and cast them when they
@@ -392,10 +419,10 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 f"{', '.join(f'{name}=' for name in self._parts.reads)}",
                 field="forward",
             )
-        self._prepare()
         read = self._read(condition)
         grid = self._parts.grid_of(hidden_states, read)
         graph = self._graph_at(self._parts.timestep_of(hidden_states, timestep), grid) if graph is None else graph
+        self._prepare(graph.route)
         run: Callable[..., tuple[Tensor, tuple[Tensor, ...]]] = partial(self._run_graph, grid=grid, graph=graph)
         if self._compile_options is not None:
             key = (grid, replace(graph, order=0))  # what is reused is extrapolated outside
@@ -425,13 +452,27 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
             return (caption,)
         return tuple(block.text_of(caption) for block in self._parts.blocks)
 
-    def _prepare(self) -> None:
+    def _prepare(self, route: Route = ()) -> None:
         """Refuse what would be ignored, and join weights anew that were replaced. Compilers see neither."""
+        narrow = {(one.block, one.amounts) for one in route if is_narrow(one.amounts)}
+        for key in narrow - self._narrowed.keys():
+            self._narrowed[key] = self._narrow(*key)
         if not torch.compiler.is_compiling():
             check_not_hooked(self, self._taken_apart)
             check_offloaded_once(self._shared)
             for fused in self._fused:
                 fused.join()
+            copies = bool(self._fused) and not torch.is_grad_enabled()
+            for key in narrow:
+                for part in self._narrowed[key].parts:
+                    part.prepare(copies=copies)
+
+    def _narrow(self, block: int, amounts: Amounts) -> Any:
+        """A block, as much of it as amounts say."""
+        check_width([amounts], self.shape)
+        self.add_width_order()
+        order: Any = self.width_order
+        return order.narrowed(self._parts.blocks[block], place=block, amounts=amounts, shape=self.shape)
 
     def _read(self, condition: Mapping[str, Any]) -> dict[str, Tensor]:
         """The arguments that condition the base, without those that diffusers' pipelines leave at their defaults."""
@@ -522,7 +563,9 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 tokens = tokens.scaled(gain.stream)
             role = ROLE_MODULES[operation.role]
             call = Call(
-                block=self._parts.blocks[operation.block],
+                block=self._narrowed[operation.block, operation.amounts]
+                if is_narrow(operation.amounts)
+                else self._parts.blocks[operation.block],
                 conditioning=opened.conditioning.modulations[operation.block],
                 text=texts[operation.block],
                 operation=operation,
@@ -576,6 +619,14 @@ def _restore_tied_copies(model: FlexDiT, state: dict[str, Tensor], prefix: str, 
     for tied, first in _tied_copies(model):
         for key in [key for key in state if key.startswith(prefix + first)]:
             state[prefix + tied + key.removeprefix(prefix + first)] = state[key]
+
+
+def _keep_width_order(model: FlexDiT, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Weights without it leave it, weights with it bring it."""
+    if f"{prefix}width_order.hidden" in state:
+        model.add_width_order()
+    elif model.width_order is not None:
+        state |= {f"{prefix}width_order.{name}": value for name, value in model.width_order.named_buffers()}
 
 
 def _keep_data_gaussian(model: FlexDiT, state: dict[str, Tensor], prefix: str, *_: Any) -> None:

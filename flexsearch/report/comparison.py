@@ -16,6 +16,7 @@ from flexsearch.report.trial_page import draw_run
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.width import EIGHTHS
 from flexsearch.study.store import TrialRecord
 
 
@@ -213,6 +214,7 @@ def differences(a: DensitySchedule, b: DensitySchedule, grid: TokenGrid) -> list
 
 
 def _said(operation: Operation) -> str:
+    amounts = "".join(f" {name} {eighths}/{EIGHTHS}" for name, eighths in operation.amounts)
     if operation.queries == operation.keys:
-        return f"{operation.role} {operation.queries}"
-    return f"{operation.role} {operation.keys} to {operation.queries}"
+        return f"{operation.role} {operation.queries}{amounts}"
+    return f"{operation.role} {operation.keys} to {operation.queries}{amounts}"

@@ -3,13 +3,14 @@
 The strip has a cell per step, from noise to data, its tone by what it computes. With guidance it has two lanes, one for
 each row, so a step that computes one row has a cell in the first alone. The grid has blocks across,
 stages of diffusion time down, colour by role, label by the grid of the tokens that leave the block; a video's frames
-stand above it. Stages run from data (0) to noise (1). Where a stage has partial steps, a line of them follows that of
-its full steps, what they do not compute pale.
+stand above it. A block that is computed in part fills as much of its cell, and below its grid stand the eighths of each
+amount, which the legend names. Stages run from data (0) to noise (1). Where a stage has partial steps, a line of them
+follows that of its full steps, what they do not compute pale.
 """
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +25,7 @@ from flexsearch.files import replacing
 from flexsearch.report.palette import INK, MUTED, STEPS, role_colours
 from flexsearch.schedule.plan import Plan
 from flexsearch.schedule.role import ROLES, Operation, Route
+from flexsearch.schedule.width import EIGHTHS
 
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "flexsearch", "pdf.fonttype": 42, "font.family": "sans-serif"}
 """Text stays text in SVG and PDF, and the same picture is the same file."""
@@ -73,7 +75,7 @@ def run_figure(plan: Plan, *, title: str | None = None, has_legend: bool = True)
         title: above the picture.
         has_legend: names kinds of steps and roles below it.
     """
-    schedule, lines = plan.candidate.schedule, list(_lines(plan))
+    schedule, lines, names = plan.candidate.schedule, list(_lines(plan)), _amounts(plan)
     column = 0.52 if schedule.num_blocks <= 16 else 0.46  # inches
     below = _BOTTOM if has_legend else 0.05
     above = 0.05 + (0.3 if title else 0.0)
@@ -89,7 +91,8 @@ def run_figure(plan: Plan, *, title: str | None = None, has_legend: bool = True)
     axes.axis("off")
     for place, line in enumerate(lines):
         for operation in line.route:
-            _cell(axes, operation, place=place, column=column, is_computed=operation.block in line.computed)
+            is_computed = operation.block in line.computed
+            _cell(axes, operation, place=place, column=column, is_computed=is_computed, names=names)
         axes.text(-0.12, place + 0.5, line.label, ha="right", va="center", fontsize=8.5, color=INK)
     for block in range(schedule.num_blocks):
         axes.text(block + 0.5, -0.1, str(block), ha="center", va="bottom", fontsize=8, color=MUTED)
@@ -134,22 +137,36 @@ def _steps(axes: Axes, plan: Plan, *, across: float, strip: float) -> None:
         axes.text(_LEFT, (row + 0.5) * _LANE, name, ha="right", va="center", fontsize=8, color=MUTED)
 
 
-def _cell(axes: Axes, operation: Operation, *, place: int, column: float, is_computed: bool) -> None:
-    """Draw a block in one line, with its grid."""
+def _amounts(plan: Plan) -> list[str]:
+    """Names of the amounts in which some block is computed in part."""
+    return sorted({name for stage in plan.candidate.schedule.amounts for block in stage for name, _ in block})
+
+
+def _cell(
+    axes: Axes, operation: Operation, *, place: int, column: float, is_computed: bool, names: Sequence[str]
+) -> None:
+    """Draw a block in one line, with its grid and how much of the named amounts it computes."""
     grid = operation.queries
     fill, text = role_colours(operation.role)
     lines = [f"{grid.frames}f"] * (grid.frames > 1) + [f"{grid.height}\N{MULTIPLICATION SIGN}{grid.width}"]
-    axes.add_patch(
-        FancyBboxPatch(
-            (operation.block + _GAP, place + _GAP),
-            1 - 2 * _GAP,
-            1 - 2 * _GAP,
-            boxstyle="round,pad=0,rounding_size=0.09",
-            mutation_aspect=column / _ROW,
-            linewidth=0,
-            facecolor=(*to_rgb(fill), 1.0 if is_computed else _PALE),
+    if operation.amounts:
+        lines.append("\N{MIDDLE DOT}".join(str(operation.amount(name, full=EIGHTHS)) for name in names))
+    eighths = [operation.amount(name, full=EIGHTHS) for name in names]
+    share = sum(eighths) / (EIGHTHS * len(eighths)) if operation.amounts else 1.0
+    for part, opacity in (
+        ((1.0, _PALE), (share, 1.0)) if is_computed and share < 1 else ((1.0, 1.0 if is_computed else _PALE),)
+    ):
+        axes.add_patch(
+            FancyBboxPatch(
+                (operation.block + _GAP, place + 1 - _GAP - part * (1 - 2 * _GAP)),
+                1 - 2 * _GAP,
+                part * (1 - 2 * _GAP),
+                boxstyle="round,pad=0,rounding_size=0.09",
+                mutation_aspect=column / _ROW,
+                linewidth=0,
+                facecolor=(*to_rgb(fill), opacity),
+            )
         )
-    )
     if is_computed:
         axes.text(
             operation.block + 0.5,
@@ -168,7 +185,9 @@ def _legend(figure: Figure, plan: Plan, *, wide: float) -> None:
     letters = {step.letter for step in plan.steps}
     kinds = [(STEPS[letter][0], name) for letter, name in _KINDS.items() if letter in letters and len(letters) > 1]
     played = [(role_colours(role)[0], role) for role in ROLES if role in plan.candidate.schedule.roles]
-    named = [*kinds, *played]
+    names = _amounts(plan)
+    amounts = [("none", f"of {EIGHTHS}: " + "\N{MIDDLE DOT}".join(names))] if names else []
+    named = [*kinds, *played, *amounts]
     legend = figure.legend(
         handles=[Patch(facecolor=fill, label=name) for fill, name in named],
         loc="lower left",

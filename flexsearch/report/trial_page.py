@@ -18,6 +18,7 @@ from flexsearch.schedule.plan import Plan
 from flexsearch.schedule.run_lengths import run_lengths
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.width import EIGHTHS
 
 _MARGIN = 10  # characters before what a drawing's line shows
 
@@ -81,13 +82,17 @@ def draw_run(plan: Plan) -> list[str]:
 
 
 def draw_schedule(schedule: DensitySchedule, grid: TokenGrid) -> list[str]:
-    """Draw one line per stage of diffusion time: the tokens on which each block works."""
+    """Draw one line per stage of diffusion time: the tokens on which each block works. Below it one per amount, where
+    blocks are computed in part: how much of each, in eighths."""
     wide = max(4, len(str(grid.num_tokens)))
     lines = ["block     " + " ".join(f"{block:>{wide}}" for block in range(schedule.num_blocks))]
     lines.append("role      " + " ".join(f"{role[:4]:>{wide}}" for role in schedule.roles))
     for route, (low, high) in zip(schedule.routes(grid), pairwise(schedule.timetable.edges), strict=True):
         tokens = " ".join(f"{operation.queries.num_tokens:>{wide}}" for operation in route)
-        lines.append(f"{low:.2f}-{high:.2f} ".ljust(10) + tokens)
+        lines.append(f"{low:.2f}-{high:.2f} ".ljust(_MARGIN) + tokens)
+        for name in sorted({name for operation in route for name, _ in operation.amounts}):
+            eighths = (f"{operation.amount(name, full=EIGHTHS)}/{EIGHTHS}" for operation in route)
+            lines.append(f"  {name}"[: _MARGIN - 1].ljust(_MARGIN) + " ".join(f"{one:>{wide}}" for one in eighths))
     return lines
 
 

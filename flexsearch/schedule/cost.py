@@ -2,37 +2,38 @@
 
 The rule: every product inside a matrix multiplication or convolution counts once, for one row of a batch. Element-wise
 work, norms, softmax, means and pooling count nothing. This equals half of what `torch.utils.flop_counter` reports.
-Letters: n and m tokens, C width, S text tokens.
+Letters: n and m tokens, C width, A channels of the heads that are computed, S text tokens.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
-from flexsearch.schedule.role import ROLES, Operation, Route
+from flexsearch.schedule.role import ROLES, Amounts, Operation, OperationKey, Route
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
+from flexsearch.schedule.width import attention_width, hidden_width
 
 TIME_FREQUENCIES = 256
 """Sinusoidal features of the timestep."""
 
 
-def attention_macs(queries: TokenGrid, keys: TokenGrid, shape: TransformerShape) -> int:
+def attention_macs(queries: TokenGrid, keys: TokenGrid, shape: TransformerShape, amounts: Amounts = ()) -> int:
     """Projections and products of the attention of n `queries` to m `keys`.
 
     In space it stays inside a frame or, where one side has fewer frames, inside the window that its frame stands for.
     """
-    n, m, c = queries.num_tokens, keys.num_tokens, shape.width
-    return 2 * n * c * c + 2 * m * c * c + 2 * n * m * c // min(queries.frames, keys.frames)
+    n, m, c, a = queries.num_tokens, keys.num_tokens, shape.width, attention_width(amounts, shape)
+    return 2 * n * c * a + 2 * m * c * a + 2 * n * m * a // min(queries.frames, keys.frames)
 
 
-def uniform_attention_macs(means: int, shape: TransformerShape) -> int:
+def uniform_attention_macs(means: int, shape: TransformerShape, amounts: Amounts = ()) -> int:
     """Value and output projection of `means` mean tokens."""
-    return 2 * means * shape.width**2
+    return 2 * means * shape.width * attention_width(amounts, shape)
 
 
-def rest_macs(tokens: int, shape: TransformerShape) -> int:
-    """MLP of `tokens`, and the modulation of one block."""
-    return 2 * shape.mlp_ratio * tokens * shape.width**2 + modulation_macs(shape)
+def rest_macs(tokens: int, shape: TransformerShape, amounts: Amounts = ()) -> int:
+    """MLP of `tokens`, and the modulation of one block, which is whole."""
+    return 2 * tokens * shape.width * hidden_width(amounts, shape) + modulation_macs(shape)
 
 
 def modulation_macs(shape: TransformerShape) -> int:
@@ -55,21 +56,24 @@ def read_text_macs(shape: TransformerShape) -> int:
     return shape.text_tokens * (shape.text_channels * c + c * c + shape.num_blocks * 2 * c * c)
 
 
-def temporal_macs(grid: TokenGrid, shape: TransformerShape) -> int:
+def temporal_macs(grid: TokenGrid, shape: TransformerShape, amounts: Amounts = ()) -> int:
     """The temporal block after a spatial one, on `grid`; nothing for images."""
     if not shape.has_temporal_blocks:
         return 0
-    n = grid.num_tokens
-    return rest_macs(n, shape) + 4 * n * shape.width**2 + 2 * n * grid.frames * shape.width
+    n, a = grid.num_tokens, attention_width(amounts, shape)
+    return rest_macs(n, shape, amounts) + 4 * n * shape.width * a + 2 * n * grid.frames * a
 
 
 def block_macs(operation: Operation, shape: TransformerShape) -> int:
-    """A whole block whose `queries` attend to its `keys`: attention, text, MLP, and the temporal block of a video."""
-    n = operation.queries.num_tokens
+    """A block whose `queries` attend to its `keys`: attention, text, MLP, and the temporal block of a video.
+
+    Of attention and MLP as much as the operation says; the text is attended to in full width.
+    """
+    queries, amounts = operation.queries, operation.amounts
     if shape.block is not None:
-        return shape.block.macs(n, operation.keys.num_tokens)
-    macs = attention_macs(operation.queries, operation.keys, shape) + rest_macs(n, shape) + text_macs(n, shape)
-    return macs + temporal_macs(operation.queries, shape)
+        return shape.block.macs(queries.num_tokens, operation.keys.num_tokens)
+    macs = attention_macs(queries, operation.keys, shape, amounts) + rest_macs(queries.num_tokens, shape, amounts)
+    return macs + text_macs(queries.num_tokens, shape) + temporal_macs(queries, shape, amounts)
 
 
 def linear_params(shape: TransformerShape) -> int:
@@ -88,9 +92,7 @@ def block_params(shape: TransformerShape) -> int:
 
 
 @lru_cache(maxsize=1 << 16)
-def _key_macs(
-    key: tuple[str, TokenGrid, TokenGrid, tuple[tuple[str, int], ...]], block: int, shape: TransformerShape
-) -> int:
+def _key_macs(key: OperationKey, block: int, shape: TransformerShape) -> int:
     role, queries, keys, amounts = key
     operation = Operation(role=role, block=block, queries=queries, keys=keys, amounts=amounts)
     return ROLES[role].macs(operation, shape.of_block(block))

@@ -1,8 +1,9 @@
 """The density schedule: which role each block plays, on how many tokens, at which diffusion time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import groupby
 from typing import Any
 
 from flexsearch.errors import UserError
@@ -13,6 +14,7 @@ from flexsearch.schedule.pickling import PickledWithoutHash
 from flexsearch.schedule.role import ROLES, Amounts, HashedOnce, Operation, Route
 from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.timetable import Timetable
+from flexsearch.schedule.width import EIGHTHS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,7 @@ class DensitySchedule(PickledWithoutHash):
         object.__setattr__(self, "segments", tuple(segment for segment in self.segments if segment.roles))
         if not self.segments:
             raise UserError("must hold at least one block", field="segments")
-        if len(set(self.amounts)) > 1:
+        if len(set(_amounts(self.segments, self.timetable.num_stages))) > 1:
             grids = self.timetable.grids if self.has_sparse_tokens else (1,) * self.timetable.num_stages
             frames = self.timetable.frames if self.has_sparse_tokens else None
             object.__setattr__(self, "timetable", Timetable(edges=self.timetable.edges, grids=grids, frames=frames))
@@ -52,39 +54,50 @@ class DensitySchedule(PickledWithoutHash):
 
     @cached_property
     def roles(self) -> tuple[str, ...]:
-        """One role per block, bottom to top; the same in every stage."""
-        return tuple(role for segment in self.segments for role in segment.roles)
+        """One role per block, bottom to top; the same in every stage in which something of the block is left out."""
+        named = (role for segment in self.segments for role in segment.roles)
+        in_part = (any(amounts) for amounts in zip(*self.amounts, strict=True))
+        return tuple(role if part else _whole(role) for role, part in zip(named, in_part, strict=True))
 
-    @property
+    @cached_property
     def amounts(self) -> tuple[tuple[Amounts, ...], ...]:
         """Per stage, how much of each block is computed."""
-        num = self.timetable.num_stages
-        if all(type(segment).amounts is Segment.amounts for segment in self.segments):
-            return (((),) * self.num_blocks,) * num
-        return tuple(
-            tuple(one for segment in self.segments for one in segment.amounts(stage, num)) for stage in range(num)
-        )
+        return _amounts(self.segments, self.timetable.num_stages)
 
     @property
     def num_blocks(self) -> int:
         """Blocks of the model that it is for."""
-        return len(self.roles)
+        return sum(len(segment.roles) for segment in self.segments)
 
     @property
     def has_sparse_tokens(self) -> bool:
         """Whether any block works on sparse tokens."""
-        return any(ROLES[role].uses_sparse_tokens for role in self.roles)
+        return any(ROLES[role].uses_sparse_tokens for segment in self.segments for role in segment.roles)
 
     @cached_property
     def is_dense(self) -> bool:
-        """Whether every block is the base's own."""
-        return set(self.roles) == {DENSE.name}
+        """Whether every block is the base's own, and whole."""
+        return set(self.roles) == {DENSE.name} and not self.has_amounts
+
+    @cached_property
+    def has_amounts(self) -> bool:
+        """Whether some block is computed in part."""
+        return any(map(any, self.amounts))
 
     @cached_property
     def digest(self) -> str:
         """Identify what the schedule does: two spellings of the same roles, grids and amounts share it."""
-        spelled = {"roles": self.roles, "timetable": self.timetable.to_dict()}
-        return short_digest(spelled if not any(map(any, self.amounts)) else {**spelled, "amounts": self.amounts})
+        if not self.has_amounts:
+            return short_digest({"roles": self.roles, "timetable": self.timetable.to_dict()})
+        amounts, timetable = self.amounts, self.timetable
+        starts = [
+            stage
+            for stage in range(timetable.num_stages)
+            if stage == 0
+            or (timetable.grids[stage], amounts[stage]) != (timetable.grids[stage - 1], amounts[stage - 1])
+        ]
+        stages = [(timetable.edges[one], timetable.grids[one], amounts[one]) for one in starts]
+        return short_digest({"roles": self.roles, "stages": stages, "frames": timetable.frames})
 
     def routes(self, grid: TokenGrid, *, num_blocks: int | None = None) -> tuple[Route, ...]:
         """Lower to operations: one route per stage, for a model whose dense tokens lie on `grid`.
@@ -107,7 +120,7 @@ class DensitySchedule(PickledWithoutHash):
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values; `from_dict` is the inverse."""
         return {
-            "segments": [{"family": segment.family, **vars(segment)} for segment in self.segments],
+            "segments": [segment.to_dict() for segment in self.segments],
             "timetable": self.timetable.to_dict(),
         }
 
@@ -123,7 +136,7 @@ class DensitySchedule(PickledWithoutHash):
             path = f"segments[{index}]"
             family = family_named(entry.get("family"), field=f"{path}.family")
             try:
-                segments.append(family(**{key: value for key, value in entry.items() if key != "family"}))
+                segments.append(family.from_dict(entry))
             except UserError as error:
                 raise error.under(path) from None
             except TypeError as error:
@@ -138,13 +151,36 @@ class DensitySchedule(PickledWithoutHash):
         return cls(segments=tuple(segments), timetable=built)
 
     def __str__(self) -> str:
-        """One letter per block, bottom to top, and the sparse grids from data to noise."""
+        """One letter per block, bottom to top, the sparse grids from data to noise, and what is computed in part."""
         text = "".join(ROLES[role].letter for role in self.roles)
         if self.has_sparse_tokens:
             text += " @" + ",".join(str(grid) for grid in self.timetable.grids)
             if self.timetable.frames is not None:
                 text += f" {self.timetable.frames}f"
-        return text
+        return text + "".join(f" {one}" for one in self._said_amounts())
+
+    def _said_amounts(self) -> Iterator[str]:
+        """Say what of which blocks is computed, from data to noise, e.g. "heads 6/8 hidden 6,4/8 in 2-9"."""
+        for amounts, run in groupby(range(self.num_blocks), key=list(zip(*self.amounts, strict=True)).__getitem__):
+            blocks, parts = list(run), []
+            for name in sorted({name for stage in amounts for name, _ in stage}):
+                eighths = [str(dict(stage).get(name, EIGHTHS)) for stage in amounts]
+                parts.append(f"{name} {','.join(eighths if len(set(eighths)) > 1 else eighths[:1])}/{EIGHTHS}")
+            if parts:
+                yield f"{' '.join(parts)} in {blocks[0]}-{blocks[-1]}"
+
+
+def _whole(role: str) -> str:
+    """The role of a block of which nothing is left out."""
+    return ROLES[role].whole or role
+
+
+def _amounts(segments: tuple[Segment, ...], num_stages: int) -> tuple[tuple[Amounts, ...], ...]:
+    if all(segment.is_whole for segment in segments):
+        return (((),) * sum(len(segment.roles) for segment in segments),) * num_stages
+    return tuple(
+        tuple(one for segment in segments for one in segment.amounts(stage, num_stages)) for stage in range(num_stages)
+    )
 
 
 @lru_cache(maxsize=1 << 14)
@@ -172,6 +208,7 @@ def _operations(
     role: str, amounts: Amounts, dense: TokenGrid, sparse: TokenGrid, num_blocks: int
 ) -> tuple[Operation, ...]:
     """A role in every block, which routes share."""
+    role = role if amounts else _whole(role)
     queries, keys = ROLES[role].tokens(dense, sparse)
     return tuple(
         Operation(role=role, block=block, queries=queries, keys=keys, amounts=amounts) for block in range(num_blocks)

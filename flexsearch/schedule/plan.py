@@ -17,6 +17,7 @@ from flexsearch.schedule.solver import SolverName, times_under
 from flexsearch.schedule.start import started
 from flexsearch.schedule.step import Graph, Step
 from flexsearch.schedule.timetable import Timetable
+from flexsearch.schedule.width import check_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +121,7 @@ def _full_steps(
 ) -> Sequence[Step]:
     """The steps that compute all blocks on all rows."""
     shape = target.shape
+    check_width((one for stage in schedule.amounts for one in stage), shape)
     graphs = stage_graphs(schedule, shape.grid, num_blocks=shape.num_blocks, rows=target.rows)
     staged = _staged_times(target.clock, solver, steps, shift, shape.grid.num_tokens, schedule.timetable)
     return tuple(Step(time, graphs[stage]) for time, stage in staged)

@@ -10,10 +10,12 @@ from flexsearch.errors import UserError
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import Segment
 from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.keep import Keep, KeptTokens
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.timetable import Timetable, equal_edges
+from flexsearch.schedule.width import Width
 
 PAPER_STAGES = 4
 
@@ -41,6 +43,7 @@ def dit_shape(*, num_blocks: int, width: int, side: int) -> TransformerShape:
     return TransformerShape(
         num_blocks=num_blocks,
         width=width,
+        num_heads=16 if width == 1152 else max(1, width // 64),
         grid=TokenGrid(height=side, width=side),
         patch_size=2,
         in_channels=4,
@@ -54,6 +57,7 @@ def text_shape(*, num_blocks: int, width: int, side: int, frames: int | None = N
     return TransformerShape(
         num_blocks=num_blocks,
         width=width,
+        num_heads=max(1, width // 72),
         grid=TokenGrid(frames=frames or 1, height=side, width=side),
         patch_size=2,
         in_channels=4,
@@ -133,3 +137,25 @@ def paper_schedule(*, num_blocks: int, grid: TokenGrid) -> DensitySchedule:
         segments=(Pooling(depth=ends), *middle, Dense(depth=ends)),
         timetable=Timetable(edges=equal_edges(PAPER_STAGES), grids=grids),
     )
+
+
+DYDIT = {0.7: Width(clean_heads=7, clean_hidden=5), 0.5: Width(clean_heads=4, clean_hidden=4)}
+"""By DyDiT's budget lambda (arXiv 2410.03456): 84.33 and 57.88 G of a DiT-XL/2's 118.69 at 256 tokens, FID 2.12 and
+2.07. What its routers choose is not published: these are static widths, alike in every block and at every time, of
+nearly its MACs, 84.8 and 59.4 G."""
+
+
+def dydit_schedules(num_blocks: int) -> dict[str, DensitySchedule]:
+    """Give DyDiT's budgets as schedules of any model, by name."""
+    return {
+        f"dydit{budget}": DensitySchedule(segments=(Dense(depth=num_blocks, width=width),))
+        for budget, width in DYDIT.items()
+    }
+
+
+def diffcr_schedule(num_blocks: int) -> DensitySchedule:
+    """Give the range of DiffCR's ratios (arXiv 2412.16822), all tokens to 0.3 of them, with fewer near noise as its
+    abstract says. What its layers learn is not published: this is one static ramp over time, alike in every block."""
+    segments = (Keep(depth=num_blocks, scope="block", tokens=KeptTokens(clean=8, noise=3)),)
+    timetable = Timetable(edges=equal_edges(PAPER_STAGES), grids=(1,) * PAPER_STAGES)
+    return DensitySchedule(segments=segments, timetable=timetable)

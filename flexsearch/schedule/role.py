@@ -15,7 +15,7 @@ from flexsearch.schedule.pickling import PickledWithoutHash
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 
 Amounts = tuple[tuple[str, int], ...]
-"""How much of a block is computed, by name and sorted, e.g. (("heads", 12), ("hidden", 2304)); () is all of it."""
+"""How much of a block is computed, by name and sorted, e.g. (("heads", 6), ("hidden", 4)) in eighths; () is all."""
 
 OperationKey = tuple[str, TokenGrid, TokenGrid, Amounts]
 Density = Literal["dense", "sparse"]
@@ -92,6 +92,7 @@ class Role:
         macs_beside_modules: the part of `macs` that is neither attention, MLP nor modulation.
         asks: density of the tokens that attend and leave the block.
         reads: density of the tokens that are attended to.
+        whole: the role that it is in a stage in which nothing is left out; "" where it is itself.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Role:
     macs_beside_modules: Callable[[Operation, TransformerShape], int] = _no_macs
     asks: Density = "dense"
     reads: Density = "dense"
+    whole: str = ""
 
     @property
     def uses_sparse_tokens(self) -> bool:

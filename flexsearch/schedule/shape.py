@@ -108,6 +108,7 @@ class TransformerShape(PickledWithoutHash):
         out_channels: channels of the output (twice the data's with learned variance).
         num_classes: class labels, the "no label" not counted; 0 for a model that reads text.
         mlp_ratio: hidden width of the MLP over `width`.
+        num_heads: of the attention, where blocks can be computed in part (`flexsearch.schedule.width`); else 0.
         num_embedders: timestep and class embedders that are computed; 1 where all blocks share one.
         text_tokens: tokens of a caption, padding included; 0 for a model that reads class labels.
         text_channels: channels of a caption's embedding.
@@ -131,6 +132,7 @@ class TransformerShape(PickledWithoutHash):
     out_channels: int
     num_classes: int
     mlp_ratio: int = 4
+    num_heads: int = 0
     num_embedders: int = 1
     text_tokens: int = 0
     text_channels: int = 0

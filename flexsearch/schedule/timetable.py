@@ -87,19 +87,21 @@ class LinearTimetable:
 
     Attributes:
         stages: number of stages.
-        clean_grid: tokens along the shorter side of the sparse grid near the data.
+        clean_grid: tokens along the shorter side of the sparse grid near the data; None where no block works on sparse
+            tokens, so that stages alone matter.
         noise_grid: the same near noise; None is the clean grid.
         frames: frames of the sparse grids of a video; None keeps all.
     """
 
     stages: PositiveCount = 1
-    clean_grid: PositiveCount
+    clean_grid: PositiveCount | None = None
     noise_grid: PositiveCount | None = None
     frames: PositiveCount | None = None
 
     def build(self, *, frames: int = 1) -> Timetable:
         """Give the timetable of a model whose dense tokens have `frames` frames."""
-        clean, noise = self.clean_grid**2, (self.noise_grid or self.clean_grid) ** 2
+        side = self.clean_grid or 1
+        clean, noise = side**2, (self.noise_grid or side) ** 2
         tokens = [clean + (noise - clean) * stage / max(self.stages - 1, 1) for stage in range(self.stages)]
         return Timetable(
             edges=equal_edges(self.stages),

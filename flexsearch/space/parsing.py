@@ -12,6 +12,7 @@ from flexsearch.schedule.plan import Target
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.timetable import LinearTimetable
+from flexsearch.schedule.width import EIGHTHS, HEADS, Width, check_width, num_heads
 from flexsearch.space.domains import corners
 from flexsearch.space.layout import parse_segments
 from flexsearch.space.sampling_checks import MOST_CHECKED, check_sampling
@@ -53,7 +54,7 @@ def read_fields(entries: Any, *, field: str = "space") -> Fields:
             raise UserError("is not a known field", field=f"{field}.{key}", nearest=close[0] if close else None)
     segments = parse_segments(entries.get("segments"), field=f"{field}.segments")
     timetable = _parse_timetable(entries.get("timetable"), field=f"{field}.timetable")
-    if timetable is None and any(segment.kind.needs_grid for segment in segments):
+    if not _has_grids(timetable) and any(segment.kind.needs_grid for segment in segments):
         raise UserError("is missing: these segments need sparse grids", field=f"{field}.timetable.clean_grid")
     layout = parse_searched(Layout, {key: entries[key] for key in _LAYOUT if key in entries}, name="", field=field)
     chosen = {key: value for key, value in entries.items() if key not in (*_PARTS, *_LAYOUT)}
@@ -76,6 +77,7 @@ def space_of(fields: Fields, *, target: Target) -> SearchSpace:
         sampling=fields.sampling,
         layout=fields.layout,
     )
+    _check_widths(space, field=f"{fields.name}.segments")
     _check_layouts(space, field=f"{fields.name}.segments")
     check_sampling(space, field=fields.name)
     return space
@@ -88,6 +90,12 @@ def parse_space(entries: Any, *, target: Target) -> SearchSpace:
         UserError: names the field, the rule, the value and the nearest legal one.
     """
     return space_of(read_fields(entries), target=target)
+
+
+def _has_grids(timetable: Searched | None) -> bool:
+    """Whether every choice of a timetable has sparse grids."""
+    grids = () if timetable is None else timetable.values_of("clean_grid")
+    return bool(grids) and None not in grids
 
 
 def _parse_timetable(entries: Any, *, field: str) -> Searched | None:
@@ -112,10 +120,27 @@ def _check_grids(timetable: Searched, *, grid: TokenGrid, field: str) -> None:
             raise error.under(f"{field}.frames") from None
 
 
+def _check_widths(space: SearchSpace, *, field: str) -> None:
+    """Check that the model's blocks can be computed in part where a segment says so, and that its choices differ."""
+    shape = space.target.shape
+    for index, segment in enumerate(space.segments):
+        for part in (one for one in segment.parts if one.kind is Width):
+            for key in part.fields:
+                path, amount = f"{field}[{index}].width.{key}", key.rsplit("_", 1)[1]
+                chosen = [one for one in part.values_of(key) if one is not None]
+                check_width([((amount, one),) for one in chosen if one != EIGHTHS], shape, field=path)
+                heads = [num_heads(((HEADS, one),), shape) for one in chosen]
+                if amount == HEADS and len(set(heads)) < len(heads):
+                    raise UserError(
+                        f"must differ in whole heads, of which this model has {shape.num_heads}, but {chosen} eighths "
+                        f"are {heads}",
+                        field=path,
+                    )
+
+
 def _check_layouts(space: SearchSpace, *, field: str) -> None:
     """Builds every combination of segments (they alone can fail), so that no suggested candidate is ever invalid."""
-    fields = {name: corners(domain) for segment in space.segments for name, domain in segment.domains}
-    num = math.prod(len(values) for values in fields.values())
+    num = math.prod(len(corners(domain)) for segment in space.segments for _, domain in segment.own_domains)
     if num > MOST_CHECKED:
         raise UserError(f"at most {MOST_CHECKED} combinations of depths can be checked, but got {num}", field=field)
     try:

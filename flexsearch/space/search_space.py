@@ -20,6 +20,7 @@ from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.start import Start
 from flexsearch.schedule.timetable import LinearTimetable, Timetable, equal_edges
+from flexsearch.schedule.width import EIGHTHS, Width
 from flexsearch.space.domains import Domain, Float, Value, corners
 from flexsearch.space.layout import build_segments
 from flexsearch.space.searched import Searched
@@ -198,7 +199,13 @@ class SearchSpace:
     @property
     def is_dense(self) -> bool:
         """Whether all of its schedules are the dense base."""
-        return {role for role, _ in self.role_blocks()} == {DENSE.name}
+        return {role for role, _ in self.role_blocks()} == {DENSE.name} and not self.narrows
+
+    @property
+    def narrows(self) -> bool:
+        """Whether some schedule computes some blocks in part."""
+        widths = [part for segment in self.segments for part in segment.parts if part.kind is Width]
+        return any(set(part.values_of(key)) - {EIGHTHS, None} for part in widths for key in part.fields)
 
     @property
     def plans_masks(self) -> bool:
@@ -224,8 +231,10 @@ class SearchSpace:
         )
 
     def layouts(self) -> Iterator[tuple[Segment, ...]]:
-        """The segments of every combination of their parameters."""
-        fields = {name: corners(domain) for segment in self.segments for name, domain in segment.domains}
+        """The segments of every combination of the parameters that decide roles; of others, the first choice."""
+        own = {name for segment in self.segments for name, _ in segment.own_domains}
+        domains = [(name, domain) for segment in self.segments for name, domain in segment.domains]
+        fields = {name: corners(domain) if name in own else corners(domain)[:1] for name, domain in domains}
         for row in itertools.product(*fields.values()):
             chosen = dict(zip(fields, row, strict=True))
             yield build_segments(self.segments, chosen, num_blocks=self.num_blocks)

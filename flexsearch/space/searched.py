@@ -44,6 +44,12 @@ class Searched:
         return tuple(found)
 
     @property
+    def own_domains(self) -> tuple[tuple[str, Domain], ...]:
+        """Those that are not of mappings inside it."""
+        inside = {name for part in self.parts for name, _ in part.domains}
+        return tuple((name, domain) for name, domain in self.domains if name not in inside)
+
+    @property
     def parts(self) -> "Iterator[Searched]":
         """The mappings inside it."""
         return (value for value in self.fields.values() if isinstance(value, Searched))

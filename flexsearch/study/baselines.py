@@ -15,8 +15,9 @@ from flexsearch.errors import UserError
 from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.families.keep import Keep
 from flexsearch.schedule.gain import NO_GAIN, Gain
-from flexsearch.schedule.presets import PRESETS, paper_schedule
+from flexsearch.schedule.presets import PRESETS, diffcr_schedule, dydit_schedules, paper_schedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.solver import SolverName, is_deterministic
 from flexsearch.space.domains import Float
@@ -206,7 +207,8 @@ class _Maker:
         return self.dense(samplings, name=f"{FINE_TUNED} dense" if self.is_plain else FINE_TUNED)
 
     def papers(self, best: Sampling) -> list[Baseline]:
-        """The paper's schedules under a solver and its shift; none in a space without training, which they need."""
+        """The paper's schedules under a solver and its shift, and those of DyDiT and DiffCR where the space has their
+        axes; none in a space without training, which they need."""
         space = self.space
         if space.is_dense:
             return []
@@ -220,6 +222,9 @@ class _Maker:
             for name, preset in PRESETS.items()
             if preset.shape == space.target.shape and preset.schedule != paper
         }
+        schedules |= dydit_schedules(space.num_blocks) if space.narrows else {}
+        if any(issubclass(segment.kind, Keep) for segment in space.segments):
+            schedules["diffcr"] = diffcr_schedule(space.num_blocks)
         steps = sorted(set(self.settings.paper_steps), reverse=True) or self.steps[:1]
         return [
             Baseline(

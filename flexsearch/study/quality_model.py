@@ -20,6 +20,7 @@ from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.role import ROLES
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.solver import SolverName
+from flexsearch.schedule.width import EIGHTHS, HEADS, HIDDEN
 from flexsearch.study.evenly import evenly
 
 MOST_FITTED = 128
@@ -30,7 +31,8 @@ computed; all of it decides what is predicted."""
 def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
     """List what describes a candidate.
 
-    Of its schedule: role shares, sparse tokens per side near data and near noise, frames. Of its sampling: sampler
+    Of its schedule: role shares, sparse tokens per side near data and near noise, frames, shares of heads and hidden
+    channels near data and near noise. Of its sampling: sampler
     steps, MACs of an image, solver, guidance rows, gain, and reuse as `_reuse` lists it. Candidates that do the same
     have the same features.
     """
@@ -51,7 +53,14 @@ def _schedule(schedule: DensitySchedule) -> tuple[float, ...]:
         float(timetable.grids[0]),
         float(timetable.grids[-1]),
         float(timetable.frames or 0),
+        *(_computed(schedule, name, stage) for name in (HEADS, HIDDEN) for stage in (0, -1)),
     )
+
+
+def _computed(schedule: DensitySchedule, name: str, stage: int) -> float:
+    """The share that is computed of an amount, over all blocks."""
+    eighths = [dict(amounts).get(name, EIGHTHS) for amounts in schedule.amounts[stage]]
+    return sum(eighths) / (EIGHTHS * len(eighths))
 
 
 @lru_cache(maxsize=1 << 12)

@@ -21,7 +21,6 @@ from flexsearch.old_names import as_it_was_written
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.converged import converged
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.families.dense import DENSE
 from flexsearch.schedule.plan import Target
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TransformerShape
@@ -95,7 +94,7 @@ class TrialSettings(InputSettings):
     def is_free(self) -> bool:
         """Whether nothing is ever trained: no updates, or no schedule but the dense base's."""
         trains = self.trial.updates > 0 or self.warm_start is not None
-        return not trains or all(role == DENSE.name for role, _ in self.search_space.role_blocks())
+        return not trains or self.search_space.is_dense
 
     @property
     def needs_data(self) -> bool:

@@ -28,7 +28,7 @@ _SAVE_EVERY = 200
 def elastic_training(base: Base, *, space: SearchSpace, data: DataSource, settings: FineTune, seed: int) -> Training:
     """Set up the training run of a warm start. The base stays as it is: a copy is trained, taught by the original."""
     student = base.model.clone()
-    student.add_weights(space.role_blocks())
+    _add_what_schedules_need(student, space)
 
     def draw_schedule(update: int, _: Batch) -> None:
         drawn = space.sample(random.Random(f"{seed}:{update}"))
@@ -43,6 +43,13 @@ def elastic_training(base: Base, *, space: SearchSpace, data: DataSource, settin
         teacher=live_teacher(base.model) if settings.distillation else None,
         before_update=draw_schedule,
     )
+
+
+def _add_what_schedules_need(model: FlexDiT, space: SearchSpace) -> None:
+    """Add the weights of roles, and where schedules are narrow the order that all share, by the base's weights."""
+    model.add_weights(space.role_blocks())
+    if space.narrows:
+        model.add_width_order()
 
 
 def make_warm_start(path: Path, training: Training, *, report: Callable[[Step], None]) -> None:
@@ -64,7 +71,7 @@ def make_warm_start(path: Path, training: Training, *, report: Callable[[Step], 
 def load_warm_start(path: Path, *, base: Base, space: SearchSpace) -> FlexDiT:
     """Load the elastic model, in eval mode, on the base's device."""
     model = base.model.clone()
-    model.add_weights(space.role_blocks())
+    _add_what_schedules_need(model, space)
     model.load_state_dict(load_file(path))
     model.eval()
     return model

@@ -27,8 +27,9 @@ from flexsearch.export import graphs
 from flexsearch.export.graphs import export_onnx, export_programs, write_graphs
 from flexsearch.models.data_gaussian import DataGaussian
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.schedule import Cache, DensitySchedule, Gain, GuidanceRows, Pooling, Sampling, Sdtm, Timetable
+from flexsearch.schedule import Cache, Dense, DensitySchedule, Gain, GuidanceRows, Pooling, Sampling, Sdtm, Timetable
 from flexsearch.schedule.guidance import ALL_ROWS
+from flexsearch.schedule.width import Width
 
 SMALL = {"num_layers": 3}
 TWO_STAGES = Timetable(edges=(0.0, 0.25, 1.0), grids=(5, 3))
@@ -114,6 +115,21 @@ def test_programs_equal_the_model_in_every_stage(model: FlexDiT, folder: Path) -
             torch.testing.assert_close(program(noisy, timestep, class_labels=labels), expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(UserError, match="torch_export: exists already"):
         list(write_graphs(folder, onnx=False, programs=True))
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch_export"])
+def test_a_narrow_model_is_exported(tmp_path: Path, kind: str) -> None:
+    """Its graph equals it at every batch, which the export itself checks."""
+    if kind == "onnx":
+        pytest.importorskip("onnxruntime")
+    model = FlexDiT.from_base(DiTTransformer2DModel(**LATENT | {"num_layers": 1}, num_embeds_ada_norm=10)).eval()
+    width = Width(clean_heads=4, clean_hidden=2)
+    model.set_schedule(DensitySchedule(segments=(Dense(depth=1, width=width),)))
+    model.fuse()
+    export = export_onnx if kind == "onnx" else export_programs
+    index = export(model, tmp_path / "out", **planned(model))
+    assert len(index["graphs"]) == 1
+    assert index["schedule_digest"] == model.schedule.digest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,18 @@ import torch
 from backbone_suite import MODULES, NUM_BLOCKS, SPAN, BackboneSuite
 from diffusers import ModelMixin
 
+from flexsearch.errors import UserError
 from flexsearch.models.backbones.joint import logit_bias, read
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.families import Segment
 from flexsearch.schedule.families.dense import Dense
+from flexsearch.schedule.families.keep import Keep, KeptTokens
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.timetable import Timetable
+from flexsearch.schedule.width import Width
 
 
 class JointSuite(BackboneSuite):
@@ -59,6 +63,14 @@ class JointSuite(BackboneSuite):
         with torch.inference_mode():
             expected = uniform(**self.inputs()).sample
             torch.testing.assert_close(pooled(**self.inputs()).sample, expected, rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize(
+        "segment",
+        [Dense(depth=NUM_BLOCKS, width=Width(clean_hidden=4)), Keep(depth=NUM_BLOCKS, tokens=KeptTokens(clean=4))],
+    )
+    def test_blocks_are_not_computed_in_part(self, model: FlexDiT, segment: Segment) -> None:
+        with pytest.raises(UserError, match="this base's blocks are computed whole"):
+            model.set_schedule(DensitySchedule(segments=(segment,)))
 
     def test_every_row_is_computed_by_itself(self, model: FlexDiT) -> None:
         """An image depends on its own text, time and data alone."""

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from backbone_suite import EULER, BackboneSuite
+from backbone_suite import EULER
 from builders import LATENT
 from diffusers import DiTTransformer2DModel
+from width_suite import WidthSuite
 
 from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
@@ -16,7 +17,7 @@ from flexsearch.models.loading import load_base
 from flexsearch.models.settings import BaseSettings
 
 
-class TestDiT(BackboneSuite):
+class TestDiT(WidthSuite):
     backbone = "dit"
     base_takes_any_grid = False  # diffusers' own forward takes a square root of the number of tokens
     checkpoints = ("facebook/DiT-XL-2-256", "facebook/DiT-XL-2-512")

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from backbone_suite import NUM_BLOCKS, SEGMENTS, SPARSE, TWO_MERGES, BackboneSuite
+from backbone_suite import NUM_BLOCKS, SEGMENTS, SPARSE, TWO_MERGES
 from builders import VIDEO
+from width_suite import WidthSuite
 
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.tokens import downsample, upsample
@@ -18,12 +19,12 @@ from flexsearch.schedule.timetable import Timetable
 FEWER_FRAMES = DensitySchedule(segments=SEGMENTS, timetable=Timetable(grids=(3,), frames=2))
 
 
-class TestLatte(BackboneSuite):
+class TestLatte(WidthSuite):
     backbone = "latte"
     checkpoints = ("maxin-cn/Latte-1",)
     config = VIDEO
     schedules = (
-        *BackboneSuite.schedules,
+        *WidthSuite.schedules,
         FEWER_FRAMES,
         DensitySchedule(segments=TWO_MERGES, timetable=Timetable(grids=(8,), frames=1)),
         DensitySchedule(segments=(Sdtm(sparse=2, dense=2),), timetable=Timetable(grids=(5,), frames=2)),

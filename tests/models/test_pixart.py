@@ -4,14 +4,15 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from backbone_suite import SPARSE, BackboneSuite
+from backbone_suite import SPARSE
 from builders import TEXT
+from width_suite import WidthSuite
 
 from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
 
 
-class TestPixArt(BackboneSuite):
+class TestPixArt(WidthSuite):
     backbone = "pixart"
     checkpoints = ("PixArt-alpha/PixArt-XL-2-256x256", "PixArt-alpha/PixArt-XL-2-512x512")
     config = TEXT

@@ -10,8 +10,11 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from flexsearch.report.palette import STEPS, role_colours
 from flexsearch.report.schedule_picture import run_figure, run_svg, write_run_picture
-from flexsearch.schedule import Cache, Candidate, DensitySchedule, GuidanceRows, Plan, Sampling, Target, lower
+from flexsearch.report.trial_page import draw_schedule
+from flexsearch.schedule import Cache, Candidate, Dense, DensitySchedule, GuidanceRows, Plan, Sampling, Target, lower
 from flexsearch.schedule.presets import PRESETS
+from flexsearch.schedule.timetable import Timetable, equal_edges
+from flexsearch.schedule.width import Width
 
 
 def plan_of(preset: str, *, is_dense: bool = False, is_guided: bool = False, steps: int = 5, **sampling: Any) -> Plan:
@@ -47,6 +50,23 @@ def test_every_block_of_every_stage_has_a_cell(name: str) -> None:
     sparse = schedule.timetable.grids if schedule.has_sparse_tokens else ()
     assert {f"{frames}{side}\N{MULTIPLICATION SIGN}{side}" for side in sparse} <= texts
     assert f"{frames}{grid.height}\N{MULTIPLICATION SIGN}{grid.width}" in texts
+
+
+def test_a_narrow_block_fills_as_much_of_its_cell_and_says_its_eighths() -> None:
+    width = Width(clean_heads=6, noise_heads=4, clean_hidden=4)
+    timetable = Timetable(edges=equal_edges(2), grids=(1, 1))
+    schedule = DensitySchedule(segments=(Dense(depth=10), Dense(depth=2, width=width)), timetable=timetable)
+    plan = lower(Candidate(schedule=schedule, sampling=Sampling(steps=2)), Target(shape=PRESETS[B].shape))
+    figure = run_figure(plan)
+    _, axes = figure.axes
+    cells = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
+    heights = {(int(one.get_x()), int(one.get_y())): one.get_height() for one in cells if one.get_facecolor()[3] == 1}
+    assert heights[11, 0] == pytest.approx(heights[0, 0] * 5 / 8)
+    assert heights[11, 1] == pytest.approx(heights[0, 0] / 2)
+    texts = [text.get_text() for text in axes.texts]
+    assert texts.count("16\N{MULTIPLICATION SIGN}16\n6\N{MIDDLE DOT}4") == 2
+    assert "of 8: heads\N{MIDDLE DOT}hidden" in {text.get_text() for text in figure.legends[0].get_texts()}
+    assert draw_schedule(schedule, PRESETS[B].shape.grid)[3].split() == ["heads", *["8/8"] * 10, "6/8", "6/8"]
 
 
 @pytest.mark.parametrize(("suffix", "begins"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])

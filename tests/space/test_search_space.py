@@ -53,6 +53,51 @@ def test_every_choice_lowers_to_a_valid_plan() -> None:
         assert candidate.sampling.steps == choice["sampler_steps"]
 
 
+def test_widths_are_searched_by_segment() -> None:
+    """Every choice is valid; the space is not free, and its stages need no grids."""
+    target = Target(shape=dit_shape(num_blocks=6, width=256, side=8))
+    segments = [
+        {"family": "pooling", "depth": {"int": [0, 1]}, "width": {"clean_hidden": {"choice": [4, 8]}}},
+        {"family": "dense", "depth": "rest", "width": {"clean_heads": {"choice": [4, 8]}, "noise_hidden": 6}},
+    ]
+    space = parse_space({"segments": segments, "timetable": {"stages": 2}, "sampler_steps": 4}, target=target)
+    assert list(space.domains) == ["pooling.depth", "pooling.width.clean_hidden", "dense.width.clean_heads"]
+    found = [space.build(choice).schedule for choice in space.choices()]
+    assert {str(one) for one in found} == {
+        "DDDDDD hidden 8,6/8 in 0-5",
+        "DDDDDD heads 4/8 hidden 8,6/8 in 0-5",
+        "PDDDDD hidden 8,6/8 in 1-5",
+        "PDDDDD hidden 4/8 in 0-0 hidden 8,6/8 in 1-5",
+        "PDDDDD heads 4/8 hidden 8,6/8 in 1-5",
+        "PDDDDD hidden 4/8 in 0-0 heads 4/8 hidden 8,6/8 in 1-5",
+    }
+    assert space.narrows
+    assert not space.is_dense
+    assert len(list(space.layouts())) == 2
+    full = parse_space({"segments": [{"family": "dense", "depth": 6, "width": {"clean_heads": 8}}]}, target=target)
+    assert full.is_dense
+
+
+@pytest.mark.parametrize(
+    ("width", "num_heads", "message"),
+    [
+        ({"clean_heads": {"int": [4, 8]}}, 4, r"width.clean_heads: must differ in whole heads, of which .* 4"),
+        ({"clean_hidden": 4}, 0, r"width.clean_hidden: this base's blocks are computed whole"),
+        ({"clean_hidden": 0}, 4, r"width.clean_hidden: must be at least 1"),
+        ({"heads": 4}, 4, r"width.heads"),
+    ],
+)
+def test_widths_that_cannot_be_are_named(width: dict[str, Any], num_heads: int, message: str) -> None:
+    target = Target(shape=replace(dit_shape(num_blocks=6, width=256, side=8), num_heads=num_heads))
+    with pytest.raises(UserError, match=message):
+        parse_space({"segments": [{"family": "dense", "depth": 6, "width": width}]}, target=target)
+
+
+def test_sparse_tokens_need_a_grid() -> None:
+    with pytest.raises(UserError, match=r"timetable.clean_grid: is missing"):
+        parsed(timetable={"stages": 2})
+
+
 def test_draws_lie_in_the_space_and_are_reproducible() -> None:
     space = parsed()
     drawn = [space.sample(random.Random(seed)) for seed in range(300)]

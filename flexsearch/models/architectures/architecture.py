@@ -195,6 +195,17 @@ def common_sizes(values: Mapping[str, Any], *, frames: int = 1) -> dict[str, Any
     }
 
 
+def width_sizes(values: Mapping[str, Any], *, activation: str = "gelu-approximate") -> dict[str, Any]:
+    """Give those of a model whose blocks can be computed in part: attention by head, an MLP without gates.
+
+    Args:
+        values: diffusers' configuration.
+        activation: of its class, where it names none.
+    """
+    is_plain = values.get("activation_fn", activation) in ("gelu", "gelu-approximate")
+    return {"num_heads": size_in(values, "num_attention_heads") if is_plain else 0}
+
+
 def text_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
     """Give those of a model that reads captions and shares its modulation.
 

@@ -9,6 +9,7 @@ from flexsearch.models.architectures.architecture import (
     common_sizes,
     register_architecture,
     size_in,
+    width_sizes,
 )
 from flexsearch.schedule.shape import TransformerShape
 
@@ -17,7 +18,8 @@ _XL_2 = {**PUBLISHED, "norm_type": "ada_norm_zero"}
 
 def shape_of(config: Mapping[str, Any]) -> TransformerShape:
     """Give the sizes of a model whose blocks share one embedder."""
-    return TransformerShape(**common_sizes(config), num_classes=size_in(config, "num_embeds_ada_norm"))
+    classes = size_in(config, "num_embeds_ada_norm")
+    return TransformerShape(**common_sizes(config), **width_sizes(config), num_classes=classes)
 
 
 DIT = register_architecture(

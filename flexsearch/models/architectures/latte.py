@@ -10,6 +10,7 @@ from flexsearch.models.architectures.architecture import (
     register_architecture,
     size_in,
     text_sizes,
+    width_sizes,
 )
 from flexsearch.schedule.shape import TransformerShape
 
@@ -17,7 +18,9 @@ from flexsearch.schedule.shape import TransformerShape
 def shape_of(config: Mapping[str, Any]) -> TransformerShape:
     """Give the sizes of a model: a block of a schedule is a spatial block and the temporal one after it."""
     sizes = common_sizes(config, frames=size_in(config, "video_length"))
-    return TransformerShape(**sizes, **text_sizes(config), has_temporal_blocks=True)
+    return TransformerShape(
+        **sizes, **width_sizes(config, activation="geglu"), **text_sizes(config), has_temporal_blocks=True
+    )
 
 
 LATTE = register_architecture(

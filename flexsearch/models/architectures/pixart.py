@@ -9,6 +9,7 @@ from flexsearch.models.architectures.architecture import (
     common_sizes,
     register_architecture,
     text_sizes,
+    width_sizes,
 )
 from flexsearch.schedule.shape import TransformerShape
 
@@ -18,6 +19,7 @@ def shape_of(config: Mapping[str, Any]) -> TransformerShape:
     reads_size = config.get("use_additional_conditions")
     return TransformerShape(
         **common_sizes(config),
+        **width_sizes(config),
         **text_sizes(config),
         reads_size=config["sample_size"] == 128 if reads_size is None else bool(reads_size),
     )

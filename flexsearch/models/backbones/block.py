@@ -3,9 +3,10 @@
 Letters: B batch, n and m tokens, C width, F frames.
 """
 
+import copy
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from flexsearch.models.backbones.attention import attention, text_attention, tex
 from flexsearch.models.backbones.call import Call
 from flexsearch.models.backbones.fused import FusedLinears, Matrix
 from flexsearch.models.backbones.modulation import Caption, Modulation, Text
+from flexsearch.models.backbones.narrow import Kept, NarrowAttention, NarrowBlock, NarrowMlp
 from flexsearch.models.backbones.protocol import Block
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid
@@ -38,7 +40,7 @@ class TransformerBlock:
         self.norm_mixer = norm_mixer
         self.norm_mlp = norm_mlp
         self.beside = beside
-        self.fused_projections: FusedLinears | None = None
+        self.fused_projections: FusedLinears | NarrowAttention | None = None
         self.fused_text_projections: FusedLinears | None = None
 
     @property
@@ -97,7 +99,7 @@ class TransformerBlock:
     def finish(self, tokens: Tensor, modulation: Modulation, call: Call) -> Tensor:
         """(B, n, C) the rest of the block, of tokens (B, n, C) after the mixer: attention to the text, where the block
         has a caption to read, and the gated MLP."""
-        if self.block.attn2 is not None and call.text is not None:
+        if self.reads_text and call.text is not None:
             tokens = call.module(partial(self.attend_to, tokens, call.text)) + tokens
 
         def inside() -> Tensor:
@@ -106,6 +108,11 @@ class TransformerBlock:
 
         output: Tensor = modulation.gate_mlp * call.module(inside) + tokens
         return output
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the block attends to a text."""
+        return self.block.attn2 is not None
 
     def text_of(self, caption: Caption) -> Text:
         """What the block reads of a caption, whatever the tokens are."""
@@ -123,11 +130,45 @@ class TransformerBlock:
 
     def fuse(self) -> list[FusedLinears]:
         """Multiply one input by one matrix from now on: queries, keys and values; keys and values of a text."""
-        self.fused_projections = _fused(self.block.attn1, "to_q", "to_k", "to_v")
+        self.fused_projections = fused = _fused(self.block.attn1, "to_q", "to_k", "to_v")
         if self.block.attn2 is None:
-            return [self.fused_projections]
+            return [fused]
         self.fused_text_projections = _fused(self.block.attn2, "to_k", "to_v")
-        return [self.fused_projections, self.fused_text_projections]
+        return [fused, self.fused_text_projections]
+
+    @property
+    def parts(self) -> "tuple[TransformerBlock, ...]":
+        """The transformer blocks that it is made of."""
+        return (self,)
+
+    @staticmethod
+    def of_parts(part: "TransformerBlock") -> "TransformerBlock":
+        """Give a block of other parts."""
+        return part
+
+    def calls(self, call: Call) -> list[Call]:
+        """Give the call of each part."""
+        return [call]
+
+    def narrowed(self, *, heads: int | None, attention: Kept, hidden: Kept | None) -> Self:
+        """Give the block with some heads and hidden channels of the same weights.
+
+        Args:
+            heads: that are kept; None keeps all.
+            attention: the channels of these heads.
+            hidden: the hidden channels that are kept; None keeps all.
+        """
+        narrow, block = copy.copy(self), self.block
+        narrow.block = NarrowBlock(attn1=block.attn1, attn2=block.attn2, ff=block.ff)
+        if heads is not None:
+            narrow.block.attn1 = narrow.fused_projections = NarrowAttention(block.attn1, heads, attention)
+        if hidden is not None:
+            narrow.block.ff = NarrowMlp(block.ff, hidden)
+        return narrow
+
+    def prepare(self, *, copies: bool) -> None:
+        """Look at the layers of a narrow block before they are used (`Slice.prepare`)."""
+        self.block.prepare(copies=copies)
 
 
 def fuse_projections(blocks: Sequence[Block]) -> list[FusedLinears]:
@@ -139,6 +180,6 @@ def _fused(module: nn.Module, *names: str) -> FusedLinears:
     return FusedLinears(module, [(module, name) for name in names])
 
 
-def matrix_of(fused: FusedLinears | None) -> Matrix | None:
+def matrix_of(fused: FusedLinears | NarrowAttention | None) -> Matrix | None:
     """The matrix of joined layers, where they are joined and to be used."""
     return None if fused is None else fused.matrix

@@ -72,14 +72,31 @@ class PairOfBlocks:
     def taken_apart(self) -> tuple[nn.Module, ...]:
         return (*self.spatial.taken_apart, *self.temporal.taken_apart)
 
+    @property
+    def parts(self) -> tuple[TransformerBlock, ...]:
+        """The transformer blocks that it is made of."""
+        return (self.spatial, self.temporal)
+
+    @staticmethod
+    def of_parts(spatial: TransformerBlock, temporal: TemporalBlock) -> "PairOfBlocks":
+        """Give a block of other parts."""
+        return PairOfBlocks(spatial, temporal)
+
+    def calls(self, call: Call) -> list[Call]:
+        """Give the call of each part; the conditioning is a `Modulation` for each."""
+        in_space, in_time = call.conditioning
+        return [
+            call._replace(block=self.spatial, conditioning=in_space),
+            call._replace(block=self.temporal, conditioning=in_time, text=None),
+        ]
+
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
     ) -> tuple[Tensor, Tensor | None]:
-        """What `Call.run` says; its conditioning is a `Modulation` for each of the two."""
-        in_space, in_time = call.conditioning
-        moved, _ = self.spatial.run(queries, keys, context, call._replace(conditioning=in_space))
-        mixed = None if keys is None else moved
-        return self.temporal.run(moved, mixed, context, call._replace(conditioning=in_time, text=None))
+        """What `Call.run` says."""
+        in_space, in_time = self.calls(call)
+        moved, _ = in_space.run(queries, keys, context)
+        return in_time.run(moved, None if keys is None else moved, context)
 
     def text_of(self, caption: Caption) -> Text:
         return self.spatial.text_of(caption)

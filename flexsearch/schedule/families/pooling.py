@@ -7,18 +7,20 @@ from flexsearch.schedule.cost import linear_params, rest_macs, text_macs, unifor
 from flexsearch.schedule.families.segment import Segment, register_family
 from flexsearch.schedule.role import Operation, Role, register_role
 from flexsearch.schedule.shape import TransformerShape
+from flexsearch.schedule.width import FULL_WIDTH, Width
 from flexsearch.settings import Count
 
 
 def _macs(operation: Operation, shape: TransformerShape) -> int:
     """One mean token per frame, and in time one per place, is projected; queries and keys drop out."""
-    grid = operation.queries
+    grid, amounts = operation.queries, operation.amounts
     n = grid.num_tokens
     if shape.block is not None:
         return shape.block.pool_macs(n)
-    macs = uniform_attention_macs(grid.frames, shape) + rest_macs(n, shape) + text_macs(n, shape)
+    rest = rest_macs(n, shape, amounts)
+    macs = uniform_attention_macs(grid.frames, shape, amounts) + rest + text_macs(n, shape)
     if shape.has_temporal_blocks:
-        macs += uniform_attention_macs(n // grid.frames, shape) + rest_macs(n, shape)
+        macs += uniform_attention_macs(n // grid.frames, shape, amounts) + rest
     return macs
 
 
@@ -39,6 +41,7 @@ class Pooling(Segment):
 
     family: ClassVar[str] = "pooling"
     depth: Count
+    width: Width = FULL_WIDTH
 
     @property
     def roles(self) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from flexsearch.errors import UserError
-from flexsearch.schedule.fields import check_fields
+from flexsearch.schedule.fields import check_fields, declared, is_part
 from flexsearch.schedule.role import Amounts
+from flexsearch.schedule.width import FULL_WIDTH, Width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +39,49 @@ class Segment(ABC):
         """One role per block, bottom to top."""
 
     def amounts(self, stage: int, num_stages: int) -> tuple[Amounts, ...]:
-        """How much of each block is computed in a stage, from 0 near the data; the whole of every block by default."""
-        return ((),) * len(self.roles)
+        """How much of each block is computed in a stage, from 0 near the data.
+
+        By default what the field `width` says, which a family declares (`width: Width = FULL_WIDTH`) if its roles can
+        compute some heads and hidden channels of a block; without it the whole of every block.
+        """
+        width: Width = getattr(self, "width", FULL_WIDTH)
+        return (width.amounts(stage, num_stages),) * len(self.roles)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is known, without asking for amounts, that the whole of every block is computed."""
+        return type(self).amounts is Segment.amounts and getattr(self, "width", FULL_WIDTH) == FULL_WIDTH
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give JSON values; `from_dict` is the inverse. Of mappings inside it, what is not the default."""
+        values: dict[str, Any] = {"family": self.family}
+        for one in declared(type(self)):
+            value = getattr(self, one.name)
+            if not is_part(one.annotation):
+                values[one.name] = value
+            elif value != one.default:
+                values[one.name] = {
+                    name: each for name, each in vars(value).items() if each != getattr(one.default, name)
+                }
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build a segment from JSON values.
+
+        Raises:
+            UserError: a value is out of range; names the field.
+            TypeError: a field is unknown or missing.
+        """
+        parts = {one.name: one.annotation for one in declared(cls) if is_part(one.annotation)}
+        given = {key: value for key, value in values.items() if key != "family"}
+        for name, kind in parts.items():
+            if isinstance(given.get(name), Mapping):
+                try:
+                    given[name] = kind(**given[name])
+                except UserError as error:
+                    raise error.under(name) from None
+        return cls(**given)
 
     @classmethod
     def designs(cls, num_blocks: int) -> "list[tuple[Segment, ...]]":

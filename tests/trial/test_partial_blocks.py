@@ -1,0 +1,38 @@
+"""A search over blocks that are computed in part, end to end: warm start, trials, report."""
+
+from pathlib import Path
+
+import pytest
+from builders import Call
+from safetensors.torch import load_file
+
+import flexsearch
+from flexsearch.cli.results import front_of_run, open_run
+from flexsearch.models.flexdit import FlexDiT
+from flexsearch.report.trial_page import draw_schedule
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_widths_and_bypasses_are_searched(tiny_config: Call, tmp_path: Path) -> None:
+    segments = [
+        {"family": "keep", "depth": 2, "scope": "block", "tokens": {"clean": 4, "noise": {"choice": [4, 8]}}},
+        {"family": "dense", "depth": "rest", "width": {"clean_heads": 4, "noise_hidden": {"choice": [2, 6]}}},
+    ]
+    space = {"segments": segments, "timetable": {"stages": 2, "clean_grid": None, "noise_grid": None}}
+    warm_start = {"updates": 3, "batch": 4, "learning_rate": 1e-3, "ema_decay": 0.5}
+    config = tiny_config(space=space, warm_start=warm_start, search={"trials": 9})
+    flexsearch.search(config, out=tmp_path / "run")
+    complete = front_of_run(open_run(tmp_path / "run")).complete.values()
+    records = [one for one in complete if one.baseline is None]
+    assert records
+    assert all(one.candidate.schedule.has_amounts for one in records)
+    assert {"dydit0.5", "dydit0.7", "diffcr"} <= {one.baseline for one in complete}
+    (path,) = (tmp_path / "run" / "base").glob("warm_start-*.safetensors")
+    weights = load_file(path)
+    order, score = weights["width_order.hidden"], weights["keep.0.score.weight"]
+    assert score.abs().max() > 0, "the score is trained"
+    for one in records:
+        model = FlexDiT.from_pretrained(tmp_path / "run" / "trials" / str(one.number) / "model")
+        assert model.schedule.digest == one.candidate.schedule.digest
+        assert (model.width_order.hidden == order).all()
+        assert "tokens" in " ".join(draw_schedule(one.candidate.schedule, model.shape.grid))
