@@ -17,6 +17,7 @@ def test_plan_predicts_latency_where_there_is_a_sound_profile(
 ) -> None:
     """How well one round predicts a tiny model is left to the machine, so the bounds are set from within. It is timed
     once, and refused before it is taken."""
+    space = tiny_space(objectives={"latency": {"batch": 1}})
     monkeypatch.setattr("flexsearch.latency.profile.WORST_ERROR", -1.0)
     made: list[LatencyProfile] = []
 
@@ -25,16 +26,16 @@ def test_plan_predicts_latency_where_there_is_a_sound_profile(
         return made[0]
 
     monkeypatch.setattr("flexsearch.trial.profiles.make_profile", make_once)
-    outcome = flexsearch("profile", tiny_space(), "--rounds", 1)
+    outcome = flexsearch("profile", space, "--rounds", 1)
     assert outcome.code == 2
     assert "error: --rounds 1: the profile is not kept: it predicts 12 schedules outside the fit" in outcome.err
     assert "round 1 of 1" in outcome.err
     monkeypatch.setattr("flexsearch.latency.profile.WORST_ERROR", float("inf"))
     monkeypatch.setattr("flexsearch.latency.profile.LEAST_TAU", -1.0)
-    before = json.loads(flexsearch("plan", tiny_space(), "--json").out)
+    before = json.loads(flexsearch("plan", space, "--json").out)
     assert "profile" not in before
     assert all("latency_ms" not in row for row in before["baselines"])
-    outcome = flexsearch("profile", tiny_space(), "--rounds", 1, "--json")
+    outcome = flexsearch("profile", space, "--rounds", 1, "--json")
     assert outcome.code == 0
     profiled = json.loads(outcome.out)
     assert {"operations", "step_ms", "image_ms", "error", "kendall_tau", "held_out", "protocol", "plateaus"} <= set(
@@ -46,13 +47,13 @@ def test_plan_predicts_latency_where_there_is_a_sound_profile(
     printed = capsys.readouterr().out
     for part in ("operation", "sparse", "recover", "step", "median error", "kept in"):
         assert part in printed
-    after = json.loads(flexsearch("plan", tiny_space(), "--json").out)
+    after = json.loads(flexsearch("plan", space, "--json").out)
     assert after["profile"]["error"] == profiled["error"]
     for row, old in zip(after["baselines"], before["baselines"], strict=True):
         assert row["latency_ms"]["value"] > 0
         assert row["latency_ms"]["error"] == pytest.approx(row["latency_ms"]["value"] * profiled["error"])
         assert old.items() <= row.items()
-    page = flexsearch("plan", tiny_space()).out
+    page = flexsearch("plan", space).out
     assert "(predicted)" in page
     assert "12 schedules outside the fit" in " ".join(page.split())
 
