@@ -234,9 +234,9 @@ def test_the_dashboard_serves_the_run(flexsearch: Call, start_program: Call, run
         port = free.getsockname()[1]
     program, url = start_program("dashboard", run_dir, "--port", port), f"http://127.0.0.1:{port}/api/studies"
     try:
-        (study,) = waited(lambda: _read(url)["study_summaries"], program)
-        assert study["study_name"] == "tiny"
-        own = f"{url}/{study['study_id']}"
+        (summary,) = waited(lambda: _read(url)["study_summaries"], program)
+        assert summary["study_name"] == "tiny"
+        own = f"{url}/{summary['study_id']}"
         note = waited(lambda: found if "schedule.png" in (found := note_of(_read(own), 3)) else None, program)
         study = _read(own)  # schedules are drawn while the page is there already
         trial = next(trial for trial in study["trials"] if trial["number"] == 3)
@@ -250,7 +250,7 @@ def test_the_dashboard_serves_the_run(flexsearch: Call, start_program: Call, run
             assert answer.read().startswith(b"\x89PNG")
         assert study["note"]["body"].count("![front.png]") == 1
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
-            assert answer.url.endswith(f"/dashboard/studies/{study['study_id']}/note")
+            assert answer.url.endswith(f"/dashboard/studies/{summary['study_id']}/note")
         taken = flexsearch("dashboard", run_dir, "--port", port)
         assert (taken.code, f"--port {port}: cannot be used" in taken.err) == (2, True)
     finally:
