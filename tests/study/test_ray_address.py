@@ -1,6 +1,7 @@
 """A cluster that is not there is one line before anything is made; a cluster that dies ends the search."""
 
 import logging
+import signal
 import socket
 import sys
 import time
@@ -79,13 +80,14 @@ def test_whoever_answers_and_is_no_cluster_of_ours(
 
 
 def test_a_cluster_without_a_living_node_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore interrupts
     monkeypatch.setattr(ray_tune, "_LOOK_EVERY_S", 0.01)
     seen = iter([True, False, True, False, False])
     with (
         pytest.raises(UserError, match="no node of Ray's that could run a trial is alive any more"),
         _watched_nodes(lambda: next(seen)),
     ):
-        time.sleep(600)
+        time.sleep(60)
     with pytest.raises(KeyboardInterrupt), _watched_nodes(lambda: True):
         raise KeyboardInterrupt
 
