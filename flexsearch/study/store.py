@@ -36,6 +36,7 @@ from flexsearch.old_names import (
 )
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.fields import declared
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.migrations import migrate
 from flexsearch.study.tables import CONFIRMATION, COST, CURVE, MEASUREMENT, RUN, RUNG, TRIAL
@@ -49,7 +50,7 @@ RecordState = Literal["running", "complete", "pruned", "infeasible", "duplicate"
 _NO_IMAGES = 0  # of confirmations: a trial was timed again, and nothing was drawn
 _SHARED = -1  # the trial number of what all trials share
 _CUT_SHORT = "cut short"  # beside the phases: attempts at a trial that a kill has ended
-_STEPS = ', "sampler_steps": '
+_STEPS = f', "{declared(Sampling)[0].key}": '  # in the text of a candidate
 _AT_ONCE = 500  # trials in one query: databases limit how many values one may have
 _UNREAD = ((), None)
 _OF_TRIALS = "trials: "  # before a phase: seconds of trials under the study's seed
