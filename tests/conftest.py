@@ -1,41 +1,43 @@
-"""Small models that run in milliseconds, and a run directory whose trials take a second."""
+"""Small models that run in milliseconds, and a run directory whose trials take a second.
+
+The process that hands tests to workers loads this file and nothing else, so what takes seconds to import is imported
+by the fixture that needs it.
+"""
+
+from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-import yaml
-from builders import TINY, nothing
-from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
-from servers import Postgres, postgres_programs, postgres_server
-from sqlalchemy import Engine, event
-from torch import nn
 
-from flexsearch.config import parse_config
-from flexsearch.export.recipe import BASE, RECIPE
-from flexsearch.models.backbones.dit import new_base, untied
-from flexsearch.models.flexdit import FlexDiT
-from flexsearch.schedule import Dense, DensitySchedule, Pooling, Sdtm, Timetable
-from flexsearch.schedule.timetable import equal_edges
-from flexsearch.trial.contract import TrialOrder
-from flexsearch.trial.prepare import prepare
-from flexsearch.trial.settings import TrialSettings
+if TYPE_CHECKING:
+    from diffusers import DiTTransformer2DModel
+    from servers import Postgres
+    from torch import nn
+
+    from flexsearch.models.flexdit import FlexDiT
+    from flexsearch.schedule import DensitySchedule
+    from flexsearch.trial.contract import TrialOrder
+    from flexsearch.trial.settings import TrialSettings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each of the workers, and for what they start
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers have this environment already
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # every process that a test starts would compile torch anew
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # every process of the tests would compile torch anew
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _nobody_waits_for_the_disk() -> Iterator[None]:
     """No test cuts the power, and of a process that is killed the system has all that it wrote."""
+
+    from sqlalchemy import Engine, event
 
     def unsynced(connection: Any, _: Any) -> None:
         if isinstance(connection, sqlite3.Connection):
@@ -51,6 +53,8 @@ def _nobody_waits_for_the_disk() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
+    import torch
+
     torch.manual_seed(0)
 
 
@@ -58,6 +62,8 @@ def _seeded() -> None:
 def double_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Computes in float64 what a program computes in float32. Sums in another order are equal but for rounding, which
     depends on the CPU and is amplified by what follows: 1e-16 stays far below any tolerance, and 1e-7 does not."""
+    import torch
+
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     torch.set_default_dtype(torch.float64)
     yield
@@ -66,6 +72,8 @@ def double_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def randomised(model: nn.Module) -> nn.Module:
     """Every weight at random, so that no gate is closed and no branch is invisible."""
+    import torch
+
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in model.parameters():
@@ -76,12 +84,17 @@ def randomised(model: nn.Module) -> nn.Module:
 @pytest.fixture
 def tiny_transformer() -> dict[str, Any]:
     """The configuration of a tiny transformer."""
+    from builders import TINY
+
     return dict(TINY)
 
 
 @pytest.fixture
 def tiny_base() -> DiTTransformer2DModel:
     """6 blocks of width 16 on 8x8 tokens, with random weights; every block has an embedder of its own."""
+    from builders import TINY
+    from diffusers import DiTTransformer2DModel
+
     base = DiTTransformer2DModel(**TINY)
     for block in base.transformer_blocks:
         block.norm1.emb.class_embedder.dropout_prob = 0.0
@@ -91,6 +104,9 @@ def tiny_base() -> DiTTransformer2DModel:
 @pytest.fixture(scope="session")
 def sparse_schedule() -> DensitySchedule:
     """Every role once or more, two stages."""
+    from flexsearch.schedule import Dense, DensitySchedule, Pooling, Sdtm, Timetable
+    from flexsearch.schedule.timetable import equal_edges
+
     return DensitySchedule(
         segments=(Pooling(depth=1), Sdtm(sparse=1, dense=0), Dense(depth=2)),
         timetable=Timetable(edges=equal_edges(2), grids=(5, 3)),
@@ -100,6 +116,8 @@ def sparse_schedule() -> DensitySchedule:
 @pytest.fixture
 def tiny_model(tiny_base: DiTTransformer2DModel, sparse_schedule: DensitySchedule) -> FlexDiT:
     """A FlexDiT with random weights, merges included."""
+    from flexsearch.models.flexdit import FlexDiT
+
     model = FlexDiT.from_base(tiny_base, schedule=sparse_schedule)
     return randomised(model).eval()
 
@@ -108,6 +126,11 @@ def tiny_model(tiny_base: DiTTransformer2DModel, sparse_schedule: DensitySchedul
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dense base on disk, in diffusers' layout, shared by every tiny search. Wide enough that fewer tokens are
     faster: a search does not train what is slower than dense."""
+    from builders import TINY
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    from flexsearch.models.backbones.dit import new_base, untied
+
     folder = tmp_path_factory.mktemp("base")
     base = randomised(untied(new_base({**TINY, "attention_head_dim": 48, "num_layers": 8}, seed=0)))
     base.save_pretrained(folder / "transformer", safe_serialization=True)
@@ -158,6 +181,8 @@ def tiny_config(base_folder: Path) -> Callable[..., dict[str, Any]]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server of these tests' own, which they may stop; there must be programs of one on this machine."""
+    from servers import postgres_programs, postgres_server
+
     if postgres_programs() is None:
         pytest.skip("PostgreSQL is not installed")
     with postgres_server() as server:
@@ -173,12 +198,20 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def settings(tiny_config: Callable[..., dict[str, Any]]) -> Callable[..., TrialSettings]:
     """The settings of the tiny search's trials; keywords replace parts of its configuration."""
+    from flexsearch.config import parse_config
+
     return lambda **changes: parse_config(tiny_config(**changes)).trial_settings
 
 
 @pytest.fixture
 def start(own_cache: None, tmp_path: Path, tiny_config: Callable[..., dict[str, Any]]) -> Callable[..., TrialOrder]:
     """A run directory with its shared files; gives the order for a trial of it."""
+
+    from builders import nothing
+
+    from flexsearch.config import parse_config
+    from flexsearch.trial.contract import TrialOrder
+    from flexsearch.trial.prepare import prepare
 
     def start_(folder: str = "run", **changes: Any) -> TrialOrder:
         config, run_dir = parse_config(tiny_config(**changes)), tmp_path / folder
@@ -193,6 +226,10 @@ def start(own_cache: None, tmp_path: Path, tiny_config: Callable[..., dict[str, 
 @pytest.fixture(scope="session")
 def write_recipe(tiny_config: Callable[..., dict[str, Any]], sparse_schedule: DensitySchedule) -> Callable[..., Path]:
     """Writes a recipe into a folder, whose training takes a second; keywords replace parts of it."""
+
+    import yaml
+
+    from flexsearch.export.recipe import BASE, RECIPE
 
     def write(folder: Path, **training: Any) -> Path:
         config = tiny_config()

@@ -7,6 +7,7 @@ import typer
 
 from flexsearch.cli.options import AsJson, RunDir, check_picture, print_json
 from flexsearch.cli.terminal import open_terminal
+from flexsearch.files import write_atomically
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from rich.console import Console
@@ -60,7 +61,11 @@ def write_front(front: "Front", *, csv: Path | None, plot: Path | None) -> None:
         from flexsearch.report.table import front_frame
 
         csv.parent.mkdir(parents=True, exist_ok=True)
-        front_frame(front).to_csv(csv, index=False)
+        table = front_frame(front).to_csv(index=False)
+        if csv.exists() and not csv.is_file():  # /dev/stdout, a pipe
+            csv.write_text(table)
+        else:
+            write_atomically(csv, table)
     if plot is not None:
         from flexsearch.report.plot import plot_front
 

@@ -48,6 +48,7 @@ class DensitySchedule(PickledWithoutHash):
         return self._hash  # asked for at every lowering
 
     @classmethod
+    @lru_cache(maxsize=16)  # half of the candidates among which a search chooses are dense
     def all_dense(cls, num_blocks: int) -> "DensitySchedule":
         """Give the schedule that changes nothing."""
         return cls(segments=(Dense(depth=num_blocks),))

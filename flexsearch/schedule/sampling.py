@@ -6,6 +6,7 @@ plan.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
+from functools import cached_property
 from typing import Any
 
 from flexsearch.errors import UserError
@@ -62,9 +63,16 @@ class Sampling:
 
     def spelled(self, *, num_blocks: int) -> dict[str, Any]:
         """Say what sampling does to a model, as JSON values: what does the same is spelled alike, defaults left out."""
-        cache = self.cache.spelled(self.num_patterned, num_blocks=num_blocks)
-        rest = {key: value for key, value in self.to_dict().items() if key != "cache"}
-        return {**rest, **({"cache": cache} if cache else {})}
+        if num_blocks not in self._spelled:  # asked for at every draw, and many candidates share a sampling
+            cache = self.cache.spelled(self.num_patterned, num_blocks=num_blocks)
+            rest = {key: value for key, value in self.to_dict().items() if key != "cache"}
+            self._spelled[num_blocks] = {**rest, **({"cache": cache} if cache else {})}
+        return dict(self._spelled[num_blocks])
+
+    @cached_property
+    def _spelled(self) -> dict[int, dict[str, Any]]:
+        """What sampling does, by the number of blocks."""
+        return {}
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values, defaults left out, so that a candidate of an older version keeps its digest."""

@@ -88,7 +88,7 @@ class SearchSpace:
 
     def build(self, parameters: Parameters) -> Candidate:
         """Give the candidate of one choice of parameters; those of a schedule that the dense base replaces are idle."""
-        if self.layout.build(parameters).dense:
+        if self._is_dense(parameters):
             return Candidate(schedule=DensitySchedule.all_dense(self.num_blocks), sampling=self._sampling(parameters))
         key = tuple(parameters[name] for name in self._of_schedules)
         if key not in self._schedules:
@@ -96,6 +96,17 @@ class SearchSpace:
             schedule = DensitySchedule(segments=segments, timetable=timetable)
             _remember(self._schedules, key, schedule)
         return Candidate(schedule=self._schedules[key], sampling=self._sampling(parameters))
+
+    def _is_dense(self, parameters: Parameters) -> bool:
+        key = tuple(parameters[name] for name, _ in self.layout.domains)
+        if key not in self._known_dense:
+            self._known_dense[key] = self.layout.build(parameters).dense
+        return self._known_dense[key]
+
+    @cached_property
+    def _known_dense(self) -> dict[tuple[Value, ...], bool]:
+        """Whether the dense base is chosen, by the parameters that say so."""
+        return {}
 
     def _layout(self, parameters: Parameters) -> tuple[Segment, ...]:
         key = tuple(parameters[name] for segment in self.segments for name, _ in segment.domains)
@@ -191,7 +202,7 @@ class SearchSpace:
         rows = itertools.product(*searched.values())
         return list(dict.fromkeys(self._timetable(dict(zip(searched, row, strict=True))).joined() for row in rows))
 
-    @property
+    @cached_property
     def searches_dense(self) -> bool:
         """Whether the dense base is one of several schedules."""
         return not self.is_dense and len(self.layout.values_of("dense")) > 1

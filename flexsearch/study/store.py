@@ -37,6 +37,7 @@ from flexsearch.old_names import (
 )
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.fields import declared
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.migrations import migrate
 from flexsearch.study.tables import CONFIRMATION, COST, CURVE, MEASUREMENT, RUN, RUNG, TRIAL
@@ -50,6 +51,7 @@ RecordState = Literal["running", "complete", "pruned", "infeasible", "duplicate"
 _NO_IMAGES = 0  # of confirmations: a trial was timed again, and nothing was drawn
 _SHARED = -1  # the trial number of what all trials share
 _CUT_SHORT = "cut short"  # beside the phases: attempts at a trial that a kill has ended
+_STEPS = f', "{declared(Sampling)[0].key}": '  # in the text of a candidate
 _AT_ONCE = 500  # trials in one query: databases limit how many values one may have
 _UNREAD = ((), None)
 _OF_TRIALS = "trials: "  # before a phase: seconds of trials under the study's seed
@@ -333,14 +335,14 @@ class Store:
         rows = list(
             connection.execute(select(TRIAL, updates.scalar_subquery().label("num_updates")).where(those(TRIAL)))
         )
-        for row in connection.execute(select(MEASUREMENT).where(those(MEASUREMENT, seed=self.seed))):
+        for row in connection.execute(select(MEASUREMENT).where(those(MEASUREMENT, seed=self.seed))).all():
             found = _measurement(row)
             measured.setdefault(row.number, {})[found.name] = found
         for row in connection.execute(select(RUNG).where(those(RUNG)).order_by(RUNG.c.update_)):
             rung = Rung(updates=row.update_, quality=row.quality, paired_distance=row.paired_distance)
             rungs.setdefault(row.number, []).append(rung)
         phases = those(COST, seed=self.seed) & COST.c.what.startswith(_OF_TRIALS)
-        for row in connection.execute(select(COST).where(phases)):
+        for row in connection.execute(select(COST).where(phases)).all():
             seconds.setdefault(row.number, {})[row.what.removeprefix(_OF_TRIALS)] = row.seconds
         candidates = {row.number: _candidate(row.candidate) for row in rows}
         return [
@@ -407,10 +409,12 @@ def _measurement(row: Any) -> Measurement:
 
 
 def _candidate(text: str) -> Candidate:
-    """Read a candidate; many share a schedule or a sampling, which is read once."""
-    values = json.loads(text)
-    schedule = {key: values.pop(key) for key in ("segments", "timetable") if key in values}
-    return Candidate(schedule=_schedule(json.dumps(schedule)), sampling=_sampling(json.dumps(values)))
+    """Read a candidate; many share a schedule or a sampling, which is read once. In the text, which is parsed for no
+    other, the sampling begins with its steps, behind the schedule."""
+    head, steps, tail = text.partition(_STEPS)
+    if not steps or any(key in tail for key in ('"segments": ', '"timetable": ')):
+        return Candidate.from_dict(json.loads(text))
+    return Candidate(schedule=_schedule(f"{head}}}"), sampling=_sampling(f"{{{_STEPS[2:]}{tail}"))
 
 
 @lru_cache(maxsize=1 << 12)

@@ -14,6 +14,7 @@ from flexsearch.errors import UserError
 from flexsearch.models.architectures import ARCHITECTURES, architecture
 from flexsearch.models.loading import load_base
 from flexsearch.models.settings import BaseSettings
+from flexsearch.schedule.cache import Cache
 
 PAGE = ROOT / "docs" / "tutorials" / "backbone.md"
 MODULES = ("label_transformer", "flexsearch_label", "label_backbone", "test_label")
@@ -31,6 +32,11 @@ class TestLabel(SUITE.TestLabel):  # type: ignore[name-defined,misc]
     @pytest.mark.slow
     def test_every_stage_compiles_without_a_graph_break(self, model: Any) -> None:
         super().test_every_stage_compiles_without_a_graph_break(model)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("cache", [Cache(pattern="FFpFnp", first=1)], ids=["span"])
+    def test_reuse_compiles_without_a_graph_break(self, model: Any, cache: Cache) -> None:
+        super().test_reuse_compiles_without_a_graph_break(model, cache)
 
 
 @pytest.mark.usefixtures("registries")

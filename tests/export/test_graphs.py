@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -177,8 +178,22 @@ def test_onnx_equals_the_model_within_rounding(every_axis: OnnxExport) -> None:
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_reuse_has_a_graph_for_each_computation(model: FlexDiT, tmp_path: Path) -> None:
-    """And the steps say which one runs, on what."""
+@pytest.fixture
+def untraced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program is the module itself: tracing takes ten seconds a graph."""
+    saved: dict[str, torch.nn.Module] = {}
+
+    def save(module: torch.nn.Module, path: Path) -> None:
+        path.touch()
+        saved[path.name] = module
+
+    monkeypatch.setattr(graphs, "_traced", lambda one, _: one)
+    monkeypatch.setattr(torch.export, "save", save)
+    monkeypatch.setattr(torch.export, "load", lambda path: SimpleNamespace(module=lambda: saved[path.name]))
+
+
+def test_reuse_has_a_graph_for_each_computation(model: FlexDiT, untraced: None, tmp_path: Path) -> None:
+    """And the steps say which one runs, on what. That they can be traced is tested on ONNX, and slowly on programs."""
     folder = exported(model, tmp_path / "out", sampling=EVERY_AXIS, guidance=2.0)
     (line,) = write_graphs(folder, onnx=False, programs=True)
     index = json.loads((folder / "torch_export" / "graphs.json").read_text())

@@ -16,6 +16,7 @@ from flexsearch.trial.settings import TrialSettings
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 SMALL = {"num_layers": 8, "sample_size": 8}
+ONE_IMAGE = {"latency": {"batch": 1}}
 _made: dict[str, LatencyProfile] = {}
 
 
@@ -28,7 +29,7 @@ def made(settings: TrialSettings, *, others: tuple[Candidate, ...] = (), num_hel
 
 
 def test_a_profile_covers_its_space_and_what_else_is_asked(settings: Call) -> None:
-    tiny = settings()
+    tiny = settings(objectives=ONE_IMAGE)
     dense = dense_plan(tiny.search_space.target, Sampling(steps=4))
     found = made(tiny, others=(dense.candidate,))
     for plan in [dense, *map(tiny.search_space.plan, tiny.search_space.candidates(up_to=100))]:
@@ -41,9 +42,10 @@ def test_a_profile_covers_its_space_and_what_else_is_asked(settings: Call) -> No
     assert "1 thread" in found.protocol["device"]
 
 
-def test_a_profile_covers_solvers_reuse_and_guidance_rows(settings: Call) -> None:
+def test_a_profile_covers_solvers_reuse_and_guidance_rows(settings: Call, tiny_transformer: dict[str, Any]) -> None:
     cache = {"full": 0.5, "nulls": {"choice": [0, 1]}, "reuse": {"choice": ["span", "modules"]}}
     searched = settings(
+        base={"checkpoint": "./absent", "config": {**tiny_transformer, "num_layers": 8}},
         space={
             "sampler_steps": 4,
             "solver": {"choice": ["base", "ab2"]},
@@ -52,7 +54,7 @@ def test_a_profile_covers_solvers_reuse_and_guidance_rows(settings: Call) -> Non
             "timetable": {"clean_grid": 3, "noise_grid": 3},
         },
         sampling={"guidance": 2.0},
-        objectives={"latency": {"batch": 2}},
+        objectives=ONE_IMAGE,
     )
     found, space = made(searched), searched.search_space
     plans = [space.plan(one) for one in space.candidates(up_to=100)]
@@ -72,25 +74,27 @@ def test_a_profile_covers_solvers_reuse_and_guidance_rows(settings: Call) -> Non
 
 
 def test_a_profile_is_found_again_by_what_decides_it(settings: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = settings()
+    tiny = settings(objectives=ONE_IMAGE)
     assert load_profile(tiny) is None
     found = made(tiny)
     save_profile(found, tiny)
     assert load_profile(tiny) == found
     for same in (
-        settings(trial={"updates": 9}, objectives={"latency": {"max_ms": 3.0}}),
-        settings(space={"sampler_steps": 3, "solver": "base", "gain": {"skip": {"choice": [0.9, 1]}}}),
+        settings(trial={"updates": 9}, objectives={"latency": {"batch": 1, "max_ms": 3.0}}),
+        settings(
+            objectives=ONE_IMAGE, space={"sampler_steps": 3, "solver": "base", "gain": {"skip": {"choice": [0.9, 1]}}}
+        ),
     ):
         assert load_profile(same) == found
     for other in (
         settings(objectives={"latency": {"batch": 4}}),
-        settings(objectives={"latency": {"threads": 2}}),
-        settings(sampling={"guidance": 2.0}),
-        settings(sampling={"dtype": "bf16"}),
-        settings(space={"timetable": {"clean_grid": 5}}),
-        settings(space={"segments": [{"family": "sdtm", "sparse": "rest"}]}),
-        settings(space={"solver": {"choice": ["base", "ab2"]}}),
-        settings(space={"cache": {"full": 0.5}}),
+        settings(objectives={"latency": {"batch": 1, "threads": 2}}),
+        settings(objectives=ONE_IMAGE, sampling={"guidance": 2.0}),
+        settings(objectives=ONE_IMAGE, sampling={"dtype": "bf16"}),
+        settings(objectives=ONE_IMAGE, space={"timetable": {"clean_grid": 5}}),
+        settings(objectives=ONE_IMAGE, space={"segments": [{"family": "sdtm", "sparse": "rest"}]}),
+        settings(objectives=ONE_IMAGE, space={"solver": {"choice": ["base", "ab2"]}}),
+        settings(objectives=ONE_IMAGE, space={"cache": {"full": 0.5}}),
     ):
         assert load_profile(other) is None
     monkeypatch.setattr("flexsearch.latency.measure.device_name", lambda _: "another machine")
@@ -112,7 +116,7 @@ def test_a_base_that_is_not_here_is_timed_without_its_weights(
             "config": config or {**tiny_transformer, "num_layers": 8},
         },
         space={"timetable": {"stages": 2, "clean_grid": 3, "noise_grid": 2, **frames}},
-        objectives={"latency": {"batch": 1}},
+        objectives=ONE_IMAGE,
         sampling={"guidance": 4.0},
     )
     found = made(absent, num_held_out=1)

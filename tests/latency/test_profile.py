@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from flexsearch.errors import UserError
+from flexsearch.errors import Note, UserError
 from flexsearch.latency.axes import Axes
+from flexsearch.latency.cache import load_profile, save_profile
 from flexsearch.latency.design import dense_plan, designed_plans
 from flexsearch.latency.fit import solve
 from flexsearch.latency.gate import constraints_of, fastest_candidates, infeasible_reason, predicted_infeasible
@@ -160,6 +161,20 @@ def test_what_was_not_profiled_is_not_guessed() -> None:
     assert not found.covers(unknown)
     with pytest.raises(UserError, match="merge from 8x8 to 3x3 tokens was not profiled"):
         found.predict(unknown)
+
+
+@pytest.mark.parametrize(
+    "left", [b"", b"{", b"[]", b"null", bytes(100), b'{"operations": 3}', b"\xff\xfe"], ids=lambda left: str(left[:9])
+)
+@pytest.mark.usefixtures("own_cache")
+def test_a_damaged_profile_is_a_note_and_is_left_alone(left: bytes) -> None:
+    hardware = {"device": "none"}
+    path = save_profile(profile(), "key", hardware)
+    assert load_profile("key", lambda: hardware) == profile()
+    path.write_bytes(left)
+    with pytest.warns(Note, match=r"profiles/key-\w+\.json: cannot be read \(.*flexsearch profile makes another"):
+        assert load_profile("key", lambda: hardware) is None
+    assert path.read_bytes() == left
 
 
 def test_a_profile_survives_json(space: SearchSpace) -> None:

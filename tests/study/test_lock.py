@@ -22,7 +22,7 @@ from flexsearch.study.storage import connect, storage_url
 run_dir = Path(sys.argv[1])
 with one_driver(run_dir, connect(storage_url(run_dir, None)), "s"):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

@@ -63,7 +63,7 @@ class Misbehaving:
     def _meet(self, order: TrialOrder) -> None:
         """Wait for another trial that waits here too: one alone waits in vain."""
         (order.run_dir / f"waits-{order.number}").touch()
-        for _ in range(1200):
+        for _ in range(12_000):
             if len(list(order.run_dir.glob("waits-*"))) > 1:
                 return
             time.sleep(0.05)

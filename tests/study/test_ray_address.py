@@ -1,6 +1,7 @@
 """A cluster that is not there is one line before anything is made; a cluster that dies ends the search."""
 
 import logging
+import signal
 import socket
 import sys
 import time
@@ -59,13 +60,18 @@ def test_tune_is_silent_of_what_is_handled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "reason"),
-    [("import time; time.sleep(60)", "no answer in"), ("raise SystemExit('no token found')", "no token found")],
+    ("program", "reason", "within_s"),
+    [
+        ("import time; time.sleep(60)", "no answer in", 1.5),
+        ("raise SystemExit('no token found')", "no token found", 300.0),
+    ],
     ids=["silent", "refuses"],
 )
-def test_whoever_answers_and_is_no_cluster_of_ours(monkeypatch: pytest.MonkeyPatch, program: str, reason: str) -> None:
+def test_whoever_answers_and_is_no_cluster_of_ours(
+    monkeypatch: pytest.MonkeyPatch, program: str, reason: str, within_s: float
+) -> None:
     monkeypatch.setattr(ray_address, "_PROBE", program)
-    monkeypatch.setattr(ray_address, "_SHUT_WITHIN_S", 1.5)
+    monkeypatch.setattr(ray_address, "_SHUT_WITHIN_S", within_s)
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         pytest.raises(UserError, match=rf"no Ray cluster takes us .*{reason}.*RAY_AUTH_MODE=token"),
@@ -74,13 +80,14 @@ def test_whoever_answers_and_is_no_cluster_of_ours(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_cluster_without_a_living_node_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore interrupts
     monkeypatch.setattr(ray_tune, "_LOOK_EVERY_S", 0.01)
     seen = iter([True, False, True, False, False])
     with (
         pytest.raises(UserError, match="no node of Ray's that could run a trial is alive any more"),
         _watched_nodes(lambda: next(seen)),
     ):
-        time.sleep(10)
+        time.sleep(60)
     with pytest.raises(KeyboardInterrupt), _watched_nodes(lambda: True):
         raise KeyboardInterrupt
 

@@ -1,6 +1,8 @@
 """The evidence: complete, replaced and never doubled, and together with Optuna's tables in one database."""
 
+import json
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,15 @@ def test_a_trial_is_kept_whole(store: Store, order: TrialOrder, run_trial: Call)
     assert record.ended is not None
     store.record(0, replace(result, seconds={"sample": 7.0}), seed=1)
     assert store.trials()[0].seconds == result.seconds, "a repetition's are its own"
+
+
+def test_a_candidate_is_read_in_any_order_of_its_keys(store: Store, done: TrialOrder) -> None:
+    values = done.candidate.to_dict()
+    for keys in permutations(values):
+        with store.engine.begin() as connection:
+            written = json.dumps({key: values[key] for key in keys})
+            connection.execute(text("UPDATE flexsearch_trial SET candidate = :written"), {"written": written})
+        assert Store(store.engine, study="s").trials()[0].candidate == done.candidate
 
 
 def test_a_database_from_before_rungs_had_a_drift_is_read_on(store: Store, done: TrialOrder, run_trial: Call) -> None:

@@ -1,84 +1,84 @@
 """The device lock: shared by workers, exclusive for measurements, without starvation, freed by a killed process."""
 
+import fcntl
 import platform
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from flexsearch.trial import device_lock
-from flexsearch.trial.device_lock import DeviceLock
+from flexsearch.trial.device_lock import DeviceLock, this_machine
 
-WORKER = """
+HOLDER = """
 import sys, time
 from pathlib import Path
 from flexsearch.trial.device_lock import DeviceLock
-lock = DeviceLock(Path(sys.argv[1]))
-mode, hold, log = sys.argv[2], float(sys.argv[3]), Path(sys.argv[4])
-with (lock.exclusive() if mode == "exclusive" else lock.shared()):
-    with log.open("a") as lines:
-        lines.write(f"{mode} begins {time.time()}\\n")
-    time.sleep(hold)
-    with log.open("a") as lines:
-        lines.write(f"{mode} ends {time.time()}\\n")
+with DeviceLock(Path(sys.argv[1])).exclusive():
+    print("held", flush=True)
+    time.sleep(600)
 """
 
 
-def start(path: Path, mode: str, hold: float, log: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", WORKER, str(path), mode, str(hold), str(log)])
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "lock"
 
 
-def wait_for(log: Path, text: str, times: int = 1) -> None:
-    for _ in range(400):
-        if log.exists() and log.read_text().count(text) >= times:
-            return
-        time.sleep(0.025)
-    raise AssertionError(f"{text} never came")
+def door_is_shut(path: Path) -> bool:
+    """Whether a measurement waits or runs, so that no worker comes in."""
+    with open(f"{path}-{this_machine()}.door", "ab") as door:
+        try:
+            fcntl.flock(door, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
-def events(log: Path) -> list[str]:
-    return [" ".join(line.split()[:2]) for line in log.read_text().splitlines()]
+def use(path: Path, mode: Literal["shared", "exclusive"], events: list[str]) -> threading.Thread:
+    """Wait for the device beside the test, use it and note so. Each has files of its own, as processes have."""
+
+    def wait_and_use() -> None:
+        with getattr(DeviceLock(path), mode)():
+            events.append(f"{mode} begins")
+            events.append(f"{mode} ends")
+
+    thread = threading.Thread(target=wait_and_use, daemon=True)
+    thread.start()
+    return thread
 
 
-def test_workers_share_and_a_measurement_waits(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    workers = [start(tmp_path / "lock", "shared", 4, log)]
-    wait_for(log, "shared begins")
-    workers.append(start(tmp_path / "lock", "shared", 0.6, log))
-    wait_for(log, "shared begins", times=2)
-    workers.append(start(tmp_path / "lock", "exclusive", 0.05, log))
-    for worker in workers:
-        assert worker.wait(20) == 0
-    found = events(log)
-    begin = found.index("exclusive begins")
-    assert found[begin + 1] == "exclusive ends"
-    assert found[:begin].count("shared begins") == found[:begin].count("shared ends")
+def test_workers_share_a_measurement_waits_and_later_workers_wait_behind_it(path: Path) -> None:
+    events: list[str] = []
+    with DeviceLock(path).shared(), DeviceLock(path).shared():
+        assert not door_is_shut(path)
+        measuring = use(path, "exclusive", events)
+        while not door_is_shut(path):
+            time.sleep(0.001)
+        late = use(path, "shared", events)
+        late.join(0.05)  # were it to pass, it would now
+        events.append("workers end")
+    for thread in (measuring, late):
+        thread.join(60)
+        assert not thread.is_alive()
+    uses = [f"{mode} {what}" for mode in ("exclusive", "shared") for what in ("begins", "ends")]
+    assert events == ["workers end", *uses]
 
 
-def test_later_workers_wait_behind_a_waiting_measurement(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    first = start(tmp_path / "lock", "shared", 1.5, log)
-    wait_for(log, "shared begins")
-    measuring = start(tmp_path / "lock", "exclusive", 0.1, log)
-    time.sleep(0.7)
-    late = start(tmp_path / "lock", "shared", 0.0, log)
-    for process in (first, measuring, late):
-        assert process.wait(20) == 0
-    order = ("shared", "exclusive", "shared")
-    assert events(log) == [f"{mode} {what}" for mode in order for what in ("begins", "ends")]
-
-
-def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    holder = start(tmp_path / "lock", "exclusive", 60, log)
-    wait_for(log, "exclusive begins")
+def test_a_killed_holder_leaves_no_lock(path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    assert door_is_shut(path)
     holder.kill()
     holder.wait()
-    with DeviceLock(tmp_path / "lock").exclusive():
+    with DeviceLock(path).exclusive():
         pass
-    with DeviceLock(tmp_path / "lock").shared(), DeviceLock(tmp_path / "lock").shared():
+    with DeviceLock(path).shared(), DeviceLock(path).shared():
         pass
 
 

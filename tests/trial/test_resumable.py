@@ -1,6 +1,7 @@
 """Training that is interrupted: the update that was being done is saved, and a second interrupt does not wait."""
 
 import os
+import pickle
 import signal
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from flexsearch.diffusion.batches import BatchStream
 from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.diffusion.process import FlowMatching
 from flexsearch.diffusion.training import Step, Training
+from flexsearch.errors import Note, UserError
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.trial.resumable import held_interrupt, train_resumably
+from flexsearch.trial.resumable import held_interrupt, resume, train_resumably
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,43 @@ def test_an_interrupt_loses_no_update(tiny_base: DiTTransformer2DModel, tmp_path
     assert [step.loss for step in seen] == losses
     for one, other in zip(whole.averaged.parameters(), second.averaged.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+class Hostile:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "text", "foreign"])
+def test_a_damaged_checkpoint_is_put_aside_and_training_starts_over(
+    tiny_base: DiTTransformer2DModel, tmp_path: Path, kind: str
+) -> None:
+    checkpoint, begun = tmp_path / "training.checkpoint", training(tiny_base)
+    torch.save(begun.state_dict(), checkpoint)
+    contents = {"empty": b"", "cut": checkpoint.read_bytes()[:-100], "text": b"no checkpoint"}
+    left = contents.get(kind, pickle.dumps(Hostile(tmp_path / "made")))
+    checkpoint.write_bytes(left)
+    with pytest.warns(Note, match=r"training\.checkpoint: is damaged \(.*\); training starts over"):
+        assert resume(begun, checkpoint) == 0
+    assert not checkpoint.exists()
+    assert checkpoint.with_suffix(".damaged").read_bytes() == left
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_checkpoint_of_another_training_is_named_and_kept(tiny_base: DiTTransformer2DModel, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "training.checkpoint"
+    for other in ({"num_done": 3}, [1, 2], torch.zeros(3)):
+        torch.save(other, checkpoint)
+        with pytest.raises(
+            UserError, match=r"training\.checkpoint: is of another training \(.*delete it to start over"
+        ):
+            resume(training(tiny_base), checkpoint)
+        assert checkpoint.exists()
 
 
 def test_a_second_interrupt_does_not_wait() -> None:
