@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from flexsearch.config import load_config
 from flexsearch.paths import embedded_path
-from flexsearch.study.baselines import baselines_of
+from flexsearch.study.baselines import baselines_of, is_kept
 from flexsearch.trial.contract import TrialOrder
 from flexsearch.trial.life import run_trial
 from flexsearch.trial.prepare import prepare
@@ -65,6 +65,7 @@ def test_base_and_warm_start_draw_good_images(tmp_path: Path, baseline: str, lim
     made = prepare(tmp_path, config.trial_settings, seed=0, report=lambda *_: None)
     assert [(one.what, one.found) for one in made] == [("warm start", True), ("data Gaussian", False)]
     one = next(one for one in baselines_of(config.search_space, config.search) if one.name == baseline)
-    order = TrialOrder(number=0, candidate=one.candidate, run_dir=tmp_path, seed=0, baseline=one.name)
+    trains = is_kept(one.name, one.candidate)
+    order = TrialOrder(number=0, candidate=one.candidate, run_dir=tmp_path, seed=0, baseline=one.name, fine_tune=trains)
     found = run_trial(order, lambda _: True).measurements["fid_fashion_cnn"]
     assert found.value < limit

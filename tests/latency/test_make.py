@@ -1,6 +1,7 @@
 """Profiles of real (tiny) models: made, kept, and found again by what decides them."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,7 +77,7 @@ def test_a_profile_covers_solvers_reuse_and_guidance_rows(settings: Call, tiny_t
 def test_a_profile_is_found_again_by_what_decides_it(settings: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = settings(objectives=ONE_IMAGE)
     assert load_profile(tiny) is None
-    found = made(tiny)
+    found = replace(made(tiny), error=0.01, kendall_tau=1.0)  # as on a quiet machine: others are not kept
     save_profile(found, tiny)
     assert load_profile(tiny) == found
     for same in (

@@ -317,7 +317,7 @@ class BackboneSuite:
         steps = lower(Candidate(schedule=model.schedule, sampling=sampling), Target(shape=model.shape)).steps
         return [step.graph for step in steps if step.letter == letter and step.stage == steps[0].stage]
 
-    @pytest.mark.parametrize("cache", [SPAN, MODULES], ids=["span", "modules"])
+    @pytest.mark.parametrize("cache", [SPAN, pytest.param(MODULES, marks=pytest.mark.slow)], ids=["span", "modules"])
     def test_reuse_compiles_without_a_graph_break(self, model: FlexDiT, cache: Cache) -> None:
         (full, *_), (partial, *_) = self.graphs_of(model, cache, "F"), self.graphs_of(model, cache, "p")
         model.fuse()

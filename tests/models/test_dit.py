@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from backbone_suite import EULER
+from backbone_suite import EULER, MODULES
 from builders import LATENT
 from diffusers import DiTTransformer2DModel
 from width_suite import WidthSuite
@@ -22,6 +22,10 @@ class TestDiT(WidthSuite):
     base_takes_any_grid = False  # diffusers' own forward takes a square root of the number of tokens
     checkpoints = ("facebook/DiT-XL-2-256", "facebook/DiT-XL-2-512")
     config: ClassVar = {**LATENT, "num_embeds_ada_norm": 10}
+
+    def test_reuse_of_modules_compiles(self, model: FlexDiT) -> None:
+        """Of the other bases this is tested where slow tests are."""
+        self.test_reuse_compiles_without_a_graph_break(model, MODULES)
 
     @pytest.mark.parametrize(("shift", "divisor"), [(None, 127), (1, 127), (0, 128)])
     def test_time_has_the_frequencies_that_the_configuration_says(

@@ -8,6 +8,7 @@ import torch
 from backbone_suite import NUM_BLOCKS, SPARSE, BackboneSuite
 from builders import SANA
 from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, SanaPipeline, SanaTransformer2DModel
+from joint_suite import Variant
 
 from flexsearch.diffusion.sampling import denoise, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
@@ -69,7 +70,7 @@ class TestSana(BackboneSuite):
         assert not moved[14:].any(), "six blocks reach six tokens of two pixels"
 
 
-class TestSana15(TestSana):
+class TestSana15(Variant, TestSana):
     """SANA 1.5, which norms queries and keys of both attentions."""
 
     checkpoints = ("Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers",)

@@ -1,7 +1,5 @@
-"""A tiny autoencoder (stride 2, 4 channels), text encoder (16 channels) and FLUX.1-dev on disk, in diffusers' layout.
-
-The last has all but an autoencoder.
-"""
+"""A tiny autoencoder (stride 2, 4 channels), text encoder (16 channels) and FLUX.1-dev on disk, as diffusers has
+them."""
 
 from pathlib import Path
 
@@ -30,12 +28,18 @@ def save_text_encoder(folder: Path) -> None:
     torch.manual_seed(2)
     config = T5Config(d_model=16, d_kv=4, d_ff=32, num_layers=1, num_heads=2, vocab_size=len(WORDS))
     T5EncoderModel(config).save_pretrained(folder / "text_encoder", safe_serialization=True)
+    save_tokenizer(folder)
+
+
+def save_tokenizer(folder: Path) -> int:
+    """Saves a tokenizer of whole words, and gives how many it knows."""
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     ).save_pretrained(folder / "tokenizer")
+    return len(WORDS)
 
 
 def save_flux(folder: Path) -> None:
