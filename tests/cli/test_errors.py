@@ -110,8 +110,8 @@ def test_a_base_of_another_architecture_is_refused_by_its_class(flexsearch: Call
     for folder, message in (
         (
             aura,
-            "AuraFlowTransformer2DModel is not supported; supported: DiT, Flux, Latte, PixArt, QwenImage, SD3, Sana, Wan, "
-            "ZImage; how to add one: docs/tutorials/backbone.md",
+            "AuraFlowTransformer2DModel is not supported; supported: DiT, Flux, Latte, PixArt, QwenImage, SD3, Sana, "
+            "Wan, ZImage; how to add one: docs/tutorials/backbone.md",
         ),
         (exported, "is an exported schedule, not a dense base; its base is in its recipe.yaml"),
         (pixart, "base.backbone: must be 'pixart' for this base, but got 'dit'"),
