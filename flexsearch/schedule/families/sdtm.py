@@ -8,6 +8,7 @@ from flexsearch.schedule.families.dense import DENSE, Dense
 from flexsearch.schedule.families.segment import Segment, register_family
 from flexsearch.schedule.role import Operation, Role, register_role
 from flexsearch.schedule.shape import TransformerShape
+from flexsearch.schedule.timetable import NO_GRID, OwnGrid
 from flexsearch.schedule.width import FULL_WIDTH, Width
 from flexsearch.settings import Count, PositiveCount
 
@@ -54,7 +55,8 @@ RECOVER = register_role(
 @dataclass(frozen=True, kw_only=True)
 class Sdtm(Segment):
     """One module: `merge` blocks make sparse tokens, `sparse` blocks run on them, one block recovers the dense tokens,
-    `dense` blocks refine them. The paper's `[g0, g1, 1, g3]`. All of its blocks have one width."""
+    `dense` blocks refine them. The paper's `[g0, g1, 1, g3]`. All of its blocks have one width, and in every stage its
+    sparse tokens have one grid: the timetable's, or its own."""
 
     family: ClassVar[str] = "sdtm"
     rest: ClassVar[str | None] = "sparse"
@@ -63,6 +65,7 @@ class Sdtm(Segment):
     sparse: Count
     dense: Count = 1
     width: Width = FULL_WIDTH
+    grid: OwnGrid = NO_GRID
 
     @property
     def roles(self) -> tuple[str, ...]:

@@ -2,14 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.fields import check_fields, declared, is_part
-from flexsearch.schedule.role import Amounts
+from flexsearch.schedule.role import ROLES, Amounts
+from flexsearch.schedule.timetable import NO_GRID, OwnGrid
 from flexsearch.schedule.width import FULL_WIDTH, Width
 
 
@@ -51,6 +52,23 @@ class Segment(ABC):
     def is_whole(self) -> bool:
         """Whether it is known, without asking for amounts, that the whole of every block is computed."""
         return type(self).amounts is Segment.amounts and getattr(self, "width", FULL_WIDTH) == FULL_WIDTH
+
+    @property
+    def own_grid(self) -> OwnGrid:
+        """The sparse grid of its own, which a family may declare (`grid: OwnGrid = NO_GRID`) if its roles work on
+        sparse tokens; by default, and without such tokens, the timetable's."""
+        own: OwnGrid = getattr(self, "grid", NO_GRID)
+        return own if own != NO_GRID and self.uses_sparse_tokens else NO_GRID
+
+    @property
+    def uses_sparse_tokens(self) -> bool:
+        """Whether any of its blocks works on sparse tokens."""
+        return any(ROLES[role].uses_sparse_tokens for role in self.roles)
+
+    def without_grid(self) -> Self:
+        """The segment on the timetable's grids."""
+        changes: dict[str, Any] = {"grid": NO_GRID} if self.own_grid != NO_GRID else {}
+        return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values; `from_dict` is the inverse. Of mappings inside it, what is not the default."""
