@@ -29,7 +29,7 @@ from flexsearch.models.backbones.hooks import check_not_hooked, check_offloaded_
 from flexsearch.models.backbones.modulation import Caption, Text
 from flexsearch.models.backbones.protocol import Backbone, Opened
 from flexsearch.models.data_gaussian import DATA_TENSORS, DataGaussian
-from flexsearch.models.roles import ROLE_MODULES
+from flexsearch.models.roles import ROLE_MODULES, bringing_weights
 from flexsearch.models.tokens import Tokens, downsample
 from flexsearch.models.width import WidthOrder, order_by_weights
 from flexsearch.schedule.density import DensitySchedule
@@ -240,9 +240,9 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         weight = next(self.base.parameters())
         for role, block in role_blocks:
-            module = ROLE_MODULES[role]
-            if module.weights is not None and str(block) not in self._extras(role):
-                self._extras(role)[str(block)] = module.weights(self.shape).to(weight.device, weight.dtype)
+            for module in bringing_weights(role):
+                if module.weights is not None and str(block) not in self._extras(module.role):
+                    self._extras(module.role)[str(block)] = module.weights(self.shape).to(weight.device, weight.dtype)
         self._note_extras()
 
     def add_width_order(self) -> None:
@@ -269,7 +269,12 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def drop_unused_weights(self) -> None:
         """Forget the weights of roles that the schedule does not use, e.g. after a warm start over many schedules."""
-        used = {(operation.role, str(operation.block)) for graph in self.graphs() for operation in graph.route}
+        used = {
+            (module.role, str(operation.block))
+            for graph in self.graphs()
+            for operation in graph.route
+            for module in bringing_weights(operation.role)
+        }
         for role, module in ROLE_MODULES.items():
             if module.weights is not None:
                 for block in [block for block in self._extras(role) if (role, block) not in used]:
@@ -574,6 +579,7 @@ class FlexDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 mean=places[None],
                 text_rotary=opened.text_rotary,
                 weights=None if role.weights is None else self._extras(operation.role)[str(operation.block)],
+                shared=self._extras(role.shares)[str(operation.block)] if role.shares else None,
                 skip=gain.skip,
                 module=module,
             )

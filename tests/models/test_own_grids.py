@@ -1,4 +1,4 @@
-"""Modules with sparse grids of their own, on square and other bases: what is computed, saved and exported."""
+"""Modules with sparse grids of their own, on square and other bases: what is computed, and saved."""
 
 from pathlib import Path
 from typing import Any
@@ -7,15 +7,11 @@ import pytest
 import torch
 from backbone_suite import flops_of, randomised
 from builders import LATENT, PACKED, VIDEO, WAN
-from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
 
 from flexsearch.data.conditions import random_condition
-from flexsearch.diffusion.sampling import plan_of
-from flexsearch.diffusion.sampling_settings import SamplingSettings
-from flexsearch.export.graphs import export_onnx, export_programs
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.schedule import Dense, DensitySchedule, Sampling, Sdtm
+from flexsearch.schedule import Dense, DensitySchedule, Sdtm
 from flexsearch.schedule.timetable import OwnGrid, Timetable, equal_edges
 
 CONFIGS = {
@@ -79,19 +75,3 @@ def test_they_run_save_and_cost_what_torch_counts(backbone: str, tmp_path: Path)
         other = DensitySchedule(segments=SEGMENTS[::-1], timetable=TIMETABLE)
         again.set_schedule(other)
         assert not torch.allclose(again(**inputs_of(model, batch=1, time=100.0)).sample, outputs[0])
-
-
-@pytest.mark.parametrize("kind", ["onnx", "torch_export"])
-def test_they_are_exported(tmp_path: Path, kind: str) -> None:
-    """A graph per stage equals the model at every batch, which the export itself checks."""
-    if kind == "onnx":
-        pytest.importorskip("onnxruntime")
-    model = FlexDiT.from_base(DiTTransformer2DModel(**LATENT | {"num_layers": 4}, num_embeds_ada_norm=10))
-    model.set_schedule(DensitySchedule(segments=SEGMENTS[:2]))
-    randomised(model).eval()
-    scheduler = FlowMatchEulerDiscreteScheduler()
-    plan = plan_of(model, scheduler, Sampling(steps=2), SamplingSettings())
-    export = export_onnx if kind == "onnx" else export_programs
-    index = export(model, tmp_path / "out", plan=plan, scheduler=scheduler)
-    assert len(index["graphs"]) == 1
-    assert index["schedule_digest"] == model.schedule.digest
