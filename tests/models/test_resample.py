@@ -7,12 +7,8 @@ import pytest
 import torch
 from backbone_suite import flops_of, randomised
 from builders import CENTRED, LATENT, MMDIT, ONE_SEQUENCE, PACKED, SANA, TEXT, VIDEO, WAN
-from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
 from test_own_grids import inputs_of
 
-from flexsearch.diffusion.sampling import plan_of
-from flexsearch.diffusion.sampling_settings import SamplingSettings
-from flexsearch.export.graphs import export_onnx, export_programs
 from flexsearch.latency.axes import Axes
 from flexsearch.latency.design import designed_plans
 from flexsearch.models.backbones import backbone_named
@@ -241,24 +237,3 @@ def test_a_profile_tells_their_times() -> None:
         timed = designed_plans(target, families=[Sdtm], timetables=timetables, operations=operations, axes=Axes())
         assert held([plan]) <= held(timed)
         assert (len(timed) == len(plain)) == (kind == "average"), "only what is wanted is timed"
-
-
-@pytest.mark.parametrize("kind", ["onnx", "torch_export"])
-def test_modules_are_exported(tmp_path: Path, kind: str) -> None:
-    """On grids of their own, resampled in each way: the graph equals the model at every batch, which the export itself
-    checks."""
-    if kind == "onnx":
-        pytest.importorskip("onnxruntime")
-    segments = (
-        Sdtm(sparse=0, dense=0, resample="bilinear", grid=OwnGrid(clean=5)),
-        Sdtm(sparse=0, dense=0, resample="learned", grid=OwnGrid(clean="3x5")),
-    )
-    model = FlexDiT.from_base(DiTTransformer2DModel(**LATENT | {"num_layers": 4}, num_embeds_ada_norm=10))
-    model.set_schedule(DensitySchedule(segments=segments))
-    randomised(model).eval()
-    scheduler = FlowMatchEulerDiscreteScheduler()
-    plan = plan_of(model, scheduler, Sampling(steps=2), SamplingSettings())
-    export = export_onnx if kind == "onnx" else export_programs
-    index = export(model, tmp_path / "out", plan=plan, scheduler=scheduler)
-    assert len(index["graphs"]) == 1
-    assert index["schedule_digest"] == model.schedule.digest

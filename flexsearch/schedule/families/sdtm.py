@@ -79,7 +79,7 @@ MERGE_LEARNED = register_role(
     Role(
         name="merge_learned",
         letter="l",
-        colour="#c4632f",
+        colour="#b3531f",
         macs=_merge_learned_macs,
         params=_resampling_params,
         macs_beside_modules=_resampling_macs,
