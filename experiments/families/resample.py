@@ -112,7 +112,7 @@ def main() -> None:
     for name, kind, updates, seed in ARMS:
         schedule = resampled(found[name], kind)
         model = trained(context, schedule, updates=updates, seed=seed)
-        taus = [float(one.tau.abs()) for one in model.modules() if isinstance(one, Resampler)]
+        taus = [one.tau.detach().abs().item() for one in model.modules() if isinstance(one, Resampler)]
         for row in measured(context, model, schedule):
             told = {"schedule": name, "resample": kind, "updates": updates, "seed": seed}
             rows.append({**told, **row, "largest_tau": max(taus, default=0.0)})
