@@ -61,10 +61,10 @@ def _schedule(schedule: DensitySchedule) -> tuple[float, ...]:
 def _grids(sides: Sequence[Side]) -> tuple[float, ...]:
     """List, of one stage, the mean tokens per side of the modules' sparse grids, how much more the top one has than the
     bottom one, the largest than the smallest, and how much higher than wide they are; 0 where all are one number."""
-    heights, widths = np.array([sides_of(side) for side in sides], dtype=float).T
-    along = np.sqrt(heights * widths)
-    spread = float(along[-1] - along[0]), float(np.ptp(along)), float(np.log(heights / widths).mean())
-    return (float(along.mean()), *spread)
+    pairs = list(map(sides_of, sides))
+    along = [math.sqrt(height * width) for height, width in pairs]
+    aspect = sum(math.log(height / width) for height, width in pairs) / len(pairs)
+    return sum(along) / len(along), along[-1] - along[0], max(along) - min(along), aspect
 
 
 def _computed(schedule: DensitySchedule, name: str, stage: int) -> float:
