@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from flexsearch.errors import UserError
 from flexsearch.models.backbones import backbone_named
+from flexsearch.models.backbones.backbone import Backbone, Opened
 from flexsearch.models.backbones.call import COMPUTED, Call, Keeping, Module, Places, Taking
 from flexsearch.models.backbones.fused import FusedLinears
 from flexsearch.models.backbones.hooks import check_not_hooked, check_offloaded_once
 from flexsearch.models.backbones.modulation import Caption, Text
-from flexsearch.models.backbones.protocol import Backbone, Opened
 from flexsearch.models.data_gaussian import DATA_TENSORS, DataGaussian
 from flexsearch.models.roles import ROLE_MODULES
 from flexsearch.models.tokens import Tokens, downsample

@@ -128,7 +128,7 @@ class BackboneSuite:
 
     def changed_embedding(self, patch: pytest.MonkeyPatch, model: FlexDiT, factor: float) -> None:
         """Scales all tokens that enter the first block."""
-        embed = model._parts.embed  # type: ignore[attr-defined]
+        embed = model._parts.embed
         patch.setattr(model._parts, "embed", lambda sample: factor * embed(sample))
 
     def inputs(
