@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flexsearch.models.backbones.attention import projections
+from flexsearch.models.backbones.attention import projected_out, projections
 from flexsearch.models.backbones.block import matrix_of
 from flexsearch.models.backbones.call import Call, Pair
 from flexsearch.models.backbones.fused import FusedLinears
@@ -246,13 +246,6 @@ class DoubleStreamBlock(JointBlock):
             lambda: mlp(norm(tokens) * (1 + modulation.scale_mlp) + modulation.shift_mlp)
         )
         return output
-
-
-def projected_out(attention: Any, rows: Tensor) -> Tensor:
-    """The output projection of diffusers' `Attention`."""
-    for layer in attention.to_out:
-        rows = layer(rows)
-    return rows
 
 
 def in_range(tokens: Tensor) -> Tensor:

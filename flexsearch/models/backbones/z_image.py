@@ -14,9 +14,10 @@ from diffusers import ZImageTransformer2DModel
 from torch import Tensor
 
 from flexsearch.models.architectures.z_image import MULTIPLE, shape_of
+from flexsearch.models.backbones.attention import projected_out
 from flexsearch.models.backbones.backbone import Backbone, Opened
 from flexsearch.models.backbones.call import Call
-from flexsearch.models.backbones.joint import JointBlock, logit_bias, projected_out, read
+from flexsearch.models.backbones.joint import JointBlock, logit_bias, read
 from flexsearch.models.backbones.modulation import Caption, Conditioning, given
 from flexsearch.models.backbones.packed import places_of
 from flexsearch.models.backbones.patches import unpatchify
