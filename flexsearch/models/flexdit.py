@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from diffusers import ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
@@ -36,7 +37,7 @@ from flexsearch.schedule.step import Graph
 from flexsearch.schedule.width import check_width, is_narrow
 
 
-class FlexDiT(DiffusersModel):
+class FlexDiT(DiffusersModel, ModelMixin):  # type: ignore[misc]
     """A diffusion transformer with a density schedule. Drops into diffusers' pipelines in place of its base.
 
     Args:
@@ -53,6 +54,7 @@ class FlexDiT(DiffusersModel):
         base: the base model itself, which FlexDiT then owns; None builds one from `base_config`.
     """
 
+    # ModelMixin once more: pipelines load a class by what they find under this name in its module.
     ignore_for_config = ["base"]  # noqa: RUF012 - diffusers reads it from the class
 
     @register_to_config  # type: ignore[untyped-decorator]
