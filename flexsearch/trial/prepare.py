@@ -14,7 +14,7 @@ from typing import Protocol
 from flexsearch.diffusion.training import Step
 from flexsearch.errors import Diverged, Note, UserError, reading
 from flexsearch.files import copy_atomically, remove_abandoned, write_atomically, write_to_cache
-from flexsearch.latency.measure import device_name
+from flexsearch.latency.hardware import device_name
 from flexsearch.objectives.image_metric import ImageMetric
 from flexsearch.objectives.paired_features import PairedFeatures
 from flexsearch.objectives.quality import Evaluator
