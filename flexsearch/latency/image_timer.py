@@ -100,14 +100,12 @@ class ImageTimer:
             **self.target.clock.protocol,
         }
 
-    def measure(
-        self, plan: Plan, *, model: FlexDiT | None = None, reference_ms: float | None = None
-    ) -> tuple[Measurement, float]:
-        """Measure the latency of a plan on `model`, the base if None; see `measure_latency`."""
+    def measure(self, plan: Plan) -> tuple[Measurement, float]:
+        """Measure the latency of a plan on the base, and the reference's in ms; see `measure_latency`."""
         return measure_latency(
-            self._workload(plan, model),
+            self._workload(plan),
             self._workload(self.reference),
-            reference_ms=reference_ms,
+            reference_ms=None,
             settings=self.settings,
             device=self.device,
             protocol=self.protocol,
