@@ -31,7 +31,6 @@ from flexsearch.models.saving import register_state_hooks
 from flexsearch.models.stages import StageGraphs
 from flexsearch.models.width import WidthOrder, order_by_weights
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.step import Graph
 from flexsearch.schedule.width import check_width, is_narrow
@@ -296,9 +295,12 @@ class FlexDiT(DiffusersModel, ModelMixin):  # type: ignore[misc]
         """The whole pass, and what it leaves: what is compiled."""
         runs_twice = self.gradient_checkpointing and torch.is_grad_enabled()
         checkpoint: Any = self._gradient_checkpointing_func if runs_twice else None
-        return run_graph(self._parts, *inputs, grid=grid, graph=graph, block_of=self._block_of, checkpoint=checkpoint)
-
-    def _block_of(self, operation: Operation) -> tuple[Any, nn.Module | None]:
-        """The block that computes an operation, and the weights that its role adds."""
-        role, block = operation.role, self._blocks.of(operation)
-        return block, None if ROLE_MODULES[role].weights is None else collection_of(self, role)[str(operation.block)]
+        return run_graph(
+            self._parts,
+            *inputs,
+            grid=grid,
+            graph=graph,
+            block_of=self._blocks.of,
+            weights_of=partial(collection_of, self),
+            checkpoint=checkpoint,
+        )

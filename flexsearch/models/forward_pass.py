@@ -19,9 +19,11 @@ from flexsearch.schedule.role import Operation, Route
 from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.step import Graph
 
-BlockOf = Callable[[Operation], tuple[Any, nn.Module | None]]
-"""Gives the base's block that computes an operation, and the weights that its role adds."""
-Checkpoint = Callable[..., tuple[Tensor | None, ...]]
+BlockOf = Callable[[Operation], Any]
+"""Gives the base's block that computes an operation."""
+WeightsOf = Callable[[str], nn.ModuleDict]
+"""Gives the weights that a role adds, by block."""
+Checkpoint = Callable[..., Tokens]
 """Calls a function so that it runs once more on the way back, in place of keeping what it computed."""
 
 
@@ -36,6 +38,7 @@ def run_graph(
     grid: TokenGrid,
     graph: Graph,
     block_of: BlockOf,
+    weights_of: WeightsOf,
     checkpoint: Checkpoint | None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Compute a graph on a dense grid: the output, and what the graph leaves. Arguments as of `FlexDiT.forward`."""
@@ -53,6 +56,7 @@ def run_graph(
         places=_places(parts, graph.route, opened, grid),
         gain=graph.gain,
         block_of=block_of,
+        weights_of=weights_of,
         checkpoint=checkpoint,
     )
     below, inside, above = graph.parts
@@ -101,15 +105,16 @@ def _run_all(
     places: Mapping[TokenGrid | None, Places],
     gain: Gain,
     block_of: BlockOf,
+    weights_of: WeightsOf,
     checkpoint: Checkpoint | None,
     module: Module = COMPUTED,
 ) -> Tokens:
     for operation in route:
         if gain.stream != 1 and operation.block == gain.at:
             tokens = tokens.scaled(gain.stream)
-        block, weights = block_of(operation)
+        role = ROLE_MODULES[operation.role]
         call = Call(
-            block=block,
+            block=block_of(operation),
             conditioning=opened.conditioning.modulations[operation.block],
             text=texts[operation.block],
             operation=operation,
@@ -117,10 +122,9 @@ def _run_all(
             keys=places[operation.keys],
             mean=places[None],
             text_rotary=opened.text_rotary,
-            weights=weights,
+            weights=None if role.weights is None else weights_of(operation.role)[str(operation.block)],
             skip=gain.skip,
             module=module,
         )
-        compute = ROLE_MODULES[operation.role].compute
-        tokens = compute(tokens, call) if checkpoint is None else Tokens(*checkpoint(compute, tokens, call))  # type: ignore[arg-type]
+        tokens = role.compute(tokens, call) if checkpoint is None else checkpoint(role.compute, tokens, call)
     return tokens

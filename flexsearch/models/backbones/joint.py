@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flexsearch.models.backbones.attention import projected_out, projections
-from flexsearch.models.backbones.block import matrix_of
 from flexsearch.models.backbones.call import Call, Pair
 from flexsearch.models.backbones.fused import FusedLinears
 from flexsearch.models.backbones.modulation import Caption, Modulation, Text
@@ -129,8 +128,8 @@ class JointBlock:
 
     def projected(self, queries: Tensor, keys: Tensor) -> list[Tensor]:
         """Queries, keys and values by head, of normed tokens."""
-        rows = projections(self.attention, queries, keys, matrix_of(self._fused))
-        return by_head(self.attention, rows, norms=("norm_q", "norm_k"))
+        fused = None if self._fused is None else self._fused.matrix
+        return by_head(self.attention, projections(self.attention, queries, keys, fused), norms=("norm_q", "norm_k"))
 
 
 class DoubleStreamBlock(JointBlock):
@@ -209,7 +208,8 @@ class DoubleStreamBlock(JointBlock):
     def _attention(self, image: Tensor, others: Tensor, text: Tensor, call: Call, *, is_pooled: bool) -> Pair:
         attention, key_places = self.attention, call.mean if is_pooled else call.keys
         query, key, value = self.projected(image, others)
-        text_rows = projections(attention, text, text, matrix_of(self._fused_text), names=TEXT_PROJECTIONS)
+        fused = None if self._fused_text is None else self._fused_text.matrix
+        text_rows = projections(attention, text, text, fused, names=TEXT_PROJECTIONS)
         text_query, text_key, text_value = by_head(attention, text_rows, norms=("norm_added_q", "norm_added_k"))
         query, key = self.rotate(query, call.queries.rotary), self.rotate(key, key_places.rotary)
         text_query, text_key = (self.rotate(one, call.text_rotary) for one in (text_query, text_key))
