@@ -125,6 +125,7 @@ class Search(Watched):
 
     @property
     def num_wanted(self) -> int:
+        """Trials after which the search ends."""
         return self._settings.trials
 
     @property

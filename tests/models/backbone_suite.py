@@ -22,7 +22,8 @@ from flexsearch.models.architectures import architecture_named, known_config
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.backbones.modulation import Caption, Text
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.models.tokens import downsample, upsample
+from flexsearch.models.roles import ROLE_MODULES, Call, RoleModule
+from flexsearch.models.tokens import Tokens, downsample, upsample
 from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.cost import model_params, read_text_macs
@@ -33,7 +34,6 @@ from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.gain import Gain
 from flexsearch.schedule.guidance import GuidanceRows
 from flexsearch.schedule.plan import Plan, Target, lower, stage_graphs
-from flexsearch.schedule.role import Operation
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.step import Graph, Step
@@ -139,7 +139,7 @@ class BackboneSuite:
 
     def changed_embedding(self, patch: pytest.MonkeyPatch, model: FlexDiT, factor: float) -> None:
         """Scales all tokens that enter the first block."""
-        embed = model._parts.embed  # type: ignore[attr-defined]
+        embed = model._parts.embed
         patch.setattr(model._parts, "embed", lambda sample: factor * embed(sample))
 
     def inputs(
@@ -416,29 +416,32 @@ class BackboneSuite:
         expected = model(**self.inputs()).sample.detach()
         model.enable_gradient_checkpointing()
         assert torch.equal(model(**self.inputs()).sample.detach(), expected)
-        with torch.no_grad(), self.blocks_run(model) as ran:
+        with torch.no_grad(), self.blocks_run() as ran:
             assert torch.equal(model(**self.inputs()).sample, expected)
         assert ran == list(range(NUM_BLOCKS))
 
     def gradients(self, model: FlexDiT, *, graph: Graph) -> tuple[dict[str, Tensor], list[int]]:
         """Of every weight that has one, and the blocks that ran, in their order."""
         model.zero_grad()
-        with self.blocks_run(model) as ran:
+        with self.blocks_run() as ran:
             model(**self.inputs(), graph=graph).sample.square().mean().backward()
         return {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}, ran
 
     @contextmanager
-    def blocks_run(self, model: FlexDiT) -> Iterator[list[int]]:
+    def blocks_run(self) -> Iterator[list[int]]:
         """Collects the number of every block that runs."""
         ran: list[int] = []
-        run = model._run
 
-        def spy(operation: Operation, *arguments: Any) -> Any:
-            ran.append(operation.block)
-            return run(operation, *arguments)
+        def spied(role: RoleModule) -> RoleModule:
+            def compute(tokens: Tokens, call: Call) -> Tokens:
+                ran.append(call.operation.block)
+                return role.compute(tokens, call)
 
+            return replace(role, compute=compute)
+
+        roles = {name: spied(role) for name, role in ROLE_MODULES.items()}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(model, "_run", spy)
+            patch.setattr("flexsearch.models.forward_pass.ROLE_MODULES", roles)
             yield ran
 
     def test_save_and_load_carry_the_schedule(self, model: FlexDiT, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ class WidthSuite(BackboneSuite):
             expected = model(**self.inputs()).sample
             model.fuse()
             torch.testing.assert_close(model(**self.inputs()).sample, expected, rtol=1e-4, atol=1e-4)
-            (narrow, *_) = model._narrowed[5, model.graphs()[1].route[5].amounts].parts
+            (narrow, *_) = model._blocks.narrow[5, model.graphs()[1].route[5].amounts].parts
             assert narrow.fused_projections.matrix.weight.shape == (3 * 12, 24)
             assert narrow.block.ff._first.copy.weight.is_contiguous()
             randomised(model, seed=4)
