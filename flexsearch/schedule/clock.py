@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Le
 
-from flexsearch.errors import UserError, shown
+from flexsearch.errors import UserError
 from flexsearch.schedule.scheduler_config import SHIFTS, check_scheduler
 
 _MULTISTEP = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler")
@@ -25,6 +25,7 @@ WanPipeline uses."""
 
 Shift = Annotated[float, Gt(0), Le(20)]
 """Of diffusion time t, which becomes `shift t / (1 + (shift - 1) t)`: above 1 more steps lie near the noise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:

@@ -1,5 +1,5 @@
-"""Configurations of diffusers' schedulers that a base may come with. What the library accepts is checked again here: some
-of it fails at a step, or has steps without a value. Needs no torch.
+"""Configurations of the schedulers of diffusers that a base may come with. What the library accepts is checked again:
+some of it fails at a step, or has steps without a value. Needs no torch.
 """
 
 import math
