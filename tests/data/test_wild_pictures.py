@@ -2,6 +2,8 @@
 
 import json
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +72,27 @@ def test_deep_levels_are_scaled(tmp_path: Path, name: str, levels: np.ndarray) -
     assert np.abs(np.asarray(found).astype(float) - RAMP / 257).max() <= 0.5
 
 
+def retag(path: Path, **tags: int) -> Path:
+    """Change tags of a TIFF in which each holds one number."""
+    content = path.read_bytes()
+    for name, value in tags.items():
+        number = {"width": 256, "bits": 258, "photometric": 262}[name]
+        place = content.index(struct.pack("<HH", number, 4 if name == "width" else 3) + struct.pack("<I", 1)) + 8
+        content = content[:place] + struct.pack("<I", value) + content[place + 4 :]
+    path.write_bytes(content)
+    return path
+
+
+def test_deep_levels_are_scaled_as_their_file_says(tmp_path: Path) -> None:
+    """0 may be white, and white may be the largest of 12 bits."""
+    Image.fromarray(RAMP).save(tmp_path / "x.tif")
+    found = np.asarray(open_picture(retag(tmp_path / "x.tif", photometric=0))).astype(float)
+    assert np.abs(found - (255 - RAMP / 257)).max() <= 0.5
+    Image.fromarray(np.array([[0xFF, 0xF8, 0x00]], np.uint8)).save(tmp_path / "x.tif")
+    path = retag(tmp_path / "x.tif", width=2, bits=12)
+    assert np.asarray(open_picture(path)).tolist() == [[255, 128]]
+
+
 @pytest.mark.parametrize("most", [1.5, np.nan, -1.0, np.inf])
 def test_levels_without_a_known_scale_are_refused(tmp_path: Path, most: float) -> None:
     Image.fromarray(np.full((4, 4), most, np.float32)).save(tmp_path / "x.tif")
@@ -99,6 +122,32 @@ def test_what_is_transparent_is_white(tmp_path: Path, mode: str) -> None:
     picture.save(tmp_path / "x.png", **options)
     levels = np.asarray(open_picture(tmp_path / "x.png").convert("L"))
     assert np.array_equal(levels, np.where(CLEAR_DISC, 0, 255))
+
+
+def png(*, bits: int, kind: int, row: bytes, clear: bytes) -> bytes:
+    """A picture of 4 x 1 with a transparent level or colour."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = struct.pack(">IIBBBBB", 4, 1, bits, kind, 0, 0, 0)
+    parts = (b"IHDR", head), (b"tRNS", clear), (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+@pytest.mark.parametrize(("bits", "row", "clear"), [(2, b"\x1b", 1), (4, b"\x05\xaf", 5)])
+def test_a_transparent_level_of_few_bits_is_white(tmp_path: Path, bits: int, row: bytes, clear: int) -> None:
+    (tmp_path / "x.png").write_bytes(png(bits=bits, kind=0, row=row, clear=struct.pack(">H", clear)))
+    assert np.asarray(open_picture(tmp_path / "x.png")).tolist() == [[0, 255, 170, 255]]
+
+
+def test_a_transparent_colour_of_16_bits_is_refused(tmp_path: Path) -> None:
+    content = png(
+        bits=16, kind=2, row=struct.pack(">3H", 1000, 2000, 3000) * 4, clear=struct.pack(">3H", 1000, 2000, 3000)
+    )
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.png: a colour of 16 bits is transparent"):
+        open_picture(tmp_path / "x.png")
 
 
 def test_a_strip_takes_no_more_memory_than_a_picture() -> None:
