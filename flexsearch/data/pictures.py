@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from flexsearch.errors import UserError, reading
 
@@ -94,7 +94,7 @@ def _scale(image: Image.Image) -> tuple[float, bool]:
     return (1.0 if image.mode == "F" else 2.0**bits - 1), tags.get(_WHITE_IS_ZERO, 1) == 0
 
 
-def _mend_transparency(image: Image.Image) -> None:
+def _mend_transparency(image: ImageFile.ImageFile) -> None:
     """Give the transparent level of a PNG the scale of its levels, which Pillow brings to 8 bits.
 
     Raises:

@@ -195,14 +195,15 @@ def paint(tmp_path: Path) -> Callable[[str], None]:
 def test_what_systems_leave_is_passed_over_and_counted(tmp_path: Path, paint: Callable[[str], None]) -> None:
     for name in ("a/1.png", "a/2.png", "a/.ipynb_checkpoints/1-checkpoint.png"):
         paint(name)
+    (tmp_path / "$Recycle.Bin").mkdir()
     (tmp_path / "__MACOSX" / "a").mkdir(parents=True)
     (tmp_path / "__MACOSX" / "a" / "._1.png").write_bytes(b"\0\5\26\7")
     (tmp_path / "lost+found").mkdir()
     (tmp_path / "a" / "notes.md").write_text("")
-    with pytest.warns(Note, match="passed over 4: .*1 .md"):
+    with pytest.warns(Note, match="passed over 5: .*1 .md"):
         found = open_image_folder(tmp_path)
     assert list(found.names) == ["a/1.png", "a/2.png"]
-    with pytest.warns(Note, match="passed over 4"):
+    with pytest.warns(Note, match="passed over 5"):
         assert [path.as_posix() for path in list_folder(tmp_path)] == ["a/1.png", "a/2.png"]
 
 
@@ -235,16 +236,18 @@ def test_links_and_pipes_end(tmp_path: Path, paint: Callable[[str], None]) -> No
     os.mkfifo(root / "a" / "x.png")
     assert list(open_image_folder(root).names) == ["a/1.png", "a/2.png", "a/other/3.png"]
     assert len(list_folder(root)) == 3
-    (root / "a" / "gone.png").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"gone\.png: cannot be read"):
-        list_folder(root)
+    for name, target in (("gone.png", tmp_path / "nowhere"), ("loop.png", "loop.png")):
+        (root / "a" / name).symlink_to(target)
+        with pytest.raises(UserError, match=rf"{name}: cannot be read"):
+            list_folder(root)
+        (root / "a" / name).unlink()
 
 
-@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv"])
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv", "METADATA.CSV"])
 def test_listings_of_other_programs_are_read(tmp_path: Path, paint: Callable[[str], None], name: str) -> None:
     paint("0.png")
     paint("sub/1.png")
-    if name.endswith("csv"):
+    if name.lower().endswith("csv"):
         (tmp_path / name).write_text('file_name,text\n0.png,"a cat, red"\nsub/1.png,a dog\n')
     else:
         lines = [{"file_name": "0.png", "text": "a cat, red"}, {"file_name": "sub/1.png", "text": "a dog"}]
@@ -257,6 +260,29 @@ def test_a_listing_that_would_not_be_read_is_refused(tmp_path: Path, paint: Call
     paint("train/0.png")
     (tmp_path / "train" / name).write_text('{"file_name": "0.png", "text": "a cat"}\n')
     with pytest.raises(UserError, match=rf"train/{name}: must lie in"):
+        open_image_folder(tmp_path)
+
+
+def test_captions_that_would_be_lost_are_refused_or_counted(tmp_path: Path, paint: Callable[[str], None]) -> None:
+    paint("a/1.png")
+    (tmp_path / "a" / "1.TXT").write_text("a cat")
+    assert open_image_folder(tmp_path).captions == ["a cat"]
+    (tmp_path / "metadata.csv").write_text("file_name,text\na/1.png,a dog\n")
+    with pytest.warns(Note, match=r"passed over 1: 1 \.txt"):
+        assert open_image_folder(tmp_path).captions == ["a dog"]
+    (tmp_path / "metadata.csv").write_text("file_name,text\na/1.png,a cat, red\n")
+    with pytest.raises(UserError, match=r"metadata\.csv, line 2: has more fields than columns"):
+        open_image_folder(tmp_path)
+    (tmp_path / "captions.jsonl").touch()
+    with pytest.raises(UserError, match=r"captions\.jsonl: lists captions, and so does metadata\.csv; keep one"):
+        open_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize("broken", ['"half \\ud800"', '" "', "3"])
+def test_a_caption_is_text(tmp_path: Path, paint: Callable[[str], None], broken: str) -> None:
+    paint("1.png")
+    (tmp_path / "captions.jsonl").write_text(f'{{"file": "1.png", "caption": {broken}}}')
+    with pytest.raises(UserError, match=r"captions\.jsonl, line 1: file and caption must be text and not empty"):
         open_image_folder(tmp_path)
 
 
