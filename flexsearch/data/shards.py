@@ -102,7 +102,7 @@ def read_index(folder: Path) -> LatentIndex:
     """
     path = folder / INDEX
     with reading(path):
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
         kind = (values.pop("format"), values.pop("version"))
         if kind != (_FORMAT, _VERSION):
             raise UserError(
