@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "flexsearch"
 FILES = sorted(PACKAGE.rglob("*.py"))
 OF_ROLES = ("schedule/families/", "models/roles/")
 DENSITY = "schedule/role.py"  # "dense" and "sparse" are also the densities of tokens, which it defines
-STAGES = ("schedule/plan.py", "schedule/density.py", "schedule/timetable.py", "models/flexdit.py")
+STAGES = ("schedule/plan.py", "schedule/density.py", "schedule/timetable.py", "models/stages.py")
 STEPS = (
     "first_space.py",
     "schedule/sampling.py",
@@ -81,6 +81,18 @@ def compared(node: ast.AST) -> Iterator[ast.expr]:
             return
     for side in sides:
         yield from side.elts if isinstance(side, ast.Tuple | ast.List | ast.Set) else [side]
+
+
+def is_text_of_a_locale(node: ast.AST) -> bool:
+    """Reads or writes a file in the encoding of whoever runs it."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    named = {keyword.arg for keyword in node.keywords}
+    return node.func.attr in ("read_text", "write_text") and not named & {"encoding", None}
+
+
+def test_files_are_the_same_in_every_locale() -> None:
+    assert found(("models/settings.py",), is_text_of_a_locale) == []  # that one reads a commit's name
 
 
 def test_role_names_stay_with_their_families() -> None:

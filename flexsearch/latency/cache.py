@@ -67,7 +67,7 @@ def load_profile(key: str, hardware: Callable[[], Mapping[str, Any]]) -> Latency
         return None
     try:
         with reading(path, advice="it is left alone: flexsearch profile makes another"):
-            found = LatencyProfile.from_dict(json.loads(path.read_text()))
+            found = LatencyProfile.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except UserError as error:
         warnings.warn(str(error), Note, stacklevel=2)
         return None

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from flexsearch.diffusion.training import Step
-from flexsearch.errors import Diverged, Note, UserError, reading
+from flexsearch.errors import Note, NotFiniteError, UserError, reading
 from flexsearch.files import copy_atomically, remove_abandoned, write_atomically, write_to_cache
-from flexsearch.latency.measure import device_name
+from flexsearch.latency.hardware import device_name
 from flexsearch.objectives.image_metric import ImageMetric
 from flexsearch.objectives.paired_features import PairedFeatures
 from flexsearch.objectives.quality import Evaluator
@@ -109,7 +109,7 @@ def _check_same_data(path: Path, settings: TrialSettings) -> None:
     if not path.exists():
         write_atomically(path, json.dumps(found))
     with reading(path):
-        before = {"digest": "", "metric": "", **json.loads(path.read_text())}
+        before = {"digest": "", "metric": "", **json.loads(path.read_text(encoding="utf-8"))}
     for what, field in (("digest", f"data.root: {settings.data.root}"), ("metric", "objectives.quality.callable")):
         if what in found and before[what] != found[what]:
             kind = "other data" if what == "digest" else "another source"
@@ -204,7 +204,7 @@ def _warm_start(shared: SharedFiles, settings: TrialSettings, report: Preparatio
         )
         try:
             make_warm_start(path, training, report=told)
-        except Diverged as error:
+        except NotFiniteError as error:
             raise error.under("warm_start") from None
 
     if receipts.kept(path, receipt) is None:
