@@ -16,16 +16,15 @@ _REGISTRIES = (segment._FAMILIES, role._ROLES, role_module._MODULES, architectur
 
 
 @pytest.fixture
-def registries() -> Iterator[None]:
-    """What is registered during a test is forgotten after it."""
+def registries(tmp_path: Path) -> Iterator[None]:
+    """What is registered during a test is forgotten after it, and so are the modules that it wrote."""
     before = [dict(registry) for registry in _REGISTRIES]
-    modules = set(sys.modules)
     yield
     for registry, entries in zip(_REGISTRIES, before, strict=True):
         registry.clear()
         registry.update(entries)  # type: ignore[arg-type]
-    for name in set(sys.modules) - modules:
-        if not name.startswith(("flexsearch.", "torch", "diffusers")):
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]
 
 
