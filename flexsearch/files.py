@@ -120,7 +120,7 @@ def _sync(path: Path) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """Write `text` so that a reader, or a crash, sees all of it or the file as it was."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def copy_atomically(source: Path, path: Path) -> None:

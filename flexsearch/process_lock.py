@@ -21,10 +21,10 @@ def one_process(lock_file: Path, *, doing: str) -> Iterator[None]:
     try:
         held = FileLock(lock_file).acquire(timeout=0)
     except Timeout:
-        holder = lock_file.read_text() or "unknown"
+        holder = lock_file.read_text(encoding="utf-8") or "unknown"
         raise UserError(
             f"is being {doing} by process {holder}; wait for it or stop it", field=str(lock_file.parent)
         ) from None
     with held:
-        lock_file.write_text(str(os.getpid()))
+        lock_file.write_text(str(os.getpid()), encoding="utf-8")
         yield

@@ -83,9 +83,22 @@ def compared(node: ast.AST) -> Iterator[ast.expr]:
         yield from side.elts if isinstance(side, ast.Tuple | ast.List | ast.Set) else [side]
 
 
+def is_text_of_a_locale(node: ast.AST) -> bool:
+    """Reads or writes a file in the encoding of whoever runs it."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    named = {keyword.arg for keyword in node.keywords}
+    return node.func.attr in ("read_text", "write_text") and not named & {"encoding", None}
+
+
+def test_files_are_the_same_in_every_locale() -> None:
+    assert found(("models/settings.py",), is_text_of_a_locale) == []  # that one reads a commit's name
+
+
 def test_role_names_stay_with_their_families() -> None:
     own = set(ROLES) - {DENSE.name}
-    assert own == {"pool", "merge", "sparse", "recover", "keep", "keep_mlp"}
+    resampled = {"merge_learned", "recover_bilinear", "recover_learned"}
+    assert own == {"pool", "merge", "sparse", "recover", "keep", "keep_mlp", *resampled}
     assert found((*OF_ROLES, DENSITY), lambda node: isinstance(node, ast.Constant) and node.value in own) == []
 
 

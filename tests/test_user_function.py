@@ -58,6 +58,18 @@ def nothing():
 
 def shapes():
     return np.zeros((3, 16, 16)), [0, 1, 1]
+
+def waves():
+    return np.zeros((3, 1, 16, 16), dtype=complex), [0, 1, 1]
+
+def whole():
+    return np.zeros((3, 1, 16, 16), dtype=int), [0, 1, 1]
+
+def halves():
+    return np.zeros((3, 1, 16, 16)), [0, 0.5, 1]
+
+def classes():
+    return np.zeros((3, 1, 16, 16)), [0, 1, 2], 2
 """
 
 
@@ -142,6 +154,13 @@ def test_data_of_a_function() -> None:
     assert len({pictures.digest, floats.digest}) == 2
     assert np.array_equal(floats.condition(torch.tensor([0, 2]))["class_labels"], [0, 1])
     assert len(load_data(DataSettings(callable="my_data.py:source"))) == 10_000
-    for name, message in (("nothing", "but gave NoneType"), ("shapes", r"but gave data \(3, 16, 16\)")):
+    for name, message in (
+        ("nothing", "but gave NoneType"),
+        ("shapes", r"but gave data \(3, 16, 16\)"),
+        ("waves", r"but gave data of torch\.complex128"),
+        ("whole", r"but gave data of torch\.int64"),
+        ("halves", r"and labels of torch\.float32"),
+        ("classes", "but gave labels 0 to 2 of 2 classes"),
+    ):
         with pytest.raises(UserError, match=rf"data\.callable: my_data\.py:{name} must give .*{message}"):
             load_data(DataSettings(callable=f"my_data.py:{name}"))

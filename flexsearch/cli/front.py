@@ -63,7 +63,7 @@ def write_front(front: "Front", *, csv: Path | None, plot: Path | None) -> None:
         csv.parent.mkdir(parents=True, exist_ok=True)
         table = front_frame(front).to_csv(index=False)
         if csv.exists() and not csv.is_file():  # /dev/stdout, a pipe
-            csv.write_text(table)
+            csv.write_text(table, encoding="utf-8")
         else:
             write_atomically(csv, table)
     if plot is not None:

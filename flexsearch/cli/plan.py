@@ -146,9 +146,10 @@ def print_plan(found: dict[str, Any]) -> None:
         console.print()
         console.print(one, soft_wrap=True)
     console.print()
+    letters = ", ".join(legend(row["schedule"] for row in found["baselines"]))
     console.print(
         "MACs: matrix products and convolutions of one image, all sampler steps and rows of guidance; of dense: at the "
-        f"same steps. {', '.join(legend())}; @ sparse grids from data to noise.",
+        f"same steps. {letters}; @ sparse grids from data to noise.",
         highlight=False,
     )
     if "profile" in found:

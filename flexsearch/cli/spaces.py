@@ -28,18 +28,18 @@ def spaces(
             )
         width = max(map(len, shipped))
         for known, file in shipped.items():
-            print(f"{known:{width}}  {_described(file.read_text())}")
+            print(f"{known:{width}}  {_described(file.read_text(encoding='utf-8'))}")
         return
     if name not in shipped:
         raise UserError(f"must be one of {', '.join(shipped)}, but got {name!r}", field="NAME")
-    text = shipped[name].read_text()
+    text = shipped[name].read_text(encoding="utf-8")
     if copy is None:
         print(text, end="")
         return
     if copy.exists():
         raise UserError("exists already", field=str(copy))
     copy.parent.mkdir(parents=True, exist_ok=True)
-    copy.write_text(text)
+    copy.write_text(text, encoding="utf-8")
     schema = shipped[name].with_name(SCHEMA)
     if not (beside := copy.with_name(SCHEMA)).exists():
         beside.write_bytes(schema.read_bytes())

@@ -14,8 +14,12 @@ from pathlib import Path
 from flexsearch.errors import Note
 
 _OF_SYSTEMS = frozenset(
-    ("__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN", "@eaDir", "Thumbs.db", "desktop.ini")
+    (
+        *("__macosx", "lost+found", "system volume information", "thumbs.db", "desktop.ini"),
+        *("$recycle.bin", "#recycle", "@recycle", "@eadir"),
+    )
 )
+"""In lower case: the same system writes them in several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +68,17 @@ def _walk(root: Path, suffixes: tuple[str, ...], passed: Counter[str]) -> Iterat
         folders, files, others = list[str](), list[str](), list[str]()
         with os.scandir(root / below) as entries:
             for entry in entries:
-                if entry.name in _OF_SYSTEMS or entry.name.startswith("."):
+                is_broken = entry.is_symlink() and not os.path.exists(entry.path)  # leads nowhere, or to itself
+                if entry.name.lower() in _OF_SYSTEMS or entry.name.startswith("."):
                     passed["hidden" if entry.name.startswith(".") else f"of the system ({entry.name})"] += 1
-                elif entry.is_dir():
+                elif not is_broken and entry.is_dir():
                     real = os.path.realpath(entry.path)
                     if entry.is_symlink() and (real in followed or _is_in(real, top) or _is_in(top, real)):
                         passed["links to what is listed"] += 1
                         continue
                     followed.add(real)
                     folders.append(entry.name)
-                elif not entry.is_file() and not entry.is_symlink():  # a link to nothing is a broken file
+                elif not is_broken and not entry.is_file():
                     passed["no plain file"] += 1
                 else:
                     (files if entry.name.lower().endswith(suffixes) else others).append(entry.name)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flexsearch.data.captions import LISTINGS, has_captions, read_captions
+from flexsearch.data.captions import LISTINGS, has_captions, listing_of, read_captions
 from flexsearch.data.folder import Folder, list_folders
 from flexsearch.data.pictures import SUFFIXES
 from flexsearch.errors import Note, UserError
@@ -63,7 +63,8 @@ def open_image_folder(root: Path, *, frames: int | None = None, captions: bool =
     """
     if not root.is_dir():
         raise UserError("must be a folder of images, but is none", field=str(root))
-    folders = list_folders(root, suffixes=SUFFIXES, read_too=(*LISTINGS, ".txt") if captions else ())
+    sidecars = (".txt",) if captions and listing_of(root) is None else ()
+    folders = list_folders(root, suffixes=SUFFIXES, read_too=(*LISTINGS, *sidecars) if captions else ())
     found = dict(_items(root, folders, videos=frames is not None))
     if not found:
         raise UserError(f"holds no {_kind(frames)} ({', '.join(SUFFIXES)})", field=str(root))
@@ -83,8 +84,8 @@ def open_image_folder(root: Path, *, frames: int | None = None, captions: bool =
 def _check_listings(root: Path, folders: Sequence[Folder]) -> None:
     """Refuse a listing of captions that would not be read."""
     for folder in folders[1:]:
-        for name in LISTINGS:
-            if name in folder.others:
+        for name in folder.others:
+            if name.lower() in LISTINGS:
                 raise UserError(f"must lie in {root}, with paths from there", field=str(root / folder.path / name))
 
 

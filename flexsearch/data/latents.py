@@ -4,16 +4,17 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flexsearch.data.conditions import CaptionConditions, ClassConditions, Condition
+from flexsearch.data.folder import list_folders
 from flexsearch.data.identity import files_digest
 from flexsearch.data.labelled import Labelled
-from flexsearch.data.shards import INDEX, LatentIndex, StoredFile, opened, read_index
+from flexsearch.data.shards import INDEX, LatentIndex, StoredFile, check_rows, opened, read_index
+from flexsearch.data.stored_captions import StoredCaptions, empty_caption
 from flexsearch.errors import UserError, reading
 from flexsearch.measurement import short_digest
 
@@ -44,6 +45,8 @@ class LatentFolder:
         self.labels = torch.zeros(0, dtype=torch.int64)
         self._root = root
         with reading(root):
+            for file, shard in zip(self._files, self.index.shards, strict=True):
+                check_rows(file, "latents", (shard.items, *self.index.latent_shape), path=root / shard.file)
             if self.num_classes:
                 self.labels = torch.cat([file.get_tensor("labels") for file in self._files])
                 _check_labels(self.labels, num=len(self), num_classes=self.num_classes)
@@ -53,7 +56,7 @@ class LatentFolder:
         captions, empty = self.index.captions, self.index.unconditional
         if captions is None or empty is None:
             return ClassConditions(num_classes=self.num_classes)
-        rows = _CaptionRows(self._files)
+        rows = StoredCaptions(root, self.index.shards, channels=captions["channels"])
         added = {
             "resolution": torch.tensor([captions["resolution"]]).float(),
             "aspect_ratio": torch.tensor([[captions["aspect_ratio"]]]).float(),
@@ -61,7 +64,7 @@ class LatentFolder:
         return CaptionConditions(
             rows=rows,
             ends=rows.ends,
-            empty=opened(root, empty).get_tensor("captions"),
+            empty=empty_caption(root, empty, channels=captions["channels"]),
             max_tokens=captions["max_tokens"],
             added=added if min(captions["resolution"]) >= _READS_SIZE_FROM else {},
         )
@@ -122,24 +125,10 @@ def _check_labels(labels: Tensor, *, num: int, num_classes: int) -> None:
         raise UserError(f"label must be 0..{num_classes - 1}, but got {int(labels.min())} to {int(labels.max())}")
 
 
-class _CaptionRows:
-    """The embeddings of all captions as if they were one matrix; a caption lies in one file."""
-
-    def __init__(self, files: Sequence[Any]) -> None:
-        ends = [file.get_tensor("caption_ends") for file in files]
-        self._files = files
-        self._starts = [0, *accumulate(int(each[-1]) for each in ends)]
-        self.ends = torch.cat([each + start for each, start in zip(ends, self._starts, strict=False)])
-
-    def __getitem__(self, rows: slice) -> Tensor:
-        file = bisect_right(self._starts, rows.start) - 1
-        start = self._starts[file]
-        found: Tensor = self._files[file].get_slice("captions")[rows.start - start : rows.stop - start]
-        return found
-
-
 def _complete_index(root: Path) -> LatentIndex:
     index = read_index(root)
+    if index.num_items < 1:
+        raise UserError("holds no items", field=str(root / INDEX))
     if not index.is_complete:
         raise UserError(
             f"holds {index.items_done} of {index.num_items} items; the same `flexsearch encode` command goes on",
@@ -173,10 +162,15 @@ class LatentSet(Labelled):
         named = root.name.endswith("_features")
         features = root if named else _only(root, "*_features")
         labels = root.with_name(f"{root.name.removesuffix('features')}labels") if named else _only(root, "*_labels")
-        self.files = sorted(features.glob("*.npy"), key=lambda path: (len(path.stem), path.stem))
-        if not self.files:
+        names = sorted(_arrays(features), key=lambda name: (len(Path(name).stem), Path(name).stem))
+        if not names:
             raise UserError(f"{features} holds no .npy files", field=_FIELD)
-        self.labels = torch.tensor([self._label(labels / file.name) for file in self.files])
+        alone = sorted(set(names) ^ set(_arrays(labels)))
+        if alone:
+            rule = f"a latent must have a label and a label a latent, but {alone[0]} is alone ({len(alone)} are)"
+            raise UserError(rule, field=f"{_FIELD}: {root}")
+        self.files = [features / name for name in names]
+        self.labels = torch.tensor([self._label(labels / name) for name in names])
 
     def _label(self, path: Path) -> int:
         with reading(f"{_FIELD}: {path}"):
@@ -206,6 +200,11 @@ class LatentSet(Labelled):
     def digest(self) -> str:
         """Identify the contents, by names, sizes and some of the files."""
         return files_digest(self.files[0].parent, [Path(file.name) for file in self.files])
+
+
+def _arrays(folder: Path) -> Sequence[str]:
+    with reading(f"{_FIELD}: {folder}"):
+        return list_folders(folder, suffixes=(".npy",))[0].files
 
 
 def _only(root: Path, pattern: str) -> Path:

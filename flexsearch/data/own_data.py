@@ -14,6 +14,7 @@ from flexsearch.data.source import DataSource
 from flexsearch.errors import UserError
 from flexsearch.user_function import UserFunction
 
+_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _PARTS = ("conditions", "digest", "clean", "condition", "__len__")
 
 
@@ -51,10 +52,15 @@ def own_data(function: UserFunction) -> DataSource:
         return source
     if not isinstance(found, Sequence) or len(found) not in (2, 3):
         raise _wrong(function, f"{type(found).__name__}")
-    data, labels = _tensor(function, found[0]).contiguous(), _tensor(function, found[1]).long()
-    if data.ndim not in (4, 5) or labels.shape != (len(data),) or not len(data) or int(labels.min()) < 0:
+    data, labels = _tensor(function, found[0]).contiguous(), _tensor(function, found[1])
+    if data.ndim not in (4, 5) or labels.shape != (len(data),) or not len(data):
         raise _wrong(function, f"data {tuple(data.shape)} and labels {tuple(labels.shape)}")
+    if (data.dtype != torch.uint8 and not data.is_floating_point()) or labels.dtype not in _WHOLE:
+        raise _wrong(function, f"data of {data.dtype} and labels of {labels.dtype}")
+    labels = labels.long()
     num_classes = int(found[2]) if len(found) == 3 else int(labels.max()) + 1
+    if not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise _wrong(function, f"labels {int(labels.min())} to {int(labels.max())} of {num_classes} classes")
     if data.dtype == torch.uint8:
         return ImageSet(images=data, labels=labels, num_classes=num_classes)
     if not torch.isfinite(data).all():

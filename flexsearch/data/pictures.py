@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from flexsearch.errors import UserError, reading
 
@@ -23,6 +23,8 @@ OPENING = "turned by EXIF, 8 bits, on white"
 """Describes `open_picture` in protocols, and tells what was made with it from what was made before."""
 
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+_BITS, _WHITE_IS_ZERO = 258, 262  # tags of TIFF: bits of a level; photometric interpretation, 0 where 0 is white
+_SCALED = {"L;2": 85, "L;4": 17}  # by which Pillow multiplies the levels of PNG
 _NAMED = 10  # broken files in one error
 _SCANNED_AT_ONCE = 1024
 
@@ -37,8 +39,10 @@ def open_picture(path: Path) -> Image.Image:
         reading(path, rule="cannot be read as an image", advice="put a whole one in its place"),
         Image.open(path) as image,
     ):
+        most, is_inverted = _scale(image)
+        _mend_transparency(image)
         image.load()
-        return _in_8_bits(ImageOps.exif_transpose(image))
+        return _in_8_bits(ImageOps.exif_transpose(image), most=most, is_inverted=is_inverted)
 
 
 def scan_pictures(files: Iterable[Path]) -> bool:
@@ -83,14 +87,34 @@ def _chunks(files: Sequence[Path]) -> Iterable[Sequence[Path]]:
     return (files[start : start + _SCANNED_AT_ONCE] for start in range(0, len(files), _SCANNED_AT_ONCE))
 
 
-def _in_8_bits(image: Image.Image) -> Image.Image:
+def _scale(image: Image.Image) -> tuple[float, bool]:
+    """Give the level that is white in a deep picture, and whether Pillow leaves it to us that 0 is."""
+    tags = getattr(image, "tag_v2", {})  # of TIFF
+    bits = tags.get(_BITS, (16,))[0] if image.mode.startswith("I;16") else 16
+    return (1.0 if image.mode == "F" else 2.0**bits - 1), tags.get(_WHITE_IS_ZERO, 1) == 0
+
+
+def _mend_transparency(image: ImageFile.ImageFile) -> None:
+    """Give the transparent level of a PNG the scale of its levels, which Pillow brings to 8 bits.
+
+    Raises:
+        UserError: it has one in 16 bits, and levels lost what tells it from others.
+    """
+    clear = image.info.get("transparency")
+    raw = image.tile[0][3] if image.format == "PNG" and image.tile else None
+    if raw == "RGB;16B" and clear is not None:
+        raise UserError("a colour of 16 bits is transparent, which cannot be shown; save it with an alpha channel")
+    if raw in _SCALED and isinstance(clear, int):
+        image.info["transparency"] = clear * _SCALED[raw]
+
+
+def _in_8_bits(image: Image.Image, *, most: float, is_inverted: bool) -> Image.Image:
     is_grey, clear = image.mode in _GREY, image.info.get("transparency")
     if image.mode[0] in "IF":
         levels = np.asarray(image).astype(np.float64)
-        most = 1.0 if image.mode == "F" else 65_535.0
         if not (np.isfinite(levels).all() and levels.min() >= 0 and levels.max() <= most):
             raise UserError(f"levels must be in 0 to {most:g}, but are in {levels.min():g} to {levels.max():g}")
-        shown = (levels * (255 / most)).round()
+        shown = ((most - levels if is_inverted else levels) * (255 / most)).round()
         if isinstance(clear, int):
             shown[levels == clear] = 255
         return Image.fromarray(shown.astype(np.uint8))

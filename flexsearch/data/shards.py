@@ -102,7 +102,7 @@ def read_index(folder: Path) -> LatentIndex:
     """
     path = folder / INDEX
     with reading(path):
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
         kind = (values.pop("format"), values.pop("version"))
         if kind != (_FORMAT, _VERSION):
             raise UserError(
@@ -131,3 +131,15 @@ def opened(folder: Path, stored: StoredFile) -> Any:
     path = folder / stored.file
     with reading(path):
         return safetensors.safe_open(path, framework="pt")
+
+
+def check_rows(file: Any, name: str, shape: tuple[int, ...], *, path: Path) -> None:
+    """Compare the shape of a tensor in an opened file with what the index says; reads the header alone.
+
+    Raises:
+        UserError: they differ; names the file.
+    """
+    with reading(path):
+        found = tuple(file.get_slice(name).get_shape())
+        if found != shape:
+            raise UserError(f"must hold {name} {shape}, as {INDEX} says, but holds {found}")

@@ -231,10 +231,10 @@ def write_pipeline(folder: Path, *, sampling: Sampling, settings: SamplingSettin
     Returns:
         Whether the folder is a pipeline now.
     """
-    transformer = json.loads((folder / "transformer" / "config.json").read_text())
+    transformer = json.loads((folder / "transformer" / "config.json").read_text(encoding="utf-8"))
     if architecture_named(transformer["backbone"], field="backbone").pipeline is not None:
         return False
-    scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
     index = {
         "_class_name": FlexDiTPipeline.__name__,
         "_diffusers_version": diffusers.__version__,
@@ -245,5 +245,5 @@ def write_pipeline(folder: Path, *, sampling: Sampling, settings: SamplingSettin
         "transformer": [FlexDiT.__module__, FlexDiT.__name__],
         "vae": [None, None],
     }
-    (folder / DiffusionPipeline.config_name).write_text(json.dumps(index, indent=2) + "\n")
+    (folder / DiffusionPipeline.config_name).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     return True

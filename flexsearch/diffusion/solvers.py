@@ -6,6 +6,7 @@ noise, as in DDIM's equation (14) (arXiv 2010.02502).
 """
 
 import inspect
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -70,6 +71,28 @@ def solver_of(scheduler: Any, plan: Plan, *, seed: int, device: torch.device) ->
             return DiffusersSolver(scheduler, plan, seed=seed, device=device)
 
 
+def check_solver(scheduler: Any, plan: Plan) -> None:
+    """Walk one small sample over a plan, as a library that accepts a configuration may fail at any step.
+
+    Raises:
+        UserError: a step fails, or its result is not finite.
+    """
+    solver = solver_of(scheduler, plan, seed=0, device=torch.device("cpu"))
+    rule = f"cannot take {plan.candidate.sampling.steps} steps of {plan.candidate.sampling.solver}"
+    sample = torch.full((1, 4, 1, 1), 0.5)
+    with reading("base scheduler", rule=rule):
+        for index in range(len(plan.steps)):
+            output = solver.scaled(sample, index).repeat(1, 2 if solver.reads_variance else 1, 1, 1)
+            sample = solver.step(output, index, sample)
+        if not torch.isfinite(sample).all():
+            raise UserError(f"{rule}: the samples are not finite")
+
+
+def _check_falling(times: Sequence[float]) -> None:
+    if not np.isfinite(times).all() or any(before <= after for before, after in pairwise(times)):
+        raise UserError(f"must fall from noise to data, but visits {shown(times)}", field="base scheduler")
+
+
 class DiffusersSolver:
     """A scheduler of diffusers, given the plan's own times; arguments as `solver_of`."""
 
@@ -79,7 +102,8 @@ class DiffusersSolver:
             clock_under(sampling.solver, plan.target.clock, shift=sampling.shift, num_tokens=num_tokens),
             sampling.steps,
         )
-        self._scheduler = _new_scheduler(scheduler, clock, plan)
+        with reading("base scheduler", rule=f"cannot be sampled with {sampling.solver}"):
+            self._scheduler = _new_scheduler(scheduler, clock, plan)
         mu = clock.mu(num_tokens)
         options: dict[str, Any] = {"num_inference_steps": num}
         if clock.takes_sigmas:
@@ -96,14 +120,12 @@ class DiffusersSolver:
                 f"{type(self._scheduler).__name__} visits {shown(visited)}, but the plan says {shown(planned)}",
                 field="base scheduler",
             )
-        falls = all(before > after for before, after in pairwise(visited))
-        if not falls or not np.isfinite(visited).all():
-            raise UserError(f"must fall from noise to data, but visits {shown(visited)}", field="base scheduler")
+        _check_falling(visited)
         self._on_device = self._timesteps.to(device, non_blocking=True)
         takes = inspect.signature(self._scheduler.step).parameters
         self._extra = {"generator": torch.Generator(device).manual_seed(seed)} if "generator" in takes else {}
-        variance = getattr(self._scheduler.config, "variance_type", None)
-        self.reads_variance = variance in ("learned", "learned_range")
+        variance = getattr(self._scheduler.config, "variance_type", None)  # others carry it, and do not read it
+        self.reads_variance = clock.scheduler == "DDPMScheduler" and variance in ("learned", "learned_range")
 
     def scaled(self, sample: Tensor, index: int) -> Tensor:
         """Give the sample as the model reads it."""
@@ -136,10 +158,13 @@ def _new_scheduler(scheduler: Any, clock: Clock, plan: Plan) -> Any:
     """The base's scheduler afresh, or diffusers' class of the clock, of second order, with the base's noise."""
     if plan.candidate.sampling.solver == "base":
         key = "shift" if clock.scheduler == "FlowMatchEulerDiscreteScheduler" else "flow_shift"
-        moved = {} if clock == plan.target.clock else {key: clock.shift, "use_dynamic_shifting": False}
+        is_moved = clock != plan.target.clock
+        moved: dict[str, Any] = {key: clock.shift, "use_dynamic_shifting": False} if is_moved else {}
+        if clock.scheduler in ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler"):
+            moved["variance_type"] = None  # they would take three channels for all
         return type(scheduler).from_config(scheduler.config, **moved)
     kind = getattr(diffusers, clock.scheduler)
-    own: dict[str, Any] = {"solver_order": 2}
+    own: dict[str, Any] = {"solver_order": 2, "lower_order_final": True}
     if clock.scheduler == "DPMSolverMultistepScheduler":
         own |= {"algorithm_type": "dpmsolver++", "variance_type": None}
     if clock.is_flow:
@@ -155,10 +180,14 @@ class _Ode:
     """What Adams-Bashforth and Heun share: x, s and f of every step, as numbers that the host knows beforehand."""
 
     reads_variance = False
+    calls = 1
+    """Of the model, for a step after the first."""
 
     def __init__(self, scheduler: Any, plan: Plan, *, device: torch.device) -> None:
         clock = plan.target.clock
-        timesteps = [step.time * clock.num_train_timesteps for step in plan.steps]
+        times = [step.time for step in plan.steps]
+        _check_falling(times[:1] + times[1 :: self.calls])
+        timesteps = [time * clock.num_train_timesteps for time in times]
         self._prediction = "flow" if clock.is_flow else str(scheduler.config.get("prediction_type", "epsilon"))
         if clock.is_flow:
             self._alphas = [1.0] * (len(timesteps) + 1)
@@ -166,7 +195,14 @@ class _Ode:
         else:
             timesteps = [round(timestep) for timestep in timesteps]
             last = float(getattr(scheduler, "final_alpha_cumprod", 1.0))
-            products = [*(float(scheduler.alphas_cumprod[timestep]) for timestep in timesteps), last]
+            with reading("base scheduler"):  # which may list other noise levels than it has timesteps
+                products = [*(float(scheduler.alphas_cumprod[timestep]) for timestep in timesteps), last]
+            if not min(products) > 0:
+                raise UserError(
+                    "must leave something of the data at every step, as x over alpha has no value else",
+                    field="base scheduler.rescale_betas_zero_snr",
+                    nearest="solver dpmsolver++",
+                )
             self._alphas = [product**0.5 for product in products]
             self._s = [((1 - product) / product) ** 0.5 for product in products]
         self._timesteps = torch.tensor(timesteps).to(device, non_blocking=True)
@@ -218,6 +254,8 @@ class AdamsBashforth(_Ode):
 
 class Heun(_Ode):
     """Second order by two model calls, at both ends of a step; the last step, to the data, is Euler's."""
+
+    calls = 2
 
     def __init__(self, scheduler: Any, plan: Plan, *, device: torch.device) -> None:
         super().__init__(scheduler, plan, device=device)

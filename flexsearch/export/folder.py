@@ -47,7 +47,7 @@ def with_folded_gain(model: FlexDiT, recipe: Recipe) -> Recipe:
 def exported_sampling(folder: Path) -> Sampling:
     """Read how the weights in a folder sample: with the gain that they do not carry."""
     with reading(folder / CANDIDATE):
-        return Candidate.from_dict(json.loads((folder / CANDIDATE).read_text())).sampling
+        return Candidate.from_dict(json.loads((folder / CANDIDATE).read_text(encoding="utf-8"))).sampling
 
 
 @contextmanager
@@ -60,9 +60,9 @@ def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, car
     with folder_beside(beside) as temporary:
         model.save_pretrained(temporary / TRANSFORMER, safe_serialization=True)
         scheduler.save_pretrained(temporary / "scheduler")
-        (temporary / RECIPE).write_text(recipe.to_yaml())
-        (temporary / CARD).write_text(card)
-        (temporary / CANDIDATE).write_text(json.dumps(recipe.exported.to_dict(), indent=2))
+        (temporary / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
+        (temporary / CARD).write_text(card, encoding="utf-8")
+        (temporary / CANDIDATE).write_text(json.dumps(recipe.exported.to_dict(), indent=2), encoding="utf-8")
         write_pipeline(temporary, sampling=recipe.exported.sampling, settings=recipe.sampling)
         plan = plan_of(model, scheduler, exported_sampling(temporary), recipe.sampling)
         write_plain_settings(temporary, PlainSettings.of(recipe), scheduler=diffusers_scheduler(scheduler, plan))

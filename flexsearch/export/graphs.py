@@ -220,7 +220,7 @@ def _export(
             means, directions = (value.float().numpy() for value in (data.means, data.directions))
             np.savez(temporary / DATA, means=means, directions=directions, factors=factors.numpy())
             index["data"] = DATA
-        (temporary / GRAPHS).write_text(json.dumps(index, indent=2) + "\n")
+        (temporary / GRAPHS).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
         rename_folder(temporary, folder)
     return index
 

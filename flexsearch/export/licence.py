@@ -28,7 +28,7 @@ def base_licence(base: BaseSettings) -> str | None:
 
 def _declared(card: Path) -> str | None:
     """Read `license` in the front matter of a model card."""
-    text = card.read_text(errors="replace")
+    text = card.read_text(encoding="utf-8", errors="replace")
     if not text.startswith("---\n"):
         return None
     try:

@@ -100,7 +100,7 @@ def _cache_dit(sampling: Sampling, *, num_blocks: int) -> dict[str, Any] | None:
 def write_plain_settings(folder: Path, plain: PlainSettings, *, scheduler: Any | None) -> None:
     """Write `FOLDER` below a folder: settings, and the configuration of a scheduler of diffusers, if there is one."""
     (folder / FOLDER).mkdir()
-    (folder / FOLDER / SETTINGS).write_text(json.dumps(asdict(plain), indent=2) + "\n")
+    (folder / FOLDER / SETTINGS).write_text(json.dumps(asdict(plain), indent=2) + "\n", encoding="utf-8")
     if scheduler is not None:
         scheduler.save_pretrained(folder / FOLDER)
 

@@ -13,6 +13,7 @@ from torchvision.utils import save_image
 from flexsearch.data.images import tiles, to_uint8
 from flexsearch.diffusion.sampling import generate, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.diffusion.solvers import check_solver
 from flexsearch.errors import UserError, shown
 from flexsearch.export.drawable import Drawable, conditions_of, decoder_of, load_dense, load_model
 from flexsearch.export.grid_picture import Row, enlargement, grid_picture
@@ -84,6 +85,8 @@ def draw(name: str, out: Path, request: SampleRequest) -> str:
         kind: plan_of(one.base.model, one.base.scheduler, _sampling(one, request), settings)
         for kind, one in drawn_by.items()
     }
+    for kind, one in drawn_by.items():
+        check_solver(one.base.scheduler, plans[kind])
     decode, num_tokens = decoder_of(model), model.base.model.shape.grid.num_tokens
 
     def images(kind: str, seed: int) -> Tensor:

@@ -88,7 +88,7 @@ class TrainingLog:
             ]
             write_atomically(self.out / EVALUATIONS, json.dumps(kept, indent=2))
         row: Mapping[str, float] = {"update": step.update, **values}
-        with (self.out / TRAINING_LOG).open("a") as file:
+        with (self.out / TRAINING_LOG).open("a", encoding="utf-8") as file:
             file.write(",".join(str(row.get(name, "")) for name in self.columns) + "\n")
         self.tracker.log(values, step=step.update)
         self.report(
@@ -106,7 +106,7 @@ def read_log(out: Path) -> list[dict[str, str]]:
     path = out / TRAINING_LOG
     if not path.exists():
         return []
-    *whole, _ = path.read_text().split("\n")
+    *whole, _ = path.read_text(encoding="utf-8").split("\n")
     return list(csv.DictReader(whole))
 
 
@@ -115,5 +115,5 @@ def read_evaluations(out: Path) -> Evaluations:
     path = out / EVALUATIONS
     if not path.exists():
         return {}
-    rows = json.loads(path.read_text())
+    rows = json.loads(path.read_text(encoding="utf-8"))
     return {row["update"]: [Measurement.from_dict(found) for found in row["measured"]] for row in rows}

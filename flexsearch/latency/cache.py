@@ -21,6 +21,7 @@ from flexsearch.latency.settings import LatencySettings
 from flexsearch.measurement import short_digest
 from flexsearch.models.settings import BaseSettings
 from flexsearch.paths import cache_folder
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.timetable import Timetable
 from flexsearch.space.search_space import SearchSpace
 
@@ -66,7 +67,7 @@ def load_profile(key: str, hardware: Callable[[], Mapping[str, Any]]) -> Latency
         return None
     try:
         with reading(path, advice="it is left alone: flexsearch profile makes another"):
-            found = LatencyProfile.from_dict(json.loads(path.read_text()))
+            found = LatencyProfile.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except UserError as error:
         warnings.warn(str(error), Note, stacklevel=2)
         return None
@@ -87,11 +88,11 @@ def save_profile(profile: LatencyProfile, key: str, hardware: Mapping[str, Any])
     return path
 
 
-def sparse_timetables(space: SearchSpace, others: Iterable[Timetable] = ()) -> list[Timetable]:
+def sparse_timetables(space: SearchSpace, others: Iterable[DensitySchedule] = ()) -> list[Timetable]:
     """Give a timetable of one stage per sparse grid of the space, and of `others`, fewest tokens first."""
-    own = space.timetables() if any(segment.kind.needs_grid for segment in space.segments) else []
-    found = {Timetable(grids=(side,), frames=one.frames) for one in (*own, *others) for side in one.grids}
-    return sorted(found, key=lambda one: space.grid.pooled(one.grids[0], one.frames).num_tokens)
+    grids = {(side, one.timetable.frames) for one in others for stage in one.module_sides for side in stage}
+    found = {Timetable(grids=(side,), frames=frames) for side, frames in space.sparse_grids() | grids}
+    return sorted(found, key=lambda one: (space.grid.pooled(one.grids[0], one.frames).num_tokens, str(one.grids)))
 
 
 def _path(key: str, hardware: Mapping[str, Any]) -> Path:

@@ -85,8 +85,14 @@ def _layouts(
             yield from stage_graphs(schedule, shape.grid, num_blocks=shape.num_blocks, rows=target.rows)
 
     (dense,) = dense_plan(target, Sampling(steps=1)).graphs
-    designed = [one for family in families for layout in family.designs(shape.num_blocks) for one in graphs_of(*layout)]
     wanted = list(operations)
+    roles = {one.role for one in wanted}
+    layouts = [
+        layout
+        for family in families
+        for layout in (*family.designs(shape.num_blocks), *family.further_designs(shape.num_blocks, roles))
+    ]
+    designed = [one for layout in layouts for one in graphs_of(*layout)]
     amounts = dict.fromkeys(one.amounts for one in wanted if one.amounts and ROLES[one.role].uses_sparse_tokens)
     sparse = [graph for graph in designed if any(ROLES[one.role].uses_sparse_tokens for one in graph.route)]
     for each in amounts:

@@ -19,7 +19,7 @@ def device_name(device: torch.device) -> str:
 
 def _cpu_model() -> str:
     try:
-        with open("/proc/cpuinfo") as lines:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return "CPU"

@@ -104,12 +104,11 @@ def _designed(space: SearchSpace, drawn: Sequence[Candidate], others: Sequence[C
     candidates = [*others, *drawn]
     schedules = [one.schedule for one in candidates]
     kinds = {segment.kind for segment in space.segments} | {type(one) for each in schedules for one in each.segments}
-    sparse = [each.timetable for each in schedules if each.has_sparse_tokens]
     graphs = dict.fromkeys(graph for one in candidates for graph in space.plan(one).graphs)
     return designed_plans(
         space.target,
         families=sorted(kinds, key=lambda kind: kind.family),
-        timetables=sparse_timetables(space, sparse),
+        timetables=sparse_timetables(space, schedules),
         operations=[operation for graph in graphs for operation in graph.route],
         axes=Axes.of_space(space) | Axes.of_plans(map(space.plan, others)),
     )

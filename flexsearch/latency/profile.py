@@ -198,7 +198,7 @@ class LatencyProfile:
         times: dict[TokenGrid, float] = {}
         designs = [family.designs(self.num_blocks)[0] for family in FAMILIES.values() if family.needs_grid]
         for grid in {one.queries for one in self.operations} - {self.grid}:
-            timetable = Timetable(grids=(min(grid.height, grid.width),), frames=grid.frames)
+            timetable = Timetable(grids=(self.grid.side_of(grid),), frames=grid.frames)
             for segments in designs:
                 (graph,) = stage_graphs(DensitySchedule(segments=segments, timetable=timetable), self.grid)
                 ms = self._graph_ms(graph)

@@ -48,7 +48,7 @@ def busy_cores() -> float:
 
 def _times() -> tuple[float, float, float]:
     """Read seconds since the start: of all cores while busy, of all cores, of this process."""
-    ticks = [int(word) for word in _STAT.read_text().splitlines()[0].split()[1:9]]
+    ticks = [int(word) for word in _STAT.read_text(encoding="utf-8").splitlines()[0].split()[1:9]]
     second, own = os.sysconf("SC_CLK_TCK"), os.times()
     idle = sum(ticks[column] for column in _IDLE)
     return (sum(ticks) - idle) / second, sum(ticks) / second, own.user + own.system

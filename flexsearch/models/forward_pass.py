@@ -123,6 +123,7 @@ def _run_all(
             mean=places[None],
             text_rotary=opened.text_rotary,
             weights=None if role.weights is None else weights_of(operation.role)[str(operation.block)],
+            shared=weights_of(role.shares)[str(operation.block)] if role.shares else None,
             skip=gain.skip,
             module=module,
         )

@@ -15,6 +15,8 @@ from flexsearch.errors import Note, UserError, reading
 from flexsearch.measurement import canonical_json
 from flexsearch.paths import resolve_path
 
+_NO_WEIGHTS = "width_order."
+"""Of a FlexDiT, what holds places and not weights."""
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -65,7 +67,8 @@ def check_stored_types(folder: Path) -> None:
         with reading(path), safetensors.safe_open(path, framework="pt") as file:
             types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - no mapping
         small = [name for name, kind in types.items() if kind.startswith("F8")]
-        other = [name for name, kind in types.items() if kind not in _FLOATS and name not in small]
+        weights = {name: kind for name, kind in types.items() if not name.startswith(_NO_WEIGHTS)}
+        other = [name for name, kind in weights.items() if kind not in _FLOATS and name not in small]
         if other:
             raise UserError(
                 f"must hold weights in floats, but holds {other[0]} in {types[other[0]]}: quantised weights cannot be "

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from flexsearch.models.roles import ROLE_MODULES
+from flexsearch.models.roles import ROLE_MODULES, bringing_weights
 
 
 def collection_of(model: nn.Module, role: str) -> nn.ModuleDict:
@@ -32,16 +32,18 @@ def add_role_weights(model: Any, role_blocks: Iterable[tuple[str, int]]) -> None
     """Add weights as they start to (role, block) of a `FlexDiT`, where there are none yet and the role adds some."""
     like = next(model.base.parameters())
     for role, block in role_blocks:
-        weights = ROLE_MODULES[role].weights
-        if weights is not None and str(block) not in collection_of(model, role):
-            collection_of(model, role)[str(block)] = weights(model.shape).to(like.device, like.dtype)
+        for module in bringing_weights(role):
+            collection = collection_of(model, module.role)
+            if module.weights is not None and str(block) not in collection:
+                collection[str(block)] = module.weights(model.shape).to(like.device, like.dtype)
     _note(model)
 
 
 def keep_role_weights(model: Any, used: set[tuple[str, int]]) -> None:
-    """Forget the weights of all but these (role, block)."""
+    """Forget the weights of all but these (role, block), and of the roles that they share weights with."""
+    kept = {(module.role, block) for role, block in used for module in bringing_weights(role)}
     for role, block, _ in role_weights(model):
-        if (role, block) not in used:
+        if (role, block) not in kept:
             del collection_of(model, role)[str(block)]
     _note(model)
 

@@ -4,7 +4,7 @@ Letters: B batch, N dense tokens, M sparse tokens, S text tokens, C width.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,9 +50,11 @@ def downsample(tokens: Tensor, grid: TokenGrid, sparse_grid: TokenGrid) -> Tenso
     return averaged
 
 
-def upsample(tokens: Tensor, sparse_grid: TokenGrid, grid: TokenGrid) -> Tensor:
-    """(B, M, C) -> (B, N, C): nearest neighbour in space and time."""
-    maps = F.interpolate(_as_maps(tokens, sparse_grid), size=(grid.height, grid.width), mode="nearest")
+def upsample(
+    tokens: Tensor, sparse_grid: TokenGrid, grid: TokenGrid, *, mode: Literal["nearest", "bilinear"] = "nearest"
+) -> Tensor:
+    """(B, M, C) -> (B, N, C): nearest neighbour, or bilinear, in space; nearest in time."""
+    maps = F.interpolate(_as_maps(tokens, sparse_grid), size=(grid.height, grid.width), mode=mode)
     dense = _as_tokens(maps, sparse_grid.frames)
     if sparse_grid.frames == grid.frames:
         return dense

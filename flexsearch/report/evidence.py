@@ -19,7 +19,7 @@ _LIBRARIES = ("torch", "diffusers", "optuna", "torch-fidelity")
 
 def config(path: Path) -> str:
     """Read the configuration, but not where the study is kept: what earlier versions wrote has a password in it."""
-    values = yaml.safe_load(path.read_text())
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
     values.pop("storage", None)
     return yaml.safe_dump(values, sort_keys=False)
 

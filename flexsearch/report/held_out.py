@@ -18,7 +18,7 @@ def held_out_distance(protocol: Mapping[str, Any], *, images: int) -> float | No
         images: how many; a distance is comparable at equal numbers only.
     """
     for name in _FILES:
-        found = json.loads(embedded_path(name).read_text())
+        found = json.loads(embedded_path(name).read_text(encoding="utf-8"))
         if all(protocol.get(key) == found[key] for key in _KEYS):
             distance: float | None = found["distances"].get(str(images))
             return distance

@@ -143,7 +143,8 @@ def summary_lines(front: Front) -> list[str]:
     counts = ", ".join(f"{num} {state}" for state, num in front.counts.items() if num)
     lines = [f"Trials: {counts or 'none'}. Hypervolume {front.hypervolume:.4g}."]
     if front.points:
-        lines.insert(0, _LEGEND.format(roles=", ".join(legend()), quality=metric(quality.name)))
+        roles = ", ".join(legend(str(one.candidate.schedule) for one in front.complete.values()))
+        lines.insert(0, _LEGEND.format(roles=roles, quality=metric(quality.name)))
     if front.left_out:
         trials = "trial" if front.left_out == 1 else "trials"
         lines.append(f"Left out: {front.left_out} complete {trials} under another protocol than most.")

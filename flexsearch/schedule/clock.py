@@ -12,13 +12,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Le
 
-from flexsearch.errors import UserError, shown
+from flexsearch.errors import UserError
+from flexsearch.schedule.scheduler_config import SHIFTS, check_scheduler
 
-SCHEDULERS = (
-    *("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler"),
-    *("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
-)
-"""diffusers' classes that a base may come with; the last one for flow matching alone."""
 _MULTISTEP = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler")
 
 Spacing = Literal["pipeline", "scheduler"]
@@ -29,22 +25,6 @@ WanPipeline uses."""
 
 Shift = Annotated[float, Gt(0), Le(20)]
 """Of diffusion time t, which becomes `shift t / (1 + (shift - 1) t)`: above 1 more steps lie near the noise."""
-
-_REFUSED = (
-    "use_karras_sigmas",
-    "use_exponential_sigmas",
-    "use_beta_sigmas",
-    "use_lu_lambdas",
-    "invert_sigmas",
-    "stochastic_sampling",
-)
-
-
-_NUMBERS = (
-    *("shift", "flow_shift", "steps_offset", "shift_terminal", "num_train_timesteps"),
-    *("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift", "beta_start", "beta_end"),
-)
-_MOST_TIMESTEPS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,44 +64,11 @@ class Clock:
         """Read a scheduler's configuration; absent fields have diffusers' defaults.
 
         Raises:
-            UserError: a class that flexsearch does not sample with, or an option of its that changes the spacing in a
-                way that is not known here.
+            UserError: see `check_scheduler`.
         """
-        name = config.get("_class_name")
-        if name not in SCHEDULERS:
-            raise UserError(f"must be one of {list(SCHEDULERS)}, but got {name!r}", field="base scheduler")
-        for option in _REFUSED:
-            if config.get(option):
-                raise UserError(
-                    f"must be off: flexsearch does not know its spacing, but got {config[option]!r}",
-                    field=f"base scheduler.{option}",
-                    nearest=False,
-                )
-        if math.isfinite(float(config.get("lambda_min_clipped", -math.inf))):
-            raise UserError(
-                f"must be -inf, but got {config['lambda_min_clipped']}", field="base scheduler.lambda_min_clipped"
-            )
-        for option in _NUMBERS:
-            value = config.get(option)
-            if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
-                raise UserError(f"must be a number, but got {shown(value)}", field=f"base scheduler.{option}")
-        total = config.get("num_train_timesteps", 1000)
-        if not isinstance(total, int) or not 1 <= total <= _MOST_TIMESTEPS:
-            raise UserError(
-                f"must be a whole number in 1 to {_MOST_TIMESTEPS:,}, but got {shown(total)}",
-                field="base scheduler.num_train_timesteps",
-                nearest=1000,
-            )
-        if config.get("rescale_betas_zero_snr") and config.get("prediction_type", "epsilon") == "epsilon":
-            raise UserError(
-                "must be off for a base that predicts noise: at the last step noise says nothing of the data",
-                field="base scheduler.rescale_betas_zero_snr",
-                nearest=False,
-            )
-        is_euler = name == "FlowMatchEulerDiscreteScheduler"
-        is_unipc = name == "UniPCMultistepScheduler"
-        if is_unipc:
-            _check_unipc(config)
+        check_scheduler(config)
+        name = config["_class_name"]
+        is_euler, is_unipc = name == "FlowMatchEulerDiscreteScheduler", name == "UniPCMultistepScheduler"
         return cls(
             scheduler=name,
             num_train_timesteps=config.get("num_train_timesteps", 1000),
@@ -130,7 +77,7 @@ class Clock:
                 "timestep_spacing", "linspace" if name == "DPMSolverMultistepScheduler" else "leading"
             ),
             steps_offset=config.get("steps_offset", 0),
-            shift=config.get("shift" if is_euler else "flow_shift", 1.0),
+            shift=config.get("shift" if is_euler else "flow_shift") or 1.0,
             is_dynamic=is_euler and bool(config.get("use_dynamic_shifting")),
             dynamic=(
                 (config.get("base_image_seq_len") or 256, config.get("base_shift") or 0.5),
@@ -162,11 +109,21 @@ class Clock:
         return num_tokens * slope + (first - slope * low)
 
     def shift_at(self, num_tokens: int) -> float:
-        """Give the shift for a number of dense tokens; 1 for noise prediction."""
+        """Give the shift for a number of dense tokens; 1 for noise prediction.
+
+        Raises:
+            UserError: a dynamic one that leaves no two times apart.
+        """
         mu = self.mu(num_tokens)
-        if mu is not None:
-            return math.exp(mu) if self.shift_type == "exponential" else mu
-        return self.shift if self.is_flow else 1.0
+        if mu is None:
+            return self.shift if self.is_flow else 1.0
+        shift = math.exp(min(mu, 100)) if self.shift_type == "exponential" else mu
+        if not SHIFTS[0] <= shift <= SHIFTS[1]:
+            raise UserError(
+                f"must shift time by {SHIFTS[0]:g} to {SHIFTS[1]:g}, but at {num_tokens} tokens mu is {mu:g}",
+                field="base scheduler.base_shift",
+            )
+        return shift
 
     def sigmas(self, steps: int) -> list[float]:
         """Give flow matching's sigmas before the shift, from noise to data: `linspace(1, 1 / steps, steps)`."""
@@ -222,30 +179,18 @@ class Clock:
                 found = [round(point * ((total - 1) / max(points - 1, 1))) for point in range(points)]
             case "leading":
                 found = [point * (total // points) for point in range(points)]
-            case "trailing":
+            case _:  # trailing
                 gap = total / steps
                 exact = (total - gap) - total  # as numpy's arange steps
                 return [round(total + point * exact) - 1 for point in range(math.ceil(total / gap))]
-            case other:
-                raise UserError(
-                    f"must be linspace, leading or trailing, but got {other!r}", field="base scheduler.timestep_spacing"
-                )
         offset = self.steps_offset if self.timestep_spacing == "leading" else 0
-        return [timestep + offset for timestep in reversed(found[1:] if inner else found)]
-
-
-def _check_unipc(config: Mapping[str, Any]) -> None:
-    if not config.get("use_flow_sigmas"):
-        raise UserError(
-            "must be on: a base comes with UniPC for flow matching alone",
-            field="base scheduler.use_flow_sigmas",
-            nearest=True,
-        )
-    for option in ("use_dynamic_shifting", "shift_terminal"):
-        if config.get(option):
+        if found[-1] + offset >= total:
             raise UserError(
-                f"must be off under UniPC, but got {config[option]!r}", field=f"base scheduler.{option}", nearest=False
+                f"must leave {steps} steps below {total}, but got {offset}",
+                field="base scheduler.steps_offset",
+                nearest=max(total - 1 - found[-1], 0),
             )
+        return [timestep + offset for timestep in reversed(found[1:] if inner else found)]
 
 
 def shifted_time(time: float, shift: float) -> float:

@@ -1,19 +1,38 @@
 """Declared fields: the type beside the name is what a value is checked against, in a schedule and in a search space.
 
-Types are `int`, `float`, `bool`, `str`, `Literal[...]`, with bounds of annotated_types (`Annotated[int, Ge(0)]`).
+Types are `int`, `float`, `bool`, `str`, `Literal[...]`, with bounds of annotated_types (`Annotated[int, Ge(0)]`) or, of
+strings, a `Pattern`; or several of them (`int | str`).
 """
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from flexsearch.errors import UserError
 
 REQUIRED = MISSING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """What a string must be: bound of an annotated `str`.
+
+    Attributes:
+        regex: that matches the whole of it.
+        said: what it is, for errors, after "must be".
+    """
+
+    regex: str
+    said: str
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Any]) -> Any:
+        return {**handler(schema), "pattern": f"^{self.regex}$"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,20 +82,20 @@ def check_value(value: Any, annotation: Any, *, field: str | None = None) -> Non
     Raises:
         UserError: names the field, the rule, the value and the nearest legal one.
     """
-    kind, bounds, is_optional = _rule(annotation)
+    rules, is_optional = _rules(annotation)
     if value is None and is_optional:
         return
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise UserError(f"must be one of {list(get_args(kind))}, but got {value!r}", field=field)
-    elif kind in _RULES:
-        accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
-        if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-            raise UserError(f"must be {_RULES[kind]}, but got {value!r}", field=field)
-        if isinstance(value, int | float):
+    for kind, bounds in rules:
+        if get_origin(kind) is Literal:
+            if value in get_args(kind):
+                return
+        elif kind in _KINDS and _is_of(value, kind):
             _check_bounds(value, bounds, field=field)
-    elif is_part(kind) and not isinstance(value, kind):
-        raise UserError(f"must be a mapping, but got {value!r}", field=field)
+            return
+        elif kind not in _KINDS and (not is_part(kind) or isinstance(value, kind)):
+            return
+    said = " or ".join(_said(kind, bounds) for kind, bounds in rules)
+    raise UserError(f"must be {said}, but got {value!r}", field=field)
 
 
 def is_part(annotation: Any) -> bool:
@@ -84,20 +103,37 @@ def is_part(annotation: Any) -> bool:
     return isinstance(annotation, type) and is_dataclass(annotation)
 
 
-_RULES: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
+_KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
 
 
 @cache
-def _rule(annotation: Any) -> tuple[Any, tuple[Any, ...], bool]:
-    """(type, bounds, whether it may be None)."""
-    is_optional = not _is_annotated(annotation) and type(None) in get_args(annotation)
-    if is_optional:
-        (annotation,) = (one for one in get_args(annotation) if one is not type(None))
-    kind, *bounds = get_args(annotation) if _is_annotated(annotation) else (annotation,)
-    return kind, tuple(bounds), is_optional
+def _rules(annotation: Any) -> tuple[tuple[tuple[Any, tuple[Any, ...]], ...], bool]:
+    """(type, bounds) of every type that is allowed, and whether it may be None."""
+    is_union = get_origin(annotation) in (Union, UnionType)
+    members = get_args(annotation) if is_union else (annotation,)
+    kinds = [one for one in members if one is not type(None)]
+    return tuple((parts[0], parts[1:]) for parts in map(_parts, kinds)), len(kinds) < len(members)
 
 
-def _check_bounds(value: float, bounds: tuple[Any, ...], *, field: str | None) -> None:
+def _is_of(value: Any, kind: Any) -> bool:
+    accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
+    return isinstance(value, accepted) and (not isinstance(value, bool) or kind is bool)
+
+
+def _said(kind: Any, bounds: tuple[Any, ...]) -> str:
+    """What a value is, after "must be"."""
+    if get_origin(kind) is Literal:
+        return f"one of {list(get_args(kind))}"
+    patterns = [bound.said for bound in bounds if isinstance(bound, Pattern)]
+    return patterns[0] if patterns else _KINDS.get(kind, "a mapping")
+
+
+def _check_bounds(value: Any, bounds: tuple[Any, ...], *, field: str | None) -> None:
+    if isinstance(value, str):
+        for bound in bounds:
+            if isinstance(bound, Pattern) and not re.fullmatch(bound.regex, value):
+                raise UserError(f"must be {bound.said}, but got {value!r}", field=field)
+        return
     if not math.isfinite(value):
         raise UserError(f"must be finite, but got {value}", field=field)
     for rule, limit, holds, is_reached in _limits(value, bounds):
@@ -121,5 +157,6 @@ def _limits(value: float, bounds: tuple[Any, ...]) -> Iterator[tuple[str, Any, b
             yield "less than", bound.lt, limited < bound.lt, False
 
 
-def _is_annotated(annotation: Any) -> bool:
-    return get_origin(annotation) is Annotated
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    """The type and its bounds."""
+    return get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)

@@ -4,7 +4,7 @@ A role reads tokens of one density and leaves tokens of one density; between a r
 one that makes them dense again, the dense tokens wait. Families declare their roles (`flexsearch.schedule.families`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -146,7 +146,9 @@ def register_role(role: Role) -> Role:
     return role
 
 
-def legend() -> Iterator[str]:
-    """Say which letter stands for which role, e.g. "D dense"."""
+def legend(schedules: Iterable[str]) -> Iterator[str]:
+    """Say which letter of printed schedules stands for which role, e.g. "D dense"."""
+    letters = {letter for schedule in schedules for letter in schedule.partition(" ")[0]}
     for role in _ROLES.values():
-        yield f"{role.letter} {role.name}"
+        if role.letter in letters:
+            yield f"{role.letter} {role.name}"

@@ -6,6 +6,9 @@ from functools import cached_property, lru_cache
 from flexsearch.errors import UserError
 from flexsearch.schedule.pickling import PickledWithoutHash
 
+Side = int | str
+"""Names a sparse grid: tokens along the shorter side, e.g. 4, or height and width, e.g. "3x5"."""
+
 PIXEL_CHANNELS = (1, 3)
 """Channels of the data of a base that draws images themselves, and not latents."""
 
@@ -29,21 +32,28 @@ class TokenGrid:
         return self.frames * self.height * self.width
 
     @lru_cache(maxsize=1 << 12)  # noqa: B019 - grids are few, and equal ones share it
-    def pooled(self, side: int, frames: int | None = None) -> "TokenGrid":
-        """The sparse grid whose shorter side has `side` tokens; the longer side keeps the aspect ratio, rounded.
+    def pooled(self, side: Side, frames: int | None = None) -> "TokenGrid":
+        """Give the sparse grid that `side` names on this grid.
 
         Args:
-            side: tokens along the shorter side.
+            side: tokens along the shorter side, where the longer one keeps the aspect ratio, rounded; or both sides.
             frames: frames of the sparse grid; None keeps all.
 
         Raises:
-            UserError: `side` is not in [1, shorter side of this grid], or `frames` does not divide this grid's.
+            UserError: `side` is not in [1, shorter side of this grid], or either side is longer than this grid's, or
+                `frames` does not divide this grid's.
         """
         frames = self.frames if frames is None else frames
         if frames < 1 or self.frames % frames:
             legal = [number for number in range(1, self.frames + 1) if self.frames % number == 0]
             nearest = min(legal, key=lambda number: abs(number - frames))
             raise UserError(f"frames must divide {self.frames}, but got {frames}", nearest=nearest)
+        if isinstance(side, str):
+            height, width = sides_of(side)
+            if height > self.height or width > self.width:
+                fits = f"{min(height, self.height)}x{min(width, self.width)}"
+                raise UserError(f"grid must be at most {self.height}x{self.width}, but got {side}", nearest=fits)
+            return TokenGrid(frames=frames, height=height, width=width)
         shorter = min(self.height, self.width)
         if not 1 <= side <= shorter:
             nearest = min(max(side, 1), shorter)
@@ -54,9 +64,24 @@ class TokenGrid:
             width=max(1, round(self.width * side / shorter)),
         )
 
+    def side_of(self, sparse: "TokenGrid") -> Side:
+        """Name a sparse grid of this one: `pooled` gives it back, but for its frames."""
+        side = min(sparse.height, sparse.width)
+        found = self.pooled(side)
+        is_in_proportion = (found.height, found.width) == (sparse.height, sparse.width)
+        return side if is_in_proportion else f"{sparse.height}x{sparse.width}"
+
     def __str__(self) -> str:
         frames = f"{self.frames}x" if self.frames > 1 else ""
         return f"{frames}{self.height}x{self.width}"
+
+
+def sides_of(side: Side) -> tuple[int, int]:
+    """Give height and width as a name of a sparse grid says them; a number says both."""
+    if not isinstance(side, str):
+        return side, side
+    height, width = map(int, side.split("x"))
+    return height, width
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,12 @@ from flexsearch.errors import UserError
 from flexsearch.schedule.fields import declared
 from flexsearch.schedule.plan import Target
 from flexsearch.schedule.sampling import Sampling
-from flexsearch.schedule.shape import TokenGrid
-from flexsearch.schedule.timetable import LinearTimetable
+from flexsearch.schedule.shape import Side, TokenGrid
+from flexsearch.schedule.timetable import LinearTimetable, OwnGrid
 from flexsearch.schedule.width import EIGHTHS, HEADS, Width, check_width, num_heads
 from flexsearch.space.domains import corners
 from flexsearch.space.layout import parse_segments
-from flexsearch.space.sampling_checks import MOST_CHECKED, check_sampling
+from flexsearch.space.sampling_checks import MOST_CHECKED, check_sampling, combinations
 from flexsearch.space.search_space import Layout, SearchSpace
 from flexsearch.space.searched import Searched, parse_searched
 
@@ -50,7 +50,7 @@ def read_fields(entries: Any) -> Fields:
             raise UserError("is not a known field", field=f"{_SPACE}.{key}", nearest=close[0] if close else None)
     segments = parse_segments(entries.get("segments"), field=f"{_SPACE}.segments")
     timetable = _parse_timetable(entries.get("timetable"), field=f"{_SPACE}.timetable")
-    if not _has_grids(timetable) and any(segment.kind.needs_grid for segment in segments):
+    if not _has_grids(timetable, "clean_grid") and any(_needs_grid(segment) for segment in segments):
         raise UserError("is missing: these segments need sparse grids", field=f"{_SPACE}.timetable.clean_grid")
     layout = parse_searched(Layout, {key: entries[key] for key in _LAYOUT if key in entries}, name="", field=_SPACE)
     chosen = {key: value for key, value in entries.items() if key not in (*_PARTS, *_LAYOUT)}
@@ -64,8 +64,7 @@ def space_of(fields: Fields, *, target: Target) -> SearchSpace:
     Raises:
         UserError: names the field, the rule, the value and the nearest legal one.
     """
-    if fields.timetable is not None:
-        _check_grids(fields.timetable, grid=target.shape.grid, field=f"{_SPACE}.timetable")
+    _check_grids(fields, grid=target.shape.grid)
     space = SearchSpace(
         target=target,
         segments=fields.segments,
@@ -88,10 +87,19 @@ def parse_space(entries: Any, *, target: Target) -> SearchSpace:
     return space_of(read_fields(entries), target=target)
 
 
-def _has_grids(timetable: Searched | None) -> bool:
-    """Whether every choice of a timetable has sparse grids."""
-    grids = () if timetable is None else timetable.values_of("clean_grid")
+def _has_grids(part: Searched | None, key: str) -> bool:
+    """Whether every choice of a mapping has sparse grids."""
+    grids = () if part is None else part.values_of(key)
     return bool(grids) and None not in grids
+
+
+def _needs_grid(segment: Searched) -> bool:
+    """Whether some choice of a segment works on the timetable's sparse grids."""
+    return segment.kind.needs_grid and not any(_has_grids(part, "clean") for part in _own_grids(segment))
+
+
+def _own_grids(segment: Searched) -> list[Searched]:
+    return [part for part in segment.parts if part.kind is OwnGrid]
 
 
 def _parse_timetable(entries: Any, *, field: str) -> Searched | None:
@@ -102,18 +110,42 @@ def _parse_timetable(entries: Any, *, field: str) -> Searched | None:
     return parse_searched(LinearTimetable, entries, name="timetable", field=field)
 
 
-def _check_grids(timetable: Searched, *, grid: TokenGrid, field: str) -> None:
-    """Check that sparse grids are no larger than the model's."""
-    shorter = min(grid.height, grid.width)
-    for key, most in (("clean_grid", shorter), ("noise_grid", shorter), ("frames", grid.frames)):
-        for number in timetable.values_of(key):
-            if number > most:
-                raise UserError(f"must be in [1, {most}], but got {number}", field=f"{field}.{key}", nearest=most)
-    for number in timetable.values_of("frames"):
+def _check_grids(fields: Fields, *, grid: TokenGrid) -> None:
+    """Check that sparse grids, the timetable's and modules' own, can be built and are no larger than the model's."""
+    parts = [] if fields.timetable is None else [(fields.timetable, f"{_SPACE}.timetable")]
+    for index, segment in enumerate(fields.segments):
+        parts += [(part, f"{_SPACE}.segments[{index}].grid") for part in _own_grids(segment)]
+    for part, path in parts:
+        for key in ("clean_grid", "noise_grid", "clean", "noise"):
+            _check_sides([side for side in part.values_of(key) if side is not None], grid=grid, field=f"{path}.{key}")
+        for number in part.values_of("frames"):
+            if number is not None and number > grid.frames:
+                most = grid.frames
+                raise UserError(f"must be in [1, {most}], but got {number}", field=f"{path}.frames", nearest=most)
+            try:
+                grid.pooled(1, frames=number)
+            except UserError as error:
+                raise error.under(f"{path}.frames") from None
+        for row in combinations(part, field=path):
+            try:
+                part.build(row)
+            except UserError as error:
+                raise error.under(path) from None
+
+
+def _check_sides(sides: Sequence[Side], *, grid: TokenGrid, field: str) -> None:
+    """Check that each names a grid of this model, and another one than the others."""
+    shorter, named = min(grid.height, grid.width), dict[TokenGrid, Side]()
+    for side in sides:
+        if not isinstance(side, str) and side > shorter:
+            raise UserError(f"must be in [1, {shorter}], but got {side}", field=field, nearest=shorter)
         try:
-            grid.pooled(1, frames=number)
+            found = grid.pooled(side)
         except UserError as error:
-            raise error.under(f"{field}.frames") from None
+            raise error.under(field) from None
+        if found in named:
+            raise UserError(f"must not name {found} tokens twice, but got {named[found]!r} and {side!r}", field=field)
+        named[found] = side
 
 
 def _check_widths(space: SearchSpace, *, field: str) -> None:

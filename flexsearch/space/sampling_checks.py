@@ -23,7 +23,7 @@ def check_sampling(space: SearchSpace, *, field: str) -> None:
     """Check that every choice of sampling can be built, and that each has an effect on this base."""
     sampling, target = space.sampling, space.target
     for part in sampling.parts:
-        for row in _combinations(part, field=f"{field}.{part.name}"):
+        for row in combinations(part, field=f"{field}.{part.name}"):
             try:
                 part.build(row)
             except UserError as error:
@@ -75,7 +75,12 @@ def _check_start(space: SearchSpace, start: Start, solvers: Sequence[SolverName]
             space.plan(Candidate(schedule=DensitySchedule.all_dense(space.num_blocks), sampling=sampling))
 
 
-def _combinations(part: Searched, *, field: str) -> Iterator[dict[str, Value]]:
+def combinations(part: Searched, *, field: str) -> Iterator[dict[str, Value]]:
+    """Give every choice of a mapping's parameters.
+
+    Raises:
+        UserError: there are too many.
+    """
     columns = {name: corners(domain) for name, domain in part.domains}
     num = math.prod(map(len, columns.values()))
     if num > MOST_CHECKED:

@@ -17,9 +17,9 @@ from flexsearch.schedule.masks import Masks
 from flexsearch.schedule.plan import Plan, Target, lower
 from flexsearch.schedule.presets import PAPER_STAGES
 from flexsearch.schedule.sampling import Sampling
-from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.shape import Side, TokenGrid
 from flexsearch.schedule.start import Start
-from flexsearch.schedule.timetable import LinearTimetable, Timetable, equal_edges
+from flexsearch.schedule.timetable import LinearTimetable, OwnGrid, Timetable, equal_edges
 from flexsearch.schedule.width import EIGHTHS, Width
 from flexsearch.space.domains import Domain, Float, Value, corners
 from flexsearch.space.layout import build_segments
@@ -194,13 +194,18 @@ class SearchSpace:
         spelled = {one: canonical_json(one.spelled(num_blocks=self.num_blocks)) for one in samplings}
         return list({(one.schedule.digest, spelled[one.sampling]): one for one in found}.values())  # as by `digest`
 
-    def timetables(self) -> list[Timetable]:
-        """Give every timetable of the space once."""
-        if self.timetable is None:
-            return [Timetable()]
-        searched = {name: domain.values or () for name, domain in self.timetable.domains}
-        rows = itertools.product(*searched.values())
-        return list(dict.fromkeys(self._timetable(dict(zip(searched, row, strict=True))).joined() for row in rows))
+    def sparse_grids(self) -> frozenset[tuple[Side, int | None]]:
+        """Give every sparse grid that some schedule of the space has, and its frames."""
+        rows = [{}] if self.timetable is None else _rows(self.timetable)
+        timetables = dict.fromkeys(map(self._timetable, rows))
+        found: set[tuple[Side, int | None]] = set()
+        for segment in (one for one in self.segments if one.kind.needs_grid):
+            parts = [part for part in segment.parts if part.kind is OwnGrid]
+            owns: list[OwnGrid] = [part.build(row) for part in parts for row in _rows(part)] or [OwnGrid()]
+            for timetable, own in itertools.product(timetables, owns):
+                num = timetable.num_stages
+                found |= {(own.side(at, num) or side, timetable.frames) for at, side in enumerate(timetable.grids)}
+        return frozenset(found)
 
     @cached_property
     def searches_dense(self) -> bool:
@@ -256,6 +261,12 @@ class SearchSpace:
         baseline: a batch inside one band suits them all."""
         counts = (1,) if self.timetable is None else self.timetable.values_of("stages")
         return tuple(sorted({edge for count in (PAPER_STAGES, *counts) for edge in equal_edges(count)}))
+
+
+def _rows(part: Searched) -> list[dict[str, Value]]:
+    """Every choice of the parameters of a mapping."""
+    searched = {name: domain.values or () for name, domain in part.domains}
+    return [dict(zip(searched, row, strict=True)) for row in itertools.product(*searched.values())]
 
 
 def _remember(known: dict[tuple[Value, ...], Made], key: tuple[Value, ...], made: Made) -> None:

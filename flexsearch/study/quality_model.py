@@ -19,11 +19,12 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.role import ROLES
 from flexsearch.schedule.sampling import Sampling
+from flexsearch.schedule.shape import Side, sides_of
 from flexsearch.schedule.solver import SolverName
 from flexsearch.schedule.width import EIGHTHS, HEADS, HIDDEN
 from flexsearch.study.evenly import evenly
 
-MOST_FITTED = 128
+MOST_FITTED = 64
 """Of what is known, so much at even distances decides the kernel's four parameters, for which many processes are
 computed; all of it decides what is predicted."""
 
@@ -31,8 +32,8 @@ computed; all of it decides what is predicted."""
 def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
     """List what describes a candidate.
 
-    Of its schedule: role shares, sparse tokens per side near data and near noise, frames, shares of heads and hidden
-    channels near data and near noise. Of its sampling: sampler
+    Of its schedule: role shares, sparse tokens per side near data and near noise, as `_grids` lists what modules have
+    of their own, frames, shares of heads and hidden channels near data and near noise. Of its sampling: sampler
     steps, MACs of an image, solver, guidance rows, gain, and reuse as `_reuse` lists it. Candidates that do the same
     have the same features.
     """
@@ -47,14 +48,23 @@ def features(candidate: Candidate, *, work: float) -> tuple[float, ...]:
 
 @lru_cache(maxsize=1 << 12)
 def _schedule(schedule: DensitySchedule) -> tuple[float, ...]:
-    roles, timetable = schedule.roles, schedule.timetable
+    roles = schedule.roles
+    grids = [_grids(schedule.module_sides[stage] or (schedule.timetable.grids[stage],)) for stage in (0, -1)]
     return (
         *(roles.count(role) / len(roles) for role in ROLES),
-        float(timetable.grids[0]),
-        float(timetable.grids[-1]),
-        float(timetable.frames or 0),
+        *(one for of_stage in zip(*grids, strict=True) for one in of_stage),
+        float(schedule.timetable.frames or 0),
         *(_computed(schedule, name, stage) for name in (HEADS, HIDDEN) for stage in (0, -1)),
     )
+
+
+def _grids(sides: Sequence[Side]) -> tuple[float, ...]:
+    """List, of one stage, the mean tokens per side of the modules' sparse grids, how much more the top one has than the
+    bottom one, the largest than the smallest, and how much higher than wide they are; 0 where all are one number."""
+    pairs = list(map(sides_of, sides))
+    along = [math.sqrt(height * width) for height, width in pairs]
+    aspect = sum(math.log(height / width) for height, width in pairs) / len(pairs)
+    return sum(along) / len(along), along[-1] - along[0], max(along) - min(along), aspect
 
 
 def _computed(schedule: DensitySchedule, name: str, stage: int) -> float:

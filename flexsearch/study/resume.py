@@ -60,7 +60,7 @@ def check_directory(run_dir: Path, optuna_study: OptunaStudy, *, name: str, is_n
         UserError: it is another run's.
     """
     note = run_dir / "study.id"
-    known = note.read_text(errors="replace") if note.exists() else None
+    known = note.read_text(encoding="utf-8", errors="replace") if note.exists() else None
     if known is not None and len(known) != len(optuna_study.identity):  # damaged: it names no study
         known = None
     is_strange = is_new if known is None else known != optuna_study.identity

@@ -76,7 +76,7 @@ def _run(order: TrialOrder, report: Report, *, adopted: Adopted, run_trial: RunT
 def _result(folder: Path, settings: TrialSettings) -> TrialResult | None:
     """Read what a trial has left; None where it cannot be taken, or was timed on other hardware."""
     try:
-        values = json.loads((folder / RESULT).read_text())
+        values = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         found = TrialResult.from_dict({name: value for name, value in values.items() if name != "of"})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -17,7 +17,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 def this_machine() -> str:
     """Name this machine as every container on it does; where that is not known, as its network does."""
-    return _BOOT.read_text().strip() if _BOOT.exists() else platform.node()
+    return _BOOT.read_text(encoding="utf-8").strip() if _BOOT.exists() else platform.node()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pydantic import TypeAdapter
@@ -16,7 +16,7 @@ from flexsearch.data.latents import LatentFolder, LatentSet
 from flexsearch.data.loading import load_data
 from flexsearch.data.source import DataSource
 from flexsearch.diffusion.process import DiffusionProcess, process_of
-from flexsearch.diffusion.solvers import solver_of
+from flexsearch.diffusion.solvers import check_solver, solver_of
 from flexsearch.errors import UserError
 from flexsearch.models.autoencoder import load_autoencoder
 from flexsearch.models.loading import Base, is_here, load_base
@@ -78,12 +78,21 @@ def load_inputs(settings: InputSettings) -> Inputs:
     """
     inputs = _load(TypeAdapter(InputSettings).dump_json(settings.inputs).decode())
     if isinstance(settings, TrialSettings):
-        space = settings.search_space
-        dense = DensitySchedule.all_dense(space.num_blocks)
-        for steps in space.steps:
-            plan = space.plan(Candidate(schedule=dense, sampling=Sampling(steps=steps)))
-            solver_of(inputs.base.scheduler, plan, seed=0, device=inputs.device)
+        _check_solvers(settings, inputs.base.scheduler)
     return inputs
+
+
+def _check_solvers(settings: TrialSettings, scheduler: Any) -> None:
+    """Check the base's scheduler under every solver at every number of steps, and of these walk the most and least."""
+    space = settings.search_space
+    dense = DensitySchedule.all_dense(space.num_blocks)
+    for solver in {"base", *space.sampling.values_of("solver")}:
+        for steps in space.steps:
+            plan = space.plan(Candidate(schedule=dense, sampling=Sampling(steps=steps, solver=solver)))
+            if steps in (min(space.steps), max(space.steps)):
+                check_solver(scheduler, plan)
+            else:
+                solver_of(scheduler, plan, seed=0, device=torch.device("cpu"))
 
 
 @lru_cache(maxsize=1)

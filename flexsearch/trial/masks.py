@@ -54,5 +54,5 @@ def make_masks(path: Path, context: TrialContext, *, seed: int, report: Callable
 
 def load_masks(path: Path) -> Masks:
     """Read masks that `make_masks` left."""
-    stored = json.loads(path.read_text())
+    stored = json.loads(path.read_text(encoding="utf-8"))
     return {int(steps): {int(num): pattern for num, pattern in row.items()} for steps, row in stored.items()}

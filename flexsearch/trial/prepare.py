@@ -109,7 +109,7 @@ def _check_same_data(path: Path, settings: TrialSettings) -> None:
     if not path.exists():
         write_atomically(path, json.dumps(found))
     with reading(path):
-        before = {"digest": "", "metric": "", **json.loads(path.read_text())}
+        before = {"digest": "", "metric": "", **json.loads(path.read_text(encoding="utf-8"))}
     for what, field in (("digest", f"data.root: {settings.data.root}"), ("metric", "objectives.quality.callable")):
         if what in found and before[what] != found[what]:
             kind = "other data" if what == "digest" else "another source"

@@ -27,7 +27,7 @@ class Receipt:
 def kept(path: Path, receipt: Path) -> Receipt | None:
     """Read the receipt of a file; None where one of the two is missing or damaged."""
     try:
-        found = Receipt(**json.loads(receipt.read_text()))
+        found = Receipt(**json.loads(receipt.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
     is_kept = is_whole(path) if found.sha256 is None else path.is_file() and file_sha256(path) == found.sha256
@@ -38,7 +38,7 @@ def is_whole(path: Path) -> bool:
     """Tell whether a safetensors or JSON file can be read."""
     try:
         if path.suffix == ".json":
-            return isinstance(json.loads(path.read_text()), dict)
+            return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
         with safe_open(path, framework="pt"):
             return True
     except (OSError, ValueError, SafetensorError):
@@ -66,6 +66,6 @@ def make(path: Path, receipt: Path, *, what: str, device: str, work: Callable[[C
 
 def _read_spent(path: Path) -> float:
     try:
-        return float(json.loads(path.read_text()))
+        return float(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return 0.0

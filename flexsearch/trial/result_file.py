@@ -50,7 +50,7 @@ def _write(order: TrialOrder, name: str, values: dict[str, Any]) -> None:
 
 def _read(order: TrialOrder, name: str) -> dict[str, Any] | None:
     try:
-        values = json.loads((order.trial_dir / name).read_text())
+        values = json.loads((order.trial_dir / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(values, dict) or values.pop("of", None) != _owner(order):

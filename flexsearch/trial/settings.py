@@ -179,4 +179,6 @@ class TrialSettings(InputSettings):
 @cache
 def load_settings(run_dir: Path) -> TrialSettings:
     """Read the settings that the driver wrote."""
-    return TypeAdapter(TrialSettings).validate_python(as_it_was_written(json.loads((run_dir / _FILE).read_text())))
+    return TypeAdapter(TrialSettings).validate_python(
+        as_it_was_written(json.loads((run_dir / _FILE).read_text(encoding="utf-8")))
+    )

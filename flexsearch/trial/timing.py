@@ -57,7 +57,7 @@ def _check_hardware(path: Path, context: TrialContext) -> None:
     settings = context.settings.objectives.latency
     here = hardware_of(context.inputs.device, settings)
     try:
-        first = dict(json.loads(path.read_text()))
+        first = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         if path.exists():
             warnings.warn(f"{path} is damaged: it is made again, of this hardware", Note, stacklevel=2)
@@ -175,7 +175,7 @@ def _reference(timer: ImageTimer, context: TrialContext) -> tuple[Path, dict[str
 def _known_ms(path: Path) -> float | None:
     """Read the reference workload's latency; None where it was not measured, or its file is damaged."""
     try:
-        known = float(json.loads(path.read_text())["reference_ms"])
+        known = float(json.loads(path.read_text(encoding="utf-8"))["reference_ms"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError):

@@ -60,7 +60,7 @@ def load_weights(folder: Path, model: FlexDiT) -> Origin | None:
     if not folder.is_dir():
         return None
     try:
-        values = json.loads((folder / _ORIGIN).read_text())
+        values = json.loads((folder / _ORIGIN).read_text(encoding="utf-8"))
         origin = Origin.from_dict(values)
         is_whole = all(file_sha256(folder / name) == digest for name, digest in values["sha256"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -86,7 +86,7 @@ def keep_weights(folder: Path, model: FlexDiT, *, origin: Origin) -> None:
 def adopt_weights(theirs: Path, folder: Path, *, trial: int) -> None:
     """Keep the weights that another run has kept as those of a trial of this run, unless some are kept already."""
     try:
-        values = json.loads((theirs / _ORIGIN).read_text())
+        values = json.loads((theirs / _ORIGIN).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
     if folder.is_dir():

@@ -2,6 +2,8 @@
 
 import json
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +72,27 @@ def test_deep_levels_are_scaled(tmp_path: Path, name: str, levels: np.ndarray) -
     assert np.abs(np.asarray(found).astype(float) - RAMP / 257).max() <= 0.5
 
 
+def retag(path: Path, **tags: int) -> Path:
+    """Change tags of a TIFF in which each holds one number."""
+    content = path.read_bytes()
+    for name, value in tags.items():
+        number = {"width": 256, "bits": 258, "photometric": 262}[name]
+        place = content.index(struct.pack("<HH", number, 4 if name == "width" else 3) + struct.pack("<I", 1)) + 8
+        content = content[:place] + struct.pack("<I", value) + content[place + 4 :]
+    path.write_bytes(content)
+    return path
+
+
+def test_deep_levels_are_scaled_as_their_file_says(tmp_path: Path) -> None:
+    """0 may be white, and white may be the largest of 12 bits."""
+    Image.fromarray(RAMP).save(tmp_path / "x.tif")
+    found = np.asarray(open_picture(retag(tmp_path / "x.tif", photometric=0))).astype(float)
+    assert np.abs(found - (255 - RAMP / 257)).max() <= 0.5
+    Image.fromarray(np.array([[0xFF, 0xF8, 0x00]], np.uint8)).save(tmp_path / "x.tif")
+    path = retag(tmp_path / "x.tif", width=2, bits=12)
+    assert np.asarray(open_picture(path)).tolist() == [[255, 128]]
+
+
 @pytest.mark.parametrize("most", [1.5, np.nan, -1.0, np.inf])
 def test_levels_without_a_known_scale_are_refused(tmp_path: Path, most: float) -> None:
     Image.fromarray(np.full((4, 4), most, np.float32)).save(tmp_path / "x.tif")
@@ -99,6 +122,32 @@ def test_what_is_transparent_is_white(tmp_path: Path, mode: str) -> None:
     picture.save(tmp_path / "x.png", **options)
     levels = np.asarray(open_picture(tmp_path / "x.png").convert("L"))
     assert np.array_equal(levels, np.where(CLEAR_DISC, 0, 255))
+
+
+def png(*, bits: int, kind: int, row: bytes, clear: bytes) -> bytes:
+    """A picture of 4 x 1 with a transparent level or colour."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = struct.pack(">IIBBBBB", 4, 1, bits, kind, 0, 0, 0)
+    parts = (b"IHDR", head), (b"tRNS", clear), (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+@pytest.mark.parametrize(("bits", "row", "clear"), [(2, b"\x1b", 1), (4, b"\x05\xaf", 5)])
+def test_a_transparent_level_of_few_bits_is_white(tmp_path: Path, bits: int, row: bytes, clear: int) -> None:
+    (tmp_path / "x.png").write_bytes(png(bits=bits, kind=0, row=row, clear=struct.pack(">H", clear)))
+    assert np.asarray(open_picture(tmp_path / "x.png")).tolist() == [[0, 255, 170, 255]]
+
+
+def test_a_transparent_colour_of_16_bits_is_refused(tmp_path: Path) -> None:
+    content = png(
+        bits=16, kind=2, row=struct.pack(">3H", 1000, 2000, 3000) * 4, clear=struct.pack(">3H", 1000, 2000, 3000)
+    )
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.png: a colour of 16 bits is transparent"):
+        open_picture(tmp_path / "x.png")
 
 
 def test_a_strip_takes_no_more_memory_than_a_picture() -> None:
@@ -146,14 +195,15 @@ def paint(tmp_path: Path) -> Callable[[str], None]:
 def test_what_systems_leave_is_passed_over_and_counted(tmp_path: Path, paint: Callable[[str], None]) -> None:
     for name in ("a/1.png", "a/2.png", "a/.ipynb_checkpoints/1-checkpoint.png"):
         paint(name)
+    (tmp_path / "$Recycle.Bin").mkdir()
     (tmp_path / "__MACOSX" / "a").mkdir(parents=True)
     (tmp_path / "__MACOSX" / "a" / "._1.png").write_bytes(b"\0\5\26\7")
     (tmp_path / "lost+found").mkdir()
     (tmp_path / "a" / "notes.md").write_text("")
-    with pytest.warns(Note, match="passed over 4: .*1 .md"):
+    with pytest.warns(Note, match="passed over 5: .*1 .md"):
         found = open_image_folder(tmp_path)
     assert list(found.names) == ["a/1.png", "a/2.png"]
-    with pytest.warns(Note, match="passed over 4"):
+    with pytest.warns(Note, match="passed over 5"):
         assert [path.as_posix() for path in list_folder(tmp_path)] == ["a/1.png", "a/2.png"]
 
 
@@ -186,16 +236,18 @@ def test_links_and_pipes_end(tmp_path: Path, paint: Callable[[str], None]) -> No
     os.mkfifo(root / "a" / "x.png")
     assert list(open_image_folder(root).names) == ["a/1.png", "a/2.png", "a/other/3.png"]
     assert len(list_folder(root)) == 3
-    (root / "a" / "gone.png").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"gone\.png: cannot be read"):
-        list_folder(root)
+    for name, target in (("gone.png", tmp_path / "nowhere"), ("loop.png", "loop.png")):
+        (root / "a" / name).symlink_to(target)
+        with pytest.raises(UserError, match=rf"{name}: cannot be read"):
+            list_folder(root)
+        (root / "a" / name).unlink()
 
 
-@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv"])
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv", "METADATA.CSV"])
 def test_listings_of_other_programs_are_read(tmp_path: Path, paint: Callable[[str], None], name: str) -> None:
     paint("0.png")
     paint("sub/1.png")
-    if name.endswith("csv"):
+    if name.lower().endswith("csv"):
         (tmp_path / name).write_text('file_name,text\n0.png,"a cat, red"\nsub/1.png,a dog\n')
     else:
         lines = [{"file_name": "0.png", "text": "a cat, red"}, {"file_name": "sub/1.png", "text": "a dog"}]
@@ -208,6 +260,29 @@ def test_a_listing_that_would_not_be_read_is_refused(tmp_path: Path, paint: Call
     paint("train/0.png")
     (tmp_path / "train" / name).write_text('{"file_name": "0.png", "text": "a cat"}\n')
     with pytest.raises(UserError, match=rf"train/{name}: must lie in"):
+        open_image_folder(tmp_path)
+
+
+def test_captions_that_would_be_lost_are_refused_or_counted(tmp_path: Path, paint: Callable[[str], None]) -> None:
+    paint("a/1.png")
+    (tmp_path / "a" / "1.TXT").write_text("a cat")
+    assert open_image_folder(tmp_path).captions == ["a cat"]
+    (tmp_path / "metadata.csv").write_text("file_name,text\na/1.png,a dog\n")
+    with pytest.warns(Note, match=r"passed over 1: 1 \.txt"):
+        assert open_image_folder(tmp_path).captions == ["a dog"]
+    (tmp_path / "metadata.csv").write_text("file_name,text\na/1.png,a cat, red\n")
+    with pytest.raises(UserError, match=r"metadata\.csv, line 2: has more fields than columns"):
+        open_image_folder(tmp_path)
+    (tmp_path / "captions.jsonl").touch()
+    with pytest.raises(UserError, match=r"captions\.jsonl: lists captions, and so does metadata\.csv; keep one"):
+        open_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize("broken", ['"half \\ud800"', '" "', "3"])
+def test_a_caption_is_text(tmp_path: Path, paint: Callable[[str], None], broken: str) -> None:
+    paint("1.png")
+    (tmp_path / "captions.jsonl").write_text(f'{{"file": "1.png", "caption": {broken}}}')
+    with pytest.raises(UserError, match=r"captions\.jsonl, line 1: file and caption must be text and not empty"):
         open_image_folder(tmp_path)
 
 

@@ -18,24 +18,27 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    UniPCMultistepScheduler,
 )
 from torch import Tensor
 
 from flexsearch.data.conditions import ClassConditions
 from flexsearch.diffusion.sampling import denoise
 from flexsearch.diffusion.sampling_settings import SamplingSettings
-from flexsearch.diffusion.solvers import Solver, clock_of, solver_of
-from flexsearch.errors import FlexsearchError
+from flexsearch.diffusion.solvers import Solver, check_solver, clock_of, solver_of
+from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.schedule import Candidate, DensitySchedule, Plan, Sampling, Target, lower
 from flexsearch.schedule.presets import dit_shape
+from flexsearch.schedule.solver import SolverName
 
 CLASSES = ClassConditions(num_classes=10)
 
 
-def plan_at(scheduler: Any, steps: int, *, side: int = 8, **options: Any) -> Plan:
+def plan_at(scheduler: Any, steps: int, *, side: int = 8, solver: SolverName = "base", **options: Any) -> Plan:
     """A dense plan on side x side tokens."""
     target = Target(shape=dit_shape(num_blocks=2, width=16, side=side), clock=clock_of(scheduler, **options))
-    return lower(Candidate(schedule=DensitySchedule.all_dense(2), sampling=Sampling(steps=steps)), target)
+    sampling = Sampling(steps=steps, solver=solver)
+    return lower(Candidate(schedule=DensitySchedule.all_dense(2), sampling=sampling), target)
 
 
 Recorded = list[tuple[Tensor, Tensor, Tensor, Tensor]]
@@ -182,6 +185,42 @@ def test_the_error_falls_with_the_order_of_the_solver(scheduler: Any, order: int
         return float((arrived_at(scheduler, num, NOISE) - exact(scheduler, NOISE, num)).abs().max())
 
     assert order_of(error, steps) == pytest.approx(order, abs=0.35)
+
+
+ZERO_SNR = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}
+FLOW_UNIPC = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "solver", "message"),
+    [
+        (DPMSolverMultistepScheduler(solver_order=0), "base", r"cannot take 3 steps of base"),
+        (DPMSolverMultistepScheduler(final_sigmas_type="odd"), "base", r"cannot make 3 steps"),
+        (UniPCMultistepScheduler(**FLOW_UNIPC, predict_x0=False), "base", r"cannot take 3 steps of base"),
+        (UniPCMultistepScheduler(**FLOW_UNIPC, lower_order_final=False), "base", r"the samples are not finite"),
+        (DDPMScheduler(beta_schedule="sigmoid"), "unipc", r"cannot be sampled with unipc"),
+        (FlowMatchEulerDiscreteScheduler(num_train_timesteps=2), "unipc", r"must fall from noise to data"),
+        (DDIMScheduler(**ZERO_SNR), "ab2", r"must leave something of the data at every step"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else type(value).__name__,
+)
+def test_a_scheduler_that_cannot_take_its_steps_is_refused(scheduler: Any, solver: SolverName, message: str) -> None:
+    with pytest.raises(UserError, match=rf"^base scheduler.*: {message}"):
+        check_solver(scheduler, plan_at(scheduler, 3, solver=solver))
+
+
+@pytest.mark.parametrize("kind", [DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler])
+@pytest.mark.parametrize("variance", [None, "learned_range"])
+def test_every_solver_takes_what_a_base_with_another_scheduler_says(kind: Any, variance: str | None) -> None:
+    """A learned variance is DDPM's alone, and the last step of a multistep solver is of lower order."""
+    scheduler = kind.from_config(
+        {"variance_type": variance, "lower_order_final": False, "timestep_spacing": "trailing"}
+    )
+    for solver in ("base", "dpmsolver++", "unipc", "deis", "ab2", "heun"):
+        plan = plan_at(scheduler, 3, solver=solver)
+        check_solver(scheduler, plan)
+        reads = solver_of(scheduler, plan, seed=0, device=torch.device("cpu")).reads_variance
+        assert reads == (solver == "base" and variance is not None and kind is DDPMScheduler)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 10])

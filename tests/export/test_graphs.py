@@ -30,6 +30,7 @@ from flexsearch.models.data_gaussian import DataGaussian
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule import Cache, Dense, DensitySchedule, Gain, GuidanceRows, Pooling, Sampling, Sdtm, Timetable
 from flexsearch.schedule.guidance import ALL_ROWS
+from flexsearch.schedule.timetable import OwnGrid
 from flexsearch.schedule.width import Width
 
 SMALL = {"num_layers": 3}
@@ -120,12 +121,19 @@ def test_programs_equal_the_model_in_every_stage(model: FlexDiT, folder: Path) -
 
 @pytest.mark.parametrize("kind", ["onnx", "torch_export"])
 def test_a_narrow_model_is_exported(tmp_path: Path, kind: str) -> None:
-    """Its graph equals it at every batch, which the export itself checks."""
+    """Its graph equals it at every batch, which the export itself checks; so with a module on a grid that is not
+    square, between whose tokens is interpolated, or resampled as is learned."""
     if kind == "onnx":
         pytest.importorskip("onnxruntime")
-    model = FlexDiT.from_base(DiTTransformer2DModel(**LATENT | {"num_layers": 1}, num_embeds_ada_norm=10)).eval()
-    width = Width(clean_heads=4, clean_hidden=2)
-    model.set_schedule(DensitySchedule(segments=(Dense(depth=1, width=width),)))
+    model = FlexDiT.from_base(DiTTransformer2DModel(**LATENT | {"num_layers": 3}, num_embeds_ada_norm=10)).eval()
+    segments = (
+        Dense(depth=1, width=Width(clean_heads=4, clean_hidden=2)),
+        Sdtm(sparse=0, dense=0, resample="bilinear" if kind == "onnx" else "learned", grid=OwnGrid(clean="3x5")),
+    )
+    model.set_schedule(DensitySchedule(segments=segments))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn(weight.shape) * 0.1)
     model.fuse()
     export = export_onnx if kind == "onnx" else export_programs
     index = export(model, tmp_path / "out", **planned(model))

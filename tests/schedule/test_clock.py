@@ -122,6 +122,59 @@ def test_unknown_spacings_are_refused(config: dict, message: str) -> None:
     assert Clock.of({"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -math.inf}).shift == 1.0
 
 
+FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler"}
+MULTISTEP = {"_class_name": "DPMSolverMultistepScheduler"}
+DDIM = {"_class_name": "DDIMScheduler"}
+
+
+@pytest.mark.parametrize(
+    ("config", "option"),
+    [
+        *(({**FLOW, "shift": shift}, "shift") for shift in (0, -1.0, 1e-9, 1e9, True, None, math.nan)),
+        ({**MULTISTEP, "use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 0}, "flow_shift"),
+        *(({**FLOW, "shift_terminal": last}, "shift_terminal") for last in (1, 2.0, -0.1)),
+        ({**FLOW, "use_dynamic_shifting": "false"}, "use_dynamic_shifting"),
+        ({**FLOW, "base_image_seq_len": 256, "max_image_seq_len": 256}, "base_image_seq_len"),
+        ({**FLOW, "time_shift_type": None}, "time_shift_type"),
+        ({**FLOW, "num_train_timesteps": True}, "num_train_timesteps"),
+        *(({**DDIM, "steps_offset": offset}, "steps_offset") for offset in (-1, 0.5, 1000, None)),
+        *(({**DDIM, "timestep_spacing": spacing}, "timestep_spacing") for spacing in (None, ["leading"])),
+        *(({**DDIM, "prediction_type": kind}, "prediction_type") for kind in ("nonsense", None, 3, "flow_prediction")),
+        ({**MULTISTEP, "use_flow_sigmas": True}, "prediction_type"),
+        *(({**DDIM, "beta_start": beta}, "beta_start") for beta in (0, -0.1, True)),
+        ({**DDIM, "beta_end": 1}, "beta_end"),
+        ({**DDIM, "trained_betas": [0.1] * 10}, "trained_betas"),
+        ({**DDIM, "trained_betas": [math.nan] * 1000}, "trained_betas"),
+        *(({**MULTISTEP, "lambda_min_clipped": least}, "lambda_min_clipped") for least in ("x", None, [1])),
+    ],
+    ids=lambda value: str(value)[-40:] if isinstance(value, dict) else None,
+)
+def test_values_that_no_sampler_has_are_refused(config: dict, option: str) -> None:
+    with pytest.raises(UserError, match=rf"^base scheduler\.{option}: must be "):
+        Clock.of(config)
+
+
+@pytest.mark.parametrize(
+    ("shifts", "kind"), [((-50, -100), "exponential"), ((500, 1e6), "exponential"), ((-1, -1), "linear")]
+)
+def test_a_dynamic_shift_leaves_times_apart(shifts: tuple[float, float], kind: str) -> None:
+    low, high = shifts
+    clock = Clock.of(
+        {**FLOW, "use_dynamic_shifting": True, "time_shift_type": kind, "base_shift": low, "max_shift": high}
+    )
+    with pytest.raises(
+        UserError, match=r"^base scheduler\.base_shift: must shift time by 0\.001 to 1000, but at 64 tok"
+    ):
+        clock.times(2, num_tokens=64)
+
+
+def test_an_offset_leaves_every_step_a_timestep() -> None:
+    clock = Clock.of({**DDIM, "steps_offset": 1})
+    assert clock.times(2, num_tokens=64) == (0.501, 0.001)
+    with pytest.raises(UserError, match=r"steps_offset: must leave 1000 steps below 1000, but got 1; nearest legal: 0"):
+        clock.times(1000, num_tokens=64)
+
+
 def test_more_steps_than_timesteps_are_refused() -> None:
     with pytest.raises(UserError, match="sampler_steps: must be at most 1000, but got 1001; nearest legal: 1000"):
         Clock.of({"_class_name": "DDIMScheduler"}).times(1001, num_tokens=64)

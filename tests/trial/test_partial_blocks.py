@@ -1,5 +1,7 @@
-"""A search over blocks that are computed in part, end to end: warm start, trials, report."""
+"""A search over blocks that are computed in part and modules on grids of their own, end to end: warm start, trials,
+report, export."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,15 +15,17 @@ from flexsearch.report.trial_page import draw_schedule
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_widths_and_bypasses_are_searched(tiny_config: Call, tmp_path: Path) -> None:
+def test_widths_bypasses_and_grids_of_modules_are_searched(tiny_config: Call, tmp_path: Path) -> None:
     segments = [
         {"family": "keep", "depth": 2, "scope": "block", "tokens": {"clean": 4, "noise": {"choice": [4, 8]}}},
+        {"family": "sdtm", "sparse": 0, "dense": 0, "grid": {"clean": {"choice": [5, "5x3"]}}},
+        {"family": "sdtm", "sparse": 0, "dense": 0, "grid": {"clean": 3, "noise": {"choice": [None, 2]}}},
         {"family": "dense", "depth": "rest", "width": {"clean_heads": 4, "noise_hidden": {"choice": [2, 6]}}},
     ]
     space = {"segments": segments, "timetable": {"stages": 2, "clean_grid": None, "noise_grid": None}}
     warm_start = {"updates": 3, "batch": 4, "learning_rate": 1e-3, "ema_decay": 0.5}
     config = tiny_config(space=space, warm_start=warm_start, search={"trials": 9})
-    flexsearch.search(config, out=tmp_path / "run")
+    run = flexsearch.search(config, out=tmp_path / "run")
     complete = front_of_run(open_run(tmp_path / "run")).complete.values()
     records = [one for one in complete if one.baseline is None]
     assert records
@@ -35,4 +39,7 @@ def test_widths_and_bypasses_are_searched(tiny_config: Call, tmp_path: Path) -> 
         model = FlexDiT.from_pretrained(tmp_path / "run" / "trials" / str(one.number) / "model")
         assert model.schedule.digest == one.candidate.schedule.digest
         assert (model.width_order.hidden == order).all()
+        assert re.search(r"MRMR.* @5(x3)?/3,5(x3)?/[23] ", str(model.schedule))
         assert "tokens" in " ".join(draw_schedule(one.candidate.schedule, model.shape.grid))
+    folder = run.export(records[0].number, tmp_path / "exported")
+    assert FlexDiT.from_pretrained(folder).schedule == records[0].candidate.schedule

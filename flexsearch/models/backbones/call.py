@@ -93,6 +93,7 @@ class Call(NamedTuple):
         mean: the one place of the mean token, which a pool block attends to.
         text_rotary: the rotary table of text tokens that attend.
         weights: the module that the role brings, or None.
+        shared: the module that another role brings to this block and this one uses too, or None.
         skip: factor on dense tokens that waited, where sparse tokens are merged into them.
         module: gives the output of a module.
     """
@@ -106,6 +107,7 @@ class Call(NamedTuple):
     mean: Places
     text_rotary: Any = None
     weights: Any = None
+    shared: Any = None
     skip: float = 1.0
     module: Module = COMPUTED
 

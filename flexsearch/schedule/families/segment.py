@@ -1,15 +1,16 @@
 """What every family is: a run of blocks with fields that a search space can search."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.fields import check_fields, declared, is_part
-from flexsearch.schedule.role import Amounts
+from flexsearch.schedule.role import ROLES, Amounts
+from flexsearch.schedule.timetable import NO_GRID, OwnGrid
 from flexsearch.schedule.width import FULL_WIDTH, Width
 
 
@@ -24,11 +25,13 @@ class Segment(ABC):
         family: its name in YAML.
         rest: the field, a number of blocks, that a space may leave as `rest`; None if there is none.
         needs_grid: whether its roles work on sparse tokens, so that a space needs a timetable.
+        optional: fields that are left out of JSON where they have their defaults, as earlier versions did without them.
     """
 
     family: ClassVar[str]
     rest: ClassVar[str | None] = "depth"
     needs_grid: ClassVar[bool] = False
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -52,13 +55,32 @@ class Segment(ABC):
         """Whether it is known, without asking for amounts, that the whole of every block is computed."""
         return type(self).amounts is Segment.amounts and getattr(self, "width", FULL_WIDTH) == FULL_WIDTH
 
+    @property
+    def own_grid(self) -> OwnGrid:
+        """The sparse grid of its own, which a family may declare (`grid: OwnGrid = NO_GRID`) if its roles work on
+        sparse tokens; by default, and without such tokens, the timetable's."""
+        own: OwnGrid = getattr(self, "grid", NO_GRID)
+        return own if own != NO_GRID and self.uses_sparse_tokens else NO_GRID
+
+    @property
+    def uses_sparse_tokens(self) -> bool:
+        """Whether any of its blocks works on sparse tokens."""
+        return any(ROLES[role].uses_sparse_tokens for role in self.roles)
+
+    def without_grid(self) -> Self:
+        """The segment on the timetable's grids."""
+        changes: dict[str, Any] = {"grid": NO_GRID} if self.own_grid != NO_GRID else {}
+        return replace(self, **changes)
+
     def to_dict(self) -> dict[str, Any]:
-        """Give JSON values; `from_dict` is the inverse. Of mappings inside it, what is not the default."""
+        """Give JSON values; `from_dict` is the inverse. Of mappings inside it, and of `optional`, what is not the
+        default."""
         values: dict[str, Any] = {"family": self.family}
         for one in declared(type(self)):
             value = getattr(self, one.name)
             if not is_part(one.annotation):
-                values[one.name] = value
+                if one.name not in self.optional or value != one.default:
+                    values[one.name] = value
             elif value != one.default:
                 values[one.name] = {
                     name: each for name, each in vars(value).items() if each != getattr(one.default, name)
@@ -91,6 +113,15 @@ class Segment(ABC):
         """
         fields: dict[str, Any] = {"depth": num_blocks}
         return [(cls(**fields),)]
+
+    @classmethod
+    def further_designs(
+        cls,
+        num_blocks: int,  # noqa: ARG003 - for families
+        roles: Collection[str],  # noqa: ARG003
+    ) -> "list[tuple[Segment, ...]]":
+        """Layouts for those of the wanted roles that `designs` does not hold; by default none."""
+        return []
 
 
 _FAMILIES: dict[str, type[Segment]] = {}
