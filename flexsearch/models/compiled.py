@@ -21,15 +21,19 @@ _OPTIONS: dict[str, Any] = {"fullgraph": True, "dynamic": False, **_ISOLATED}
 
 
 class CompiledGraphs:
-    """Passes that are compiled when they first run; none is until `compile` is called."""
+    """Passes that are compiled when they first run.
+
+    Attributes:
+        options: of `torch.compile`; None compiles nothing.
+    """
 
     def __init__(self) -> None:
-        self._options: dict[str, Any] | None = None
+        self.options: dict[str, Any] | None = None
         self._compiled: dict[tuple[TokenGrid, Graph], Pass] = {}
 
     def compile(self, options: dict[str, Any]) -> None:
         """Compile every pass from now on, with options of `torch.compile`."""
-        self._options = {**_OPTIONS, **options}
+        self.options = {**_OPTIONS, **options}
         self.clear()
 
     def clear(self) -> None:
@@ -39,21 +43,21 @@ class CompiledGraphs:
     @contextmanager
     def within(self) -> Iterator[None]:
         """Compile the passes that run within, by the options that were given, if any."""
-        before = self._options
+        before = self.options
         if before is None:
-            self._options = _OPTIONS
+            self.options = _OPTIONS
         try:
             yield
         finally:
-            self._options = before
+            self.options = before
 
     def of(self, run: Pass, grid: TokenGrid, graph: Graph) -> Pass:
         """Give the pass of a graph, compiled where passes are."""
-        if self._options is None:
+        if self.options is None:
             return run
         key = (grid, replace(graph, order=0))  # what is reused is extrapolated outside
         if key not in self._compiled:
-            self._compiled[key] = torch.compile(run, **self._options)
+            self._compiled[key] = torch.compile(run, **self.options)
         return self._compiled[key]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -22,7 +23,8 @@ from flexsearch.models.architectures import architecture_named, known_config
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.backbones.modulation import Caption, Text
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.models.roles import ROLE_MODULES, Call, RoleModule
+from flexsearch.models.roles import ROLE_MODULES, Call
+from flexsearch.models.roles.role_module import Compute
 from flexsearch.models.tokens import Tokens, downsample, upsample
 from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate
@@ -82,6 +84,12 @@ def flops_of(run: Callable[[], Any]) -> tuple[Any, int]:
     with plain_attention(), FlopCounterMode(display=False) as counter:
         found = run()
     return found, counter.get_total_flops()
+
+
+def spy_on_blocks(patch: pytest.MonkeyPatch, spy: Callable[[Compute, Tokens, Call], Tokens]) -> None:
+    """Has `spy` called in place of what a role computes, which is its first argument."""
+    spied = {name: replace(role, compute=partial(spy, role.compute)) for name, role in ROLE_MODULES.items()}
+    patch.setattr("flexsearch.models.forward_pass.ROLE_MODULES", spied)
 
 
 def pooled_blocks(model: FlexDiT) -> list[int]:
@@ -432,16 +440,12 @@ class BackboneSuite:
         """Collects the number of every block that runs."""
         ran: list[int] = []
 
-        def spied(role: RoleModule) -> RoleModule:
-            def compute(tokens: Tokens, call: Call) -> Tokens:
-                ran.append(call.operation.block)
-                return role.compute(tokens, call)
+        def spy(compute: Compute, tokens: Tokens, call: Call) -> Tokens:
+            ran.append(call.operation.block)
+            return compute(tokens, call)
 
-            return replace(role, compute=compute)
-
-        roles = {name: spied(role) for name, role in ROLE_MODULES.items()}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("flexsearch.models.forward_pass.ROLE_MODULES", roles)
+            spy_on_blocks(patch, spy)
             yield ran
 
     def test_save_and_load_carry_the_schedule(self, model: FlexDiT, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from backbone_suite import flops_of, randomised
+from backbone_suite import flops_of, randomised, spy_on_blocks
 from builders import LATENT, TEXT, VIDEO
 from torch import Tensor
 
@@ -13,6 +13,8 @@ from flexsearch.models.backbones import backbone_named
 from flexsearch.models.backbones.call import Call, Places
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.roles.keep import Router
+from flexsearch.models.roles.role_module import Compute
+from flexsearch.models.tokens import Tokens
 from flexsearch.schedule import Cache, Candidate, Dense, DensitySchedule, Sampling, Target, TokenGrid, lower
 from flexsearch.schedule.families.keep import Keep, KeptTokens
 from flexsearch.schedule.timetable import Timetable, equal_edges
@@ -84,19 +86,17 @@ def test_a_block_runs_among_the_tokens_that_it_keeps_and_others_pass(model: Flex
     entered: list[Tensor] = []
     left: list[Tensor] = []
     model.set_schedule(schedule_of("block", clean=3))
-    run = model._run
-
     calls: list[Call] = []
 
-    def spy(operation: Any, entering: Any, call: Call) -> Any:
-        entered.append(entering[0])
+    def spy(compute: Compute, entering: Tokens, call: Call) -> Tokens:
+        entered.append(entering.dense)
         calls.append(call)
-        tokens = run(operation, entering, call)
+        tokens = compute(entering, call)
         left.append(tokens.dense)
         return tokens
 
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-        patch.setattr(model, "_run", spy)
+        spy_on_blocks(patch, spy)
         inputs = inputs_of(model)
         model(**inputs)
         before, after = entered[1], left[1]

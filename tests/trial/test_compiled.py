@@ -45,7 +45,7 @@ def test_a_trial_is_timed_compiled_and_eager(start: Call, compiled: list[object]
     assert found[EAGER].value > 0
     ((latency, eager),) = time_together([order.candidate], order.run_dir)
     assert (latency.name, eager.name) == ("latency_ms", EAGER)
-    assert context.inputs.base.model._compile_options is None, "samples are drawn as ever"
+    assert context.inputs.base.model._compiled.options is None, "samples are drawn as ever"
 
 
 @pytest.mark.usefixtures("own_cache")
