@@ -10,7 +10,7 @@ from math import isqrt
 from typing import Any
 
 from flexsearch.errors import UserError
-from flexsearch.settings import PositiveCount
+from flexsearch.settings import ListedCount, PositiveCount
 
 CLOCK_ERROR = 1e-6
 """Largest error of a diffusion time in [0, 1] that went through float32."""
@@ -93,7 +93,7 @@ class LinearTimetable:
         frames: frames of the sparse grids of a video; None keeps all.
     """
 
-    stages: PositiveCount = 1
+    stages: ListedCount = 1
     clean_grid: PositiveCount | None = None
     noise_grid: PositiveCount | None = None
     frames: PositiveCount | None = None
