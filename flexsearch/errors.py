@@ -1,31 +1,20 @@
 """Exceptions, sorted by who can mend them, and how the world's faults become one of them.
 
-`UserError` is the user's to mend: the command line prints its one line and exits with 2. Anything else is our fault:
-the command line names the log file and exits with 1.
+`UserError` and `NotFiniteError` are the user's to mend: the command line prints their one line and exits with 2.
+Anything else is our fault: the command line names the log file and exits with 1.
 """
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 _MOST = 100  # characters of a value in a message
 _LONG = re.compile(rf"(?<!\w)'[^']{{{_MOST},}}'(?!\w)|[^\s']{{201,}}")
 
 
 class FlexsearchError(Exception):
-    """Base of every exception that flexsearch raises on purpose."""
-
-
-class NotFiniteError(FlexsearchError):
-    """Numbers that must be finite are not: what they are and where they came from."""
-
-
-class Note(UserWarning):
-    """Something that the user should know and need not mend; printed in one line."""
-
-
-class UserError(FlexsearchError):
-    """Something that the user typed or supplied cannot be used.
+    """Base of every exception that flexsearch raises on purpose.
 
     Args:
         message: one sentence with the rule and the value received, e.g. "must be at least 1, but got 0"; long values in
@@ -44,14 +33,22 @@ class UserError(FlexsearchError):
         self.field = field
         self.nearest = nearest
 
-    def under(self, prefix: str) -> "UserError":
-        """The same error with `prefix` put before its field path."""
+    def under(self, prefix: str) -> Self:
+        """Give the same error with `prefix` put before its field path."""
         field = prefix if self.field is None else f"{prefix}.{self.field}"
         return type(self)(self.message, field=field, nearest=self.nearest)
 
 
-class Diverged(UserError):
-    """A training whose numbers are not finite any more."""
+class UserError(FlexsearchError):
+    """Something that the user typed or supplied cannot be used. It ends a search."""
+
+
+class NotFiniteError(FlexsearchError):
+    """Numbers that must be finite are not: losses, weights, samples, scores. It fails the trial that has them."""
+
+
+class Note(UserWarning):
+    """Something that the user should know and need not mend; printed in one line."""
 
 
 def cut(text: str, most: int = _MOST) -> str:

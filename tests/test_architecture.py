@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "flexsearch"
 FILES = sorted(PACKAGE.rglob("*.py"))
 OF_ROLES = ("schedule/families/", "models/roles/")
 DENSITY = "schedule/role.py"  # "dense" and "sparse" are also the densities of tokens, which it defines
-STAGES = ("schedule/plan.py", "schedule/density.py", "schedule/timetable.py", "models/flexdit.py")
+STAGES = ("schedule/plan.py", "schedule/density.py", "schedule/timetable.py", "models/stages.py")
 STEPS = (
     "first_space.py",
     "schedule/sampling.py",

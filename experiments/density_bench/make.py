@@ -4,7 +4,7 @@
     uv run python experiments/density_bench/make.py --seed 1
     uv run python experiments/density_bench/make.py --long       # schedules after ten times the updates
     uv run python experiments/density_bench/make.py --time       # latencies; wants a quiet machine
-    uv run python experiments/density_bench/make.py --collect    # table.parquet
+    uv run python experiments/density_bench/make.py --collect    # adds what is there to table.parquet
 
 Every schedule is fine-tuned once per seed from the quickstart's warm start, as a trial would, and sampled in every way
 of the space. About 40 minutes of one core per seed, 30 for `--long`, 5 for `--time`.
@@ -26,7 +26,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,17 +198,24 @@ def latency_key(candidate: Candidate) -> str:
     return str(replace(candidate, sampling=replace(candidate.sampling, gain=NO_GAIN, solver="ab2")))
 
 
-def collected(runs: Path) -> Iterator[dict[str, Any]]:
-    latencies = json.loads((runs / "latency.json").read_text())
-    for path in sorted(runs.glob("rows-*/*.jsonl")):
-        for row in map(json.loads, path.read_text().splitlines()):
-            candidate = Candidate.from_dict(json.loads(row["candidate"]))
-            yield {
-                **row,
-                "digest": candidate.digest,
-                "sampling": str(candidate.sampling),
-                "latency_ms": latencies[latency_key(candidate)],
-            }
+def collected(runs: Path, known: pd.DataFrame) -> pd.DataFrame:
+    """Add the rows that were made to those that are known.
+
+    Latencies are measured at once, by `--time`, and all rows get them; else new rows get those of known ones that take
+    the same time."""
+    key = ["digest", "seed", "updates", "images"]
+    rows = [json.loads(line) for path in sorted(runs.glob("rows-*/*.jsonl")) for line in path.read_text().splitlines()]
+    table = pd.concat([pd.DataFrame(rows), known]).drop_duplicates(key).sort_values(key, ignore_index=True)
+    everything = [Candidate.from_dict(json.loads(text)) for text in table["candidate"]]
+    table["digest"] = [one.digest for one in everything]
+    table["sampling"] = [str(one.sampling) for one in everything]
+    takes = pd.Series([latency_key(one) for one in everything])
+    measured, path = table["latency_ms"], runs / "latency.json"
+    is_timed = measured.notna()
+    known_times = dict(zip(takes[is_timed], measured[is_timed], strict=True))
+    times = json.loads(path.read_text()) if path.exists() else known_times
+    table["latency_ms"] = [times[one] for one in takes]
+    return table
 
 
 def main() -> None:
@@ -222,8 +229,7 @@ def main() -> None:
     torch.set_num_threads(1)
     config, runs = load_config(HERE / "space.yaml"), arguments.runs
     if arguments.collect:
-        key = ["digest", "seed", "updates", "images"]
-        table = pd.DataFrame(collected(runs)).drop_duplicates(key).sort_values(key, ignore_index=True)
+        table = collected(runs, pd.read_parquet(TABLE))
         table.to_parquet(TABLE, index=False)
         print(table.groupby(["seed", "updates", "images"]).size())
         return

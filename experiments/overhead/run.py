@@ -2,14 +2,18 @@
 
     uv run python experiments/overhead/run.py --trials 10 200 1000 5000
     uv run python experiments/overhead/run.py --commands 10000
+    uv run python experiments/overhead/run.py --ray 10
 
 A study of the quickstart's space on SQLite is filled with finished trials by a formula, then a search goes on with more
 of them, which take no time, in a process of its own. Writes `overhead.csv` beside this file: medians of some trials, by
 what a trial waits for, the seconds of the processor, which other programs lengthen less, and the most memory.
-`--commands` fills a run directory instead, and times what is asked of a finished run: `commands.csv`.
+`--commands` fills a run directory instead, and times what is asked of a finished run: `commands.csv`. `--ray` goes on
+after so many trials on a Ray of this machine, one at a time: `ray.csv` has the seconds from one result to the next, the
+first of which waits for a process that imports torch.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import random
@@ -37,13 +41,14 @@ from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.baselines import baselines_of, waves_of
+from flexsearch.study.events import Ended
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.sampler import distribution_of
 from flexsearch.study.search import Search
-from flexsearch.study.settings import SearchSettings
+from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.study.storage import connect, storage_url
 from flexsearch.study.store import Store
-from flexsearch.trial.contract import TrialOrder, TrialResult
+from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
 HERE = Path(__file__).parent
 MEASURED = 16
@@ -203,6 +208,29 @@ def timed(folder: Path, num: int) -> dict[str, float]:
     }
 
 
+def formula(order: TrialOrder, _: Report) -> TrialResult:
+    """Run a trial that takes no time."""
+    return result_of(quickstart().search_space, order.candidate)
+
+
+def on_ray(num: int) -> dict[str, float]:
+    """Go on after `num` trials on Ray: the first trial's seconds, and the median of the others'."""
+    from ray import cloudpickle
+
+    from flexsearch.study.ray_tune import ray_session, run_on_ray
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    config = quickstart()
+    with tempfile.TemporaryDirectory() as folder, ray_session(None):
+        alone(fill, Path(folder), num)
+        settings = SearchSettings(trials=num + MEASURED, baseline_steps=config.search.baseline_steps)
+        search, ends = opened(Path(folder), settings), [time.perf_counter()]
+        search.watch(lambda event: ends.append(time.perf_counter()) if isinstance(event, Ended) else None)
+        run_on_ray(search, formula, resources=Resources(cpu=1), slots=1)
+    fresh, *reused = (after - before for before, after in itertools.pairwise(ends))
+    return {"trials": num, "fresh_s": fresh, "reused_s": statistics.median(reused), "most_s": max(reused)}
+
+
 def command_times(folder: Path, num: int) -> list[dict[str, Any]]:
     """Ask a finished run of `num` trials, three times each, and keep the median."""
     rows = []
@@ -235,10 +263,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="*", default=[])
     parser.add_argument("--commands", type=int, nargs="*", default=[])
+    parser.add_argument("--ray", type=int, nargs="*", default=[])
     arguments = parser.parse_args()
     tables = {
         "overhead.csv": list(of_each(timed, arguments.trials)),
         "commands.csv": [row for rows in of_each(command_times, arguments.commands) for row in rows],
+        "ray.csv": [on_ray(num) for num in arguments.ray],
     }
     for name, rows in tables.items():
         if rows:

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from flexsearch.errors import UserError
+from flexsearch.errors import NotFiniteError, UserError
 from flexsearch.report.claim import claim_so_far
 from flexsearch.schedule.run_lengths import run_lengths
 from flexsearch.study.events import Ended, Event, Moved, Noted, Started, Watcher
@@ -59,7 +59,7 @@ class SearchProgress(Console):
         try:
             with self._live or nullcontext():
                 yield
-        except UserError as error:
+        except (UserError, NotFiniteError) as error:
             self._log_line(f"error: {error}")
             raise
         finally:

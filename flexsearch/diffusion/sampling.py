@@ -7,7 +7,7 @@ that are given one seed are compared on paired noise. Letters: B batch, C channe
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
@@ -24,6 +24,8 @@ from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
 from flexsearch.schedule.step import Step
 from flexsearch.seeds import item_seed
+
+_Walk = ParamSpec("_Walk")
 
 
 def target_of(model: FlexDiT, scheduler: Any, settings: SamplingSettings, *, grid: TokenGrid | None = None) -> Target:
@@ -157,8 +159,7 @@ def _extrapolated(values: Sequence[Tensor], theta: float) -> Tensor:
     return values[-1] + theta * (values[-1] - values[-2])
 
 
-@torch.inference_mode()
-def denoise(
+def walk_with_gradients(
     model: FlexDiT,
     scheduler: Any,
     plan: Plan,
@@ -169,11 +170,11 @@ def denoise(
     settings: SamplingSettings,
     seed: int = 0,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
-) -> Tensor:
-    """Turn noise into data, step by step of a plan.
+) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+    """Go through the steps of a plan, from noise to data: the sample after each, and what it left.
 
     Everything that the host decides (graphs, the scheduler's coefficients) is known before the first step, so that the
-    loop never waits for the device.
+    loop never waits for the device. Gradients of samples reach the weights through every step.
 
     Args:
         model: in eval mode; its weights serve the plan.
@@ -186,81 +187,9 @@ def denoise(
         seed: of the noise that stochastic samplers add.
         progress: goes through the sampler steps and may show how far it is, e.g. diffusers' progress bar.
 
-    Returns:
-        float32 data in model units, shaped like `noise`.
+    Yields:
+        float32 data in model units, shaped like `noise`, and what the step left for later ones.
     """
-    sample = noise
-    for sample, _ in walk(  # noqa: B007 - the last is the result
-        model,
-        scheduler,
-        plan,
-        noise=noise,
-        condition=condition,
-        none=none,
-        settings=settings,
-        seed=seed,
-        progress=progress,
-    ):
-        pass
-    return sample
-
-
-def draw_with_gradients(
-    model: FlexDiT,
-    scheduler: Any,
-    plan: Plan,
-    *,
-    noise: Tensor,
-    condition: Condition,
-    none: Condition,
-    settings: SamplingSettings,
-) -> Tensor:
-    """Draw as `denoise` does, so that gradients of the result reach the weights through every step."""
-    *_, (sample, _) = _walk(
-        model, scheduler, plan, noise=noise, condition=condition, none=none, settings=settings, seed=0, progress=iter
-    )
-    return sample
-
-
-@torch.inference_mode()
-def walk(
-    model: FlexDiT,
-    scheduler: Any,
-    plan: Plan,
-    *,
-    noise: Tensor,
-    condition: Condition,
-    none: Condition,
-    settings: SamplingSettings,
-    seed: int = 0,
-    progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
-) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
-    """Go through the steps of a plan, with arguments as `denoise`: the sample after each, and what it left."""
-    yield from _walk(
-        model,
-        scheduler,
-        plan,
-        noise=noise,
-        condition=condition,
-        none=none,
-        settings=settings,
-        seed=seed,
-        progress=progress,
-    )
-
-
-def _walk(
-    model: FlexDiT,
-    scheduler: Any,
-    plan: Plan,
-    *,
-    noise: Tensor,
-    condition: Condition,
-    none: Condition,
-    settings: SamplingSettings,
-    seed: int,
-    progress: Callable[[Sequence[Any]], Iterable[Any]],
-) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
     solver = solver_of(scheduler, plan, seed=seed, device=noise.device)
     channels, sample = noise.shape[1], noise
     dtype = next(model.parameters(), noise).dtype
@@ -275,6 +204,25 @@ def _walk(
             output = output[:, :channels]
         sample = solver.step(output, index, sample)
         yield sample, run.left if step.graph.leaves is not None else ()
+
+
+def _drawn_by(walked: Callable[_Walk, Iterator[tuple[Tensor, tuple[Tensor, ...]]]]) -> Callable[_Walk, Tensor]:
+    def draw(*arguments: _Walk.args, **options: _Walk.kwargs) -> Tensor:
+        for sample, _ in walked(*arguments, **options):  # noqa: B007 - the last is the result
+            pass
+        return sample
+
+    return draw
+
+
+draw_with_gradients = _drawn_by(walk_with_gradients)
+"""Give the sample after the last step of `walk_with_gradients`, whose arguments it takes."""
+
+walk = torch.inference_mode()(walk_with_gradients)
+"""Go through the steps of a plan as `walk_with_gradients` does, without gradients."""
+
+denoise = torch.inference_mode()(draw_with_gradients)
+"""Turn noise into data, step by step of a plan, without gradients; arguments as of `walk_with_gradients`."""
 
 
 def generate(

@@ -16,7 +16,7 @@ from flexsearch.diffusion.batches import Batch, Stream
 from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.diffusion.process import DiffusionProcess
 from flexsearch.diffusion.share import Share
-from flexsearch.errors import Diverged
+from flexsearch.errors import NotFiniteError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class Training:
         The next batch is made while the device still computes: reading the loss waits for it.
 
         Raises:
-            Diverged: the loss of an update is not finite.
+            NotFiniteError: the loss of an update is not finite.
         """
         parameters = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         coming = self._batch_of(self.num_done)
@@ -122,17 +122,17 @@ class Training:
             coming = self._batch_of(self.num_done)
             step = Step(update=self.num_done, loss=float(loss))
             if not math.isfinite(step.loss):
-                raise Diverged(f"the loss is not finite after update {step.update}", field="learning_rate")
+                raise NotFiniteError(f"the loss is not finite after update {step.update}", field="learning_rate")
             yield step
 
     def check_weights(self) -> None:
         """Check the averaged weights, which the next loss may be too late to show.
 
         Raises:
-            Diverged: they are not finite.
+            NotFiniteError: they are not finite.
         """
         if not all(bool(weight.isfinite().all()) for weight in self.average.parameters()):
-            raise Diverged(f"the weights are not finite after update {self.num_done}", field="learning_rate")
+            raise NotFiniteError(f"the weights are not finite after update {self.num_done}", field="learning_rate")
 
     def _backward(self, update: int, batch: Batch) -> Tensor:
         """Leaves the gradients of the whole batch's mean loss, and gives that loss, from this process's rows."""

@@ -133,10 +133,12 @@ class Recipe(InputSettings):
         return replace(chosen, sampling=replace(chosen.sampling, gain=left))
 
     def to_dict(self) -> dict[str, Any]:
+        """Give the recipe as JSON values."""
         values: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
         return values
 
     def to_yaml(self) -> str:
+        """Write the recipe as text, which `load_recipe` reads."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from flexsearch.errors import UserError
 from flexsearch.latency.design import dense_plan
-from flexsearch.latency.measure import ImageTimer
+from flexsearch.latency.image_timer import ImageTimer
 from flexsearch.latency.profile import LatencyProfile
 from flexsearch.measurement import Measurement
 from flexsearch.schedule.candidate import Candidate

@@ -18,7 +18,7 @@ from flexsearch.latency.cache import sparse_timetables
 from flexsearch.latency.compiler import check_compiler
 from flexsearch.latency.design import designed_plans
 from flexsearch.latency.fit import solve
-from flexsearch.latency.measure import ImageTimer
+from flexsearch.latency.image_timer import ImageTimer
 from flexsearch.latency.profile import HeldOut, LatencyProfile
 from flexsearch.latency.settings import LatencySettings
 from flexsearch.models.settings import BaseSettings

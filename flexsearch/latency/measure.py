@@ -1,4 +1,4 @@
-"""Measured latency: whole images, all sampler steps and guidance included.
+"""Measured latency of workloads, such as batches of images (`flexsearch.latency.image_timer`).
 
 A machine drifts while a search runs. Every repetition therefore times the candidate and, right after it, a fixed
 reference workload (a few steps of the dense base); the candidate's latency is the ratio of the two lower quartiles
@@ -8,65 +8,19 @@ times the reference's latency, which is measured once per study.
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from flexsearch.data.conditions import Condition
-from flexsearch.diffusion.data_gaussian import DIRECTIONS
-from flexsearch.diffusion.sampling import denoise, initial_noise, on
-from flexsearch.diffusion.sampling_settings import SamplingSettings
-from flexsearch.latency.design import dense_plan
-from flexsearch.latency.settings import EAGER, LatencySettings
+from flexsearch.latency.hardware import cpu_threads
+from flexsearch.latency.settings import LatencySettings
 from flexsearch.measurement import Measurement
-from flexsearch.models.data_gaussian import DataGaussian
-from flexsearch.models.flexdit import FlexDiT
-from flexsearch.models.loading import Base
-from flexsearch.schedule.plan import Plan, Target
-from flexsearch.schedule.sampling import Sampling
 
 Workload = Callable[[], object]
 
-_REFERENCE = Sampling(steps=2)
 _STANDARD_ERROR = 1.2533 / 0.6745
 """Of a median of n normal values: this, times half their interquartile range, over the root of n."""
-
-
-def device_name(device: torch.device) -> str:
-    """Name the hardware, for protocols."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    num = torch.get_num_threads()
-    return f"{_cpu_model()} ({num} thread{'s' if num > 1 else ''})"
-
-
-def _cpu_model() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return "CPU"
-
-
-@contextmanager
-def cpu_threads(num_threads: int | None) -> Iterator[None]:
-    """Run with `num_threads` CPU threads, and restore the number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def hardware_of(device: torch.device, settings: LatencySettings) -> dict[str, Any]:
-    """Say what of the machine decides a time: device, CPU threads, torch, and whether graphs are compiled."""
-    with cpu_threads(settings.threads):
-        return {"device": device_name(device), "torch": torch.__version__, "compile": settings.compile}
 
 
 def seconds_of(workload: Workload, device: torch.device) -> float:
@@ -202,149 +156,3 @@ def relative_times(
         _STANDARD_ERROR * width / (median * math.sqrt(rounds)) for width, median in zip(widths, medians, strict=True)
     ]
     return medians, errors, statistics.median(references)
-
-
-def one_batch(
-    model: FlexDiT,
-    scheduler: Any,
-    plan: Plan,
-    *,
-    condition: Condition,
-    none: Condition,
-    settings: SamplingSettings,
-    is_compiled: bool = False,
-) -> Workload:
-    """Make the workload that latency means: one batch of images, one per row of `condition`, on the model's device.
-
-    The model gets what the plan needs and it has not: weights as they start, mean and covariance of zero. Time does not
-    depend on their values. What is compiled is so by the first run, and only within runs.
-    """
-    device = next(model.parameters()).device
-    model.add_weights((operation.role, operation.block) for graph in plan.graphs for operation in graph.route)
-    if model.data_gaussian is None and plan.candidate.sampling.start != "model":
-        model.set_data_gaussian(DataGaussian.zeros(model.shape, num_directions=DIRECTIONS))
-    rows = len(next(iter(condition.values())))
-    noise = initial_noise(range(rows), shape=model.shape.sample_size, seed=0).to(device)
-    condition, none = on(device, condition), on(device, none)
-
-    def run() -> Tensor:
-        with model.compiled_stages() if is_compiled else nullcontext():
-            return denoise(
-                model.eval(), scheduler, plan, noise=noise, condition=condition, none=none, settings=settings
-            )
-
-    return run
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageTimer:
-    """Times batches of images of one base, over its reference workload.
-
-    Attributes:
-        base: the dense base, on the device.
-        target: of the base.
-        settings: batch, repetitions, threads.
-        sampling: how images are drawn.
-        condition: of every image of a batch.
-        none: as many rows of "no condition".
-    """
-
-    base: Base
-    target: Target
-    settings: LatencySettings
-    sampling: SamplingSettings
-    condition: Condition
-    none: Condition
-
-    @property
-    def device(self) -> torch.device:
-        """Where everything runs."""
-        device: torch.device = next(self.base.model.parameters()).device
-        return device
-
-    @property
-    def reference(self) -> Plan:
-        """The plan of the reference workload: a few steps of the dense base."""
-        return dense_plan(self.target, _REFERENCE)
-
-    @property
-    def protocol(self) -> dict[str, Any]:
-        """How a batch is generated, and on what."""
-        return {
-            **hardware_of(self.device, self.settings),
-            "batch": self.settings.batch,
-            "guidance": self.sampling.guidance,
-            "dtype": self.sampling.dtype,
-            **self.target.clock.protocol,
-        }
-
-    def measure(
-        self, plan: Plan, *, model: FlexDiT | None = None, reference_ms: float | None = None
-    ) -> tuple[Measurement, float]:
-        """Measure the latency of a plan on `model`, the base if None; see `measure_latency`."""
-        return measure_latency(
-            self._workload(plan, model),
-            self._workload(self.reference),
-            reference_ms=reference_ms,
-            settings=self.settings,
-            device=self.device,
-            protocol=self.protocol,
-        )
-
-    def measure_both(
-        self, plan: Plan, *, model: FlexDiT, reference_ms: float | None = None
-    ) -> tuple[list[Measurement], float]:
-        """Measure the latency of a plan as `measure` does and, where graphs are compiled, what it is without, beside
-        it and interleaved with it."""
-        (latencies,), measured_ms = self._measure([plan], model=model, reference_ms=reference_ms)
-        return latencies, measured_ms
-
-    def compile(self, plan: Plan, *, model: FlexDiT) -> None:
-        """Have the graphs of a plan and of the reference compiled, which keeps a timing waiting; nothing where they are
-        not to be."""
-        if self.settings.compile:
-            with cpu_threads(self.settings.threads):
-                self._workload(plan, model)()
-                self._workload(self.reference)()
-
-    def measure_together(
-        self, plans: Sequence[Plan], *, model: FlexDiT, reference_ms: float | None
-    ) -> list[list[Measurement]]:
-        """Measure the latencies of plans on one model as `measure_both` does each, interleaved."""
-        return self._measure(plans, model=model, reference_ms=reference_ms)[0]
-
-    def _measure(
-        self, plans: Sequence[Plan], *, model: FlexDiT, reference_ms: float | None
-    ) -> tuple[list[list[Measurement]], float]:
-        variants = (True, False) if self.settings.compile else (False,)
-        latencies, measured_ms = measure_latencies(
-            [self._workload(plan, model, is_compiled=one) for plan in plans for one in variants],
-            self._workload(self.reference),
-            reference_ms=reference_ms,
-            settings=self.settings,
-            device=self.device,
-            protocol=self.protocol,
-        )
-        for place in range(1, len(latencies), 2) if self.settings.compile else ():
-            protocol = {**latencies[place].protocol, "compile": False}
-            latencies[place] = replace(latencies[place], name=EAGER, protocol=protocol)
-        return [latencies[at : at + len(variants)] for at in range(0, len(latencies), len(variants))], measured_ms
-
-    def relative(
-        self, plans: Sequence[Plan], *, rounds: int, report: Callable[[int, int], None]
-    ) -> tuple[list[float], list[float], float]:
-        """Time plans on the base over the reference workload; see `relative_times`."""
-        workloads, reference = map(self._workload, plans), self._workload(self.reference)
-        with cpu_threads(self.settings.threads):
-            return relative_times(list(workloads), reference, rounds=rounds, device=self.device, report=report)
-
-    def _workload(self, plan: Plan, model: FlexDiT | None = None, *, is_compiled: bool | None = None) -> Workload:
-        return one_batch(
-            model or self.base.model,
-            self.base.scheduler,
-            plan,
-            condition=self.condition,
-            none=self.none,
-            settings=self.sampling,
-            is_compiled=self.settings.compile if is_compiled is None else is_compiled,
-        )

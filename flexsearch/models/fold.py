@@ -5,7 +5,6 @@ divides a factor on the whole stream out, but for its eps: scaling the stream by
 1 / g all that is added to it from there on, by the gates of adaLN, b1 and b2. The head begins with a norm.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from diffusers import DiTTransformer2DModel
 
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.models.roles import ROLE_MODULES
+from flexsearch.models.role_weights import role_weights
 from flexsearch.models.roles.sdtm import Merge
 from flexsearch.schedule.cache import NO_CACHE
 from flexsearch.schedule.gain import NO_GAIN, Gain
@@ -35,7 +34,7 @@ def fold_gain(model: FlexDiT, sampling: Sampling) -> Gain:
         sampling: its gain, and its cache, which knows the span.
     """
     gain, cache = sampling.gain, sampling.cache
-    if not all(isinstance(weights, Merge) for _, weights in _role_weights(model)):
+    if not all(isinstance(weights, Merge) for *_, weights in role_weights(model)):
         return gain
     span = cache.span(model.graphs()[0].route) if cache != NO_CACHE and cache.reuse == "span" else None
     is_reused = span is not None and span[0] <= gain.at < span[1]
@@ -57,7 +56,7 @@ def _has_gates(model: FlexDiT) -> bool:
 
 @torch.no_grad()
 def _scale(model: FlexDiT, *, stream: float, at: int, skip: float) -> None:
-    for block, weights in _role_weights(model):
+    for _, block, weights in role_weights(model):
         if skip != 1:
             weights.dense.weight.mul_(skip)
             weights.dense.bias.mul_(skip)
@@ -73,11 +72,3 @@ def _scale(model: FlexDiT, *, stream: float, at: int, skip: float) -> None:
             gates = values.unflatten(0, (6, -1))
             for gate in _GATES:
                 gates[gate].div_(stream)
-
-
-def _role_weights(model: FlexDiT) -> Iterator[tuple[int, Any]]:
-    """The block and the weights of every role that brings some."""
-    for role, blocks in model.config["extra_blocks"].items():
-        extras: Any = getattr(model, ROLE_MODULES[role].collection)
-        for block in blocks:
-            yield block, extras[str(block)]

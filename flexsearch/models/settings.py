@@ -164,6 +164,6 @@ def _in_hub_cache(settings: BaseSettings, file: str) -> Path | None:
     folder = Path(HF_HUB_CACHE) / f"models--{settings.checkpoint.replace('/', '--')}"
     revision = settings.revision or "main"
     named = folder / "refs" / revision
-    commit = named.read_text() if named.is_file() else revision
+    commit = named.read_text(encoding="utf-8") if named.is_file() else revision
     path = folder / "snapshots" / commit / file
     return path if path.is_file() else None

@@ -80,12 +80,6 @@ class TrialComparison:
     beside_free: tuple[str, ...]
     plans: tuple[str, ...]
 
-    @property
-    def searched_alone(self) -> tuple[Difference, ...]:
-        """What was measured, but for what was measured again."""
-        again = {one.a.name for one in self.confirmed}
-        return tuple(one for one in self.measured if one.a.name not in again)
-
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values."""
         return {

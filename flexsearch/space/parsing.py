@@ -19,6 +19,7 @@ from flexsearch.space.sampling_checks import MOST_CHECKED, check_sampling
 from flexsearch.space.search_space import Layout, SearchSpace
 from flexsearch.space.searched import Searched, parse_searched
 
+_SPACE = "space"
 _PARTS = ("segments", "timetable")
 _LAYOUT = ("dense",)
 _DEFAULT_STEPS = 50
@@ -32,34 +33,29 @@ class Fields:
     timetable: Searched | None
     layout: Searched
     sampling: Searched
-    name: str
 
 
-def read_fields(entries: Any, *, field: str = "space") -> Fields:
+def read_fields(entries: Any) -> Fields:
     """Read the fields of the `space` part of a configuration, which needs no model.
-
-    Args:
-        entries: as YAML gives them.
-        field: path of the part, for errors.
 
     Raises:
         UserError: names the field, the rule, the value and the nearest legal one.
     """
     if not isinstance(entries, Mapping):
-        raise UserError(f"must be a mapping, but got {entries!r}", field=field)
+        raise UserError(f"must be a mapping, but got {entries!r}", field=_SPACE)
     known = (*_PARTS, *_LAYOUT, *(one.key for one in declared(Sampling)))
     for key in entries:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
-            raise UserError("is not a known field", field=f"{field}.{key}", nearest=close[0] if close else None)
-    segments = parse_segments(entries.get("segments"), field=f"{field}.segments")
-    timetable = _parse_timetable(entries.get("timetable"), field=f"{field}.timetable")
+            raise UserError("is not a known field", field=f"{_SPACE}.{key}", nearest=close[0] if close else None)
+    segments = parse_segments(entries.get("segments"), field=f"{_SPACE}.segments")
+    timetable = _parse_timetable(entries.get("timetable"), field=f"{_SPACE}.timetable")
     if not _has_grids(timetable) and any(segment.kind.needs_grid for segment in segments):
-        raise UserError("is missing: these segments need sparse grids", field=f"{field}.timetable.clean_grid")
-    layout = parse_searched(Layout, {key: entries[key] for key in _LAYOUT if key in entries}, name="", field=field)
+        raise UserError("is missing: these segments need sparse grids", field=f"{_SPACE}.timetable.clean_grid")
+    layout = parse_searched(Layout, {key: entries[key] for key in _LAYOUT if key in entries}, name="", field=_SPACE)
     chosen = {key: value for key, value in entries.items() if key not in (*_PARTS, *_LAYOUT)}
-    sampling = parse_searched(Sampling, {"sampler_steps": _DEFAULT_STEPS, **chosen}, name="", field=field)
-    return Fields(segments=segments, timetable=timetable, layout=layout, sampling=sampling, name=field)
+    sampling = parse_searched(Sampling, {"sampler_steps": _DEFAULT_STEPS, **chosen}, name="", field=_SPACE)
+    return Fields(segments=segments, timetable=timetable, layout=layout, sampling=sampling)
 
 
 def space_of(fields: Fields, *, target: Target) -> SearchSpace:
@@ -69,7 +65,7 @@ def space_of(fields: Fields, *, target: Target) -> SearchSpace:
         UserError: names the field, the rule, the value and the nearest legal one.
     """
     if fields.timetable is not None:
-        _check_grids(fields.timetable, grid=target.shape.grid, field=f"{fields.name}.timetable")
+        _check_grids(fields.timetable, grid=target.shape.grid, field=f"{_SPACE}.timetable")
     space = SearchSpace(
         target=target,
         segments=fields.segments,
@@ -77,9 +73,9 @@ def space_of(fields: Fields, *, target: Target) -> SearchSpace:
         sampling=fields.sampling,
         layout=fields.layout,
     )
-    _check_widths(space, field=f"{fields.name}.segments")
-    _check_layouts(space, field=f"{fields.name}.segments")
-    check_sampling(space, field=fields.name)
+    _check_widths(space, field=f"{_SPACE}.segments")
+    _check_layouts(space, field=f"{_SPACE}.segments")
+    check_sampling(space, field=_SPACE)
     return space
 
 

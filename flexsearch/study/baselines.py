@@ -73,12 +73,12 @@ def baselines_of(space: SearchSpace, settings: SearchSettings) -> list[Baseline]
 
 
 def is_fine_tuned(baseline: str | None) -> bool:
-    """Whether a trial, by the name of its baseline, is the dense base fine-tuned as the schedules are."""
+    """Tell whether a trial, by the name of its baseline, is the dense base fine-tuned as the schedules are."""
     return baseline is not None and baseline.startswith(FINE_TUNED)
 
 
 def is_kept(baseline: str | None, candidate: Candidate) -> bool:
-    """Whether a trial keeps weights of its own: all but the dense base's own baselines do."""
+    """Tell whether a trial keeps weights of its own: all but the dense base's own baselines do."""
     return baseline is None or is_fine_tuned(baseline) or not candidate.schedule.is_dense
 
 
@@ -155,24 +155,28 @@ class _Maker:
         return not (self.solvers or self.gains or self.reuses or self.shifts != [1.0])
 
     def middle(self, solver: SolverName) -> Sampling:
-        """The middle of the steps; of Heun's method, whose steps take two calls, as many as take no more calls."""
+        """Give the middle of the steps; of Heun's method, whose steps take two calls, as many as take no more calls."""
         middle = self.steps[len(self.steps) // 2]
         steps = (middle + 1) // 2 if solver == "heun" else middle
         return Sampling(steps=steps, solver=solver, shift=1.0 if solver == "base" else self.shifts[0])
 
     def shifts_at_the_middle(self, results: Results) -> list[Baseline]:
+        """Give every shift under the best solver so far."""
         best = self._best_solver(("base", *self.solvers), results)
         return [] if best is None else self.dense(replace(best, shift=shift) for shift in self.shifts)
 
     def curve_of_a_solver(self, results: Results) -> list[Baseline]:
+        """Give all numbers of steps under the best of the solvers that the space adds."""
         best = self._best_solver(self.solvers or (("base",) if self.shifts != [1.0] else ()), results)
         return [] if best is None else self.dense(replace(best, steps=num) for num in self.steps)
 
     def gains_at_the_middle(self, results: Results) -> list[Baseline]:
+        """Give every gain under the best solver so far."""
         best = self._best_solver(("base", *self.solvers), results)
         return [] if best is None else self.dense(replace(best, gain=gain) for gain in self.gains)
 
     def under_the_best(self, results: Results) -> list[Baseline]:
+        """Give what is left, under the best solver and gain: all steps, uniform reuse, a fine-tune, the papers'."""
         solver = self._best_solver(("base", *self.solvers), results)
         if solver is None:
             return []
@@ -195,20 +199,20 @@ class _Maker:
         return found
 
     def dense(self, samplings: Iterable[Sampling], *, name: str = "dense") -> list[Baseline]:
-        """The dense base under samplings."""
+        """Give the dense base under samplings."""
         return [
             Baseline(name=self._name(name, one, self.steps[0]), candidate=self._candidate(one)) for one in samplings
         ]
 
     def fine_tuned(self, samplings: Sequence[Sampling]) -> list[Baseline]:
-        """The same with the fine-tune that every schedule gets, where that is asked for and something is trained."""
+        """Give the same with every schedule's fine-tune, where that is asked for and something is trained."""
         if not self.settings.fine_tuned_dense or self.space.is_dense:
             return []
         return self.dense(samplings, name=f"{FINE_TUNED} dense" if self.is_plain else FINE_TUNED)
 
     def papers(self, best: Sampling) -> list[Baseline]:
-        """The paper's schedules under a solver and its shift, and those of DyDiT and DiffCR where the space has their
-        axes; none in a space without training, which they need."""
+        """Give the paper's schedules under a solver and its shift, and those of DyDiT and DiffCR where the space has
+        their axes; none in a space without training, which they need."""
         space = self.space
         if space.is_dense:
             return []

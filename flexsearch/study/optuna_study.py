@@ -8,6 +8,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,10 @@ class OptunaStudy:
         return self._add(trial)
 
     def _asked(self, fixed: Mapping[str, Value] | None) -> FrozenTrial:
-        """Ask the sampler, which does not see the baselines: they lie outside the space."""
+        """Ask the sampler, which does not see the baselines: they lie outside the space. It need not be asked for fixed
+        parameters, but where a trial has more than these: with NSGA-II, a generation."""
+        if fixed is not None and self._settings.algorithm != "nsga2":
+            return create_trial(state=TrialState.RUNNING, params=dict(fixed), distributions=self._space)
         trials = self.study.get_trials(deepcopy=False)
         proposed = [
             trial for trial in trials if "baseline" not in trial.user_attrs and trial.datetime_start is not None
@@ -142,6 +146,8 @@ class OptunaStudy:
 
     def constrain(self, number: int, constraints: Mapping[str, float]) -> None:
         """Give a running trial its constraints, those that it has not got yet."""
+        if not constraints:
+            return
         known, trial = self._frozen(number), self.trial(number)
         for name, value in constraints.items():
             if name not in known.constraints:
@@ -188,7 +194,7 @@ class OptunaStudy:
     def _frozen(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]
 
-    @property
+    @cached_property
     def _study_id(self) -> int:
         return self.storage.get_study_id_from_name(self.study.study_name)
 

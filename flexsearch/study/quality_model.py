@@ -23,7 +23,7 @@ from flexsearch.schedule.solver import SolverName
 from flexsearch.schedule.width import EIGHTHS, HEADS, HIDDEN
 from flexsearch.study.evenly import evenly
 
-MOST_FITTED = 128
+MOST_FITTED = 64
 """Of what is known, so much at even distances decides the kernel's four parameters, for which many processes are
 computed; all of it decides what is predicted."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from flexsearch import __version__
 from flexsearch.errors import UserError
-from flexsearch.files import remove_abandoned, write_atomically
+from flexsearch.files import remove_abandoned
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import Acquisition
@@ -22,6 +22,7 @@ from flexsearch.study.forerunner import Forerunner
 from flexsearch.study.lock import one_driver
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.repeats import OrderQueue, repetitions, schedules_to_repeat
+from flexsearch.study.resume import check_directory, check_unchanged
 from flexsearch.study.search import Search
 from flexsearch.study.settings import Resources, SearchSettings
 from flexsearch.study.storage import clear_faults, connect, storage_url
@@ -29,19 +30,6 @@ from flexsearch.study.store import Cost, Store
 from flexsearch.tracking import Tracker, check_tracker, open_tracker
 from flexsearch.trial.adoption import Adopted, share_files
 from flexsearch.trial.settings import TrialSettings
-
-_FREE_TO_CHANGE = (
-    "storage",
-    "search.trials",
-    "search.max_retries",
-    "search.noise_schedules",
-    "search.noise_seeds",
-    "search.log",
-    "resources",
-    "objectives.latency.mixed",
-)
-_BEFORE = {"objectives.latency.compile": False, "search.fine_tuned_dense": False}
-"""Fields that runs of earlier versions lack, with what these did; others that came later are null there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +116,10 @@ def run_search(plan: RunPlan, console: Console) -> Store:
     engine = connect(storage_url(plan.run_dir, plan.storage))
     with clear_faults(), one_driver(plan.run_dir, engine, plan.name) as guard:
         store = Store(engine, study=plan.name, seed=plan.search.seed)
-        _check_unchanged(plan, store)
+        check_unchanged(store.config(), plan.config, is_shared=plan.storage is not None)
         optuna_study = _optuna_study(plan, store)
         guard(optuna_study.engine)
-        _check_directory(plan, optuna_study, is_new=is_new)
+        check_directory(plan.run_dir, optuna_study, name=plan.name, is_new=is_new, is_shared=plan.storage is not None)
         search = _search(plan, store, optuna_study, deadline)
         remove_abandoned(plan.run_dir)
         plan.save(plan.run_dir)
@@ -184,27 +172,6 @@ def _optuna_study(plan: RunPlan, store: Store) -> OptunaStudy:
         settings=plan.search,
         must_exist=bool(store.digests()),
     )
-
-
-def _check_directory(plan: RunPlan, optuna_study: OptunaStudy, *, is_new: bool) -> None:
-    """Check that the study of a shared database began in this run directory, which has its trials' files; note it.
-
-    Raises:
-        UserError: it is another run's.
-    """
-    note = plan.run_dir / "study.id"
-    known = note.read_text(encoding="utf-8", errors="replace") if note.exists() else None
-    if known is not None and len(known) != len(optuna_study.identity):  # damaged: it names no study
-        known = None
-    is_strange = is_new if known is None else known != optuna_study.identity
-    if is_strange and plan.storage is not None and optuna_study.notes("digest"):
-        raise UserError(
-            f"holds a study {plan.name!r} that began in another run directory; go on with that one, or take another "
-            "name (--set name=...) and another --run-dir",
-            field="--storage",
-        )
-    if known != optuna_study.identity:
-        write_atomically(note, optuna_study.identity)
 
 
 def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
@@ -327,29 +294,3 @@ def _repetitions(plan: RunPlan, store: Store) -> OrderQueue:
         chosen = schedules_to_repeat(records, objective=objective, num=num)
     seeds = [plan.search.seed + 1 + index for index in range(plan.search.noise_seeds)]
     return repetitions(store, chosen, seeds=seeds, run_dir=plan.run_dir, objective=objective)
-
-
-def _check_unchanged(plan: RunPlan, store: Store) -> None:
-    """Check that every setting that decides results is what the study was started with.
-
-    Raises:
-        UserError: names the first field that changed.
-    """
-    before = store.config()
-    if before is None:
-        return
-    old, new = {**_BEFORE, **dict(_leaves(before))}, dict(_leaves(plan.config))
-    for field in sorted(set(old) | set(new)):
-        if old.get(field) != new.get(field) and not field.startswith(_FREE_TO_CHANGE):
-            raise UserError(
-                f"was {old.get(field)!r} when this run was started, but got {new.get(field)!r}; use another "
-                f"--run-dir{' and another name' if plan.storage is not None else ''}",
-                field=field,
-                nearest=old.get(field),
-            )
-
-
-def _leaves(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    if isinstance(values, Mapping):
-        return [leaf for key, value in values.items() for leaf in _leaves(value, f"{prefix}.{key}" if prefix else key)]
-    return [(prefix, values)]

@@ -34,7 +34,7 @@ from flexsearch.study.store import Store, TrialRecord
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
 from flexsearch.trial.result_file import lost_seconds, read_result
 
-DUPLICATES_BEFORE_DRAWING = 10
+DUPLICATES_BEFORE_DRAWING = 3
 INFEASIBLE_IN_A_ROW = 40
 FAILURES_IN_A_ROW = 3
 
@@ -125,6 +125,7 @@ class Search(Watched):
 
     @property
     def num_wanted(self) -> int:
+        """Trials after which the search ends."""
         return self._settings.trials
 
     @property

@@ -115,7 +115,7 @@ def _now() -> str:
 
 
 def has_study(engine: Engine, study: str) -> bool:
-    """Whether a database has results of a study; nothing is written."""
+    """Tell whether a database has results of a study; nothing is written."""
     if not inspect(engine).has_table(RUN.name):
         return False
     with engine.connect() as connection:

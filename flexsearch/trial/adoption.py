@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flexsearch.files import link_or_copy
-from flexsearch.latency.measure import hardware_of
+from flexsearch.latency.hardware import hardware_of
 from flexsearch.trial.contract import Report, RunTrial, TrialOrder, TrialResult
 from flexsearch.trial.device import trial_device
 from flexsearch.trial.result_file import RESULT, write_result

@@ -112,7 +112,7 @@ class TrialResult:
     reason: str | None = None
 
     def if_finite(self) -> "TrialResult":
-        """This result; or, where a number of it is not finite, a failed one of those that are."""
+        """Give this result; or, where a number of it is not finite, a failed one of those that are."""
         bad = next((name for name, value in self._numbers() if not math.isfinite(value)), None)
         if bad is None:
             return self

@@ -13,7 +13,7 @@ from torchvision.utils import save_image
 
 from flexsearch.data.images import tiles
 from flexsearch.diffusion.training import Training
-from flexsearch.errors import Diverged
+from flexsearch.errors import NotFiniteError
 from flexsearch.files import remove_abandoned, replacing
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
@@ -127,7 +127,7 @@ def _evaluate(order: TrialOrder, report: Report, *, lost: float) -> TrialResult:
                 spent = {name: seconds for name, seconds in clock.seconds.items() if name in ("fine-tune", "rung")}
                 origin = Origin(trial=order.number, curve=tuple(curve), rungs=tuple(rungs), seconds=spent)
                 keep_weights(shared, model, origin=origin)
-        except Diverged as error:
+        except NotFiniteError as error:
             state, reason = "failed", error.message
     if state == "complete":
         with clock.phase("sample"):

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from flexsearch.diffusion.training import Step
-from flexsearch.errors import Diverged, Note, UserError, reading
+from flexsearch.errors import Note, NotFiniteError, UserError, reading
 from flexsearch.files import copy_atomically, remove_abandoned, write_atomically, write_to_cache
-from flexsearch.latency.measure import device_name
+from flexsearch.latency.hardware import device_name
 from flexsearch.objectives.image_metric import ImageMetric
 from flexsearch.objectives.paired_features import PairedFeatures
 from flexsearch.objectives.quality import Evaluator
@@ -204,7 +204,7 @@ def _warm_start(shared: SharedFiles, settings: TrialSettings, report: Preparatio
         )
         try:
             make_warm_start(path, training, report=told)
-        except Diverged as error:
+        except NotFiniteError as error:
             raise error.under("warm_start") from None
 
     if receipts.kept(path, receipt) is None:

@@ -50,7 +50,7 @@ def _key(settings: TrialSettings) -> str:
 
 
 def _hardware(settings: TrialSettings) -> dict[str, Any]:
-    from flexsearch.latency.measure import hardware_of
+    from flexsearch.latency.hardware import hardware_of
     from flexsearch.trial.device import trial_device
 
     return hardware_of(trial_device(), settings.objectives.latency)

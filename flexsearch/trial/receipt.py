@@ -35,7 +35,7 @@ def kept(path: Path, receipt: Path) -> Receipt | None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a safetensors or JSON file can be read."""
+    """Tell whether a safetensors or JSON file can be read."""
     try:
         if path.suffix == ".json":
             return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)

@@ -25,7 +25,7 @@ def train_resumably(training: Training, checkpoint: Path, *, save_every: int, re
         report: called after every update.
 
     Raises:
-        Diverged: the loss or the weights are not finite any more; the checkpoint is the last one before that.
+        NotFiniteError: the loss or the weights are not finite any more; the checkpoint is the last one before that.
         KeyboardInterrupt: after the update that was being done, which is saved.
     """
     resume(training, checkpoint)

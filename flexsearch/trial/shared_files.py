@@ -98,6 +98,7 @@ class SharedFiles:
 
     @classmethod
     def of(cls, run_dir: Path, settings: TrialSettings) -> "SharedFiles":
+        """Give the paths in a run's directory."""
         folder = run_dir / "base"
         return cls(folder=folder, warm_start=folder / f"warm_start-{warm_start_digest(settings)}.safetensors")
 

@@ -12,7 +12,8 @@ from flexsearch.errors import Note, UserError, shown
 from flexsearch.files import write_atomically
 from flexsearch.latency import gate, quiet
 from flexsearch.latency.compiler import check_compiler
-from flexsearch.latency.measure import ImageTimer, hardware_of
+from flexsearch.latency.hardware import hardware_of
+from flexsearch.latency.image_timer import ImageTimer
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.candidate import Candidate

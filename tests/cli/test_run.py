@@ -311,19 +311,11 @@ def test_noise_is_shown(flexsearch: Call, run_dir: Path) -> None:
 
 @pytest.mark.postgres
 def test_a_killed_run_on_postgres_goes_on(
-    flexsearch: Call, start_program: Call, tiny_space: Call, postgres: Postgres, tmp_path: Path
+    flexsearch: Call, start_program: Call, run_space: Path, finished_run: Path, postgres: Postgres, tmp_path: Path
 ) -> None:
-    space = tiny_space()
-    arguments = (
-        "run",
-        space,
-        "--run-dir",
-        tmp_path / "run",
-        "--storage",
-        postgres.new_database(),
-        "--executor",
-        "local",
-    )
+    shutil.copytree(finished_run / "base", tmp_path / "run" / "base")  # what trials share is found ready
+    storage = ("--storage", postgres.new_database())
+    arguments = ("run", run_space, "--run-dir", tmp_path / "run", *storage, "--executor", "local")
     program = start_program(*arguments)
     wait_for_trial(tmp_path / "run", 3, program)
     program.kill()

@@ -30,13 +30,9 @@ class TestLabel(SUITE.TestLabel):  # type: ignore[name-defined,misc]
         monkeypatch.setitem(architecture._ARCHITECTURES, "label", _OF_THE_PAGE)
 
     @pytest.mark.slow
-    def test_every_stage_compiles_without_a_graph_break(self, model: Any) -> None:
-        super().test_every_stage_compiles_without_a_graph_break(model)
-
-    @pytest.mark.slow
     @pytest.mark.parametrize("cache", [Cache(pattern="FFpFnp", first=1)], ids=["span"])
-    def test_reuse_compiles_without_a_graph_break(self, model: Any, cache: Cache) -> None:
-        super().test_reuse_compiles_without_a_graph_break(model, cache)
+    def test_a_step_and_its_reuse_compile_without_a_graph_break(self, model: Any, cache: Cache) -> None:
+        super().test_a_step_and_its_reuse_compile_without_a_graph_break(model, cache)
 
 
 @pytest.mark.usefixtures("registries")

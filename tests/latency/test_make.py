@@ -98,7 +98,7 @@ def test_a_profile_is_found_again_by_what_decides_it(settings: Call, monkeypatch
         settings(objectives=ONE_IMAGE, space={"cache": {"full": 0.5}}),
     ):
         assert load_profile(other) is None
-    monkeypatch.setattr("flexsearch.latency.measure.device_name", lambda _: "another machine")
+    monkeypatch.setattr("flexsearch.latency.hardware.device_name", lambda _: "another machine")
     assert load_profile(tiny) is None
 
 

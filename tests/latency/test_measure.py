@@ -10,7 +10,8 @@ from diffusers import DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler
 from flexsearch.diffusion.sampling import denoise, initial_noise, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.latency import measure as module
-from flexsearch.latency.measure import ImageTimer, half_interquartile, interleaved_seconds, one_batch, relative_times
+from flexsearch.latency.image_timer import ImageTimer, one_batch
+from flexsearch.latency.measure import half_interquartile, interleaved_seconds, relative_times
 from flexsearch.latency.settings import LatencySettings
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import Base

@@ -96,13 +96,9 @@ class Variant:
     """In front of a suite: what takes long is run by the suite that this varies, and here where it is asked for."""
 
     @pytest.mark.slow
-    def test_every_stage_compiles_without_a_graph_break(self, model: FlexDiT) -> None:
-        super().test_every_stage_compiles_without_a_graph_break(model)  # type: ignore[misc]
-
-    @pytest.mark.slow
     @pytest.mark.parametrize("cache", [SPAN, MODULES], ids=["span", "modules"])
-    def test_reuse_compiles_without_a_graph_break(self, model: FlexDiT, cache: Cache) -> None:
-        super().test_reuse_compiles_without_a_graph_break(model, cache)  # type: ignore[misc]
+    def test_a_step_and_its_reuse_compile_without_a_graph_break(self, model: FlexDiT, cache: Cache) -> None:
+        super().test_a_step_and_its_reuse_compile_without_a_graph_break(model, cache)  # type: ignore[misc]
 
     @pytest.mark.slow
     def test_gradient_checkpointing_changes_no_gradient(self, model: FlexDiT) -> None:

@@ -287,9 +287,8 @@ def test_one_stage_compiles_as_a_whole(pair: Pair) -> None:
     pair.model.set_schedule(SPARSE)
     compiled = torch.compile(pair.model, fullgraph=True, backend="eager")
     with torch.inference_mode():
-        for stage, time in enumerate((100.0, 900.0)):
-            inputs, graph = pair.inputs(time=time), pair.model.graphs()[stage]
-            close(compiled(**inputs, graph=graph).sample, pair.model(**inputs, graph=graph).sample)
+        inputs, graph = pair.inputs(time=900.0), pair.model.graphs()[1]
+        close(compiled(**inputs, graph=graph).sample, pair.model(**inputs, graph=graph).sample)
         torch.compiler.reset()
         with pytest.raises(Exception, match="compile_stages"):
             torch.compile(pair.model, fullgraph=True, backend="eager")(**pair.inputs())

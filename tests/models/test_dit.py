@@ -23,9 +23,14 @@ class TestDiT(WidthSuite):
     checkpoints = ("facebook/DiT-XL-2-256", "facebook/DiT-XL-2-512")
     config: ClassVar = {**LATENT, "num_embeds_ada_norm": 10}
 
-    def test_reuse_of_modules_compiles(self, model: FlexDiT) -> None:
+    every_pair = True
+
+    def test_everything_compiles(self, model: FlexDiT) -> None:
         """Of the other bases this is tested where slow tests are."""
-        self.test_reuse_compiles_without_a_graph_break(model, MODULES)
+        self.test_every_stage_compiles_without_a_graph_break(model)
+
+    def test_reuse_of_modules_compiles(self, model: FlexDiT) -> None:
+        self.test_a_step_and_its_reuse_compile_without_a_graph_break(model, MODULES)
 
     @pytest.mark.parametrize(("shift", "divisor"), [(None, 127), (1, 127), (0, 128)])
     def test_time_has_the_frequencies_that_the_configuration_says(

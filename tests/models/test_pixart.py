@@ -6,6 +6,7 @@ import pytest
 import torch
 from backbone_suite import SPARSE
 from builders import TEXT
+from joint_suite import Variant
 from width_suite import WidthSuite
 
 from flexsearch.errors import UserError
@@ -45,7 +46,7 @@ class TestPixArt(WidthSuite):
             model(**inputs)
 
 
-class TestPixArtWithSizes(TestPixArt):
+class TestPixArtWithSizes(Variant, TestPixArt):
     """The 1024-pixel models, which also read the image's size."""
 
     checkpoints = ("PixArt-alpha/PixArt-XL-2-1024-MS",)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from builders import Call, nothing
 
-from flexsearch.errors import Diverged, Note
+from flexsearch.errors import Note, NotFiniteError
 from flexsearch.trial.contract import TrialResult
 from flexsearch.trial.life import run_trial
 from flexsearch.trial.prepare import prepare, warm_start_cache
@@ -30,7 +30,7 @@ def test_weights_that_are_not_finite_fail_their_trial_as_well(start: Call) -> No
 
 
 def test_a_warm_start_that_diverges_is_one_line(start: Call) -> None:
-    with pytest.raises(Diverged, match=r"^warm_start.learning_rate: the loss is not finite after update 2$"):
+    with pytest.raises(NotFiniteError, match=r"^warm_start.learning_rate: the loss is not finite after update 2$"):
         start(warm_start={"updates": 6, "batch": 4, "learning_rate": 1e30})
 
 

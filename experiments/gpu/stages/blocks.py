@@ -20,7 +20,8 @@ from flexsearch.data.conditions import random_condition
 from flexsearch.diffusion.sampling import on, target_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.diffusion.solvers import solver_of
-from flexsearch.latency.measure import Workload, device_name, half_interquartile, interleaved_seconds, seconds_of
+from flexsearch.latency.hardware import device_name
+from flexsearch.latency.measure import Workload, half_interquartile, interleaved_seconds, seconds_of
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule import Cache, Candidate, DensitySchedule, Gain, Sampling
 from flexsearch.schedule.cost import read_text_macs

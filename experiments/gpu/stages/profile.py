@@ -7,7 +7,7 @@ import torch
 
 from flexsearch.config import RunConfig
 from flexsearch.data.conditions import random_condition
-from flexsearch.latency.measure import ImageTimer
+from flexsearch.latency.image_timer import ImageTimer
 from flexsearch.models.untrained import base_or_untrained
 from flexsearch.trial.profiles import make_profile
 from stages.box import Box, Entry

@@ -7,12 +7,8 @@ that attend, m that are attended to.
 from dataclasses import dataclass
 from typing import Any
 
-from flexsearch.models.architectures.joint import (
-    TIME_FREQUENCIES,
-    embedder_macs,
-    embedder_params,
-    linear_params,
-)
+from flexsearch.models.architectures.linear import embedder_macs, embedder_params, linear_params
+from flexsearch.schedule.cost import TIME_FREQUENCIES
 from flexsearch.schedule.shape import BlockCost
 
 

@@ -1,23 +1,17 @@
-"""FLUX.1 (Black Forest Labs 2024): diffusers' `FluxTransformer2DModel`."""
+"""FLUX.1 (Black Forest Labs 2024): diffusers' `FluxTransformer2DModel`. Letter: C width."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from flexsearch.models.architectures.architecture import Architecture, register_architecture, size_in
-from flexsearch.models.architectures.joint import (
-    TIME_FREQUENCIES,
-    double_stream,
-    embedder_macs,
-    embedder_params,
-    linear_params,
-    optional_size,
-    packed_sizes,
-    single_stream,
-)
+from flexsearch.models.architectures.joint import double_stream, joint_costs, single_stream
+from flexsearch.models.architectures.linear import linear_params
+from flexsearch.models.architectures.pipeline_sizes import optional_size, packed_sizes
+from flexsearch.schedule.cost import TIME_FREQUENCIES
 from flexsearch.schedule.shape import BlockCost, TransformerShape
 
-_TOKENS = {"text_tokens": 512, "sample_size": 128}
-"""Of diffusers' pipeline, which draws at 1024 px; a configuration may say others."""
+TEXT_TOKENS = 512
+"""Of T5, padding included, as diffusers' pipeline gives them."""
 
 _DEV = {
     "_class_name": "FluxTransformer2DModel",
@@ -42,29 +36,27 @@ def shape_of(config: Mapping[str, Any]) -> TransformerShape:
         size_in(config, "joint_attention_dim"),
         size_in(config, "pooled_projection_dim"),
     )
-    sizes, packed = packed_sizes(config, default=_TOKENS["sample_size"])
-    tokens = optional_size(config, "text_tokens", default=_TOKENS["text_tokens"])
+    sizes, packed = packed_sizes(config)
+    tokens = optional_size(config, "text_tokens", default=TEXT_TOKENS)
     embeds_guidance = bool(config.get("guidance_embeds"))
-    num_times = 2 if embeds_guidance else 1
-    ends = linear_params(packed, c) + num_times * embedder_params(TIME_FREQUENCIES, c) + embedder_params(pooled, c)
-    return TransformerShape(
-        **sizes,
-        num_blocks=double + single,
-        width=c,
-        num_classes=0,
-        text_tokens=tokens,
-        text_channels=text,
-        pooled_channels=pooled,
-        embeds_guidance=embeds_guidance,
-        has_text_mask=False,
-        blocks=(double_stream(c, tokens, head=head),) * double + (single_stream(c, tokens, head=head),) * single,
-        ends=BlockCost(
-            fixed=num_times * embedder_macs(TIME_FREQUENCIES, c) + embedder_macs(pooled, c) + 2 * c * c,
-            per_query=2 * c * packed,
-            params=ends + linear_params(text, c) + linear_params(c, 2 * c) + linear_params(c, packed),
-        ),
-        read_text=tokens * text * c,
+    blocks = (double_stream(c, tokens, head=head),) * double + (_single(c, tokens, head=head),) * single
+    costs = joint_costs(
+        c,
+        blocks,
+        text=(tokens, text),
+        channels=(packed, packed),
+        embedders=[TIME_FREQUENCIES] * (2 if embeds_guidance else 1) + [pooled],
     )
+    return TransformerShape(
+        **sizes, **costs, pooled_channels=pooled, embeds_guidance=embeds_guidance, has_text_mask=False
+    )
+
+
+def _single(width: int, text_tokens: int, *, head: int) -> BlockCost:
+    """Give the cost of a block whose attention and MLP, four times as wide as C, are projected out together."""
+    c = width
+    params = 6 * linear_params(c, c) + linear_params(c, 4 * c) + linear_params(5 * c, c) + 2 * head
+    return single_stream(c, text_tokens, per_token=10 * c * c, modulation=3 * c * c, params=params)
 
 
 FLUX = register_architecture(

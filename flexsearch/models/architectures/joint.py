@@ -1,31 +1,13 @@
-"""What blocks with joint attention cost (`flexsearch.models.backbones.joint`), from sizes alone.
+"""What models with joint attention cost (`flexsearch.models.backbones.joint`), from sizes alone.
 
 Letters: S text tokens, C width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
-from flexsearch.errors import UserError, shown
-from flexsearch.models.architectures.architecture import size_in
-from flexsearch.schedule.shape import BlockCost, TokenGrid
-
-TIME_FREQUENCIES = 256
-
-
-def linear_params(inputs: int, outputs: int) -> int:
-    """Parameters of a linear map with bias."""
-    return inputs * outputs + outputs
-
-
-def embedder_macs(inputs: int, width: int) -> int:
-    """MACs of diffusers' embedding by two linear maps of a vector, such as the timestep's frequencies."""
-    return inputs * width + width * width
-
-
-def embedder_params(inputs: int, width: int) -> int:
-    """Its parameters."""
-    return linear_params(inputs, width) + linear_params(width, width)
+from flexsearch.models.architectures.linear import embedder_macs, embedder_params, linear_params
+from flexsearch.schedule.shape import BlockCost
 
 
 def double_stream(
@@ -60,63 +42,67 @@ def double_stream(
     )
 
 
-def single_stream(width: int, text_tokens: int, *, head: int) -> BlockCost:
-    """Give the cost of a block of FLUX whose attention and MLP, four times as wide as C, read text and image tokens as
-    one sequence and are projected out together."""
-    c, s = width, text_tokens
-    per_token, rest = 10 * c * c, 2 * s * c  # queries, MLP, and both projected out
+def single_stream(width: int, others: int, *, per_token: int, modulation: int, params: int) -> BlockCost:
+    """Give the cost of a block that reads text and image tokens as one sequence.
+
+    Args:
+        width: C.
+        others: tokens in the sequence beside the image's.
+        per_token: MACs of queries, MLP and what projects both out.
+        modulation: MACs.
+        params: of the block.
+    """
+    c, s, rest = width, others, 2 * others * width
+    fixed = modulation + s * (per_token + 2 * c * c)
     return BlockCost(
-        fixed=3 * c * c + s * (per_token + 2 * c * c) + 2 * s * s * c,
+        fixed=fixed + 2 * s * s * c,
         per_query=per_token + rest,
         per_key=2 * c * c + rest,
         per_pair=2 * c,
-        pool_fixed=3 * c * c + s * (per_token + 2 * c * c) + 2 * c * c + 2 * (s + 1) * s * c,
+        pool_fixed=fixed + 2 * c * c + 2 * (s + 1) * s * c,
         pool_per_query=per_token + 2 * (s + 1) * c,
-        modulation=3 * c * c,
-        params=6 * linear_params(c, c) + linear_params(c, 4 * c) + linear_params(5 * c, c) + 2 * head,
+        modulation=modulation,
+        params=params,
     )
 
 
-def optional_size(config: Mapping[str, Any], name: str, *, default: int) -> int:
-    """Give a size that a configuration may say and diffusers' classes do not know: of the pipeline that draws."""
-    return default if config.get(name) is None else size_in(config, name)
-
-
-def latent_sides(config: Mapping[str, Any], *, default: int, multiple: int) -> tuple[int, int]:
-    """Give height and width of latents, of a configuration that may say them as `sample_size`, a side or two.
-
-    Args:
-        config: of a model.
-        default: side of a square, where it says none.
-        multiple: of which both must be.
-
-    Raises:
-        UserError: they are no sizes.
-    """
-    said = config.get("sample_size")
-    sides = said if isinstance(said, list | tuple) else [default if said is None else said] * 2
-    if len(sides) != 2:
-        raise UserError(f"must be one side or height and width, but got {shown(said)}", field="sample_size")
-    height, width = (size_in({"sample_size": side}, "sample_size") for side in sides)
-    if height % multiple or width % multiple:
-        raise UserError(f"must be multiples of {multiple}, but got {shown(said)}", field="sample_size")
-    return height, width
-
-
-def packed_sizes(config: Mapping[str, Any], *, default: int) -> tuple[dict[str, Any], int]:
-    """Give the arguments of `TransformerShape` of a model that reads latents packed two by two, and the channels of a
-    packed token.
+def joint_costs(
+    width: int,
+    blocks: Sequence[BlockCost],
+    *,
+    text: tuple[int, int],
+    channels: tuple[int, int],
+    embedders: Sequence[int],
+    more_params: int = 0,
+) -> dict[str, Any]:
+    """Give the arguments of `TransformerShape` that say what a model costs that reads projected text, and whose head
+    has adaLN's shift and scale.
 
     Args:
-        config: of the model; may say `sample_size`.
-        default: latent pixels of a side, where it does not.
-
-    Raises:
-        UserError: a size is none, or what is read cannot be packed.
+        width: C.
+        blocks: of the model.
+        text: S, padding included, and the channels of a caption's embedding.
+        channels: values of a token that come in and that go out.
+        embedders: channels of every vector that is embedded beside the text: of times, of pooled captions.
+        more_params: outside the blocks, beside embeddings and head.
     """
-    packed = size_in(config, "in_channels")
-    if packed % 4:
-        raise UserError(f"must be a multiple of 4, but got {packed}", field="in_channels")
-    height, width = latent_sides(config, default=default, multiple=2)
-    grid = TokenGrid(height=height // 2, width=width // 2)
-    return {"grid": grid, "patch_size": 2, "in_channels": packed // 4, "out_channels": packed // 4}, packed
+    c, (tokens, text_channels), (inputs, outputs) = width, text, channels
+    return {
+        "num_blocks": len(blocks),
+        "width": c,
+        "num_classes": 0,
+        "text_tokens": tokens,
+        "text_channels": text_channels,
+        "blocks": tuple(blocks),
+        "ends": BlockCost(
+            fixed=sum(embedder_macs(one, c) for one in embedders) + 2 * c * c,
+            per_query=c * (inputs + outputs),
+            params=linear_params(inputs, c)
+            + sum(embedder_params(one, c) for one in embedders)
+            + linear_params(text_channels, c)
+            + linear_params(c, 2 * c)
+            + linear_params(c, outputs)
+            + more_params,
+        ),
+        "read_text": tokens * text_channels * c,
+    }

@@ -5,19 +5,13 @@ from typing import Any
 
 from flexsearch.errors import UserError
 from flexsearch.models.architectures.architecture import Architecture, register_architecture, size_in
-from flexsearch.models.architectures.joint import (
-    TIME_FREQUENCIES,
-    double_stream,
-    embedder_macs,
-    embedder_params,
-    linear_params,
-    optional_size,
-    packed_sizes,
-)
-from flexsearch.schedule.shape import BlockCost, TransformerShape
+from flexsearch.models.architectures.joint import double_stream, joint_costs
+from flexsearch.models.architectures.pipeline_sizes import optional_size, packed_sizes
+from flexsearch.schedule.cost import TIME_FREQUENCIES
+from flexsearch.schedule.shape import TransformerShape
 
-_TOKENS = {"text_tokens": 512, "sample_size": 128}
-"""Of diffusers' pipeline, which draws at 1024 px unless it is told otherwise; a configuration may say others."""
+TEXT_TOKENS = 512
+"""As many as diffusers' pipeline takes at most, unless it is told otherwise."""
 _OF_EDITING = ("zero_cond_t", "use_additional_t_cond", "use_layer3d_rope")
 
 
@@ -32,24 +26,17 @@ def shape_of(config: Mapping[str, Any]) -> TransformerShape:
             raise UserError("must be off: models that edit or layer images are not supported", field=option)
     head, num_blocks = size_in(config, "attention_head_dim"), size_in(config, "num_layers")
     c, text = head * size_in(config, "num_attention_heads"), size_in(config, "joint_attention_dim")
-    sizes, packed = packed_sizes(config, default=_TOKENS["sample_size"])
-    tokens = optional_size(config, "text_tokens", default=_TOKENS["text_tokens"])
-    ends = linear_params(packed, c) + embedder_params(TIME_FREQUENCIES, c) + text
-    return TransformerShape(
-        **sizes,
-        num_blocks=num_blocks,
-        width=c,
-        num_classes=0,
-        text_tokens=tokens,
-        text_channels=text,
-        blocks=(double_stream(c, tokens, head=head),) * num_blocks,
-        ends=BlockCost(
-            fixed=embedder_macs(TIME_FREQUENCIES, c) + 2 * c * c,
-            per_query=2 * c * packed,
-            params=ends + linear_params(text, c) + linear_params(c, 2 * c) + linear_params(c, packed),
-        ),
-        read_text=tokens * text * c,
+    sizes, packed = packed_sizes(config)
+    tokens = optional_size(config, "text_tokens", default=TEXT_TOKENS)
+    costs = joint_costs(
+        c,
+        (double_stream(c, tokens, head=head),) * num_blocks,
+        text=(tokens, text),
+        channels=(packed, packed),
+        embedders=[TIME_FREQUENCIES],
+        more_params=text,  # of the norm before the text's projection
     )
+    return TransformerShape(**sizes, **costs)
 
 
 QWEN_IMAGE = register_architecture(

@@ -11,7 +11,7 @@ from flexsearch.models.architectures.architecture import (
     size_in,
 )
 from flexsearch.models.architectures.crossed import Crossed
-from flexsearch.models.architectures.joint import optional_size
+from flexsearch.models.architectures.pipeline_sizes import optional_size
 from flexsearch.schedule.shape import TransformerShape
 
 CAPTION_TOKENS = 300

@@ -9,15 +9,10 @@ from flexsearch.models.architectures.architecture import (
     register_architecture,
     size_in,
 )
-from flexsearch.models.architectures.joint import (
-    TIME_FREQUENCIES,
-    double_stream,
-    embedder_macs,
-    embedder_params,
-    linear_params,
-    optional_size,
-)
-from flexsearch.schedule.shape import BlockCost, TransformerShape
+from flexsearch.models.architectures.joint import double_stream, joint_costs
+from flexsearch.models.architectures.pipeline_sizes import optional_size
+from flexsearch.schedule.cost import TIME_FREQUENCIES
+from flexsearch.schedule.shape import TransformerShape
 
 TEXT_TOKENS = 333
 """77 of the two CLIPs and 256 of T5, as diffusers' pipeline gives them."""
@@ -49,36 +44,24 @@ def shape_of(config: Mapping[str, Any]) -> TransformerShape:
     """Give the sizes of a model."""
     sizes = common_sizes(config)
     c, n, pixels = sizes["width"], sizes["num_blocks"], sizes["patch_size"] ** 2
-    text, pooled = size_in(config, "joint_attention_dim"), size_in(config, "pooled_projection_dim")
-    side, inputs, outputs = (
-        size_in(config, "pos_embed_max_size"),
-        pixels * sizes["in_channels"],
-        pixels * sizes["out_channels"],
+    text, pooled, side = (
+        size_in(config, name) for name in ("joint_attention_dim", "pooled_projection_dim", "pos_embed_max_size")
     )
     tokens = optional_size(config, "text_tokens", default=TEXT_TOKENS)
     second = set(config.get("dual_attention_layers") or ())
     head = size_in(config, "attention_head_dim") if config.get("qk_norm") else 0
-    ends = (
-        linear_params(inputs, c) + side * side * c + embedder_params(TIME_FREQUENCIES, c) + embedder_params(pooled, c)
-    )
-    return TransformerShape(
-        **sizes,
-        num_classes=0,
-        text_tokens=tokens,
-        text_channels=text,
-        pooled_channels=pooled,
-        has_text_mask=False,
-        blocks=tuple(
+    costs = joint_costs(
+        c,
+        [
             double_stream(c, tokens, head=head, passes_text_on=block < n - 1, has_second=block in second)
             for block in range(n)
-        ),
-        ends=BlockCost(
-            fixed=embedder_macs(TIME_FREQUENCIES, c) + embedder_macs(pooled, c) + 2 * c * c,
-            per_query=c * (inputs + outputs),
-            params=ends + linear_params(text, c) + linear_params(c, 2 * c) + linear_params(c, outputs),
-        ),
-        read_text=tokens * text * c,
+        ],
+        text=(tokens, text),
+        channels=(pixels * sizes["in_channels"], pixels * sizes["out_channels"]),
+        embedders=[TIME_FREQUENCIES, pooled],
+        more_params=side * side * c,  # places, a table that is never trained
     )
+    return TransformerShape(**{**sizes, **costs}, pooled_channels=pooled, has_text_mask=False)
 
 
 SD3 = register_architecture(

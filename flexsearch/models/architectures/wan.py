@@ -10,7 +10,7 @@ from typing import Any
 from flexsearch.errors import UserError, shown
 from flexsearch.models.architectures.architecture import MOST, Architecture, register_architecture, size_in
 from flexsearch.models.architectures.crossed import Crossed
-from flexsearch.models.architectures.joint import optional_size
+from flexsearch.models.architectures.pipeline_sizes import optional_size
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 
 CAPTION_TOKENS = 512

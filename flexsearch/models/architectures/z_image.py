@@ -5,14 +5,17 @@ from typing import Any
 
 from flexsearch.errors import UserError, shown
 from flexsearch.models.architectures.architecture import Architecture, register_architecture, size_in
-from flexsearch.models.architectures.joint import TIME_FREQUENCIES, latent_sides, linear_params, optional_size
+from flexsearch.models.architectures.joint import single_stream
+from flexsearch.models.architectures.linear import linear_params
+from flexsearch.models.architectures.pipeline_sizes import latent_sides, optional_size
+from flexsearch.schedule.cost import TIME_FREQUENCIES
 from flexsearch.schedule.shape import BlockCost, TokenGrid, TransformerShape
 
 MULTIPLE = 32
 """Of tokens, to which the base pads image and text."""
 _TIME_CHANNELS, _TIME_HIDDEN = 256, 1024
-_TOKENS = {"text_tokens": 512, "sample_size": 128}
-"""Of diffusers' pipeline, which draws at 1024 px; a configuration may say others."""
+TEXT_TOKENS = 512
+"""As many as diffusers' pipeline takes at most."""
 
 
 def shape_of(config: Mapping[str, Any]) -> TransformerShape:
@@ -29,8 +32,8 @@ def shape_of(config: Mapping[str, Any]) -> TransformerShape:
     c, channels, refiners = (size_in(config, name) for name in ("dim", "in_channels", "n_refiner_layers"))
     text, head = size_in(config, "cap_feat_dim"), c // size_in(config, "n_heads")
     (patch,) = patches
-    height, width = latent_sides(config, default=_TOKENS["sample_size"], multiple=patch)
-    tokens = optional_size(config, "text_tokens", default=_TOKENS["text_tokens"])
+    height, width = latent_sides(config, multiple=patch)
+    tokens = optional_size(config, "text_tokens", default=TEXT_TOKENS)
     grid = TokenGrid(height=height // patch, width=width // patch)
     padding, padded = -grid.num_tokens % MULTIPLE, tokens + -tokens % MULTIPLE
     time, pixels = min(c, _TIME_CHANNELS), patch * patch * channels
@@ -67,20 +70,10 @@ def shape_of(config: Mapping[str, Any]) -> TransformerShape:
 
 def _block(width: int, others: int, *, head: int, qk_norm: bool, time: int) -> BlockCost:
     """Give the cost of a block in which `others` tokens, text and padding, are in the sequence with the image's."""
-    c, s, modulation = width, others, time * 4 * width
-    hidden = int(c / 3 * 8)
-    per_token, rest = 2 * c * c + 3 * c * hidden, 2 * s * c  # queries, projected out; gated MLP
-    fixed = modulation + s * (per_token + 2 * c * c)
-    return BlockCost(
-        fixed=fixed + 2 * s * s * c,
-        per_query=per_token + rest,
-        per_key=2 * c * c + rest,
-        per_pair=2 * c,
-        pool_fixed=fixed + 2 * c * c + 2 * (s + 1) * s * c,
-        pool_per_query=per_token + 2 * (s + 1) * c,
-        modulation=modulation,
-        params=4 * c * c + 3 * c * hidden + 4 * c + (2 * head if qk_norm else 0) + linear_params(time, 4 * c),
-    )
+    c, modulation, hidden = width, time * 4 * width, int(width / 3 * 8)
+    params = 4 * c * c + 3 * c * hidden + 4 * c + (2 * head if qk_norm else 0) + linear_params(time, 4 * c)
+    per_token = 2 * c * c + 3 * c * hidden  # queries, projected out; gated MLP
+    return single_stream(c, others, per_token=per_token, modulation=modulation, params=params)
 
 
 _Z_IMAGE = {

@@ -48,7 +48,7 @@ def linear_attention(module: Any, queries: Tensor, keys: Tensor, fused: Matrix |
     value = F.pad(value, (0, 0, 0, 1), value=1.0)  # (B, heads, D + 1, m): the sum of the weights is the last row
     read = value @ key.transpose(2, 3) @ query
     read = (read[:, :, :-1] / (read[:, :, -1:] + 1e-15)).flatten(1, 2).transpose(1, 2)
-    output = _left(module, read.to(queries.dtype))
+    output = projected_out(module, read.to(queries.dtype))
     return output.clip(-65504, 65504) if output.dtype == torch.float16 else output
 
 
@@ -77,13 +77,14 @@ def uniform_attention(module: Any, mean: Tensor) -> Tensor:
 def _read(module: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
     """Softmax attention of (B, heads, n, D) to (B, heads, m, D); `bias` is added to the logits."""
     read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-    return _left(module, read.transpose(1, 2).flatten(2))
+    return projected_out(module, read.transpose(1, 2).flatten(2))
 
 
-def _left(module: Any, read: Tensor) -> Tensor:
+def projected_out(module: Any, read: Tensor) -> Tensor:
     """(B, n, C) the output projection of what heads read."""
-    projected: Tensor = module.to_out[1](module.to_out[0](read))
-    return projected
+    for layer in module.to_out:
+        read = layer(read)
+    return read
 
 
 def _by_head(rows: Tensor, heads: int) -> Tensor:

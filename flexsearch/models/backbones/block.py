@@ -4,7 +4,6 @@ Letters: B batch, n and m tokens, C width, F frames.
 """
 
 import copy
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -15,7 +14,6 @@ from flexsearch.models.backbones.call import Call
 from flexsearch.models.backbones.fused import FusedLinears, Matrix
 from flexsearch.models.backbones.modulation import Caption, Modulation, Text
 from flexsearch.models.backbones.narrow import Kept, NarrowAttention, NarrowBlock, NarrowMlp
-from flexsearch.models.backbones.protocol import Block
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid
 
@@ -169,11 +167,6 @@ class TransformerBlock:
     def prepare(self, *, copies: bool) -> None:
         """Look at the layers of a narrow block before they are used (`Slice.prepare`)."""
         self.block.prepare(copies=copies)
-
-
-def fuse_projections(blocks: Sequence[Block]) -> list[FusedLinears]:
-    """Give every attention one matrix for queries, keys and values."""
-    return [fused for block in blocks for fused in block.fuse()]
 
 
 def _fused(module: nn.Module, *names: str) -> FusedLinears:

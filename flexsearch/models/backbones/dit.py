@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,75 +13,50 @@ from torch import Tensor, nn
 
 from flexsearch.errors import UserError, shown
 from flexsearch.models.architectures.dit import shape_of
-from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
+from flexsearch.models.backbones.backbone import Backbone
+from flexsearch.models.backbones.block import TransformerBlock, matrix_of
 from flexsearch.models.backbones.fused import FusedLinears, Matrix
-from flexsearch.models.backbones.modulation import Caption, Conditioning, Modulation
+from flexsearch.models.backbones.modulation import Conditioning, Modulation, given
 from flexsearch.models.backbones.patches import unpatchify
-from flexsearch.models.backbones.protocol import Opened
 from flexsearch.schedule.shape import TokenGrid
 
 _EMBEDDER = "transformer_blocks.{}.norm1.emb."
 
 
-class DiTBackbone:
+class DiTBackbone(Backbone):
     """A `DiTTransformer2DModel`, taken apart.
 
     Equal embedders become one shared module, and label dropout is left to the batches.
     """
 
-    base_class: ClassVar[Any] = DiTTransformer2DModel
-    reads: ClassVar[tuple[str, ...]] = ("class_labels",)
-    rewrites_text: ClassVar[bool] = False
+    base_class = DiTTransformer2DModel
+    shape_of = staticmethod(shape_of)
+    reads = ("class_labels",)
 
     def __init__(self, base: DiTTransformer2DModel, *, tied: bool | None = None) -> None:
-        self.base = base
+        super().__init__(base)
         self.tied = tie_embedders(base, known=tied)
         leave_label_dropout_to_the_batches(base)
         keep_time_frequencies(base)
         num = len(base.transformer_blocks)
-        self.tied_copies = (
-            [(_EMBEDDER.format(block), _EMBEDDER.format(0)) for block in range(1, num)] if self.tied else []
-        )
-        self.shape = replace(shape_of(base.config), num_embedders=1 if self.tied else num)
-        self.blocks = [
-            TransformerBlock(block, norm_mixer=block.norm1.norm, norm_mlp=block.norm3)
-            for block in base.transformer_blocks
-        ]
+        if self.tied:
+            self.tied_copies = [(_EMBEDDER.format(block), _EMBEDDER.format(0)) for block in range(1, num)]
+        self.shape = replace(self.shape, num_embedders=1 if self.tied else num)
         self._fused_modulation: FusedLinears | None = None
 
-    def grid_of(self, sample: Tensor, condition: Mapping[str, Tensor]) -> TokenGrid:
-        height, width = sample.shape[-2:]
-        return TokenGrid(height=height // self.shape.patch_size, width=width // self.shape.patch_size)
-
-    def timestep_of(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        return timestep
-
-    def open(
-        self,
-        sample: Tensor,
-        timestep: Tensor,
-        condition: Mapping[str, Tensor],
-        caption: Caption | None,
-        blocks: Sequence[int],
-    ) -> Opened:
-        tokens = self.embed(sample)
-        return Opened(tokens, self.conditioning(timestep, condition, tokens.dtype, blocks))
-
-    def rotary(self, places: Tensor) -> None:
-        return None
-
-    def embed(self, sample: Tensor) -> Tensor:
-        tokens: Tensor = self.base.pos_embed(sample)
-        return tokens
+    def take_apart(self) -> list[TransformerBlock]:
+        return [
+            TransformerBlock(block, norm_mixer=block.norm1.norm, norm_mlp=block.norm3)
+            for block in self.base.transformer_blocks
+        ]
 
     def conditioning(
         self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype, blocks: Sequence[int]
     ) -> Conditioning:
-        if "class_labels" not in condition:
-            raise UserError("is missing: this base reads class labels", field="class_labels")
+        labels = given(condition, "class_labels", "class labels")
         first, norms = self.base.transformer_blocks[0], [self.base.transformer_blocks[one].norm1 for one in blocks]
-        embedding = first.norm1.emb(timestep, condition["class_labels"], hidden_dtype=dtype)  # (B, C), for the head
-        fused = None if self._fused_modulation is None else self._fused_modulation.matrix
+        embedding = first.norm1.emb(timestep, labels, hidden_dtype=dtype)  # (B, C), for the head
+        fused = matrix_of(self._fused_modulation)
         if fused is not None:
             rows = self._fused_rows(fused, F.silu(embedding), blocks)
         else:
@@ -90,7 +65,7 @@ class DiTBackbone:
                     norm.silu(
                         embedding
                         if self.tied or norm is first.norm1
-                        else norm.emb(timestep, condition["class_labels"], hidden_dtype=dtype)
+                        else norm.emb(timestep, labels, hidden_dtype=dtype)
                     )
                 )
                 for norm in norms
@@ -112,17 +87,14 @@ class DiTBackbone:
             rows += F.linear(embedding, weight[part], bias[part]).chunk(len(run), dim=1)
         return rows
 
-    def caption(self, condition: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-        return None
-
     def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
         base = self.base
         shift, scale = base.proj_out_1(F.silu(conditioning.embedding)).chunk(2, dim=1)
         projected = base.proj_out_2(base.norm_out(tokens) * (1 + scale[:, None]) + shift[:, None])
-        return unpatchify(projected, height=grid.height, width=grid.width, patch_size=self.shape.patch_size)
+        return unpatchify(projected, grid, self.shape.patch_size)
 
     def fuse(self) -> list[FusedLinears]:
-        fused = fuse_projections(self.blocks)
+        fused = super().fuse()
         if self.tied:  # one embedding for all blocks: their adaLN is one matrix product
             norms = [block.norm1 for block in self.base.transformer_blocks]
             self._fused_modulation = FusedLinears(self.base, [(norm, "linear") for norm in norms])

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flexsearch.errors import UserError
-from flexsearch.models.backbones.attention import projections
+from flexsearch.models.backbones.attention import projected_out, projections
 from flexsearch.models.backbones.call import Call, Pair
 from flexsearch.models.backbones.fused import FusedLinears
 from flexsearch.models.backbones.modulation import Caption, Modulation, Text
@@ -57,30 +56,6 @@ class Stream(NamedTuple):
 def modulation_of(linear: nn.Module, activated: Tensor) -> Modulation:
     """Give adaLN-Zero's six vectors from an activated embedding (B, C)."""
     return Modulation(*(vector[:, None] for vector in linear(activated).chunk(6, dim=1)))
-
-
-def caption_of(embedder: nn.Module, condition: Any, dtype: torch.dtype, *, mask: Tensor | None = None) -> Caption:
-    """The projected caption, (B, S, C), and which of its tokens are read, (B, S) or None for all.
-
-    Raises:
-        UserError: there is no caption.
-    """
-    if "encoder_hidden_states" not in condition:
-        raise UserError("is missing: this base reads captions", field="encoder_hidden_states")
-    is_read = None if mask is None else mask.bool()[:, None, None]
-    return Caption(tokens=embedder(condition["encoder_hidden_states"].to(dtype)), bias=is_read)
-
-
-def given(condition: Any, name: str, what: str) -> Tensor:
-    """Give a condition.
-
-    Raises:
-        UserError: it is missing.
-    """
-    if name not in condition:
-        raise UserError(f"is missing: this base reads {what}", field=name)
-    value: Tensor = condition[name]
-    return value
 
 
 def logit_bias(image: Tensor, text: Tensor, *, weight: float, is_read: Any, text_first: bool) -> Tensor | None:
@@ -127,8 +102,38 @@ def unrotated(rows: Tensor, _: Any) -> Tensor:
     return rows
 
 
-class DoubleStreamBlock:
-    """A block of diffusers with joint attention, a stream of image tokens and one of text tokens. Holds no own weights.
+class JointBlock:
+    """What blocks with joint attention have in common. Holds no own weights.
+
+    Args:
+        block: diffusers' block.
+        attention: its attention.
+        taken_apart: further modules of it that are never called, only what they hold.
+    """
+
+    def __init__(self, block: nn.Module, attention: nn.Module, *, taken_apart: tuple[nn.Module, ...] = ()) -> None:
+        self.block: Any = block
+        self.attention: Any = attention
+        self.taken_apart = (block, attention, *taken_apart)
+        self._fused: FusedLinears | None = None
+
+    def text_of(self, caption: Caption) -> Text:
+        """Nothing: text passes through the block."""
+        raise AssertionError("blocks with joint attention rewrite text")
+
+    def fuse(self) -> list[FusedLinears]:
+        """Multiply one input by one matrix from now on: queries, keys and values."""
+        self._fused = FusedLinears(self.attention, [(self.attention, name) for name in ("to_q", "to_k", "to_v")])
+        return [self._fused]
+
+    def projected(self, queries: Tensor, keys: Tensor) -> list[Tensor]:
+        """Queries, keys and values by head, of normed tokens."""
+        fused = None if self._fused is None else self._fused.matrix
+        return by_head(self.attention, projections(self.attention, queries, keys, fused), norms=("norm_q", "norm_k"))
+
+
+class DoubleStreamBlock(JointBlock):
+    """A block of diffusers with joint attention, a stream of image tokens and one of text tokens.
 
     Args:
         block: diffusers' block.
@@ -141,7 +146,7 @@ class DoubleStreamBlock:
 
     def __init__(
         self,
-        block: nn.Module,
+        block: Any,
         *,
         image: Stream,
         text: Stream,
@@ -149,20 +154,14 @@ class DoubleStreamBlock:
         text_first: bool = True,
         rotate: Rotate = unrotated,
     ) -> None:
-        self.block: Any = block
+        self.second: Any = getattr(block, "attn2", None)
+        second = () if self.second is None else (self.second,)
+        super().__init__(block, block.attn, taken_apart=(*second, *taken_apart))
         self.image = image
         self.text = text
         self.text_first = text_first
         self.rotate = rotate
-        self.second: Any = getattr(block, "attn2", None)
-        self._others = taken_apart
-        self._fused: list[FusedLinears] = []
-
-    @property
-    def taken_apart(self) -> tuple[nn.Module, ...]:
-        """The modules of the block that are never called, only what they hold."""
-        second = () if self.second is None else (self.second,)
-        return (self.block, self.block.attn, *second, *self._others)
+        self._fused_text: FusedLinears | None = None
 
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
@@ -193,18 +192,11 @@ class DoubleStreamBlock:
         context = context + self._mlp(self.text, context, of_text, call)
         return in_range(tokens), in_range(context)
 
-    def text_of(self, caption: Caption) -> Text:
-        """Nothing: text passes through the block."""
-        raise AssertionError("blocks with joint attention rewrite text")
-
     def fuse(self) -> list[FusedLinears]:
         """Multiply one input by one matrix from now on: queries, keys and values, of image and of text."""
-        attention = self.block.attn
-        self._fused = [
-            FusedLinears(attention, [(attention, name) for name in ("to_q", "to_k", "to_v")]),
-            FusedLinears(attention.add_q_proj, [(attention, name) for name in TEXT_PROJECTIONS]),
-        ]
-        return self._fused
+        of_text = [(self.attention, name) for name in TEXT_PROJECTIONS]
+        self._fused_text = FusedLinears(self.attention.add_q_proj, of_text)
+        return [*super().fuse(), self._fused_text]
 
     def _normed(self, queries: Tensor, keys: Tensor | None, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Modulated queries and keys; the mean of the queries where there are no keys."""
@@ -214,12 +206,10 @@ class DoubleStreamBlock:
         return image, image if keys is queries else self.image.norm_mixer(keys) * (1 + scale) + shift
 
     def _attention(self, image: Tensor, others: Tensor, text: Tensor, call: Call, *, is_pooled: bool) -> Pair:
-        attention, key_places = self.block.attn, call.mean if is_pooled else call.keys
-        of_image, of_text = (one.matrix for one in self._fused) if self._fused else (None, None)
-        query, key, value = by_head(
-            attention, projections(attention, image, others, of_image), norms=("norm_q", "norm_k")
-        )
-        text_rows = projections(attention, text, text, of_text, names=TEXT_PROJECTIONS)
+        attention, key_places = self.attention, call.mean if is_pooled else call.keys
+        query, key, value = self.projected(image, others)
+        fused = None if self._fused_text is None else self._fused_text.matrix
+        text_rows = projections(attention, text, text, fused, names=TEXT_PROJECTIONS)
         text_query, text_key, text_value = by_head(attention, text_rows, norms=("norm_added_q", "norm_added_k"))
         query, key = self.rotate(query, call.queries.rotary), self.rotate(key, key_places.rotary)
         text_query, text_key = (self.rotate(one, call.text_rotary) for one in (text_query, text_key))
@@ -256,13 +246,6 @@ class DoubleStreamBlock:
             lambda: mlp(norm(tokens) * (1 + modulation.scale_mlp) + modulation.shift_mlp)
         )
         return output
-
-
-def projected_out(attention: Any, rows: Tensor) -> Tensor:
-    """The output projection of diffusers' `Attention`."""
-    for layer in attention.to_out:
-        rows = layer(rows)
-    return rows
 
 
 def in_range(tokens: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ n tokens of one frame, C width.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from diffusers import LatteTransformer3DModel
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from flexsearch.models.architectures.latte import shape_of
 from flexsearch.models.backbones.attention import uniform_attention
-from flexsearch.models.backbones.block import TransformerBlock, fuse_projections
+from flexsearch.models.backbones.backbone import Backbone
+from flexsearch.models.backbones.block import TransformerBlock
 from flexsearch.models.backbones.call import Call
 from flexsearch.models.backbones.fused import FusedLinears
-from flexsearch.models.backbones.modulation import Caption, Conditioning, Text
+from flexsearch.models.backbones.modulation import Caption, Conditioning, Text, caption_of
 from flexsearch.models.backbones.patches import unpatchify
-from flexsearch.models.backbones.protocol import Opened
-from flexsearch.models.backbones.single import caption_of, modulated_output, modulations_of
+from flexsearch.models.backbones.single import modulated_output, modulations_of
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid
 
@@ -105,48 +105,22 @@ class PairOfBlocks:
         return [*self.spatial.fuse(), *self.temporal.fuse()]
 
 
-class LatteBackbone:
+class LatteBackbone(Backbone):
     """A `LatteTransformer3DModel`, taken apart."""
 
-    base_class: ClassVar[Any] = LatteTransformer3DModel
-    reads: ClassVar[tuple[str, ...]] = ("encoder_hidden_states", "encoder_attention_mask")
-    rewrites_text: ClassVar[bool] = False
+    base_class = LatteTransformer3DModel
+    shape_of = staticmethod(shape_of)
+    reads = ("encoder_hidden_states", "encoder_attention_mask")
 
-    def __init__(self, base: LatteTransformer3DModel, *, tied: bool | None = None) -> None:
-        self.base = base
-        self.tied = False
-        self.tied_copies: list[tuple[str, str]] = []
-        self.shape = shape_of(base.config)
-        pairs = zip(base.transformer_blocks, base.temporal_transformer_blocks, strict=True)
-        self.blocks = [
+    def take_apart(self) -> list[PairOfBlocks]:
+        pairs = zip(self.base.transformer_blocks, self.base.temporal_transformer_blocks, strict=True)
+        return [
             PairOfBlocks(
                 TransformerBlock(spatial, norm_mixer=spatial.norm1, norm_mlp=spatial.norm2),
-                TemporalBlock(temporal, embedder=base if index == 0 else None),
+                TemporalBlock(temporal, embedder=self.base if index == 0 else None),
             )
             for index, (spatial, temporal) in enumerate(pairs)
         ]
-
-    def grid_of(self, sample: Tensor, condition: Mapping[str, Tensor]) -> TokenGrid:
-        frames, height, width = sample.shape[-3:]
-        patch = self.shape.patch_size
-        return TokenGrid(frames=frames, height=height // patch, width=width // patch)
-
-    def timestep_of(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        return timestep
-
-    def open(
-        self,
-        sample: Tensor,
-        timestep: Tensor,
-        condition: Mapping[str, Tensor],
-        caption: Caption | None,
-        blocks: Sequence[int],
-    ) -> Opened:
-        tokens = self.embed(sample)
-        return Opened(tokens, self.conditioning(timestep, condition, tokens.dtype, blocks))
-
-    def rotary(self, places: Tensor) -> None:
-        return None
 
     def embed(self, sample: Tensor) -> Tensor:
         frames = sample.shape[2]
@@ -158,22 +132,16 @@ class LatteBackbone:
         self, timestep: Tensor, condition: Mapping[str, Tensor], dtype: torch.dtype, blocks: Sequence[int]
     ) -> Conditioning:
         shared, embedding = self.base.adaln_single(timestep, None, batch_size=timestep.shape[0], hidden_dtype=dtype)
-        spatial = modulations_of(shared, [self.base.transformer_blocks[block] for block in blocks])
-        temporal = modulations_of(shared, [self.base.temporal_transformer_blocks[block] for block in blocks])
-        return Conditioning(
-            embedding=embedding,
-            modulations=dict(zip(blocks, zip(spatial, temporal, strict=True), strict=True)),
-        )
+        spatial = modulations_of(shared, self.base.transformer_blocks, blocks)
+        temporal = modulations_of(shared, self.base.temporal_transformer_blocks, blocks)
+        return Conditioning(embedding, {block: (spatial[block], temporal[block]) for block in blocks})
 
     def caption(self, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Caption:
         return caption_of(self.base.caption_projection, condition, dtype)
 
     def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
-        projected = modulated_output(self.base, tokens, conditioning.embedding)
+        projected = modulated_output(self.base, self.base.norm_out(tokens), conditioning.embedding)
         frames = projected.unflatten(1, (grid.frames, -1)).flatten(0, 1)  # (B * F, n, P * P * out_channels)
-        pixels = unpatchify(frames, height=grid.height, width=grid.width, patch_size=self.shape.patch_size)
+        pixels = unpatchify(frames, grid, self.shape.patch_size)
         video: Tensor = pixels.unflatten(0, (-1, grid.frames)).transpose(1, 2)
         return video
-
-    def fuse(self) -> list[FusedLinears]:
-        return fuse_projections(self.blocks)

@@ -1,11 +1,14 @@
-"""What a forward pass is conditioned on, as the blocks read it. Letters: B batch, C width,
-S text tokens.
+"""What a forward pass is conditioned on, as the blocks read it. Letters: B batch, C width, S text tokens, D channels of
+a caption's embedding.
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
+
+from flexsearch.errors import UserError
 
 
 class Modulation(NamedTuple):
@@ -59,3 +62,35 @@ class Conditioning(NamedTuple):
     embedding: Tensor
     modulations: Mapping[int, Any]
     is_packed: bool = False
+
+
+def given(condition: Mapping[str, Any], name: str, what: str) -> Tensor:
+    """Give a condition.
+
+    Raises:
+        UserError: it is missing.
+    """
+    if name not in condition:
+        raise UserError(f"is missing: this base reads {what}", field=name)
+    value: Tensor = condition[name]
+    return value
+
+
+def caption_of(projection: Any, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Caption:
+    """The projected caption, padding masked out.
+
+    Args:
+        projection: the base's caption projection.
+        condition: "encoder_hidden_states" (B, S, D), and "encoder_attention_mask": (B, S) with 1 for a token and 0 for
+            padding, or (B, 1, S) to be added to the logits.
+        dtype: of the base.
+
+    Raises:
+        UserError: there is no caption.
+    """
+    tokens: Tensor = projection(given(condition, "encoder_hidden_states", "captions").to(dtype))  # (B, S, C)
+    mask = condition.get("encoder_attention_mask")
+    if mask is None:
+        return Caption(tokens=tokens, bias=None)
+    bias = (1 - mask.to(dtype)) * -10000.0 if mask.ndim == 2 else mask.to(dtype)[:, 0]
+    return Caption(tokens=tokens, bias=bias[:, None, None])

@@ -3,14 +3,16 @@
 Letters: B batch, N tokens, H x W latent pixels, P patch side, c channels of the latents.
 """
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flexsearch.errors import UserError
+from flexsearch.models.backbones.backbone import Backbone, Opened
+from flexsearch.models.backbones.modulation import Caption, Conditioning
 from flexsearch.schedule.shape import TokenGrid
 
 
@@ -36,18 +38,38 @@ def places_of(grid: TokenGrid, device: torch.device, *, origin: tuple[int, int] 
     return F.pad(placed.flatten(0, 1)[None].float(), (1, 0))
 
 
-def grid_of_packed(sample: Tensor, condition: Mapping[str, Any], *, patch_size: int) -> TokenGrid:
-    """Give the grid of latents, or of packed ones by the places `img_ids`, which waits for the device.
+class PackedBackbone(Backbone):
+    """A base that diffusers' pipelines call with packed latents (B, N, c P P) and the timestep over 1000, flexsearch
+    with latents (B, c, H, W) and the scheduler's timestep. The output has the form of the input.
 
-    Raises:
-        UserError: packed latents come without their places, or these are of other tokens.
+    To `embed` latents come packed, to `conditioning` the time in [0, 1], of the sample's dtype.
     """
-    if sample.ndim == 4:
-        height, width = sample.shape[-2:]
-        return TokenGrid(height=height // patch_size, width=width // patch_size)
-    if "img_ids" not in condition:
-        raise UserError("is missing: it says where packed latents lie", field="img_ids")
-    _, height, width = (int(side) + 1 for side in condition["img_ids"].reshape(-1, 3).amax(dim=0))
-    if height * width != sample.shape[1]:
-        raise UserError(f"must be of {sample.shape[1]} tokens, but are of {height}x{width}", field="img_ids")
-    return TokenGrid(height=height, width=width)
+
+    rewrites_text = True
+
+    @abstractmethod
+    def places(self, sample: Tensor, condition: Mapping[str, Any], num_text: int) -> tuple[Tensor, Tensor]:
+        """(1, N, axes) where image tokens lie, and (1, S, axes) where text tokens do."""
+
+    def timestep_of(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        return timestep * 1000 if sample.ndim == 3 else timestep
+
+    def open(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        condition: Mapping[str, Any],
+        caption: Caption | None,
+        blocks: Sequence[int],
+    ) -> Opened:
+        assert caption is not None, "it is a base that rewrites text"
+        is_packed, time = sample.ndim == 3, timestep.to(sample.dtype)
+        places, of_text = self.places(sample, condition, caption.tokens.shape[1])
+        if not is_packed:
+            sample, time = packed(sample, self.shape.patch_size), time / 1000
+        tokens, conditioning, *_ = super().open(sample, time, condition, caption, blocks)
+        return Opened(tokens, conditioning._replace(is_packed=is_packed), caption, places, self.rotary(of_text))
+
+    def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
+        projected: Tensor = self.base.proj_out(self.base.norm_out(tokens, conditioning.embedding))
+        return projected if conditioning.is_packed else unpacked(projected, grid, self.shape.patch_size)

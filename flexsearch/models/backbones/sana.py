@@ -5,7 +5,7 @@ Letters: B batch, n and m tokens, C width.
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from diffusers import SanaTransformer2DModel
@@ -13,12 +13,11 @@ from torch import Tensor
 
 from flexsearch.models.architectures.sana import shape_of
 from flexsearch.models.backbones.attention import linear_attention
-from flexsearch.models.backbones.block import TransformerBlock, fuse_projections, matrix_of
-from flexsearch.models.backbones.fused import FusedLinears
-from flexsearch.models.backbones.modulation import Caption, Conditioning
+from flexsearch.models.backbones.backbone import Backbone
+from flexsearch.models.backbones.block import TransformerBlock, matrix_of
+from flexsearch.models.backbones.modulation import Caption, Conditioning, caption_of
 from flexsearch.models.backbones.patches import unpatchify
-from flexsearch.models.backbones.protocol import Opened
-from flexsearch.models.backbones.single import caption_of, modulations_of
+from flexsearch.models.backbones.single import modulated_output, modulations_of
 from flexsearch.schedule.shape import TokenGrid
 
 
@@ -37,45 +36,32 @@ class SanaBlock(TransformerBlock):
         return output
 
 
-class SanaBackbone:
+class SanaBackbone(Backbone):
     """A `SanaTransformer2DModel`, taken apart. Text is attended to in every block, at the density that it runs at."""
 
-    base_class: ClassVar[Any] = SanaTransformer2DModel
-    reads: ClassVar[tuple[str, ...]] = ("encoder_hidden_states", "encoder_attention_mask")
-    rewrites_text: ClassVar[bool] = False
+    base_class = SanaTransformer2DModel
+    shape_of = staticmethod(shape_of)
+    reads = ("encoder_hidden_states", "encoder_attention_mask")
 
-    def __init__(self, base: SanaTransformer2DModel, *, tied: bool | None = None) -> None:
-        self.base = base
-        self.tied = False
-        self.tied_copies: list[tuple[str, str]] = []
-        self.shape = shape_of(base.config)
-        self.blocks = [
-            SanaBlock(block, norm_mixer=block.norm1, norm_mlp=block.norm2, beside=() if index else (base.norm_out,))
-            for index, block in enumerate(base.transformer_blocks)
+    def take_apart(self) -> list[SanaBlock]:
+        beside = (self.base.norm_out,)
+        return [
+            SanaBlock(block, norm_mixer=block.norm1, norm_mlp=block.norm2, beside=() if index else beside)
+            for index, block in enumerate(self.base.transformer_blocks)
         ]
-
-    def grid_of(self, sample: Tensor, condition: Mapping[str, Any]) -> TokenGrid:
-        height, width = sample.shape[-2:]
-        return TokenGrid(height=height // self.shape.patch_size, width=width // self.shape.patch_size)
-
-    def timestep_of(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        return timestep
 
     def caption(self, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Caption:
         return caption_of(lambda states: self.base.caption_norm(self.base.caption_projection(states)), condition, dtype)
 
-    def open(
-        self,
-        sample: Tensor,
-        timestep: Tensor,
-        condition: Mapping[str, Any],
-        caption: Caption | None,
-        blocks: Sequence[int],
-    ) -> Opened:
-        tokens = self.embed(sample)
-        shared, embedding = self.base.time_embed(timestep, batch_size=len(timestep), hidden_dtype=tokens.dtype)
-        modulations = modulations_of(shared, [self.base.transformer_blocks[block] for block in blocks])
-        return Opened(tokens, Conditioning(embedding, dict(zip(blocks, modulations, strict=True))))
+    def embed(self, sample: Tensor) -> Tensor:
+        tokens: Tensor = self.base.patch_embed(sample)
+        return tokens
+
+    def conditioning(
+        self, timestep: Tensor, condition: Mapping[str, Any], dtype: torch.dtype, blocks: Sequence[int]
+    ) -> Conditioning:
+        shared, embedding = self.base.time_embed(timestep, batch_size=len(timestep), hidden_dtype=dtype)
+        return Conditioning(embedding, modulations_of(shared, self.base.transformer_blocks, blocks))
 
     @staticmethod
     def embedded(pipeline: Any, prompt: str, *, max_tokens: int) -> tuple[Tensor, None]:
@@ -89,19 +75,6 @@ class SanaBackbone:
         )
         return states[0, mask[0].bool()], None
 
-    def embed(self, sample: Tensor) -> Tensor:
-        """(B, N, C) dense tokens."""
-        tokens: Tensor = self.base.patch_embed(sample)
-        return tokens
-
-    def rotary(self, places: Tensor) -> None:
-        return None
-
     def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
-        base = self.base
-        shift, scale = (base.scale_shift_table[None] + conditioning.embedding[:, None]).chunk(2, dim=1)
-        projected = base.proj_out(base.norm_out.norm(tokens) * (1 + scale) + shift)
-        return unpatchify(projected, height=grid.height, width=grid.width, patch_size=self.shape.patch_size)
-
-    def fuse(self) -> list[FusedLinears]:
-        return fuse_projections(self.blocks)
+        projected = modulated_output(self.base, self.base.norm_out.norm(tokens), conditioning.embedding)
+        return unpatchify(projected, grid, self.shape.patch_size)

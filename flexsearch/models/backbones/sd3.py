@@ -4,7 +4,7 @@ Letters: B batch, N dense tokens, S text tokens, C width.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,45 +12,31 @@ from diffusers import SD3Transformer2DModel
 from torch import Tensor
 
 from flexsearch.models.architectures.sd3 import shape_of
-from flexsearch.models.backbones.block import fuse_projections
-from flexsearch.models.backbones.fused import FusedLinears
+from flexsearch.models.backbones.backbone import Backbone
 from flexsearch.models.backbones.joint import (
     DoubleStreamBlock,
     JointModulation,
     SecondMixer,
     Stream,
     TextModulation,
-    caption_of,
-    given,
     modulation_of,
 )
-from flexsearch.models.backbones.modulation import Caption, Conditioning, Modulation
+from flexsearch.models.backbones.modulation import Caption, Conditioning, Modulation, caption_of, given
 from flexsearch.models.backbones.patches import unpatchify
-from flexsearch.models.backbones.protocol import Opened
 from flexsearch.schedule.shape import TokenGrid
 
 
-class SD3Backbone:
+class SD3Backbone(Backbone):
     """An `SD3Transformer2DModel`, taken apart. The last block's text is dropped; SD3.5-medium's first blocks have a
     second attention, of image tokens alone."""
 
-    base_class: ClassVar[Any] = SD3Transformer2DModel
-    reads: ClassVar[tuple[str, ...]] = ("encoder_hidden_states", "pooled_projections")
-    rewrites_text: ClassVar[bool] = True
+    base_class = SD3Transformer2DModel
+    shape_of = staticmethod(shape_of)
+    reads = ("encoder_hidden_states", "pooled_projections")
+    rewrites_text = True
 
-    def __init__(self, base: SD3Transformer2DModel, *, tied: bool | None = None) -> None:
-        self.base = base
-        self.tied = False
-        self.tied_copies: list[tuple[str, str]] = []
-        self.shape = shape_of(base.config)
-        self.blocks = [_block_of(block) for block in base.transformer_blocks]
-
-    def grid_of(self, sample: Tensor, condition: Mapping[str, Any]) -> TokenGrid:
-        height, width = sample.shape[-2:]
-        return TokenGrid(height=height // self.shape.patch_size, width=width // self.shape.patch_size)
-
-    def timestep_of(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        return timestep
+    def take_apart(self) -> list[DoubleStreamBlock]:
+        return [_block_of(block) for block in self.base.transformer_blocks]
 
     def caption(self, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Caption:
         return caption_of(self.base.context_embedder, condition, dtype)
@@ -68,29 +54,18 @@ class SD3Backbone:
         tokens: Tensor = self.base.pos_embed(sample).contiguous()
         return tokens
 
-    def open(
-        self,
-        sample: Tensor,
-        timestep: Tensor,
-        condition: Mapping[str, Any],
-        caption: Caption | None,
-        blocks: Sequence[int],
-    ) -> Opened:
+    def conditioning(
+        self, timestep: Tensor, condition: Mapping[str, Any], dtype: torch.dtype, blocks: Sequence[int]
+    ) -> Conditioning:
         pooled = given(condition, "pooled_projections", "pooled embeddings of captions")
-        embedding = self.base.time_text_embed(timestep, pooled.to(sample.dtype))
+        embedding = self.base.time_text_embed(timestep, pooled.to(dtype))
         activated = F.silu(embedding)
         modulations = {block: _modulation_of(self.base.transformer_blocks[block], activated) for block in blocks}
-        return Opened(self.embed(sample), Conditioning(embedding=embedding, modulations=modulations), caption)
-
-    def rotary(self, places: Tensor) -> None:
-        return None
+        return Conditioning(embedding, modulations)
 
     def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
         projected = self.base.proj_out(self.base.norm_out(tokens, conditioning.embedding))
-        return unpatchify(projected, height=grid.height, width=grid.width, patch_size=self.shape.patch_size)
-
-    def fuse(self) -> list[FusedLinears]:
-        return fuse_projections(self.blocks)
+        return unpatchify(projected, grid, self.shape.patch_size)
 
 
 def _block_of(block: Any) -> DoubleStreamBlock:

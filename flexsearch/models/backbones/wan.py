@@ -5,7 +5,7 @@ Letters: B batch, n and m tokens, C width, F frames, H x W tokens of a frame, D 
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from diffusers import WanTransformer3DModel
@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from flexsearch.errors import UserError
 from flexsearch.models.architectures.wan import shape_of
 from flexsearch.models.backbones.attention import attention, uniform_attention
-from flexsearch.models.backbones.block import TransformerBlock, fuse_projections, matrix_of
+from flexsearch.models.backbones.backbone import Backbone, Opened
+from flexsearch.models.backbones.block import TransformerBlock, matrix_of
 from flexsearch.models.backbones.call import Call
-from flexsearch.models.backbones.fused import FusedLinears
-from flexsearch.models.backbones.modulation import Caption, Conditioning, Modulation
-from flexsearch.models.backbones.protocol import Opened
+from flexsearch.models.backbones.modulation import Caption, Conditioning, Modulation, caption_of
 from flexsearch.models.backbones.rotary import real_table
-from flexsearch.models.backbones.single import caption_of
+from flexsearch.models.backbones.single import modulations_of
 from flexsearch.schedule.shape import TokenGrid
 
 _THETA = 10000.0
@@ -61,28 +60,19 @@ class WanBlock(TransformerBlock):
         return output
 
 
-class WanBackbone:
+class WanBackbone(Backbone):
     """A `WanTransformer3DModel`, taken apart. Text is attended to in every block, at the density that it runs at."""
 
-    base_class: ClassVar[Any] = WanTransformer3DModel
-    reads: ClassVar[tuple[str, ...]] = ("encoder_hidden_states",)
-    rewrites_text: ClassVar[bool] = False
+    base_class = WanTransformer3DModel
+    shape_of = staticmethod(shape_of)
+    reads = ("encoder_hidden_states",)
 
-    def __init__(self, base: WanTransformer3DModel, *, tied: bool | None = None) -> None:
-        self.base = base
-        self.tied = False
-        self.tied_copies: list[tuple[str, str]] = []
-        self.shape = shape_of(base.config)
-        beside = (base.condition_embedder, base.rope)
-        self.blocks = [
+    def take_apart(self) -> list[WanBlock]:
+        beside = (self.base.condition_embedder, self.base.rope)
+        return [
             WanBlock(block, norm_mixer=block.norm1, norm_mlp=block.norm3, beside=() if index else beside)
-            for index, block in enumerate(base.blocks)
+            for index, block in enumerate(self.base.blocks)
         ]
-
-    def grid_of(self, sample: Tensor, condition: Mapping[str, Any]) -> TokenGrid:
-        frames, height, width = sample.shape[-3:]
-        patch = self.shape.patch_size
-        return TokenGrid(frames=frames, height=height // patch, width=width // patch)
 
     def timestep_of(self, sample: Tensor, timestep: Tensor) -> Tensor:
         if timestep.ndim != 1:
@@ -104,19 +94,19 @@ class WanBackbone:
         caption: Caption | None,
         blocks: Sequence[int],
     ) -> Opened:
-        tokens = self.embed(sample)
-        embedder = self.base.condition_embedder
-        features = embedder.timesteps_proj(self.timestep_of(sample, timestep))
-        features = features.to(next(embedder.time_embedder.parameters()).dtype)
-        embedding = embedder.time_embedder(features).type_as(tokens)  # (B, C)
-        shared = embedder.time_proj(embedder.act_fn(embedding)).unflatten(1, (6, -1)).float()  # (B, 6, C)
-        modulations = {
-            block: Modulation(*(self.base.blocks[block].scale_shift_table + shared).chunk(6, dim=1)) for block in blocks
-        }
+        opened = super().open(sample, self.timestep_of(sample, timestep), condition, caption, blocks)
         grid = self.grid_of(sample, condition)
         axes = [torch.arange(side, device=sample.device) for side in (grid.frames, grid.height, grid.width)]
-        places = torch.cartesian_prod(*axes)[None].float()  # (1, N, 3)
-        return Opened(tokens, Conditioning(embedding, modulations), places=places)
+        return opened._replace(places=torch.cartesian_prod(*axes)[None].float())  # (1, N, 3)
+
+    def conditioning(
+        self, timestep: Tensor, condition: Mapping[str, Any], dtype: torch.dtype, blocks: Sequence[int]
+    ) -> Conditioning:
+        embedder = self.base.condition_embedder
+        features = embedder.timesteps_proj(timestep).to(next(embedder.time_embedder.parameters()).dtype)
+        embedding = embedder.time_embedder(features).to(dtype)  # (B, C)
+        shared = embedder.time_proj(embedder.act_fn(embedding)).float()  # (B, 6C)
+        return Conditioning(embedding, modulations_of(shared, self.base.blocks, blocks))
 
     @staticmethod
     def embedded(pipeline: Any, prompt: str, *, max_tokens: int) -> tuple[Tensor, None]:
@@ -125,7 +115,6 @@ class WanBackbone:
         return states[0, states[0].any(dim=-1)], None
 
     def embed(self, sample: Tensor) -> Tensor:
-        """(B, N, C) dense tokens, frame after frame."""
         tokens: Tensor = self.base.patch_embedding(sample).flatten(2).transpose(1, 2).contiguous()
         return tokens
 
@@ -140,9 +129,6 @@ class WanBackbone:
         patches = projected.unflatten(2, (patch, patch, -1)).unflatten(1, (grid.frames, grid.height, grid.width))
         video: Tensor = torch.einsum("bfhwpqc->bcfhpwq", patches).flatten(5, 6).flatten(3, 4)
         return video
-
-    def fuse(self) -> list[FusedLinears]:
-        return fuse_projections(self.blocks)
 
 
 def _modulated(norm: nn.Module, tokens: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

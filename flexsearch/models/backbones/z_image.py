@@ -7,22 +7,20 @@ base reads 1 - t and gives the negated velocity. Letters: B batch, N dense token
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import ZImageTransformer2DModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from flexsearch.models.architectures.z_image import MULTIPLE, shape_of
-from flexsearch.models.backbones.attention import projections
-from flexsearch.models.backbones.block import fuse_projections
+from flexsearch.models.backbones.attention import projected_out
+from flexsearch.models.backbones.backbone import Backbone, Opened
 from flexsearch.models.backbones.call import Call
-from flexsearch.models.backbones.fused import FusedLinears
-from flexsearch.models.backbones.joint import by_head, given, logit_bias, projected_out, read
-from flexsearch.models.backbones.modulation import Caption, Conditioning, Text
+from flexsearch.models.backbones.joint import JointBlock, logit_bias, read
+from flexsearch.models.backbones.modulation import Caption, Conditioning, given
 from flexsearch.models.backbones.packed import places_of
 from flexsearch.models.backbones.patches import unpatchify
-from flexsearch.models.backbones.protocol import Opened
 from flexsearch.models.backbones.rotary import complex_table, rotated
 from flexsearch.schedule.shape import TokenGrid
 
@@ -36,27 +34,16 @@ class ZModulation(NamedTuple):
     gate_mlp: Tensor
 
 
-class ZImageBackbone:
+class ZImageBackbone(Backbone):
     """A `ZImageTransformer2DModel`, taken apart."""
 
-    base_class: ClassVar[Any] = ZImageTransformer2DModel
-    reads: ClassVar[tuple[str, ...]] = ("encoder_hidden_states", "encoder_attention_mask")
-    rewrites_text: ClassVar[bool] = True
+    base_class = ZImageTransformer2DModel
+    shape_of = staticmethod(shape_of)
+    reads = ("encoder_hidden_states", "encoder_attention_mask")
+    rewrites_text = True
 
-    def __init__(self, base: ZImageTransformer2DModel, *, tied: bool | None = None) -> None:
-        self.base = base
-        self.tied = False
-        self.tied_copies: list[tuple[str, str]] = []
-        self.shape = shape_of(base.config)
-        self.blocks = [ZImageBlock(block) for block in base.layers]
-        ((self._embedder, self._final),) = zip(base.all_x_embedder.values(), base.all_final_layer.values(), strict=True)
-
-    def grid_of(self, sample: Tensor, condition: Mapping[str, Any]) -> TokenGrid:
-        height, width = sample.shape[-2:]
-        return TokenGrid(height=height // self.shape.patch_size, width=width // self.shape.patch_size)
-
-    def timestep_of(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        return timestep
+    def take_apart(self) -> list["ZImageBlock"]:
+        return [ZImageBlock(block) for block in self.base.layers]
 
     def caption(self, condition: Mapping[str, Tensor], dtype: torch.dtype) -> Caption:
         """Embedded and refined; whole multiples of 32 tokens of a row are read."""
@@ -77,6 +64,12 @@ class ZImageBackbone:
             tokens = block(tokens, is_read, table)
         return Caption(tokens=tokens, bias=None if is_read is None else is_read[:, None, None])
 
+    def embed(self, sample: Tensor) -> Tensor:
+        (embedder,), patch = self.base.all_x_embedder.values(), self.shape.patch_size
+        patches = sample.unflatten(3, (-1, patch)).unflatten(2, (-1, patch)).permute(0, 2, 4, 3, 5, 1)
+        tokens: Tensor = embedder(patches.flatten(3).flatten(1, 2))
+        return tokens
+
     def open(
         self,
         sample: Tensor,
@@ -86,17 +79,15 @@ class ZImageBackbone:
         blocks: Sequence[int],
     ) -> Opened:
         assert caption is not None, "it is a base that rewrites text"
-        grid, patch = self.grid_of(sample, condition), self.shape.patch_size
         embedding = self.base.t_embedder((1000 - timestep) / 1000 * self.base.t_scale).type_as(sample)
-        patches = sample.unflatten(3, (-1, patch)).unflatten(2, (-1, patch)).permute(0, 2, 4, 3, 5, 1)
-        tokens = self._embedder(patches.flatten(3).flatten(1, 2))  # (B, N, C)
+        tokens = self.embed(sample)
         num, batch = tokens.shape[1], len(sample)
         padding = self.base.x_pad_token.expand(batch, -num % MULTIPLE, -1).to(tokens.dtype)
 
         order = torch.arange(caption.tokens.shape[1], device=sample.device)[None]
         is_read = caption.bias
         after = torch.full((1, 1), order.shape[1], device=sample.device) if is_read is None else is_read.sum(-1)[:, 0]
-        places = places_of(grid, sample.device) + _on_first_axis(after + 1)  # (1 or B, N, 3)
+        places = places_of(self.grid_of(sample, condition), sample.device) + _on_first_axis(after + 1)  # (1 or B, N, 3)
         of_padding = torch.zeros(1, padding.shape[1], 3, device=sample.device)
         table = self.rotary(torch.cat([places, of_padding.expand(len(places), -1, -1)], dim=1))
         refined = torch.cat([tokens, padding], dim=1)
@@ -110,7 +101,7 @@ class ZImageBackbone:
             is_read = torch.cat([ones, is_read], dim=-1)
         return Opened(
             tokens,
-            Conditioning(embedding=embedding, modulations=modulations),
+            Conditioning(embedding, modulations),
             Caption(torch.cat([padding, caption.tokens], dim=1), is_read),
             places,
             self.rotary(torch.cat([of_padding, _on_first_axis(order + 1)], dim=1)),
@@ -127,24 +118,15 @@ class ZImageBackbone:
         return complex_table(places, rope.axes_dims, theta=rope.theta, dtype=torch.float64)
 
     def head(self, tokens: Tensor, conditioning: Conditioning, grid: TokenGrid) -> Tensor:
-        projected = self._final(tokens, c=conditioning.embedding)
-        return -unpatchify(projected, height=grid.height, width=grid.width, patch_size=self.shape.patch_size)
-
-    def fuse(self) -> list[FusedLinears]:
-        return fuse_projections(self.blocks)
+        (final,) = self.base.all_final_layer.values()
+        return -unpatchify(final(tokens, c=conditioning.embedding), grid, self.shape.patch_size)
 
 
-class ZImageBlock:
-    """A `ZImageTransformerBlock`: norms before and after attention and MLP. Holds no own weights."""
+class ZImageBlock(JointBlock):
+    """A `ZImageTransformerBlock`: norms before and after attention and MLP."""
 
-    def __init__(self, block: nn.Module) -> None:
-        self.block: Any = block
-        self._fused: FusedLinears | None = None
-
-    @property
-    def taken_apart(self) -> tuple[nn.Module, ...]:
-        """The modules of the block that are never called, only what they hold."""
-        return (self.block, self.block.attention)
+    def __init__(self, block: Any) -> None:
+        super().__init__(block, block.attention)
 
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
@@ -170,28 +152,14 @@ class ZImageBlock:
         moved = tokens + modulation.gate_mlp * block.ffn_norm2(hidden)
         return moved[:, :num], moved[:, num:]
 
-    def text_of(self, caption: Caption) -> Text:
-        """Nothing: text passes through the block."""
-        raise AssertionError("blocks with joint attention rewrite text")
-
-    def fuse(self) -> list[FusedLinears]:
-        """Multiply one input by one matrix from now on: queries, keys and values."""
-        attention = self.block.attention
-        self._fused = FusedLinears(attention, [(attention, name) for name in ("to_q", "to_k", "to_v")])
-        return [self._fused]
-
     def _attention(self, normed: Tensor, others: Tensor, num: int, call: Call) -> Tensor:
-        attention, num_text = self.block.attention, normed.shape[1] - num
-        fused = None if self._fused is None else self._fused.matrix
-        query, key, value = by_head(
-            attention, projections(attention, normed, others, fused), norms=("norm_q", "norm_k")
-        )
+        query, key, value = self.projected(normed, others)
         query = rotated(query, _with_text(call.queries.rotary, call.text_rotary))
         key = rotated(key, _with_text(call.keys.rotary, call.text_rotary))
-        m = key.shape[1] - num_text
+        m = key.shape[1] - (normed.shape[1] - num)
         is_read = None if call.text is None else call.text.bias
         bias = logit_bias(key[:, :m], key[:, m:], weight=call.keys.weight, is_read=is_read, text_first=False)
-        return projected_out(attention, read(query, key, value, bias))
+        return projected_out(self.attention, read(query, key, value, bias))
 
 
 def _modulation_of(block: Any, embedding: Tensor) -> ZModulation:
