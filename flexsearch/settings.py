@@ -15,6 +15,8 @@ LARGEST = 2**63 - 1
 
 Count = Annotated[int, Ge(0), Le(LARGEST)]
 PositiveCount = Annotated[int, Ge(1), Le(LARGEST)]
+ListedCount = Annotated[int, Ge(1), Le(10_000)]
+"""Of what is listed one by one, such as sampler steps."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

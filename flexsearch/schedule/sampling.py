@@ -18,7 +18,7 @@ from flexsearch.schedule.guidance import ALL_ROWS, GuidanceRows
 from flexsearch.schedule.solver import SolverName
 from flexsearch.schedule.start import Start
 from flexsearch.schedule.step import LETTERS
-from flexsearch.settings import PositiveCount
+from flexsearch.settings import ListedCount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Sampling:
         gain: factors on tokens.
     """
 
-    steps: PositiveCount = field(metadata={"key": "sampler_steps"})
+    steps: ListedCount = field(metadata={"key": "sampler_steps"})
     solver: SolverName = "base"
     shift: Shift = 1.0
     start: Start = "model"

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from flexsearch.errors import UserError
 from flexsearch.schedule.fields import Pattern, check_fields, check_value
 from flexsearch.schedule.shape import Side, sides_of
-from flexsearch.settings import PositiveCount
+from flexsearch.settings import ListedCount, PositiveCount
 
 CLOCK_ERROR = 1e-6
 """Largest error of a diffusion time in [0, 1] that went through float32."""
@@ -141,7 +141,7 @@ class LinearTimetable:
         frames: frames of the sparse grids of a video; None keeps all.
     """
 
-    stages: PositiveCount = 1
+    stages: ListedCount = 1
     clean_grid: SparseGrid | None = None
     noise_grid: SparseGrid | None = None
     frames: PositiveCount | None = None

@@ -8,6 +8,9 @@ from flexsearch.errors import UserError
 
 Value = bool | int | float | str | None
 
+MOST_VALUES = 10_000
+"""Whole numbers of one domain: they are listed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Int:
@@ -22,6 +25,10 @@ class Int:
             raise UserError(f"step must be at least 1, but got {self.step}", nearest=1)
         if self.low > self.high:
             raise UserError(f"low <= high must hold, but got [{self.low}, {self.high}]", nearest=[self.high, self.low])
+        if (self.high - self.low) // self.step >= MOST_VALUES:
+            nearest = [self.low, self.low + (MOST_VALUES - 1) * self.step, self.step]
+            rule = f"must have at most {MOST_VALUES:,} values, but got [{self.low}, {self.high}, {self.step}]"
+            raise UserError(rule, nearest=nearest)
 
     @property
     def values(self) -> tuple[int, ...]:
