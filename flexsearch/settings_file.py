@@ -14,9 +14,9 @@ from flexsearch.old_names import with_new_names
 
 T = TypeVar("T")
 
-_MOST_BYTES = 1_000_000
+_MOST_BYTES = 200_000
 _MOST_DEPTH = 40
-_MOST_NODES = 100_000
+_MOST_NODES = 40_000
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,7 +1,6 @@
 """`flexsearch run`: runs or resumes a search with live progress, then prints and writes its front."""
 
 import json
-import shlex
 import time
 import warnings
 from functools import partial
@@ -13,7 +12,7 @@ import typer
 from flexsearch.cli.front import print_front, write_front
 from flexsearch.cli.options import Overrides, Space
 from flexsearch.cli.terminal import open_terminal
-from flexsearch.cli.typed import as_typed
+from flexsearch.cli.typed import as_typed, path_as_typed
 from flexsearch.errors import Note, UserError
 
 if TYPE_CHECKING:  # `--help` waits for none of them
@@ -68,7 +67,7 @@ def run(
     )
     print_front(front, open_terminal())
     terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {folder}. What next:", highlight=False)
-    where, page = shlex.quote(str(folder)), shlex.quote(f"{config.name}.html")
+    where, page = path_as_typed(folder), path_as_typed(Path(f"{config.name}.html"))
     _, found = headline(front.best_known, quality=config.objectives.names[0])
     best = BEST if found is not None else front.points[-1].number
     for hint in (

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,12 @@ _COMMAND = re.compile(r"(?<![\w./-])(?<!-m )flexsearch (?=[a-z])")
 def as_typed(text: str) -> str:
     """Write every `flexsearch COMMAND` in a text so that it can be typed here."""
     return _COMMAND.sub(lambda _: f"{_program()} ", text)
+
+
+def path_as_typed(path: Path) -> str:
+    """Write a path as a word of a command line, which no shell takes apart and no program takes for an option."""
+    word = str(path)
+    return shlex.quote(f"./{word}" if word.startswith("-") else word)
 
 
 def _program() -> str:

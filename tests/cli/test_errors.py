@@ -9,7 +9,7 @@ import pytest
 import yaml
 from builders import Call
 
-from flexsearch.cli.typed import as_typed
+from flexsearch.cli.typed import as_typed, path_as_typed
 from flexsearch.errors import UserError
 from flexsearch.old_names import OldName
 
@@ -96,6 +96,13 @@ def test_hints_are_written_as_the_program_was_started(
         monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
     assert as_typed("x: flexsearch run a; runs/flexsearch b") == f"x: {program} run a; runs/flexsearch b"
     assert as_typed("accelerate launch -m flexsearch train") == "accelerate launch -m flexsearch train"
+
+
+@pytest.mark.parametrize(
+    ("path", "word"), [("runs/a", "runs/a"), ("-x", "./-x"), ("a b", "'a b'"), ("-a b", "'./-a b'")]
+)
+def test_a_path_in_a_hint_is_one_word_and_no_option(path: str, word: str) -> None:
+    assert path_as_typed(Path(path)) == word
 
 
 def _foreign(folder: Path, **config: object) -> Path:

@@ -81,7 +81,15 @@ class TestSana15(Variant, TestSana):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("guidance_embeds", True), ("timestep_scale", 1000.0), ("qk_norm", "layer_norm"), ("cross_attention_dim", 12)],
+    [
+        *(
+            ("guidance_embeds", True),
+            ("timestep_scale", 1000.0),
+            ("qk_norm", "layer_norm"),
+            ("cross_attention_dim", 12),
+        ),
+        *(("mlp_ratio", value) for value in (None, "2.5", 0, float("nan"), 1e9)),
+    ],
 )
 def test_other_kinds_are_refused_by_name(option: str, value: Any) -> None:
     with pytest.raises(UserError, match=option):

@@ -5,6 +5,7 @@ from typing import Any
 
 from flexsearch.errors import UserError, shown
 from flexsearch.models.architectures.architecture import (
+    MOST,
     Architecture,
     common_sizes,
     register_architecture,
@@ -42,7 +43,12 @@ def shape_of(config: Mapping[str, Any]) -> TransformerShape:
             f"must be {c}, the width of the tokens, but got {shown(config.get('cross_attention_dim'))}",
             field="cross_attention_dim",
         )
-    hidden = int(config.get("mlp_ratio", 2.5) * c)
+    ratio = config.get("mlp_ratio", 2.5)
+    if not isinstance(ratio, int | float) or not 1 <= ratio * c <= MOST:  # NaN is neither
+        raise UserError(
+            f"must be a number that gives 1 to {MOST:,} channels, but got {shown(ratio)}", field="mlp_ratio"
+        )
+    hidden = int(ratio * c)
     costs = Crossed(
         width=c,
         num_blocks=sizes["num_blocks"],
