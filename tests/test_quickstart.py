@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flexsearch.config import load_config
+from flexsearch.config import RunConfig, load_config
 from flexsearch.paths import embedded_path
 from flexsearch.study.baselines import baselines_of, is_kept
 from flexsearch.trial.contract import TrialOrder
@@ -51,21 +51,28 @@ def test_sampler_steps_and_seeds_need_no_other_warm_start() -> None:
     assert names[0] == names[1] != names[2]
 
 
-@pytest.mark.parametrize(("baseline", "limit"), [("dense-10", 12.0), ("dense-4-ab2", 12.0), ("paper-10", 20.0)])
-def test_base_and_warm_start_draw_good_images(tmp_path: Path, baseline: str, limit: float) -> None:
-    """Distances of 500 images; held-out real ones are at 6.8, noise in the hundreds."""
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunConfig]:
+    """A run of the quickstart, before its first trial; nothing is trained in it."""
     overrides = [
         "objectives.quality.images=500",
         "objectives.quality.paired_distance=false",
         "trial.updates=0",
         "objectives.latency.repeats=1",
     ]
-    config = load_config(SPACE, overrides)
-    config.save(tmp_path)
-    made = prepare(tmp_path, config.trial_settings, seed=0, report=lambda *_: None)
+    folder, config = tmp_path_factory.mktemp("quickstart"), load_config(SPACE, overrides)
+    config.save(folder)
+    made = prepare(folder, config.trial_settings, seed=0, report=lambda *_: None)
     assert [(one.what, one.found) for one in made] == [("warm start", True), ("data Gaussian", False)]
+    return folder, config
+
+
+@pytest.mark.parametrize(("baseline", "limit"), [("dense-4-ab2", 12.0), ("paper-10", 20.0)])
+def test_base_and_warm_start_draw_good_images(opened: tuple[Path, RunConfig], baseline: str, limit: float) -> None:
+    """Distances of 500 images; held-out real ones are at 6.8, noise in the hundreds."""
+    folder, config = opened
     one = next(one for one in baselines_of(config.search_space, config.search) if one.name == baseline)
     trains = is_kept(one.name, one.candidate)
-    order = TrialOrder(number=0, candidate=one.candidate, run_dir=tmp_path, seed=0, baseline=one.name, fine_tune=trains)
+    order = TrialOrder(number=0, candidate=one.candidate, run_dir=folder, seed=0, baseline=one.name, fine_tune=trains)
     found = run_trial(order, lambda _: True).measurements["fid_fashion_cnn"]
     assert found.value < limit

@@ -39,9 +39,10 @@ def test_the_table_has_every_field_of_sampling_with_its_default() -> None:
 
 
 def test_the_examples_are_accepted() -> None:
-    whole, part = (yaml.safe_load(fence.text) for fence in fences(TABLE) if fence.language == "yaml")
+    grids, whole, part = (yaml.safe_load(fence.text) for fence in fences(TABLE) if fence.language == "yaml")
     assert parse_config(whole).is_free
     quickstart = load_config(ROOT / "search_spaces" / "quickstart.yaml")
+    assert parse_space(grids["space"], target=quickstart.search_space.target).size == 6
     space = parse_space(part["space"], target=quickstart.search_space.target)
     assert {"cache.pattern", "gain.skip"} < space.domains.keys()
     (own,) = (yaml.safe_load(fence.text) for fence in fences(PAGE) if fence.language == "yaml")

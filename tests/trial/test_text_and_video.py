@@ -130,7 +130,8 @@ def test_text_to_video(latte: dict[str, Any], start: Call) -> None:
 def test_captions_and_bases_must_fit(pixart: dict[str, Any], settings: Call, tmp_path: Path) -> None:
     folder = tmp_path / "latents"
     empty = store(folder / UNCONDITIONAL, {"captions": torch.zeros(1, 7).half()}, items=1)
-    replace(read_index(folder), unconditional=empty).write(folder)
+    index = read_index(folder)
+    replace(index, unconditional=empty, captions={**(index.captions or {}), "channels": 7}).write(folder)
     with pytest.raises(UserError, match="captions of 7 channels, but the base reads 20"):
         load_inputs(settings(**pixart))
     quickstart = {**pixart, "data": {"name": "quickstart"}}
