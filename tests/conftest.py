@@ -7,6 +7,7 @@ by the fixture that needs it.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from servers import Postgres
     from torch import nn
 
+    from flexsearch.config import RunConfig
     from flexsearch.models.flexdit import FlexDiT
     from flexsearch.schedule import DensitySchedule
     from flexsearch.trial.contract import TrialOrder
@@ -203,9 +205,38 @@ def settings(tiny_config: Callable[..., dict[str, Any]]) -> Callable[..., TrialS
     return lambda **changes: parse_config(tiny_config(**changes)).trial_settings
 
 
+@pytest.fixture(scope="session")
+def shared_files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[RunConfig], Path]:
+    """Makes what the trials of a configuration share, once for all tests that only need it to be there."""
+
+    from builders import nothing
+
+    from flexsearch.measurement import short_digest
+    from flexsearch.trial.prepare import prepare
+
+    made: dict[str, Path] = {}
+
+    def make(config: RunConfig) -> Path:
+        key = short_digest(config.to_dict())
+        if key not in made:
+            run_dir = tmp_path_factory.mktemp("shared")
+            config.save(run_dir)
+            prepare(run_dir, config.trial_settings, seed=0, report=nothing)
+            made[key] = run_dir / "base"
+        return made[key]
+
+    return make
+
+
 @pytest.fixture
-def start(own_cache: None, tmp_path: Path, tiny_config: Callable[..., dict[str, Any]]) -> Callable[..., TrialOrder]:
-    """A run directory with its shared files; gives the order for a trial of it."""
+def start(
+    own_cache: None,
+    tmp_path: Path,
+    tiny_config: Callable[..., dict[str, Any]],
+    shared_files: Callable[[RunConfig], Path],
+) -> Callable[..., TrialOrder]:
+    """A run directory with its shared files; gives the order for a trial of it. Warm starts, which are cached outside
+    of it, and what `is_fresh` are made for this test."""
 
     from builders import nothing
 
@@ -213,9 +244,11 @@ def start(own_cache: None, tmp_path: Path, tiny_config: Callable[..., dict[str, 
     from flexsearch.trial.contract import TrialOrder
     from flexsearch.trial.prepare import prepare
 
-    def start_(folder: str = "run", **changes: Any) -> TrialOrder:
+    def start_(folder: str = "run", *, is_fresh: bool = False, **changes: Any) -> TrialOrder:
         config, run_dir = parse_config(tiny_config(**changes)), tmp_path / folder
         config.save(run_dir)
+        if not is_fresh and "warm_start" not in changes:
+            shutil.copytree(shared_files(config), run_dir / "base", dirs_exist_ok=True)
         prepare(run_dir, config.trial_settings, seed=0, report=nothing)
         candidate = config.search_space.build(next(iter(config.search_space.choices())))
         return TrialOrder(number=3, candidate=candidate, run_dir=run_dir, seed=0)

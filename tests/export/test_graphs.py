@@ -119,7 +119,7 @@ def test_programs_equal_the_model_in_every_stage(model: FlexDiT, folder: Path) -
         list(write_graphs(folder, onnx=False, programs=True))
 
 
-@pytest.mark.parametrize("kind", ["onnx", "torch_export"])
+@pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "torch_export"])
 def test_a_narrow_model_is_exported(tmp_path: Path, kind: str) -> None:
     """Its graph equals it at every batch, which the export itself checks; so with a module on a grid that is not
     square, between whose tokens is interpolated, or resampled as is learned."""

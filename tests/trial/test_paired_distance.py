@@ -64,7 +64,7 @@ def test_the_converged_samples_themselves_have_none(start: Call) -> None:
 
 def test_few_images_are_enough(start: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drifting, "MOST_IMAGES", 4)
-    order = start()
+    order = start(is_fresh=True)
     found = run_trial(order, nothing).measurements["paired_distance"]
     assert found.protocol["images"] == len(load_file(reference(order))["features"]) == 4
 

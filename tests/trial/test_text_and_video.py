@@ -17,7 +17,7 @@ from diffusers import (
 )
 from PIL import Image
 
-from flexsearch.data.shards import UNCONDITIONAL, LatentIndex, read_index, shard_name, store
+from flexsearch.data.shards import UNCONDITIONAL, LatentIndex, shard_name, store
 from flexsearch.errors import UserError
 from flexsearch.export.drawable import load_model
 from flexsearch.models.flexdit import FlexDiT
@@ -128,11 +128,9 @@ def test_text_to_video(latte: dict[str, Any], start: Call) -> None:
 
 
 def test_captions_and_bases_must_fit(pixart: dict[str, Any], settings: Call, tmp_path: Path) -> None:
-    folder = tmp_path / "latents"
-    empty = store(folder / UNCONDITIONAL, {"captions": torch.zeros(1, 7).half()}, items=1)
-    index = read_index(folder)
-    replace(index, unconditional=empty, captions={**(index.captions or {}), "channels": 7}).write(folder)
-    with pytest.raises(UserError, match="captions of 7 channels, but the base reads 20"):
+    other = PixArtTransformer2DModel(**TEXT | WIDE | {"caption_channels": 7})
+    write_base(tmp_path / "base", other, DPMSolverMultistepScheduler(beta_schedule="linear"), channels=1)
+    with pytest.raises(UserError, match="captions of 20 channels, but the base reads 7"):
         load_inputs(settings(**pixart))
     quickstart = {**pixart, "data": {"name": "quickstart"}}
     with pytest.raises(UserError, match=r"data: must be of shape \(4, 8, 8\)"):
