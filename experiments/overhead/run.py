@@ -215,13 +215,13 @@ def formula(order: TrialOrder, _: Report) -> TrialResult:
 
 def on_ray(num: int) -> dict[str, float]:
     """Go on after `num` trials on Ray: the first trial's seconds, and the median of the others'."""
-    from ray import cloudpickle
-
     from flexsearch.study.ray_tune import ray_session, run_on_ray
 
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
     config = quickstart()
     with tempfile.TemporaryDirectory() as folder, ray_session(None):
+        from ray import cloudpickle  # not before the session has set Ray up
+
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])
         alone(fill, Path(folder), num)
         settings = SearchSettings(trials=num + MEASURED, baseline_steps=config.search.baseline_steps)
         search, ends = opened(Path(folder), settings), [time.perf_counter()]

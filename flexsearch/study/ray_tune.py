@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -29,6 +30,8 @@ from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResul
 
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Lets Ray listen on 127.0.0.1 alone, where nobody else is to join it; on Linux, too."""
+
+_AUTH = "RAY_AUTH_MODE"
 
 _LOOK_EVERY_S = 5.0
 _REPORT_EVERY_S = 1.0
@@ -178,17 +181,27 @@ def _without_secrets() -> Iterator[None]:
 def ray_session(address: str | None) -> Iterator[None]:
     """Start Ray on this machine alone, or use one that the caller started and leave it running.
 
+    Ray reads its environment when it is imported: what guards a Ray of our own cannot be set later.
+
     Raises:
         UserError: it cannot be started or reached.
     """
     cluster = cluster_address(address)
+    is_late = "ray" in sys.modules and not {*_ALONE, _AUTH} <= os.environ.keys()
     os.environ.update(QUIET | (_ALONE if cluster is None else {}))
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if not is_late:
+        os.environ.setdefault(_AUTH, "token")
     import ray
 
     if ray.is_initialized():
         yield
         return
+    if is_late and cluster is None:
+        raise UserError(
+            "was imported before flexsearch could have it listen on this machine alone; import it later, or start it "
+            "yourself (ray.init())",
+            field="ray",
+        )
     temporary = tempfile.mkdtemp(prefix="fs-ray-")
     options: dict[str, Any] = {"_temp_dir": temporary} if cluster is None else {"address": cluster}
     try:

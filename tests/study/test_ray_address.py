@@ -1,6 +1,7 @@
 """A cluster that is not there is one line before anything is made; a cluster that dies ends the search."""
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -13,7 +14,7 @@ from flexsearch.errors import UserError
 from flexsearch.study import ray_address, ray_tune
 from flexsearch.study.executor import choose_executor
 from flexsearch.study.ray_address import check_cluster, cluster_address
-from flexsearch.study.ray_tune import _muted, _num_fitting, _watched_nodes
+from flexsearch.study.ray_tune import _muted, _num_fitting, _watched_nodes, ray_session
 from flexsearch.study.settings import Resources
 
 
@@ -50,6 +51,21 @@ def test_on_a_cluster_of_the_environment_as_many_run_as_fit(monkeypatch: pytest.
             assert (choice.slots is not None) == slots_known
             assert executor in (None, choice.name)
         assert choose_executor("local", Resources(cpu=1)).name == "local"
+
+
+def test_a_ray_that_was_imported_unguarded_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray reads its environment when it is imported; one that the caller has started is the caller's."""
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(ray_tune, "QUIET", {})
+    monkeypatch.setattr(ray_tune, "_ALONE", {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"})
+    started = iter([False, True])
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: next(started)))
+    with pytest.raises(UserError, match=r"^ray: was imported before"), ray_session(None):
+        pass
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+    with ray_session(None):
+        assert "RAY_AUTH_MODE" not in os.environ
 
 
 def test_tune_is_silent_of_what_is_handled() -> None:
