@@ -13,10 +13,12 @@ from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import Segment
 from flexsearch.schedule.families.dense import DENSE
 from flexsearch.schedule.fields import REQUIRED, declared, is_part
+from flexsearch.schedule.sampling import Sampling
 
-DENSITY, STAGES, STEPS = "density", "stages", "sampler_steps"
-"""Any schedule but the dense base's, what changes over diffusion time, and another number of steps."""
+DENSITY, STAGES = "density", "stages"
+"""Any schedule but the dense base's, and what changes over diffusion time."""
 _IN_STAGES = ("edges", "grids")
+_STEPS = {one.key for one in declared(Sampling) if one.default is REQUIRED}
 
 
 def used_axes(candidate: Candidate, *, steps: int) -> tuple[str, ...]:
@@ -29,7 +31,7 @@ def used_axes(candidate: Candidate, *, steps: int) -> tuple[str, ...]:
     sampling = candidate.sampling.spelled(num_blocks=candidate.schedule.num_blocks)
     return (
         *_of_schedule(candidate.schedule),
-        *(key for key in sampling if key != STEPS or candidate.sampling.steps != steps),
+        *(key for key in sampling if key not in _STEPS or candidate.sampling.steps != steps),
     )
 
 
