@@ -180,6 +180,7 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     _ = config.search_space  # raises where a combination of choices could not be built
     _check_pixels(config)
     config.check_teacher_samples()
+    config.sampling.check(config.shape)
     if config.needs_data and not config.data.can_train:
         raise UserError(
             f"must be a data set, which trials are trained on, but got {config.data.name!r}; only a space whose "

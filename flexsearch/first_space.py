@@ -37,9 +37,11 @@ def first_space(pipeline: Pipeline) -> str:
     shape, drawn = base_shape(pipeline.base), pipeline.drawn_with
     most = int(drawn.get("steps", _STEPS))
     guidance = float(drawn.get("guidance", _GUIDANCE if shape.text_tokens else 1.5))
-    fields = {"guidance": guidance, "dtype": "bf16"}
+    fields: dict[str, Any] = {"guidance": guidance, "dtype": "bf16"}
     if "guidance_channels" in drawn and drawn["guidance_channels"] < shape.in_channels:
         fields["guidance_channels"] = drawn["guidance_channels"]
+    if "guidance_renorm" in drawn:
+        fields["guidance_renorm"] = drawn["guidance_renorm"]
     clock = base_clock(pipeline.base)
     steps = sorted({max(2, round(share * most)) for share in _SHARES})
     blocks = shape.num_blocks

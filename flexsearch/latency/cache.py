@@ -40,7 +40,7 @@ def profile_key(
             "base": [base.backbone, base.checkpoint, base.revision],
             "shape": asdict(space.target.shape),
             "scheduler": space.target.clock.scheduler,
-            "sampling": asdict(sampling),
+            "sampling": sampling.facts,
             "batch": settings.batch,
             "families": sorted({segment.kind.family for segment in space.segments}),
             "grids": [one.to_dict() for one in sparse_timetables(space)],

@@ -113,7 +113,7 @@ class SharedFiles:
             {
                 "base": base_fingerprint(settings),
                 "data": settings.data.identity,
-                "sampling": asdict(settings.sampling),
+                "sampling": settings.sampling.facts,
                 "teacher_samples": _taught(settings),
             }
         )
@@ -132,7 +132,7 @@ class SharedFiles:
                 "base": base_fingerprint(settings),
                 "data": settings.data.identity,
                 "fid": features,
-                "sampling": asdict(settings.sampling),
+                "sampling": settings.sampling.facts,
                 "steps": converged(settings.reference_steps).to_dict(),
                 "seed": seed,
             }
@@ -145,7 +145,7 @@ class SharedFiles:
             {
                 "base": base_fingerprint(settings),
                 "data": settings.data.identity,
-                "sampling": asdict(settings.sampling),
+                "sampling": settings.sampling.facts,
                 "space": settings.space,
                 "seed": seed,
             }
@@ -154,7 +154,7 @@ class SharedFiles:
 
     def data_gaussian(self, settings: TrialSettings) -> Path:
         """Give the file of mean and covariance of the base's data."""
-        facts = {"base": base_fingerprint(settings), "sampling": asdict(settings.sampling)}
+        facts = {"base": base_fingerprint(settings), "sampling": settings.sampling.facts}
         spread = {"covariance": "gaussian" in settings.search_space.starts}
         return self.folder / f"data_gaussian-{short_digest(facts | spread)}.safetensors"
 
