@@ -73,6 +73,7 @@ def first_space(pipeline: Pipeline) -> str:
             "backbone": pipeline.architecture.name,
             "checkpoint": pipeline.checkpoint,
             **({"revision": pipeline.revision} if pipeline.revision else {}),
+            "dtype": "bf16",
         },
         **({"data": {"name": "captions", "root": SHIPPED_PROMPTS}} if shape.text_tokens else {}),
         "space": space,
@@ -207,7 +208,7 @@ def _trained(shape: TransformerShape) -> list[str]:
     clean, noise = (sorted({max(2, side * part // 16) for part in parts}) for parts in ((8, 10, 12), (4, 6, 8)))
     return [
         "# Schedules that are trained (blocks on fewer tokens) are searched too, with data (`flexsearch encode`) and",
-        "# these in place of `segments` and `trial`:",
+        "# these in place of `segments` and `trial`, and without base.dtype, since weights are trained in fp32:",
         "#   segments:",
         f"#     - {{family: pooling, depth: {{int: [1, {depth}]}}}}",
         f"#     - {{family: sdtm, repeat: {{int: [{low}, {high}]}}, merge: 1, sparse: rest, dense: 0}}",

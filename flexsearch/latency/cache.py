@@ -37,7 +37,7 @@ def profile_key(
     return short_digest(
         {
             "format": _FORMAT,
-            "base": [base.backbone, base.checkpoint, base.revision],
+            "base": [base.backbone, base.checkpoint, base.revision, *([] if base.dtype == "fp32" else [base.dtype])],
             "shape": asdict(space.target.shape),
             "scheduler": space.target.clock.scheduler,
             "sampling": sampling.facts,

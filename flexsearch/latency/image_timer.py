@@ -98,8 +98,13 @@ class ImageTimer:
             "batch": self.settings.batch,
             "guidance": self.sampling.guidance,
             "dtype": self.sampling.dtype,
+            **({"weights": "bf16"} if self._is_in_bf16 else {}),
             **self.target.clock.protocol,
         }
+
+    @property
+    def _is_in_bf16(self) -> bool:
+        return any(weight.dtype == torch.bfloat16 for weight in self.base.model.parameters())
 
     def measure(self, plan: Plan) -> tuple[Measurement, float]:
         """Measure the latency of a plan on the base, and the reference's in ms; see `measure_latency`."""

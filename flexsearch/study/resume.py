@@ -19,6 +19,7 @@ _FREE_TO_CHANGE = (
     "objectives.latency.mixed",
 )
 _BEFORE = {
+    "base.dtype": "fp32",
     "objectives.latency.compile": False,
     "sampling.guidance_renorm": False,
     "search.fine_tuned_dense": False,

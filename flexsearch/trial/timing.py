@@ -138,7 +138,7 @@ def time_together(candidates: Sequence[Candidate], run_dir: Path) -> list[list[M
     _check_hardware(run_dir / "hardware.json", context)
     timer = timer_of(context.settings, context.inputs)
     path, _ = _reference(timer, context)
-    model = timer.base.model.clone()  # it gets weights
+    model = timer.base.model.view()  # it gets weights
     plans = [context.space.plan(candidate) for candidate in candidates]
     with context.device_lock.exclusive():
         return timer.measure_together(plans, model=model, reference_ms=_known_ms(path))
@@ -152,7 +152,7 @@ def check_budget(settings: TrialSettings) -> None:
     """
     if settings.objectives.latency.max_ms is not None:
         timer = timer_of(settings, load_inputs(settings))
-        own = replace(timer, base=replace(timer.base, model=timer.base.model.clone()))  # it gets weights
+        own = replace(timer, base=replace(timer.base, model=timer.base.model.view()))  # it gets weights
         gate.check_budget(own, settings.search_space, profile=load_profile(settings))
 
 
