@@ -180,7 +180,7 @@ def collected(runs: Path, known: pd.DataFrame) -> pd.DataFrame:
     """Add the rows that were made to those that are known.
 
     Latencies are measured at once, by `--time`, and all rows get them; else new rows get those of known ones that take
-    the same time."""
+    the same time, and are left out where there is none."""
     key = ["digest", "seed", "updates", "images"]
     rows = [json.loads(line) for path in sorted(runs.glob("rows-*/*.jsonl")) for line in path.read_text().splitlines()]
     table = pd.concat([pd.DataFrame(rows), known]).drop_duplicates(key).sort_values(key, ignore_index=True)
@@ -192,8 +192,10 @@ def collected(runs: Path, known: pd.DataFrame) -> pd.DataFrame:
     is_timed = measured.notna()
     known_times = dict(zip(takes[is_timed], measured[is_timed], strict=True))
     times = json.loads(path.read_text()) if path.exists() else known_times
-    table["latency_ms"] = [times[one] for one in takes]
-    return table
+    table["latency_ms"] = takes.map(times)
+    is_unknown = table["latency_ms"].isna()
+    print(f"left out, without a latency: {is_unknown.sum()} rows, {sorted(set(table.loc[is_unknown, 'schedule']))}")
+    return table[~is_unknown]
 
 
 def main() -> None:
