@@ -126,6 +126,12 @@ class FlexDiT(DiffusersModel, ModelMixin):  # type: ignore[misc]
         """An independent copy: weights, schedule and mode."""
         return copy.deepcopy(self)
 
+    def view(self) -> "FlexDiT":
+        """A copy that can be re-routed and get weights for roles, on the very tensors of this model, which it must not
+        train: a second copy of a large base does not fit on many a device."""
+        tensors = (*self.parameters(), *self.buffers())
+        return copy.deepcopy(self, {id(one): one for one in tensors})
+
     @property
     def shape(self) -> TransformerShape:
         """The base's sizes, which decide what it costs."""
