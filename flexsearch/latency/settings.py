@@ -1,4 +1,4 @@
-"""How latency is measured. Needs no torch."""
+"""Say how latency is measured. Needs no torch."""
 
 from typing import Annotated
 
