@@ -1,4 +1,4 @@
-"""How images are drawn. Needs no torch."""
+"""Say how images are drawn. Needs no torch."""
 
 from dataclasses import asdict
 from typing import Any, Literal
@@ -55,5 +55,5 @@ class SamplingSettings:
             )
 
     def is_guided(self, shape: TransformerShape) -> bool:
-        """Whether every call of a model of these sizes has a second row per image, without condition."""
+        """Tell whether every call of a model of these sizes has a second row per image, without condition."""
         return self.guidance != 1.0 and not shape.embeds_guidance

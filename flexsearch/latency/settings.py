@@ -1,4 +1,4 @@
-"""How latency and memory are measured. Needs no torch."""
+"""Say how latency and memory are measured. Needs no torch."""
 
 from typing import Annotated
 

@@ -83,7 +83,7 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
 
 
 def is_here(settings: BaseSettings) -> bool:
-    """Whether the base can be loaded without the network: a folder, or in the hub's cache."""
+    """Tell whether the base can be loaded without the network: a folder, or in the hub's cache."""
     where = settings.checkpoint
     if is_path(where) or resolve_path(where).is_dir():
         return True

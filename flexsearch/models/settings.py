@@ -1,4 +1,4 @@
-"""Which dense base is searched, and its sizes. Needs no torch and no weights."""
+"""Say which dense base is searched, and its sizes. Needs no torch and no weights."""
 
 import json
 from collections.abc import Mapping

@@ -219,8 +219,8 @@ _NAMES = {
 
 
 def has_few_images_bias(name: str) -> bool:
-    """Whether a measurement of few images is too large on average: Frechet distances are, and what a function of the
-    user's own is, is not known. Kernel distances and means over images are not."""
+    """Tell whether a measurement of few images is too large on average: Frechet distances are, and what a function of
+    the user's own is, is not known. Kernel distances and means over images are not."""
     return not (name.startswith("kid") or name == PAIRED_DISTANCE or any(name in one for one in _OF_IMAGES.values()))
 
 

@@ -1,4 +1,4 @@
-"""What a block can be: its operation, and the registry of roles. The one place through which a role is known.
+"""Say what a block can be: its operation, and the registry of roles. The one place through which a role is known.
 
 A role reads tokens of one density and leaves tokens of one density; between a role that leaves sparse tokens and the
 one that makes them dense again, the dense tokens wait. Families declare their roles (`flexsearch.schedule.families`).
@@ -52,7 +52,7 @@ class Operation(PickledWithoutHash):
         return (self.role, self.queries, self.keys, self.amounts)
 
     def amount(self, name: str, *, full: int) -> int:
-        """How much of `name` is computed; `full` where the operation does not say."""
+        """Tell how much of `name` is computed; `full` where the operation does not say."""
         return dict(self.amounts).get(name, full)
 
 

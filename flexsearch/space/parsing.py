@@ -88,13 +88,13 @@ def parse_space(entries: Any, *, target: Target) -> SearchSpace:
 
 
 def _has_grids(part: Searched | None, key: str) -> bool:
-    """Whether every choice of a mapping has sparse grids."""
+    """Tell whether every choice of a mapping has sparse grids."""
     grids = () if part is None else part.values_of(key)
     return bool(grids) and None not in grids
 
 
 def _needs_grid(segment: Searched) -> bool:
-    """Whether some choice of a segment works on the timetable's sparse grids."""
+    """Tell whether some choice of a segment works on the timetable's sparse grids."""
     return segment.kind.needs_grid and not any(_has_grids(part, "clean") for part in _own_grids(segment))
 
 

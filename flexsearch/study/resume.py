@@ -1,4 +1,4 @@
-"""What a run must share with the one that it goes on with: its settings, and the directory of its study."""
+"""Say what a run must share with the one that it goes on with: its settings, and the directory of its study."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -143,7 +143,7 @@ def _evaluate(order: TrialOrder, report: Report, *, lost: float) -> TrialResult:
 
 
 def _trains(order: TrialOrder, context: TrialContext) -> bool:
-    """Whether the trial's weights are trained."""
+    """Tell whether the trial's weights are trained."""
     return order.trains and not context.settings.is_free
 
 

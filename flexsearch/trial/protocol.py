@@ -1,4 +1,5 @@
-"""How images were drawn, noted with every measurement of them. What was drawn (solver, steps) is the candidate's."""
+"""Say how images were drawn, noted with every measurement of them. What was drawn (solver, steps) is the
+candidate's."""
 
 from collections.abc import Sequence
 from dataclasses import replace

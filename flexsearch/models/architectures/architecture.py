@@ -1,4 +1,4 @@
-"""What is known of an architecture without torch and weights: sizes from a configuration, published checkpoints.
+"""Say what is known of an architecture without torch and weights: sizes from a configuration, published checkpoints.
 
 The adapter that takes its models apart lies under the same file name in `flexsearch.models.backbones`.
 """
@@ -121,7 +121,7 @@ def recognised(config: Mapping[str, Any], *, field: str) -> Architecture:
 
 
 def _short(class_name: str) -> str:
-    """What tells diffusers' classes apart: their names end alike."""
+    """Give what tells diffusers' classes apart: their names end alike."""
     return re.sub(r"Transformer\dDModel$", "", class_name)
 
 

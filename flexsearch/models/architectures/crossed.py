@@ -1,4 +1,4 @@
-"""What models cost whose blocks attend to image tokens, then to a caption that no block rewrites, from sizes alone.
+"""Say what models cost whose blocks attend to image tokens, then to a caption that no block rewrites, from sizes alone.
 
 SANA and Wan; one modulation serves all blocks, shifted by a table per block. Letters: S text tokens, C width, n tokens
 that attend, m that are attended to.

@@ -50,7 +50,7 @@ class TransformerBlock:
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
     ) -> tuple[Tensor, Tensor | None]:
-        """What `Call.run` says; its conditioning is a `Modulation`. Text tokens are not rewritten."""
+        """Do what `Call.run` says; its conditioning is a `Modulation`. Text tokens are not rewritten."""
         modulation: Modulation = call.conditioning
         tokens = self.enter(queries, call.operation)
 
@@ -113,7 +113,7 @@ class TransformerBlock:
         return self.block.attn2 is not None
 
     def text_of(self, caption: Caption) -> Text:
-        """What the block reads of a caption, whatever the tokens are."""
+        """Give what the block reads of a caption, whatever the tokens are."""
         return text_of(self.block.attn2, caption, matrix_of(self.fused_text_projections))
 
     def attend_to(self, tokens: Tensor, text: Text | Caption) -> Tensor:

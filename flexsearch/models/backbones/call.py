@@ -1,4 +1,4 @@
-"""What a block of a schedule is given beside its tokens. Letters: B batch, n tokens, S text tokens, C width."""
+"""Say what a block of a schedule is given beside its tokens. Letters: B batch, n tokens, S text tokens, C width."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol

@@ -93,7 +93,7 @@ class PairOfBlocks:
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
     ) -> tuple[Tensor, Tensor | None]:
-        """What `Call.run` says."""
+        """Do what `Call.run` says."""
         in_space, in_time = self.calls(call)
         moved, _ = in_space.run(queries, keys, context)
         return in_time.run(moved, None if keys is None else moved, context)

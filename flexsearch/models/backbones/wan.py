@@ -32,7 +32,7 @@ class WanBlock(TransformerBlock):
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
     ) -> tuple[Tensor, Tensor | None]:
-        """What `Call.run` says; its conditioning is a `Modulation`. Text tokens are not rewritten."""
+        """Do what `Call.run` says; its conditioning is a `Modulation`. Text tokens are not rewritten."""
         modulation: Modulation = call.conditioning
 
         def mix() -> Tensor:
