@@ -39,7 +39,8 @@ def gathered_attention(query: Tensor, key: Tensor, value: Tensor, chosen: Tensor
 
     def take(one: Tensor) -> Tensor:
         found = _tiled(one).flatten(0, 2).index_select(0, places)  # (B * H * t * k, 128, D)
-        return found.unflatten(0, (rows, -1)).flatten(1, 2)[:, None]  # (B * H * t, 1, k * 128, D)
+        taken: Tensor = found.unflatten(0, (rows, -1)).flatten(1, 2)[:, None]  # (B * H * t, 1, k * 128, D)
+        return taken
 
     is_token = None
     if n % TILE:
@@ -90,7 +91,9 @@ def _has_kernel(query: Tensor) -> bool:
 def _tiled(rows: Tensor) -> Tensor:
     """(B, H, t, 128, D) of (B, H, n, D), filled up with zeros."""
     n = rows.shape[2]
-    return (F.pad(rows, (0, 0, 0, -n % TILE)) if n % TILE else rows).unflatten(2, (-1, TILE))
+    whole = F.pad(rows, (0, 0, 0, -n % TILE)) if n % TILE else rows
+    tiles: Tensor = whole.unflatten(2, (-1, TILE))
+    return tiles
 
 
 def _means(rows: Tensor) -> Tensor:
