@@ -31,6 +31,7 @@ from flexsearch.models.saving import register_state_hooks
 from flexsearch.models.stages import StageGraphs
 from flexsearch.models.width import WidthOrder, order_by_weights
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.role import check_roles
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.step import Graph
 from flexsearch.schedule.width import check_width, is_narrow
@@ -151,6 +152,7 @@ class FlexDiT(DiffusersModel, ModelMixin):  # type: ignore[misc]
         routes = schedule.routes(self.shape.grid, num_blocks=self.shape.num_blocks)
         amounts = {one for stage in schedule.amounts for one in stage}
         check_width(amounts, self.shape)
+        check_roles(schedule.roles, self.shape)
         self._schedule = schedule
         num_train_timesteps = self.config["num_train_timesteps"]
         self._stages = StageGraphs(schedule, num_blocks=self.shape.num_blocks, num_train_timesteps=num_train_timesteps)
