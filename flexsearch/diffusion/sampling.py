@@ -150,13 +150,16 @@ class _Run:
 
 def _as_long_as(given: Tensor, guided: Tensor, *, patch: int) -> Tensor:
     """Rescale (B, C, ..., H, W) so that every token of `patch x patch` has the length that it has in `given`."""
+    tokens, wanted = _by_token(guided, patch), _by_token(given, patch)
+    own, other = (torch.linalg.vector_norm(one, dim=(1, -3, -1), keepdim=True) for one in (tokens, wanted))
+    rescaled: Tensor = tokens * (other / own)
+    return rescaled.flatten(-2).flatten(-3, -2)
 
-    def length(output: Tensor) -> Tensor:
-        tokens = output.unflatten(-1, (-1, patch)).unflatten(-3, (-1, patch))  # (B, C, ..., h, p, w, p)
-        return torch.linalg.vector_norm(tokens, dim=(1, -3, -1), keepdim=True)
 
-    tokens = guided.unflatten(-1, (-1, patch)).unflatten(-3, (-1, patch))
-    return (tokens * (length(given) / length(guided))).flatten(-2).flatten(-3, -2)
+def _by_token(output: Tensor, patch: int) -> Tensor:
+    """(B, C, ..., h, p, w, p) of (B, C, ..., H, W)."""
+    tokens: Tensor = output.unflatten(-1, (-1, patch)).unflatten(-3, (-1, patch))
+    return tokens
 
 
 def _extrapolated(values: Sequence[Tensor], theta: float) -> Tensor:
