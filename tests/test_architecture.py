@@ -98,7 +98,7 @@ def test_files_are_the_same_in_every_locale() -> None:
 def test_role_names_stay_with_their_families() -> None:
     own = set(ROLES) - {DENSE.name}
     resampled = {"merge_learned", "recover_bilinear", "recover_learned"}
-    assert own == {"pool", "merge", "sparse", "recover", "keep", "keep_mlp", *resampled}
+    assert own == {"pool", "merge", "sparse", "recover", "keep", "keep_mlp", "blocksparse", *resampled}
     assert found((*OF_ROLES, DENSITY), lambda node: isinstance(node, ast.Constant) and node.value in own) == []
 
 

@@ -68,6 +68,10 @@ def _no_macs(_: Operation, __: TransformerShape) -> int:
     return 0
 
 
+def _fits_all(_: TransformerShape) -> None:
+    pass
+
+
 class HashedOnce(PickledWithoutHash, tuple[Operation, ...]):
     """A route that computes its hash once: schedules share routes, and plans look their graphs up by them."""
 
@@ -93,6 +97,7 @@ class Role:
         asks: density of the tokens that attend and leave the block.
         reads: density of the tokens that are attended to.
         whole: the role that it is in a stage in which nothing is left out; "" where it is itself.
+        check: raises UserError, which says why, if it is not for a model of these sizes.
     """
 
     name: str
@@ -104,6 +109,7 @@ class Role:
     asks: Density = "dense"
     reads: Density = "dense"
     whole: str = ""
+    check: Callable[[TransformerShape], None] = _fits_all
 
     @property
     def uses_sparse_tokens(self) -> bool:
@@ -144,6 +150,19 @@ def register_role(role: Role) -> Role:
         )
     _ROLES[role.name] = role
     return role
+
+
+def check_roles(roles: Iterable[str], shape: TransformerShape, *, field: str = "segments") -> None:
+    """Check that the blocks of a model can play roles.
+
+    Raises:
+        UserError: one is not for a model of these sizes.
+    """
+    for role in dict.fromkeys(roles):
+        try:
+            ROLES[role].check(shape)
+        except UserError as error:
+            raise error.under(field) from None
 
 
 def legend(schedules: Iterable[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from flexsearch.errors import UserError
 from flexsearch.schedule.fields import declared
 from flexsearch.schedule.plan import Target
+from flexsearch.schedule.role import check_roles
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import Side, TokenGrid
 from flexsearch.schedule.timetable import LinearTimetable, OwnGrid
@@ -172,7 +173,7 @@ def _check_layouts(space: SearchSpace, *, field: str) -> None:
     if num > MOST_CHECKED:
         raise UserError(f"at most {MOST_CHECKED} combinations of depths can be checked, but got {num}", field=field)
     try:
-        for _ in space.layouts():
-            pass
+        roles = {role: None for layout in space.layouts() for segment in layout for role in segment.roles}
     except UserError as error:
         raise error.under(field) from None
+    check_roles(roles, space.target.shape, field=field)

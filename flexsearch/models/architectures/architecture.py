@@ -43,6 +43,7 @@ class Architecture:
         refused: published checkpoints of this class that are not supported, and why.
         drawn_with: how its publishers draw: `steps`, and fields of `sampling`; what is missing is told from its sizes.
             By the name of a published checkpoint, what differs there.
+        guided_call: from a scale of guidance to the arguments of a call of its pipeline that say it.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Architecture:
     takes_sample_size: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
     drawn_with: Mapping[str, Any] = field(default_factory=dict)
+    guided_call: Callable[[float], dict[str, Any]] = lambda scale: {"guidance_scale": scale}
 
     def scheduler_of(self, checkpoint: str) -> dict[str, Any]:
         """Give the configuration of the scheduler that a checkpoint is published with, as far as it is known."""

@@ -69,6 +69,7 @@ class Crossed:
             "shares_modulation": True,
             "blocks": (self._block(),) * self.num_blocks,
             "ends": ends,
+            "has_own_attention": not self.linear_head,
             "read_text": s * embedder_macs(self.text_channels, c) + self.num_blocks * 2 * s * c * c,
         }
 

@@ -41,7 +41,7 @@ class WanBlock(TransformerBlock):
                 return uniform_attention(self.block.attn1, normed.mean(dim=1, keepdim=True))
             others = normed if keys is queries else self.normed(keys, modulation)
             rotary = (call.queries.rotary, call.keys.rotary)
-            return attention(self.block.attn1, normed, others, matrix_of(self.fused_projections), rotary)
+            return attention(self.block.attn1, normed, others, matrix_of(self.fused_projections), rotary, call.read)
 
         def read() -> Tensor:
             assert call.text is not None, "it reads text"
