@@ -120,11 +120,11 @@ def _head(pipeline: Pipeline, values: Mapping[str, Any], dense: Plan, call: floa
     where = architecture.pipeline if pipeline.name is None else pipeline.name
     lines = [
         f"{pipeline.checkpoint}: {where or 'a model'} with a {architecture.class_name or architecture.name},"
-        f" {shape.grid.num_tokens} tokens, {dense.params / 1e6:,.0f} M parameters.",
+        f" {shape.grid.num_tokens} tokens, {_millions(dense.params)} parameters.",
         f"Written by `flexsearch init {pipeline.checkpoint}`, from its configuration.",
         "Nothing is trained: how it samples is all that is searched.",
         "`flexsearch plan FILE` works anywhere; `flexsearch run FILE` needs",
-        f"  - the base: {_download(pipeline)}; the transformer takes {2 * dense.params / 1e9:.1f} GB in bf16;",
+        f"  - the base: {_download(pipeline)}; the transformer takes {_bytes(2 * dense.params)} in bf16;",
     ]
     if shape.text_tokens:
         lines.append(
@@ -161,7 +161,17 @@ def _download(pipeline: Pipeline) -> str:
 def _hours(hours: float) -> str:
     if hours >= 48:
         return f"{hours / 24:.0f} days of one device"
-    return f"{hours:.0f} hours of one device" if hours >= 2 else f"{hours * 60:.0f} minutes of one device"
+    if hours >= 2:
+        return f"{hours:.0f} hours of one device"
+    return f"{hours * 60:.0f} minutes of one device" if hours * 60 >= 1 else "a minute of one device"
+
+
+def _millions(params: int) -> str:
+    return f"{params / 1e6:,.0f} M" if params >= 10e6 else f"{params / 1e6:.2g} M"
+
+
+def _bytes(num: int) -> str:
+    return f"{num / 1e9:.1f} GB" if num >= 0.1e9 else f"{num / 1e6:.2g} MB"
 
 
 def _macs(macs: float) -> str:
