@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 import torch.nn.functional as F
 from diffusers import (
@@ -419,6 +420,7 @@ if __name__ == "__main__":
     parser.add_argument("--toy", action="store_true", help="a rehearsal in some seconds")
     arguments = parser.parse_args()
     keep_freed_memory()
+    diffusers.utils.logging.set_verbosity_error()
     arguments.out.mkdir(parents=True, exist_ok=True)
     made = KINDS[arguments.kind]
     train(
