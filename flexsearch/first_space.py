@@ -11,6 +11,7 @@ from typing import Any
 
 from flexsearch.config import parse_config
 from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.models.architectures import Architecture
 from flexsearch.models.pipeline_config import Pipeline
 from flexsearch.models.settings import base_clock, base_shape
 from flexsearch.paths import PREFIX, SCHEMA, SHIPPED_PROMPTS, checkpoint_folder
@@ -89,7 +90,9 @@ def first_space(pipeline: Pipeline) -> str:
             values["objectives"]["quality"] = {"images": _MANY, "extractor": "inception", "reference": "base"}
             values["objectives"]["quality"]["report"] = ["precision", "recall"]
     parse_config(values)
-    return "\n".join([*_head(pipeline, values, dense, call), *_body(values), *_trained(shape), ""])
+    return "\n".join(
+        [*_head(pipeline, values, dense, call), *_body(values), *_trained(shape, pipeline.architecture), ""]
+    )
 
 
 def _choice(values: list[Any]) -> dict[str, Any]:
@@ -205,16 +208,20 @@ def _body(values: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _trained(shape: TransformerShape) -> list[str]:
-    """Say what would search trained schedules too, where blocks are enough for their layouts."""
+def _trained(shape: TransformerShape, architecture: Architecture) -> list[str]:
+    """Say what would search trained schedules too, where blocks are enough for their layouts.
+
+    By data where `flexsearch encode` makes them, which knows T5 alone; else by the base's own samples.
+    """
     side = min(shape.grid.height, shape.grid.width)
     if shape.num_blocks < _FEWEST_BLOCKS or side < 8:
         return []
     depth = max(1, shape.num_blocks // 9)
     low, high = max(1, shape.num_blocks // 9), max(1, shape.num_blocks // 6)
     clean, noise = (sorted({max(2, side * part // 16) for part in parts}) for parts in ((8, 10, 12), (4, 6, 8)))
-    return [
-        "# Schedules that are trained (blocks on fewer tokens) are searched too, with data (`flexsearch encode`) and",
+    taught = "taught by the base's own samples," if architecture.has_own_encoders else "with data (`flexsearch encode`)"
+    lines = [
+        f"# Schedules that are trained (blocks on fewer tokens) are searched too, {taught} and",
         "# these in place of `segments` and `trial`:",
         "#   segments:",
         f"#     - {{family: pooling, depth: {{int: [1, {depth}]}}}}",
@@ -222,6 +229,15 @@ def _trained(shape: TransformerShape) -> list[str]:
         f"#     - {{family: dense, depth: {{int: [1, {depth + 1}]}}}}",
         f"#   timetable: {{stages: 4, clean_grid: {{choice: {clean}}}, noise_grid: {{choice: {noise}}}}}",
         "#   dense: {choice: [false, true]}",
+    ]
+    if architecture.has_own_encoders:
+        return [
+            *lines,
+            "# teacher_samples: {images: 2048, steps: [4, 6]}",
+            "# trial: {updates: 300, batch: 16, dtype: bf16, ema_decay: 0.99}",
+        ]
+    return [
+        *lines,
         "# data: {name: latents, root: FOLDER}",
         "# warm_start: {updates: 20000, batch: 64, dtype: bf16}",
         "# trial: {updates: 1000, batch: 64, dtype: bf16, ema_decay: 0.999}",
