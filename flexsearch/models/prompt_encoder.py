@@ -84,14 +84,15 @@ def _pipeline(architecture: Architecture, adapter: type[Backbone], checkpoint: s
     zeros in its place."""
     assert architecture.pipeline is not None, "it has encoders"
     local = resolve_path(checkpoint)
-    source, hub = str(local) if local.is_dir() else checkpoint, {}
-    if revision and not local.is_dir():
-        hub = {"revision": revision}
+    source = str(local) if local.is_dir() else checkpoint
+    hub: dict[str, Any] = {"revision": revision} if revision and not local.is_dir() else {}
     advice = f"prompts need a whole checkpoint of {architecture.pipeline}, with its tokenizers and text encoders"
     with reading(checkpoint, rule="could not be loaded", advice=advice), _without_progress_bar():
-        pipeline = getattr(diffusers, architecture.pipeline).from_pretrained(
-            source, transformer=None, vae=None, use_safetensors=True, **hub
-        )
+        made_by = getattr(diffusers, architecture.pipeline)
+        index = made_by.load_config(source, **hub)
+        left_out = [name for name, part in index.items() if isinstance(part, list | tuple) and part[0] is None]
+        parts = dict.fromkeys([*left_out, "transformer", "vae"])  # diffusers asks to be told of what is not there
+        pipeline = made_by.from_pretrained(source, use_safetensors=True, **parts, **hub)
         config = adapter.base_class.load_config(source, subfolder="transformer", **hub)
         pipeline.transformer = SimpleNamespace(config=SimpleNamespace(**config))
     return pipeline
