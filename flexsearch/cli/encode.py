@@ -91,8 +91,8 @@ def _check_reads_t5(checkpoint: str) -> None:
     name = backbone_of(checkpoint)
     if architecture_named(name, field="--checkpoint").has_own_encoders:
         raise UserError(
-            f"is of {name}, whose captions are not encoded (those of PixArt-alpha and Latte are); its schedules are taught "
-            "by its own samples: data: {name: captions, root: FILE} and teacher_samples",
+            f"is of {name}, whose captions are not encoded (those of PixArt-alpha and Latte are); its schedules are "
+            "taught by its own samples: data: {name: captions, root: FILE} and teacher_samples",
             field="--checkpoint",
         )
 
