@@ -42,6 +42,7 @@ def space_of(kind: str, base: Path, *, images: int | None, is_trained: bool) -> 
     values["space"]["cache"]["warmup"] = 1
     quality = {**QUALITY[kind], **({} if images is None else {"images": images})}
     values["objectives"] = {"quality": quality, "latency": {"batch": 4, "repeats": 3, "threads": 1}}
+    del values["base"]["dtype"]
     values["sampling"] = {"guidance": 2.0}
     values["search"] |= {"startup": 8, "noise_schedules": 2, "noise_seeds": 2}
     values["resources"] = {"gpu": 0, "cpu": 1}
