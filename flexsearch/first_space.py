@@ -11,6 +11,7 @@ from typing import Any
 
 from flexsearch.config import parse_config
 from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.models.architectures import Architecture
 from flexsearch.models.pipeline_config import Pipeline
 from flexsearch.models.settings import base_clock, base_shape
 from flexsearch.paths import PREFIX, SCHEMA, SHIPPED_PROMPTS, checkpoint_folder
@@ -92,7 +93,9 @@ def first_space(pipeline: Pipeline) -> str:
             values["objectives"]["quality"] = {"images": _MANY, "extractor": "inception", "reference": "base"}
             values["objectives"]["quality"]["report"] = ["precision", "recall"]
     parse_config(values)
-    return "\n".join([*_head(pipeline, values, dense, call), *_body(values), *_trained(shape), ""])
+    return "\n".join(
+        [*_head(pipeline, values, dense, call), *_body(values), *_trained(shape, pipeline.architecture), ""]
+    )
 
 
 def _choice(values: list[Any]) -> dict[str, Any]:
@@ -123,11 +126,11 @@ def _head(pipeline: Pipeline, values: Mapping[str, Any], dense: Plan, call: floa
     where = architecture.pipeline if pipeline.name is None else pipeline.name
     lines = [
         f"{pipeline.checkpoint}: {where or 'a model'} with a {architecture.class_name or architecture.name},"
-        f" {shape.grid.num_tokens} tokens, {dense.params / 1e6:,.0f} M parameters.",
+        f" {shape.grid.num_tokens} tokens, {_millions(dense.params)} parameters.",
         f"Written by `flexsearch init {pipeline.checkpoint}`, from its configuration.",
         "Nothing is trained: how it samples is all that is searched.",
         "`flexsearch plan FILE` works anywhere; `flexsearch run FILE` needs",
-        f"  - the base: {_download(pipeline)}; the transformer takes {2 * dense.params / 1e9:.1f} GB in bf16;",
+        f"  - the base: {_download(pipeline)}; the transformer takes {_bytes(2 * dense.params)} in bf16;",
     ]
     if shape.text_tokens:
         lines.append(
@@ -164,7 +167,17 @@ def _download(pipeline: Pipeline) -> str:
 def _hours(hours: float) -> str:
     if hours >= 48:
         return f"{hours / 24:.0f} days of one device"
-    return f"{hours:.0f} hours of one device" if hours >= 2 else f"{hours * 60:.0f} minutes of one device"
+    if hours >= 2:
+        return f"{hours:.0f} hours of one device"
+    return f"{hours * 60:.0f} minutes of one device" if hours * 60 >= 1 else "a minute of one device"
+
+
+def _millions(params: int) -> str:
+    return f"{params / 1e6:,.0f} M" if params >= 10e6 else f"{params / 1e6:.2g} M"
+
+
+def _bytes(num: int) -> str:
+    return f"{num / 1e9:.1f} GB" if num >= 0.1e9 else f"{num / 1e6:.2g} MB"
 
 
 def _macs(macs: float) -> str:
@@ -198,16 +211,20 @@ def _body(values: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _trained(shape: TransformerShape) -> list[str]:
-    """Say what would search trained schedules too, where blocks are enough for their layouts."""
+def _trained(shape: TransformerShape, architecture: Architecture) -> list[str]:
+    """Say what would search trained schedules too, where blocks are enough for their layouts.
+
+    By data where `flexsearch encode` makes them, which knows T5 alone; else by the base's own samples.
+    """
     side = min(shape.grid.height, shape.grid.width)
     if shape.num_blocks < _FEWEST_BLOCKS or side < 8:
         return []
     depth = max(1, shape.num_blocks // 9)
     low, high = max(1, shape.num_blocks // 9), max(1, shape.num_blocks // 6)
     clean, noise = (sorted({max(2, side * part // 16) for part in parts}) for parts in ((8, 10, 12), (4, 6, 8)))
-    return [
-        "# Schedules that are trained (blocks on fewer tokens) are searched too, with data (`flexsearch encode`) and",
+    taught = "taught by the base's own samples," if architecture.has_own_encoders else "with data (`flexsearch encode`)"
+    lines = [
+        f"# Schedules that are trained (blocks on fewer tokens) are searched too, {taught} and",
         "# these in place of `segments` and `trial`, and without base.dtype, since weights are trained in fp32:",
         "#   segments:",
         f"#     - {{family: pooling, depth: {{int: [1, {depth}]}}}}",
@@ -215,6 +232,15 @@ def _trained(shape: TransformerShape) -> list[str]:
         f"#     - {{family: dense, depth: {{int: [1, {depth + 1}]}}}}",
         f"#   timetable: {{stages: 4, clean_grid: {{choice: {clean}}}, noise_grid: {{choice: {noise}}}}}",
         "#   dense: {choice: [false, true]}",
+    ]
+    if architecture.has_own_encoders:
+        return [
+            *lines,
+            "# teacher_samples: {images: 2048, steps: [4, 6]}",
+            "# trial: {updates: 300, batch: 16, dtype: bf16, ema_decay: 0.99}",
+        ]
+    return [
+        *lines,
         "# data: {name: latents, root: FOLDER}",
         "# warm_start: {updates: 20000, batch: 64, dtype: bf16}",
         "# trial: {updates: 1000, batch: 64, dtype: bf16, ema_decay: 0.999}",

@@ -44,6 +44,8 @@ def encode(
     if out.resolve().is_relative_to(images.resolve()):
         raise UserError(f"must not be inside of {images}, whose folders are read", field=str(out))
     folder = open_image_folder(images, frames=frames, captions=captions == "auto")
+    if folder.captions:
+        _check_reads_t5(checkpoint)
     where = _device(device)
     precision = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
     autoencoder = load_autoencoder(checkpoint, device=where, dtype=precision)
@@ -75,6 +77,24 @@ def encode(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _check_reads_t5(checkpoint: str) -> None:
+    """Check that captions of a base can be encoded.
+
+    Raises:
+        UserError: it has text encoders of its own.
+    """
+    from flexsearch.models.architectures import architecture_named
+    from flexsearch.models.settings import backbone_of
+
+    name = backbone_of(checkpoint)
+    if architecture_named(name, field="--checkpoint").has_own_encoders:
+        raise UserError(
+            f"is of {name}, whose captions are not encoded (those of PixArt-alpha and Latte are); its schedules are "
+            "taught by its own samples: data: {name: captions, root: FILE} and teacher_samples",
+            field="--checkpoint",
+        )
 
 
 def _device(name: str) -> "torch.device":

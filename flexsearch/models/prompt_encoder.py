@@ -3,8 +3,10 @@
 Letters: L tokens of a prompt, D channels of their embedding, P channels of a pooled one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import diffusers
@@ -14,6 +16,7 @@ from torch import Tensor
 from flexsearch.errors import reading
 from flexsearch.models.architectures import Architecture
 from flexsearch.models.backbones import backbone_named
+from flexsearch.models.backbones.backbone import Backbone
 from flexsearch.models.pretrained import import_transformers
 from flexsearch.models.text_encoder import load_text_encoder
 from flexsearch.paths import resolve_path
@@ -61,10 +64,8 @@ def load_prompt_encoder(
         t5 = load_text_encoder(checkpoint, revision=revision, device=device, max_tokens=max_tokens)
         return PromptEncoder(embed=lambda prompts: [EmbeddedPrompt(row) for row in t5.embed(prompts)])
     import_transformers("prompts need text encoders")
-    pipeline, adapter = (
-        _pipeline(architecture, checkpoint, revision),
-        backbone_named(architecture.name, field="backbone"),
-    )
+    adapter = backbone_named(architecture.name, field="backbone")
+    pipeline = _pipeline(architecture, adapter, checkpoint, revision)
     pipeline.to(device, torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
 
     @torch.inference_mode()
@@ -78,12 +79,31 @@ def load_prompt_encoder(
     return PromptEncoder(embed=embed)
 
 
-def _pipeline(architecture: Architecture, checkpoint: str, revision: str | None) -> Any:
+def _pipeline(architecture: Architecture, adapter: type[Backbone], checkpoint: str, revision: str | None) -> Any:
+    """Load a pipeline's encoders. Its transformer is a configuration alone: SD3 without its T5 puts as many channels of
+    zeros in its place."""
     assert architecture.pipeline is not None, "it has encoders"
     local = resolve_path(checkpoint)
-    hub = {"revision": revision} if revision and not local.is_dir() else {}
+    source = str(local) if local.is_dir() else checkpoint
+    hub: dict[str, Any] = {"revision": revision} if revision and not local.is_dir() else {}
     advice = f"prompts need a whole checkpoint of {architecture.pipeline}, with its tokenizers and text encoders"
-    with reading(checkpoint, rule="could not be loaded", advice=advice):
-        return getattr(diffusers, architecture.pipeline).from_pretrained(
-            str(local) if local.is_dir() else checkpoint, transformer=None, vae=None, use_safetensors=True, **hub
-        )
+    with reading(checkpoint, rule="could not be loaded", advice=advice), _without_progress_bar():
+        made_by = getattr(diffusers, architecture.pipeline)
+        index = made_by.load_config(source, **hub)
+        left_out = [name for name, part in index.items() if isinstance(part, list | tuple) and part[0] is None]
+        parts = dict.fromkeys([*left_out, "transformer", "vae"])  # diffusers asks to be told of what is not there
+        pipeline = made_by.from_pretrained(source, use_safetensors=True, **parts, **hub)
+        config = adapter.base_class.load_config(source, subfolder="transformer", **hub)
+        pipeline.transformer = SimpleNamespace(config=SimpleNamespace(**config))
+    return pipeline
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    was_shown = diffusers.utils.logging.is_progress_bar_enabled()
+    diffusers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_shown:
+            diffusers.utils.logging.enable_progress_bar()

@@ -5,6 +5,7 @@ encoder may need more memory than all else.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -71,21 +72,20 @@ def conditions_of(captions: Sequence[str], settings: InputSettings, *, device: t
     return conditions
 
 
-def _parts(settings: InputSettings) -> tuple[str, ...]:
-    """The parts of a checkpoint that embed captions: one, or up to three."""
-    if not architecture_named(settings.base.backbone, field="base.backbone").has_own_encoders:
-        return ("text_encoder",)
-    folder = checkpoint_folder(settings.base.checkpoint)
-    return ("text_encoder", *(name for name in ("text_encoder_2", "text_encoder_3") if (folder / name).is_dir()))
+def encoders_identity(settings: InputSettings) -> dict[str, Any]:
+    """Identify what embeds captions: the weights of one to three encoders, and how many tokens the base reads."""
+    parts = ["text_encoder"]
+    if architecture_named(settings.base.backbone, field="base.backbone").has_own_encoders:
+        folder = checkpoint_folder(settings.base.checkpoint)
+        parts += [name for name in ("text_encoder_2", "text_encoder_3") if (folder / name).is_dir()]
+    found = [base_fingerprint(settings, part=part) for part in parts]
+    return {"encoder": found[0] if len(found) == 1 else found, "max_tokens": base_shape(settings.base).text_tokens}
 
 
 def _embedded(captions: Sequence[str], settings: InputSettings, *, device: torch.device) -> dict[str, Tensor]:
     """Embed captions, or find their embeddings kept."""
     base, max_tokens = settings.base, base_shape(settings.base).text_tokens
-    encoder = [base_fingerprint(settings, part=part) for part in _parts(settings)]
-    digest = short_digest(
-        {"captions": list(captions), "encoder": encoder[0] if len(encoder) == 1 else encoder, "max_tokens": max_tokens}
-    )
+    digest = short_digest({"captions": list(captions), **encoders_identity(settings)})
     path = cache_folder("captions") / f"{digest}.safetensors"
     try:
         kept: dict[str, Tensor] = load_file(path)

@@ -13,6 +13,7 @@ from flexsearch.data.source import DataSource
 from flexsearch.errors import UserError
 from flexsearch.files import file_sha256
 from flexsearch.models.loading import Base
+from flexsearch.models.settings import base_clock
 from flexsearch.objectives.clip_score import MODEL
 from flexsearch.objectives.extractors import Extractor, create_extractor
 from flexsearch.objectives.image_metric import ImageMetric, Kind, Score
@@ -23,8 +24,9 @@ from flexsearch.objectives.quality import AnyEvaluator, Evaluator
 from flexsearch.objectives.real_images import RealImages, Shape, TrainingImages
 from flexsearch.objectives.reference import ReferenceSource, open_reference, reference_for
 from flexsearch.objectives.settings import BASE, TRAINING_DATA, ImageMetricName, QualitySettings
-from flexsearch.paths import PREFIX, SHIPPED_PROMPTS, resolve_path
+from flexsearch.paths import PREFIX, SHIPPED_PROMPTS, checkpoint_folder, resolve_path
 from flexsearch.schedule.converged import converged, described
+from flexsearch.trial.conditions import encoders_identity
 from flexsearch.trial.converged import BaseImages, Pairs
 from flexsearch.trial.settings import InputSettings
 from flexsearch.trial.shared_files import base_fingerprint
@@ -134,7 +136,7 @@ def load_evaluators(
             conditions=conditions,
             decode=decode,
             num=num,
-            source={"base": base_fingerprint(settings), "conditions": _identity(conditions, settings)},
+            source=drawn_from(settings, conditions),
             report=report,
         )
 
@@ -212,5 +214,21 @@ def _identity(conditions: Conditions, settings: InputSettings) -> Mapping[str, A
     if isinstance(conditions, ClassConditions):
         return {"classes": conditions.num_classes}
     if settings.data.name == "captions":
-        return {"captions": file_sha256(resolve_path(settings.data.root))}
+        return {"captions": file_sha256(resolve_path(settings.data.root)), **encoders_identity(settings)}
     return {"data": settings.data.identity}
+
+
+def drawn_from(settings: InputSettings, conditions: Conditions) -> dict[str, Any]:
+    """Identify all that decides what a base draws but its sampling: by it its samples are kept for other runs.
+
+    Of a base on the hub its name identifies autoencoder and scheduler, too.
+    """
+    size, shift = settings.base.sample_size, base_clock(settings.base).shift
+    has_autoencoder = (checkpoint_folder(settings.base.checkpoint) / "vae").is_dir()
+    return {
+        "base": base_fingerprint(settings),
+        "conditions": _identity(conditions, settings),
+        **({} if size is None else {"sample_size": size}),
+        **({} if shift == 1.0 else {"shift": shift}),
+        **({"autoencoder": base_fingerprint(settings, part="vae")} if has_autoencoder else {}),
+    }

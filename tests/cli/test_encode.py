@@ -1,5 +1,6 @@
 """`flexsearch encode`: exit status, and what goes where."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,18 @@ def test_the_second_call_encodes_nothing(encode: Call, tmp_path: Path) -> None:
     other = encode("--seed", 1)
     assert (other.code, other.out) == (2, "")
     assert "was begun with seed 0, but got 1" in other.err
+
+
+def test_captions_of_bases_with_encoders_of_their_own_are_refused(encode: Call, images: Path, tmp_path: Path) -> None:
+    lines = [json.dumps({"file": f"{name}.png", "caption": "a pet"}) for name in ("cat/1", "cat/2", "dog/1", "dog/2")]
+    (images / "captions.jsonl").write_text("\n".join(lines))
+    config = tmp_path / "wan" / "transformer" / "config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps({"_class_name": "WanTransformer3DModel"}))
+    outcome = encode("--checkpoint", tmp_path / "wan")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--checkpoint: is of wan, whose captions are not encoded" in outcome.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_captions(encode: Call, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,12 @@ FOLDERS: dict[str, tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = {
         {"_class_name": "LatteTransformer3DModel", **(known_config(LATTE) or {})},
         {"_class_name": "DDIMScheduler"},
     ),
+    "SD3.5": (
+        "StableDiffusion3Pipeline",
+        "transformer",
+        known_config("stabilityai/stable-diffusion-3.5-medium") or {},
+        {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0},
+    ),
     "SDXL": ("StableDiffusionXLPipeline", "unet", UNET, {"_class_name": "EulerDiscreteScheduler"}),
 }
 
@@ -111,9 +117,10 @@ def test_a_space_is_written_and_planned_without_weights(
     assert (again.code, "exists already" in again.err) == (2, True)
 
 
-def test_what_is_written_in_comments_is_a_space_too(tmp_path: Path) -> None:
-    """The trained schedules, in place of what the comment says."""
-    text = first_space(read_pipeline(str(folder_of("DiT", tmp_path))))
+@pytest.mark.parametrize(("name", "num_blocks", "has_data"), [("DiT", 28, True), ("SD3.5", 24, False)])
+def test_what_is_written_in_comments_is_a_space_too(name: str, num_blocks: int, has_data: bool, tmp_path: Path) -> None:
+    """The trained schedules, in place of what the comment says; SD3.5 has no data that could be encoded."""
+    text = first_space(read_pipeline(str(folder_of(name, tmp_path))))
     lines = [line.removeprefix("# ") for line in text.partition("# these in place")[2].splitlines()[1:]]
     inside = [line for line in lines if line.startswith("  ")]
     outside = [line for line in lines if line and not line.startswith("  ")]
@@ -126,7 +133,8 @@ def test_what_is_written_in_comments_is_a_space_too(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(values))
     found = load_config(path)
     assert not found.is_free
-    assert found.search_space.num_blocks == 28
+    assert found.needs_data is has_data
+    assert found.search_space.num_blocks == num_blocks
 
 
 def test_an_unknown_model_is_named_with_the_nearest_that_is_known(tmp_path: Path) -> None:

@@ -5,9 +5,23 @@ from pathlib import Path
 
 import torch
 from builders import PACKED
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
 
 WORDS = ("<pad>", "</s>", "<unk>", "a", "red", "blue", "cat", "dog", "on", "the", "moon")
 
@@ -42,14 +56,13 @@ def save_tokenizer(folder: Path) -> int:
     return len(WORDS)
 
 
-def save_flux(folder: Path) -> None:
-    """All but the autoencoder: latents of 4 x 16 x 16, prompts of 7 tokens, a pooled vector of 10 channels."""
-    save_text_encoder(folder)
+def clip_of(folder: Path) -> tuple[PreTrainedTokenizerFast, CLIPTextConfig]:
+    """The saved tokenizer, for prompts of 9 tokens, and the configuration of a CLIP of 10 channels that reads it."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer", model_max_length=9)
-    torch.manual_seed(3)
-    clip = CLIPTextConfig(
+    config = CLIPTextConfig(
         vocab_size=len(WORDS),
         hidden_size=10,
+        projection_dim=10,
         intermediate_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -57,6 +70,32 @@ def save_flux(folder: Path) -> None:
         eos_token_id=1,
         pad_token_id=0,
     )
+    return tokenizer, config
+
+
+def save_sd3_without_t5(folder: Path, transformer: SD3Transformer2DModel) -> None:
+    """All but the autoencoder: two CLIPs of 10 channels."""
+    save_tokenizer(folder)
+    tokenizer, config = clip_of(folder)
+    torch.manual_seed(3)
+    StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=None,
+        text_encoder=CLIPTextModelWithProjection(config),
+        tokenizer=tokenizer,
+        text_encoder_2=CLIPTextModelWithProjection(config),
+        tokenizer_2=tokenizer,
+        text_encoder_3=None,
+        tokenizer_3=None,
+    ).save_pretrained(folder)
+
+
+def save_flux(folder: Path) -> None:
+    """All but the autoencoder: latents of 4 x 16 x 16, prompts of 7 tokens, a pooled vector of 10 channels."""
+    save_text_encoder(folder)
+    tokenizer, clip = clip_of(folder)
+    torch.manual_seed(3)
     FluxPipeline(
         transformer=None,
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),

@@ -1,5 +1,6 @@
 """Spaces in which nothing is trained need the base alone, and captions where it reads text."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,32 +8,37 @@ from typing import Any
 import pytest
 import torch
 from backbone_suite import randomised
-from builders import TEXT, Call, nothing
+from builders import PACKED, TEXT, Call, nothing
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtTransformer2DModel
 from tiny_checkpoint import save_flux, save_text_encoder
 
 from flexsearch.config import RunConfig, load_config, parse_config
 from flexsearch.data.conditions import CaptionConditions, ClassConditions
+from flexsearch.data.settings import DataSettings
 from flexsearch.errors import UserError
 from flexsearch.export.folder import with_folded_gain, written
 from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import Recipe
 from flexsearch.export.train import train
 from flexsearch.models.loading import load_exported
+from flexsearch.models.settings import BaseSettings
 from flexsearch.schedule import Candidate, DensitySchedule, Sampling
 from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.gain import Gain
 from flexsearch.trial import conditions
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder, TrialResult
+from flexsearch.trial.evaluators import drawn_from
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.life import CHECKPOINT, run_trial
 from flexsearch.trial.masks import load_masks
 from flexsearch.trial.prepare import Preparation, prepare
+from flexsearch.trial.settings import InputSettings
 from flexsearch.trial.shared_files import SharedFiles
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 ROOT = Path(__file__).parents[2]
+FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler"}
 
 
 @pytest.fixture
@@ -228,6 +234,37 @@ def test_a_base_with_text_encoders_of_its_own_needs_prompts_alone(free: Call, tm
     prepared(config, tmp_path / "run")
     result = run_one(config, tmp_path / "run", Sampling(steps=3, solver="ab2", cache=Cache(pattern="FFp")))
     assert result.measurements["fid_fashion_cnn"].value > 0
+
+
+def test_samples_of_a_base_are_kept_by_all_that_decides_them(tmp_path: Path) -> None:
+    """Size, shift, autoencoder, text encoders, and how much of a caption is read: none of them is in its weights."""
+    folder, captions = tmp_path / "base", tmp_path / "captions.txt"
+    captions.write_text("a red cat\n")
+    for part, config in (("transformer", PACKED), ("scheduler", FLOW), ("vae", {}), ("text_encoder", {})):
+        (folder / part).mkdir(parents=True)
+        (folder / part / "weights.safetensors").write_bytes(b"1")
+        name = "scheduler_config.json" if part == "scheduler" else "config.json"
+        (folder / part / name).write_text(json.dumps(config))
+    none = CaptionConditions(rows=torch.zeros(1, 20), ends=torch.tensor([1]), empty=torch.zeros(1, 20))
+
+    def kept_by(**base: Any) -> str:
+        settings = InputSettings(
+            base=BaseSettings(checkpoint=str(folder), backbone="flux", **base),
+            data=DataSettings(name="captions", root=str(captions)),
+        )
+        return json.dumps(drawn_from(settings, none))
+
+    found = [kept_by(), kept_by(), kept_by(sample_size=8)]
+    for file, text in (
+        ("vae/weights.safetensors", "2"),
+        ("text_encoder/weights.safetensors", "2"),
+        ("transformer/config.json", json.dumps({**PACKED, "text_tokens": 6})),
+        ("scheduler/scheduler_config.json", json.dumps({**FLOW, "shift": 3.0})),
+    ):
+        (folder / file).write_text(text)
+        found.append(kept_by())
+    assert found[0] == found[1]
+    assert len(set(found)) == 6
 
 
 def test_a_base_in_bf16_is_searched_and_exported(free: Call, tmp_path: Path) -> None:
