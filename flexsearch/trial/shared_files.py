@@ -22,7 +22,8 @@ def base_fingerprint(settings: InputSettings, *, part: str = "transformer") -> d
     """Identify the base's weights: name and revision, and size and first mebibyte of files on this machine; and their
     type, where that is not fp32."""
     folder = checkpoint_folder(settings.base.checkpoint) / part
-    dtype = {} if settings.base.dtype == "fp32" else {"dtype": settings.base.dtype}
+    is_rounded = part == "transformer" and settings.base.dtype != "fp32"
+    dtype = {"dtype": settings.base.dtype} if is_rounded else {}
     if not folder.is_dir():
         return {"checkpoint": settings.base.checkpoint, "revision": settings.base.revision, **dtype}
     files = {}

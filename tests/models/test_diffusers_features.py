@@ -282,6 +282,9 @@ def test_averages_of_diffusers_are_saved(pair: Pair, tmp_path: Path) -> None:
         assert torch.equal(again(**pair.inputs()).sample, pair.model(**pair.inputs()).sample)
 
 
+@pytest.mark.parametrize(  # that stages of the others compile is tested by their suites
+    "pair", ["dit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pixart", "latte"))], indirect=True
+)
 def test_one_stage_compiles_as_a_whole(pair: Pair) -> None:
     """Dynamo sees the graph that is given; which stage holds a timestep, it cannot see."""
     pair.model.set_schedule(SPARSE)

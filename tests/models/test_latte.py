@@ -71,6 +71,7 @@ class TestLatte(WidthSuite):
             model.set_schedule(DensitySchedule(segments=SEGMENTS, timetable=timetable))
             assert torch.equal(model(**self.inputs(), graph=model.graphs()[0]).sample, expected)
 
+    @pytest.mark.slow
     def test_fewer_frames_compile_too(self, model: FlexDiT) -> None:
         model.set_schedule(FEWER_FRAMES)
         with torch.inference_mode():

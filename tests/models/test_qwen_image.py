@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from builders import CENTRED
-from joint_suite import JointSuite
+from joint_suite import JointSuite, Variant
 
 from flexsearch.errors import UserError
 from flexsearch.models.architectures.qwen_image import shape_of
@@ -13,7 +13,9 @@ from flexsearch.models.backbones.packed import packed, unpacked
 from flexsearch.models.flexdit import FlexDiT
 
 
-class TestQwenImage(JointSuite):
+class TestQwenImage(Variant, JointSuite):
+    """Its blocks are of FLUX.1's kind, whose suite compiles them."""
+
     backbone = "qwen_image"
     checkpoints = ("Qwen/Qwen-Image",)
     config: ClassVar[dict[str, Any]] = CENTRED
