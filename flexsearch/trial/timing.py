@@ -1,6 +1,5 @@
 """The latency of a trial's candidate, with the device to itself, and whether it is worth training."""
 
-import json
 import math
 import warnings
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flexsearch.errors import Note, UserError, shown
-from flexsearch.files import write_atomically
+from flexsearch.files import read_json, write_json
 from flexsearch.latency import gate, quiet
 from flexsearch.latency.compiler import check_compiler
 from flexsearch.latency.hardware import hardware_of
@@ -57,11 +56,11 @@ def _check_hardware(path: Path, context: TrialContext) -> None:
     settings = context.settings.objectives.latency
     here = hardware_of(context.inputs.device, settings)
     try:
-        first = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        first = read_json(path)
+    except (OSError, ValueError):
         if path.exists():
             warnings.warn(f"{path} is damaged: it is made again, of this hardware", Note, stacklevel=2)
-        write_atomically(path, json.dumps(here))
+        write_json(path, here)
         return
     unlike = [name for name in here if first.get(name) != here[name]]
     others = [f"{name} {shown(first.get(name))}, not {shown(here[name])}" for name in unlike]
@@ -99,7 +98,7 @@ def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tup
         known = _known_ms(path)
         measured, measured_ms = timer.measure_both(plan, model=model, reference_ms=known)
         if known is None:
-            write_atomically(path, json.dumps({"reference_ms": measured_ms, **facts}))
+            write_json(path, {"reference_ms": measured_ms, **facts})
     constraints = gate.constraints_of(
         measured[0],
         plan,
@@ -175,7 +174,7 @@ def _reference(timer: ImageTimer, context: TrialContext) -> tuple[Path, dict[str
 def _known_ms(path: Path) -> float | None:
     """Read the reference workload's latency; None where it was not measured, or its file is damaged."""
     try:
-        known = float(json.loads(path.read_text(encoding="utf-8"))["reference_ms"])
+        known = float(read_json(path)["reference_ms"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError):
