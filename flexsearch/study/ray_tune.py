@@ -8,15 +8,12 @@ import _thread
 import json
 import logging
 import os
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
@@ -24,6 +21,7 @@ from filelock import FileLock
 from flexsearch.errors import FlexsearchError, UserError, reading
 from flexsearch.study.executor import Finished, TrialSource, Wait, crash
 from flexsearch.study.ray_address import QUIET, cluster_address
+from flexsearch.study.ray_folder import ray_folder
 from flexsearch.study.secrets import VARIABLE
 from flexsearch.study.settings import Resources
 from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
@@ -202,15 +200,14 @@ def ray_session(address: str | None) -> Iterator[None]:
             "yourself (ray.init())",
             field="ray",
         )
-    temporary = tempfile.mkdtemp(prefix="fs-ray-")
-    options: dict[str, Any] = {"_temp_dir": temporary} if cluster is None else {"address": cluster}
-    try:
-        with reading("--ray-address", rule="Ray could not be reached or started"), _without_secrets():
-            ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
-        yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(temporary, ignore_errors=True)
+    with ray_folder() as folder:
+        options: dict[str, Any] = {"_temp_dir": str(folder)} if cluster is None else {"address": cluster}
+        try:
+            with reading("--ray-address", rule="Ray could not be reached or started"), _without_secrets():
+                ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
+            yield
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
@@ -287,31 +284,27 @@ def run_on_ray(
         UserError: Ray cannot be reached or has no living node for a trial any more, or a trial met something that the
             user can mend.
     """
-    with ray_session(address):
+    with ray_session(address), ray_folder() as junk:
         from ray import tune
 
         fitting = _num_fitting(resources)
         if not fitting:
             raise UserError(f"one trial needs {resources}, more than a node of Ray's has", field="resources")
         searcher = _searcher(search)
-        junk = Path(tempfile.mkdtemp(prefix="fs-tune-"))
         body = partial(_trainable, run_trial=run_trial, num_threads=max(1, int(resources.cpu)))
-        try:
-            tuner = tune.Tuner(
-                tune.with_resources(body, {"cpu": resources.cpu, "gpu": resources.gpu}),
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher,
-                    scheduler=_scheduler(searcher),
-                    num_samples=-1,
-                    max_concurrent_trials=fitting if slots is None else min(slots, fitting),
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(storage_path=str(junk), name="trials", verbose=0),
-            )
-            with _muted(), _watched_nodes(lambda: _num_fitting(resources) > 0):
-                tuner.fit()
-        finally:
-            shutil.rmtree(junk, ignore_errors=True)
+        tuner = tune.Tuner(
+            tune.with_resources(body, {"cpu": resources.cpu, "gpu": resources.gpu}),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=_scheduler(searcher),
+                num_samples=-1,
+                max_concurrent_trials=fitting if slots is None else min(slots, fitting),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(storage_path=str(junk), name="trials", verbose=0),
+        )
+        with _muted(), _watched_nodes(lambda: _num_fitting(resources) > 0):
+            tuner.fit()
         if searcher.error is not None:
             raise searcher.error
         end: Finished = searcher.end
