@@ -27,6 +27,8 @@ _BESIDE = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
 def _beside(path: Path) -> Path:
     """Give a hidden name beside `path`, whose folder is made, that nothing has."""
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
 
