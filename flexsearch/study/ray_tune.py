@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _AUTH = "RAY_AUTH_MODE"
 
 _LOOK_EVERY_S = 5.0
+_ANSWERS_WITHIN_S = 5.0
 _REPORT_EVERY_S = 1.0
 _NEWS = "news"
 
@@ -224,6 +225,20 @@ def _muted() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _is_there(living: Callable[[], bool]) -> bool:
+    """Whether Ray says that a node lives; where its own head is gone, it raises, or says nothing for a minute."""
+    said: list[bool] = []
+
+    def ask() -> None:
+        with suppress(Exception):
+            said.append(living())
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_ANSWERS_WITHIN_S)
+    return said == [True]
+
+
 @contextmanager
 def _watched_nodes(living: Callable[[], bool]) -> Iterator[None]:
     """End the block, which would wait for ever, where no node is left that could run a trial.
@@ -232,14 +247,14 @@ def _watched_nodes(living: Callable[[], bool]) -> Iterator[None]:
         living: tells whether there is one.
 
     Raises:
-        UserError: there was none, twice in a row.
+        UserError: there was none, twice in a row, or none when the block failed.
     """
     over, lost = threading.Event(), threading.Event()
 
     def watch() -> None:
         missed = 0
         while not over.wait(_LOOK_EVERY_S):
-            missed = 0 if living() else missed + 1
+            missed = 0 if _is_there(living) else missed + 1
             if missed == 2:
                 lost.set()
                 _thread.interrupt_main()
@@ -248,8 +263,9 @@ def _watched_nodes(living: Callable[[], bool]) -> Iterator[None]:
     threading.Thread(target=watch, daemon=True).start()
     try:
         yield
-    except BaseException:
-        if lost.is_set():
+    except BaseException as error:
+        is_rays = isinstance(error, Exception) and not isinstance(error, UserError)
+        if lost.is_set() or (is_rays and not _is_there(living)):
             raise UserError(
                 "no node of Ray's that could run a trial is alive any more; nothing is lost, the same command goes on",
                 field="Ray",

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -112,6 +113,26 @@ def test_a_cluster_without_a_living_node_ends_the_wait(monkeypatch: pytest.Monke
         wait_in_turns()
     with pytest.raises(KeyboardInterrupt), _watched_nodes(lambda: True):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", ["raises", "says nothing"])
+def test_a_head_that_is_gone_ends_the_wait(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(ray_tune, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(ray_tune, "_ANSWERS_WITHIN_S", 0.05)
+    over = threading.Event()
+
+    def living() -> bool:
+        if kind == "raises":
+            raise RuntimeError("failed to connect to GCS")
+        return over.wait(60)
+
+    for work in (wait_in_turns, lambda: 1 / 0):
+        with pytest.raises(UserError, match="alive any more"), _watched_nodes(living):
+            work()
+    over.set()
+    with pytest.raises(ZeroDivisionError), _watched_nodes(lambda: True):
+        _ = 1 / 0
 
 
 def test_a_trial_fits_on_one_node_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
