@@ -69,6 +69,23 @@ def test_a_ray_that_was_imported_unguarded_is_not_started(monkeypatch: pytest.Mo
         assert "RAY_AUTH_MODE" not in os.environ
 
 
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray raises a bare Exception where it is killed or slow while it starts."""
+
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nmore")
+
+    fake = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    for name, value in {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(UserError, match=r"Ray could not be reached or started \(The current node timed out .* more\)$"),
+        ray_session(None),
+    ):
+        pass
+
+
 def test_tune_is_silent_of_what_is_handled() -> None:
     logger = logging.getLogger("ray.tune.execution.tune_controller")
     with _muted():
