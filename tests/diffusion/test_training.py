@@ -93,11 +93,8 @@ def test_what_does_not_fit_into_memory_is_tried_once_at_half(
     ends = nullcontext() if fits == 2 else pytest.raises(torch.OutOfMemoryError)
     with pytest.warns(Note, match="out of memory at update 1: 2 examples at a time from here on"), ends:
         losses += (step.loss for step in small.run())
-    if fits == 1:
-        return
-    assert losses == pytest.approx([step.loss for step in whole.run()], rel=1e-5)
-    for one, other in zip(whole.averaged.parameters(), small.averaged.parameters(), strict=True):
-        torch.testing.assert_close(one, other)
+    assert losses == pytest.approx([step.loss for step in whole.run()][: len(losses)], rel=1e-5)
+    assert len(losses) == (3 if fits == 2 else 0)
 
 
 @pytest.mark.parametrize(
