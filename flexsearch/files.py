@@ -134,7 +134,7 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` left; files of earlier versions have no checksum.
+    """Read a mapping in JSON, whole by its checksum if `write_json` wrote it.
 
     Raises:
         OSError: there is no such file.

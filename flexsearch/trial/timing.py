@@ -1,5 +1,6 @@
 """The latency of a trial's candidate, with the device to itself, and whether it is worth training."""
 
+import json
 import math
 import warnings
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flexsearch.errors import Note, UserError, shown
-from flexsearch.files import read_json, write_json
+from flexsearch.files import read_json, write_atomically
 from flexsearch.latency import gate, quiet
 from flexsearch.latency.compiler import check_compiler
 from flexsearch.latency.hardware import hardware_of
@@ -60,7 +61,7 @@ def _check_hardware(path: Path, context: TrialContext) -> None:
     except (OSError, ValueError):
         if path.exists():
             warnings.warn(f"{path} is damaged: it is made again, of this hardware", Note, stacklevel=2)
-        write_json(path, here)
+        write_atomically(path, json.dumps(here))
         return
     unlike = [name for name in here if first.get(name) != here[name]]
     others = [f"{name} {shown(first.get(name))}, not {shown(here[name])}" for name in unlike]
@@ -98,7 +99,7 @@ def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tup
         known = _known_ms(path)
         measured, measured_ms = timer.measure_both(plan, model=model, reference_ms=known)
         if known is None:
-            write_json(path, {"reference_ms": measured_ms, **facts})
+            write_atomically(path, json.dumps({"reference_ms": measured_ms, **facts}))
     constraints = gate.constraints_of(
         measured[0],
         plan,
