@@ -130,6 +130,15 @@ class SearchRun:
         found = self.trials()
         return found if found.empty else found[found["on_front"]].sort_values("latency_ms").reset_index(drop=True)
 
+    def attribution(self) -> "pd.DataFrame":
+        """Give what each axis owns of the front and the share of the hypervolume that is lost without it, a row each.
+
+        It is an observation of the trials that were made, no ablation.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([one.to_dict() for one in self._front.attributions])
+
     def plot(self) -> "Figure":
         """Draw the front."""
         from flexsearch.report.plot import front_picture

@@ -180,6 +180,8 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     _ = config.search_space  # raises where a combination of choices could not be built
     _check_pixels(config)
     config.check_teacher_samples()
+    config.sampling.check(config.shape)
+    _check_dtype(config)
     if config.needs_data and not config.data.can_train:
         raise UserError(
             f"must be a data set, which trials are trained on, but got {config.data.name!r}; only a space whose "
@@ -192,6 +194,24 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
             "must be false where nothing is trained, but got True", field="search.fine_tuned_dense", nearest="false"
         )
     return config
+
+
+def _check_dtype(config: RunConfig) -> None:
+    """Check that weights in half precision are only drawn from, and in that precision."""
+    if config.base.dtype == "fp32":
+        return
+    if not config.is_free:
+        raise UserError(
+            "must be fp32, in which weights are trained; only a training-free space takes others",
+            field="base.dtype",
+            nearest="fp32",
+        )
+    if config.sampling.dtype != config.base.dtype:
+        raise UserError(
+            f"must be {config.base.dtype}, as base.dtype, but got {config.sampling.dtype}",
+            field="sampling.dtype",
+            nearest=config.base.dtype,
+        )
 
 
 def _check_pixels(config: RunConfig) -> None:

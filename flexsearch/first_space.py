@@ -37,9 +37,11 @@ def first_space(pipeline: Pipeline) -> str:
     shape, drawn = base_shape(pipeline.base), pipeline.drawn_with
     most = int(drawn.get("steps", _STEPS))
     guidance = float(drawn.get("guidance", _GUIDANCE if shape.text_tokens else 1.5))
-    fields = {"guidance": guidance, "dtype": "bf16"}
+    fields: dict[str, Any] = {"guidance": guidance, "dtype": "bf16"}
     if "guidance_channels" in drawn and drawn["guidance_channels"] < shape.in_channels:
         fields["guidance_channels"] = drawn["guidance_channels"]
+    if "guidance_renorm" in drawn:
+        fields["guidance_renorm"] = drawn["guidance_renorm"]
     clock = base_clock(pipeline.base)
     steps = sorted({max(2, round(share * most)) for share in _SHARES})
     blocks = shape.num_blocks
@@ -71,6 +73,7 @@ def first_space(pipeline: Pipeline) -> str:
             "backbone": pipeline.architecture.name,
             "checkpoint": pipeline.checkpoint,
             **({"revision": pipeline.revision} if pipeline.revision else {}),
+            "dtype": "bf16",
         },
         **({"data": {"name": "captions", "root": SHIPPED_PROMPTS}} if shape.text_tokens else {}),
         "space": space,
@@ -205,7 +208,7 @@ def _trained(shape: TransformerShape) -> list[str]:
     clean, noise = (sorted({max(2, side * part // 16) for part in parts}) for parts in ((8, 10, 12), (4, 6, 8)))
     return [
         "# Schedules that are trained (blocks on fewer tokens) are searched too, with data (`flexsearch encode`) and",
-        "# these in place of `segments` and `trial`:",
+        "# these in place of `segments` and `trial`, and without base.dtype, since weights are trained in fp32:",
         "#   segments:",
         f"#     - {{family: pooling, depth: {{int: [1, {depth}]}}}}",
         f"#     - {{family: sdtm, repeat: {{int: [{low}, {high}]}}, merge: 1, sparse: rest, dense: 0}}",

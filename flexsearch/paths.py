@@ -1,4 +1,4 @@
-"""Where files lie that a user names: on disk, or shipped with the package; and where results are kept."""
+"""Say where files lie that a user names: on disk, or shipped with the package; and where results are kept."""
 
 import os
 import warnings

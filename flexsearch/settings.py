@@ -1,4 +1,4 @@
-"""How a part of the configuration is declared: a frozen dataclass whose fields are the YAML keys, and no others.
+"""Say how a part of the configuration is declared: a frozen dataclass whose fields are the YAML keys, and no others.
 
 Each lies beside the code that reads it, with its defaults. `flexsearch.config` validates them.
 """

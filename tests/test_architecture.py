@@ -98,7 +98,7 @@ def test_files_are_the_same_in_every_locale() -> None:
 def test_role_names_stay_with_their_families() -> None:
     own = set(ROLES) - {DENSE.name}
     resampled = {"merge_learned", "recover_bilinear", "recover_learned"}
-    assert own == {"pool", "merge", "sparse", "recover", "keep", "keep_mlp", *resampled}
+    assert own == {"pool", "merge", "sparse", "recover", "keep", "keep_mlp", "blocksparse", *resampled}
     assert found((*OF_ROLES, DENSITY), lambda node: isinstance(node, ast.Constant) and node.value in own) == []
 
 
@@ -122,6 +122,22 @@ def test_stages_are_found_where_a_candidate_is_lowered() -> None:
 
 def test_sampler_steps_are_a_key_and_no_attribute_of_everything() -> None:
     assert found(STEPS, lambda node: any("sampler_steps" in word for word in words(node))) == []
+
+
+QUESTIONS = {"who", "what", "where", "how", "which", "when", "why", "whether", "whose"}
+
+
+def is_question(node: ast.AST) -> bool:
+    """A docstring of a module or a function, no property's, that begins as a question does."""
+    if not isinstance(node, ast.Module | ast.FunctionDef):
+        return False
+    if isinstance(node, ast.FunctionDef) and any("property" in ast.unparse(one) for one in node.decorator_list):
+        return False
+    return (ast.get_docstring(node) or "-").split()[0].lower() in QUESTIONS
+
+
+def test_docstrings_begin_with_a_verb_and_not_with_a_question() -> None:
+    assert [place(file) for file in FILES for node in ast.walk(tree(file)) if is_question(node)] == []
 
 
 def imported(file: Path, modules: set[str]) -> Iterator[str]:

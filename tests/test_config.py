@@ -27,6 +27,15 @@ def test_other_names_are_kept(tiny_config: Call, name: str) -> None:
     assert parse_config(tiny_config(name=name)).name == name
 
 
+def test_guidance_that_the_base_cannot_have_is_refused(tiny_config: Call) -> None:
+    for sampling, said in (
+        ({"guidance_renorm": True}, "guidance_renorm: is for bases that read text"),
+        ({"guidance_channels": 5}, "guidance_channels: must be at most"),
+    ):
+        with pytest.raises(UserError, match=rf"^sampling\.{said}"):
+            parse_config(tiny_config(sampling=sampling))
+
+
 def test_a_password_is_kept_nowhere(tiny_config: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config: Any = parse_config(tiny_config(storage=SECRET))
     assert config.storage == SECRET

@@ -78,6 +78,26 @@ def test_a_file_that_holds_no_settings_is_refused_by_name(file: Path, content: b
     assert "\n" not in str(caught.value)
 
 
+def test_an_old_key_is_read_with_one_note_that_names_the_new_one(file: Path) -> None:
+    file.write_text("search: {sampler: tpe, screen: 1}\nobjectives: {fid: {images: 10, drift: true}}")
+    with pytest.warns(OldName) as notes:
+        found = read_values(file)
+    assert found == {
+        "search": {"algorithm": "tpe", "pool": 1},
+        "objectives": {"quality": {"images": 10, "paired_distance": True}},
+    }
+    assert sorted(str(note.message) for note in notes) == [
+        "objectives.fid is called objectives.quality now",
+        "objectives.fid.drift is called objectives.quality.paired_distance now",
+        "search.sampler is called search.algorithm now",
+        "search.screen is called search.pool now",
+    ]
+    assert as_it_was_written({"search": {"screen": 1}}) == {"search": {"pool": 1}}
+    file.write_text("search: {sampler: tpe, algorithm: gp}")
+    with pytest.raises(UserError, match=r"search\.sampler: is the old name of search\.algorithm, but got both"):
+        read_values(file)
+
+
 def test_a_key_that_is_gone_is_left_out_with_a_note(file: Path) -> None:
     file.write_text("search: {trials: 3, long_schedules: 0, long_factor: 2}")
     with pytest.warns(OldName, match=r"search\.long_(schedules|factor) does nothing any more") as notes:

@@ -25,6 +25,7 @@ of the space. About 40 minutes of one core per seed, 30 for `--long`, 5 for `--t
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,24 +37,20 @@ import torch
 from safetensors.torch import load_file
 from shipped import HERE, TABLE
 
+sys.path.append(str(HERE.parent))
+from fine_tunes import averaged, by_data, drawn_features, opened, quality_of, started
+
 from flexsearch.config import load_config
-from flexsearch.diffusion.training import Training
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.objectives.features import extract_features
 from flexsearch.objectives.paired_features import paired_distance
-from flexsearch.objectives.quality import measure_features
 from flexsearch.schedule import Cache, Candidate, DensitySchedule, Sampling
 from flexsearch.schedule.gain import NO_GAIN
 from flexsearch.schedule.presets import paper_schedule
 from flexsearch.space.search_space import SearchSpace
-from flexsearch.trial.context import TrialContext, trial_context
-from flexsearch.trial.drawing import draw_all
+from flexsearch.trial.context import TrialContext
 from flexsearch.trial.paired_distance import make_reference
-from flexsearch.trial.prepare import prepare
-from flexsearch.trial.teacher import live_teacher
 from flexsearch.trial.timing import timer_of
 
-QUICKSTART = HERE.parents[1] / "search_spaces" / "quickstart.yaml"
 LONG = 10
 """How many times a trial's updates a long fine-tune has."""
 LONG_IMAGES = 2000
@@ -88,14 +85,6 @@ def long_samplings() -> list[Sampling]:
     return [*plain, *(replace(one, gain=replace(NO_GAIN, stream=0.85, at=4)) for one in plain[2:])]
 
 
-def open_bench(runs: Path) -> TrialContext:
-    """Give what trials of the quickstart work with, its warm start among it."""
-    config, folder = load_config(QUICKSTART), runs / "quickstart"
-    config.trial_settings.save(folder)
-    prepare(folder, config.trial_settings, seed=0, report=lambda *_: None)
-    return trial_context(folder)
-
-
 def reference(context: TrialContext, runs: Path, *, seed: int) -> torch.Tensor:
     """Features of the dense base's converged samples from the noise of `seed`."""
     path = runs / f"reference-{seed}.safetensors"
@@ -108,19 +97,9 @@ def trained(context: TrialContext, schedule: DensitySchedule, *, seed: int, upda
     """A schedule's averaged weights and the CPU seconds that they took; the dense base is not trained."""
     if schedule.is_dense:
         return context.inputs.base.model, 0.0
-    model, begun = context.start.clone(), time.process_time()
-    model.set_schedule(schedule)
-    model.drop_unused_weights()
-    training = Training(
-        model,
-        process=context.inputs.process,
-        stream=context.stream(seed),
-        optimisation=replace(context.settings.trial, updates=updates),
-        teacher=live_teacher(context.inputs.base.model),
-    )
-    for _ in training.run():
-        pass
-    found: Any = training.averaged
+    begun = time.process_time()
+    optimisation = replace(context.settings.trial, updates=updates)
+    found = averaged(by_data(context, started(context, schedule), optimisation, seed=seed))
     return found, time.process_time() - begun
 
 
@@ -128,14 +107,13 @@ def judged(
     context: TrialContext, model: FlexDiT, candidate: Candidate, to: torch.Tensor, *, seed: int, images: int
 ) -> dict[str, Any]:
     """Draw and measure a candidate's samples."""
-    begun, plan = time.process_time(), context.space.plan(candidate)
-    drawn = draw_all(model, plan, context, lambda _: True, num=images, seed=seed)
-    features = extract_features(drawn, extractor=context.inputs.evaluators[0].extractor, batch=100)
-    (quality,) = measure_features(features, evaluator=context.inputs.evaluators[0])[:1]
+    begun = time.process_time()
+    features = drawn_features(context, model, candidate, num=images, seed=seed)
+    quality = quality_of(context, features)
     return {
         quality.name: quality.value,
         "paired_distance": paired_distance(features, to),
-        "macs": plan.macs,
+        "macs": context.space.plan(candidate).macs,
         "seconds_judging": time.process_time() - begun,
     }
 
@@ -202,7 +180,7 @@ def collected(runs: Path, known: pd.DataFrame) -> pd.DataFrame:
     """Add the rows that were made to those that are known.
 
     Latencies are measured at once, by `--time`, and all rows get them; else new rows get those of known ones that take
-    the same time."""
+    the same time, and are left out where there is none."""
     key = ["digest", "seed", "updates", "images"]
     rows = [json.loads(line) for path in sorted(runs.glob("rows-*/*.jsonl")) for line in path.read_text().splitlines()]
     table = pd.concat([pd.DataFrame(rows), known]).drop_duplicates(key).sort_values(key, ignore_index=True)
@@ -214,8 +192,10 @@ def collected(runs: Path, known: pd.DataFrame) -> pd.DataFrame:
     is_timed = measured.notna()
     known_times = dict(zip(takes[is_timed], measured[is_timed], strict=True))
     times = json.loads(path.read_text()) if path.exists() else known_times
-    table["latency_ms"] = [times[one] for one in takes]
-    return table
+    table["latency_ms"] = takes.map(times)
+    is_unknown = table["latency_ms"].isna()
+    print(f"left out, without a latency: {is_unknown.sum()} rows, {sorted(set(table.loc[is_unknown, 'schedule']))}")
+    return table[~is_unknown]
 
 
 def main() -> None:
@@ -233,7 +213,7 @@ def main() -> None:
         table.to_parquet(TABLE, index=False)
         print(table.groupby(["seed", "updates", "images"]).size())
         return
-    context, everything = open_bench(runs), candidates(config.search_space)
+    context, everything = opened(runs / "quickstart"), candidates(config.search_space)
     updates, images = config.trial.updates, config.objectives.quality.images
     if arguments.time:
         timed(

@@ -76,10 +76,13 @@ if __name__ == "__main__":
     table = pd.read_parquet(arguments.table)
     most = table["images"].max()
     if table["images"].nunique() < 2:
-        raise SystemExit("the table holds no long fine-tunes: make.py --long for both seeds, then --collect")
+        raise SystemExit("the table holds no long fine-tunes: make.py --long, then --collect")
     rows = []
     for seed in (0, 1):
         long = table[(table["images"] == most) & (table["seed"] == 1 - seed) & (table["updates"] > 0)]
+        if long.empty:
+            print(f"no long fine-tunes under seed {1 - seed} yet: `make.py --long --seed {1 - seed}` makes them")
+            continue
         found = signals(table[(table["images"] < most) & (table["seed"] == seed)])
         for name in found:
             rows.append(

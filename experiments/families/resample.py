@@ -11,6 +11,7 @@ checked. In 60 updates tau moves by a hundredth at most, so it also starts at 0.
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,21 +20,16 @@ from typing import Any, get_args
 import pandas as pd
 import torch
 
-from flexsearch.config import load_config
-from flexsearch.diffusion.training import Training
+sys.path.append(str(Path(__file__).parents[1]))
+from fine_tunes import averaged, by_data, drawn_features, opened, quality_of, schedules_of, started
+
 from flexsearch.models.resample import Resampler
-from flexsearch.objectives.features import extract_features
-from flexsearch.objectives.quality import measure_features
 from flexsearch.schedule import Candidate, DensitySchedule, Sampling, Sdtm
 from flexsearch.schedule.families.sdtm import Resample
 from flexsearch.schedule.gain import NO_GAIN
-from flexsearch.trial.context import TrialContext, trial_context
-from flexsearch.trial.drawing import draw_all
-from flexsearch.trial.prepare import prepare
-from flexsearch.trial.teacher import live_teacher
+from flexsearch.trial.context import TrialContext
 
 HERE = Path(__file__).parent
-SPACE = HERE.parents[1] / "search_spaces" / "quickstart.yaml"
 SCHEDULES = ("PPPMssRMssRD @5,3", "PPPPMsssssRD @3")
 KINDS: tuple[Resample, ...] = get_args(Resample)
 ARMS = [
@@ -46,25 +42,6 @@ ARMS = [
 CALLS, GAINS = (1, 2), (1.0, 0.75)
 
 
-def opened(runs: Path) -> TrialContext:
-    config = load_config(SPACE, [])
-    runs.mkdir(parents=True, exist_ok=True)
-    config.trial_settings.save(runs)
-    prepare(runs, config.trial_settings, seed=0, report=lambda *_: None)
-    return trial_context(runs)
-
-
-def schedules(context: TrialContext) -> dict[str, DensitySchedule]:
-    found: dict[str, DensitySchedule] = {}
-    for parameters in context.space.choices():
-        schedule = context.space.build(parameters).schedule
-        if str(schedule) in SCHEDULES:
-            found[str(schedule)] = schedule
-        if len(found) == len(SCHEDULES):
-            break
-    return found
-
-
 def resampled(schedule: DensitySchedule, kind: Resample) -> DensitySchedule:
     """The schedule with every module resampled in one way."""
     segments = (replace(one, resample=kind) if isinstance(one, Sdtm) else one for one in schedule.segments)
@@ -73,38 +50,22 @@ def resampled(schedule: DensitySchedule, kind: Resample) -> DensitySchedule:
 
 def trained(context: TrialContext, schedule: DensitySchedule, *, updates: int, seed: int, tau: float) -> Any:
     """Averaged weights after a fine-tune, as a trial's; those of the warm start if there are no updates."""
-    model = context.start.clone()
-    model.set_schedule(schedule)
-    model.drop_unused_weights()
+    model = started(context, schedule)
     for one in model.modules():
         if isinstance(one, Resampler):
             torch.nn.init.constant_(one.tau, tau)
-    if not updates:
-        return model
-    training = Training(
-        model,
-        process=context.inputs.process,
-        stream=context.stream(seed),
-        optimisation=context.settings.trial,
-        teacher=live_teacher(context.inputs.base.model),
-    )
-    for _ in training.run():
-        pass
-    return training.averaged
+    return averaged(by_data(context, model, context.settings.trial, seed=seed)) if updates else model
 
 
 def measured(context: TrialContext, model: Any, schedule: DensitySchedule) -> Iterator[dict[str, Any]]:
-    evaluator = context.inputs.evaluators[0]
     for calls in CALLS:
         for gain in GAINS:
             sampling = Sampling(steps=calls + 1, solver="ab2", start="gaussian")
             if gain != 1:
                 sampling = replace(sampling, gain=replace(NO_GAIN, stream=gain, at=4))
-            plan = context.space.plan(Candidate(schedule=schedule, sampling=sampling))
-            images = draw_all(model, plan, context, lambda _: True, num=500, seed=0)
-            features = extract_features(images, extractor=evaluator.extractor, batch=100)
-            distance = measure_features(features, evaluator=evaluator)[0].value
-            yield {"calls": calls, "gain": gain, "macs": plan.macs, "distance": distance}
+            candidate = Candidate(schedule=schedule, sampling=sampling)
+            distance = quality_of(context, drawn_features(context, model, candidate)).value
+            yield {"calls": calls, "gain": gain, "macs": context.space.plan(candidate).macs, "distance": distance}
 
 
 def main() -> None:
@@ -114,7 +75,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.use_deterministic_algorithms(True)
     context, rows = opened(arguments.runs), []
-    found = schedules(context)
+    found = schedules_of(context, SCHEDULES)
     for name, kind, updates, seed, tau in ARMS:
         schedule = resampled(found[name], kind)
         model = trained(context, schedule, updates=updates, seed=seed, tau=tau)

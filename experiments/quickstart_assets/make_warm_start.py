@@ -1,4 +1,4 @@
-"""Makes the quickstart's elastic warm start as `search_spaces/quickstart.yaml` says, and puts it among the assets,
+"""Makes the quickstart's warm start as `search_spaces/quickstart.yaml` says, and puts it among the assets,
 in half precision.
 
     uv run python experiments/quickstart_assets/make_warm_start.py

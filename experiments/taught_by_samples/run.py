@@ -12,6 +12,7 @@ gain's distances.
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,21 +21,16 @@ from typing import Any
 import pandas as pd
 import torch
 
-from flexsearch.config import load_config
+sys.path.append(str(Path(__file__).parents[1]))
+from fine_tunes import averaged, by_data, drawn_features, opened, quality_of, schedules_of, started
+
 from flexsearch.diffusion.batches import Batch, BatchStream
-from flexsearch.diffusion.training import Training
-from flexsearch.objectives.features import extract_features
-from flexsearch.objectives.quality import measure_features
 from flexsearch.schedule import Candidate, DensitySchedule, Sampling
 from flexsearch.schedule.gain import NO_GAIN
-from flexsearch.trial.context import TrialContext, trial_context
-from flexsearch.trial.drawing import draw_all
-from flexsearch.trial.prepare import prepare
-from flexsearch.trial.teacher import live_teacher
+from flexsearch.trial.context import TrialContext
 from flexsearch.trial.teacher_samples import sample_training
 
 HERE = Path(__file__).parent
-SPACE = HERE.parents[1] / "search_spaces" / "quickstart.yaml"
 SCHEDULES = ("PPPMssRMssRD @5,3", "PPPMsRDMsRDD @5,3", "PPPMsRDMRDDD @5,3")
 ARMS = (
     ("dense", "nothing", 0),
@@ -63,24 +59,9 @@ class Visited:
         return replace(batch, time=torch.full_like(batch.time, self._times[update % len(self._times)]))
 
 
-def opened(runs: Path, *, steps: tuple[int, ...]) -> TrialContext:
-    """A run whose schedules are taught in so many steps, in turn."""
-    config = load_config(SPACE, [f"teacher_samples={TAUGHT | {'steps': list(steps)}}"])
-    runs.mkdir(parents=True, exist_ok=True)
-    config.trial_settings.save(runs)
-    prepare(runs, config.trial_settings, seed=0, report=lambda *_: None)
-    return trial_context(runs)
-
-
-def schedules(context: TrialContext) -> dict[str, DensitySchedule]:
-    found: dict[str, DensitySchedule] = {}
-    for parameters in context.space.choices():
-        schedule = context.space.build(parameters).schedule
-        if str(schedule) in SCHEDULES:
-            found[str(schedule)] = schedule
-        if len(found) == len(SCHEDULES):
-            break
-    return {"dense": DensitySchedule.all_dense(context.space.num_blocks), **{one: found[one] for one in SCHEDULES}}
+def taught_in(steps: tuple[int, ...]) -> str:
+    """The change of the settings by which schedules are taught in so many steps, in turn."""
+    return f"teacher_samples={TAUGHT | {'steps': list(steps)}}"
 
 
 def sampling(steps: int, gain: float = 1.0) -> Sampling:
@@ -90,47 +71,28 @@ def sampling(steps: int, gain: float = 1.0) -> Sampling:
 
 def trained(context: TrialContext, schedule: DensitySchedule, *, by: str, updates: int) -> Any:
     """Averaged weights after a fine-tune; those of the base or of the warm start if there are no updates."""
-    model = (context.inputs.base.model if schedule.is_dense else context.start).clone()
-    model.set_schedule(schedule)
-    model.drop_unused_weights()
+    model = started(context, schedule)
     if not updates:
         return model
     rate = 2e-4 if schedule.is_dense else context.settings.trial.learning_rate
     settings = replace(context.settings.trial, updates=updates, learning_rate=rate)
     longer = replace(context, settings=replace(context.settings, trial=settings))
     if by.startswith("samples"):
-        training: Training = sample_training(model, longer)
-    else:
-        stream: Any = context.stream(0)
-        if by == "data, visited times":
-            plans = [context.space.plan(Candidate(schedule=schedule, sampling=sampling(one))) for one in STEPS]
-            times = [step.time for plan in plans for step in plan.steps if step.graph.calls_model]
-            stream = Visited(stream, times)
-        training = Training(
-            model,
-            process=context.inputs.process,
-            stream=stream,
-            optimisation=settings,
-            teacher=live_teacher(context.inputs.base.model),
-        )
-    for _ in training.run():
-        pass
-    return training.averaged
+        return averaged(sample_training(model, longer))
+    stream: Any = None
+    if by == "data, visited times":
+        plans = [context.space.plan(Candidate(schedule=schedule, sampling=sampling(one))) for one in STEPS]
+        times = [step.time for plan in plans for step in plan.steps if step.graph.calls_model]
+        stream = Visited(longer.stream(0), times)
+    return averaged(by_data(longer, model, settings, stream=stream))
 
 
 def measured(context: TrialContext, model: Any, schedule: DensitySchedule) -> Iterator[dict[str, Any]]:
-    evaluator = context.inputs.evaluators[0]
     for steps in STEPS:
         for gain in GAINS:
-            plan = context.space.plan(Candidate(schedule=schedule, sampling=sampling(steps, gain)))
-            images = draw_all(model, plan, context, lambda _: True, num=500, seed=0)
-            features = extract_features(images, extractor=evaluator.extractor, batch=100)
-            yield {
-                "steps": steps,
-                "gain": gain,
-                "macs": plan.macs,
-                "distance": measure_features(features, evaluator=evaluator)[0].value,
-            }
+            candidate = Candidate(schedule=schedule, sampling=sampling(steps, gain))
+            distance = quality_of(context, drawn_features(context, model, candidate)).value
+            yield {"steps": steps, "gain": gain, "macs": context.space.plan(candidate).macs, "distance": distance}
 
 
 def main() -> None:
@@ -141,8 +103,12 @@ def main() -> None:
     arguments = parser.parse_args()
     known = pd.read_csv(arguments.out) if arguments.out.exists() else pd.DataFrame(columns=KEYS)
     rows = known.to_dict("records")
-    contexts = {False: opened(arguments.runs, steps=STEPS), True: opened(arguments.runs / "two_steps", steps=STEPS[:1])}
-    found = schedules(contexts[False])
+    contexts = {
+        False: opened(arguments.runs, taught_in(STEPS)),
+        True: opened(arguments.runs / "two_steps", taught_in(STEPS[:1])),
+    }
+    dense = DensitySchedule.all_dense(contexts[False].space.num_blocks)
+    found = {"dense": dense, **schedules_of(contexts[False], SCHEDULES)}
     for name, by, updates in ARMS:
         is_known = any((row["schedule"], row["taught_by"], row["updates"]) == (name, by, updates) for row in rows)
         if is_known or arguments.by not in (None, by):

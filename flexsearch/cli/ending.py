@@ -1,4 +1,4 @@
-"""How a command ends: whatever the world throws becomes short lines and an exit status, here and nowhere else.
+"""Say how a command ends: whatever the world throws becomes short lines and an exit status, here and nowhere else.
 
 0: done. 2: the user can mend it. 130: interrupted. 1: our fault; the traceback goes into a log file.
 """

@@ -27,13 +27,18 @@ def front(
     """Show the Pareto front of a run and its baselines."""
 
     from flexsearch.cli.results import front_of_run, open_run
+    from flexsearch.report.table import attribution_table
 
     found = front_of_run(open_run(run_dir))
     write_front(found, csv=csv, plot=plot)
     if as_json:
         print_json(found.to_dict())
     else:
-        print_front(found, open_terminal())
+        terminal = open_terminal()
+        print_front(found, terminal)
+        if found.attributions:
+            terminal.print()
+            terminal.print(attribution_table(found), soft_wrap=True)
 
 
 def print_front(front: "Front", console: "Console") -> None:

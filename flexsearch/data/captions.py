@@ -111,7 +111,7 @@ def _listed(root: Path, listing: Path, names: Sequence[str]) -> list[str]:
 
 
 def _is_text(caption: str) -> bool:
-    """Whether it says something, in characters that a tokeniser can read: JSON may hold half of one."""
+    """Tell whether it says something, in characters that a tokeniser can read: JSON may hold half of one."""
     return bool(caption.strip()) and not any("\ud800" <= sign <= "\udfff" for sign in caption)
 
 

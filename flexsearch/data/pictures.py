@@ -1,7 +1,7 @@
 """Pictures in files, opened in one way for training, encoding and references: what a viewer shows, in 8 bits.
 
-Turned as its EXIF entry says, the first frame, 16 bits scaled to 8, what is transparent laid on white. What cannot be
-shown so is refused, by the file's name.
+Turned as its EXIF entry says, the first frame, 16 bits scaled to 8, what is transparent laid on white. Colour profiles
+are not applied, as by torch-fidelity and torchvision. What cannot be shown so is refused, by the file's name.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,6 +24,7 @@ OPENING = "turned by EXIF, 8 bits, on white"
 
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _BITS, _WHITE_IS_ZERO = 258, 262  # tags of TIFF: bits of a level; photometric interpretation, 0 where 0 is white
+_SAMPLE_FORMAT, _SIGNED = 339, 2  # another, and what it says of levels with a sign
 _SCALED = {"L;2": 85, "L;4": 17}  # by which Pillow multiplies the levels of PNG
 _NAMED = 10  # broken files in one error
 _SCANNED_AT_ONCE = 1024
@@ -88,8 +89,14 @@ def _chunks(files: Sequence[Path]) -> Iterable[Sequence[Path]]:
 
 
 def _scale(image: Image.Image) -> tuple[float, bool]:
-    """Give the level that is white in a deep picture, and whether Pillow leaves it to us that 0 is."""
+    """Give the level that is white in a deep picture, and whether Pillow leaves it to us that 0 is.
+
+    Raises:
+        UserError: it has levels of 16 bits with a sign, of which none is known to be white.
+    """
     tags = getattr(image, "tag_v2", {})  # of TIFF
+    if tags.get(_BITS) == (16,) and tags.get(_SAMPLE_FORMAT) == (_SIGNED,):
+        raise UserError("levels of 16 bits with a sign have no known white; save it without the sign")
     bits = tags.get(_BITS, (16,))[0] if image.mode.startswith("I;16") else 16
     return (1.0 if image.mode == "F" else 2.0**bits - 1), tags.get(_WHITE_IS_ZERO, 1) == 0
 

@@ -1,4 +1,4 @@
-"""How weights are updated. Needs no torch."""
+"""Say how weights are updated. Needs no torch."""
 
 import math
 from typing import Annotated, Literal

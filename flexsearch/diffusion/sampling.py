@@ -16,7 +16,6 @@ from flexsearch.data.conditions import Condition, Conditions
 from flexsearch.diffusion.data_gaussian import started_output
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.diffusion.solvers import clock_of, solver_of
-from flexsearch.errors import UserError
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.plan import Plan, Target, lower
@@ -80,12 +79,7 @@ class _Run:
         plan: Plan,
     ) -> None:
         self._model, self._scheduler, self._settings, self._plan = model, scheduler, settings, plan
-        most = plan.target.shape.in_channels
-        if (settings.guidance_channels or 1) > most:
-            raise UserError(
-                f"must be at most {most}, as many as the data have, but got {settings.guidance_channels}",
-                field="sampling.guidance_channels",
-            )
+        settings.check(plan.target.shape)
         if plan.target.shape.embeds_guidance:
             device, num = next(iter(condition.values())).device, len(next(iter(condition.values())))
             condition = {**condition, "guidance": torch.full((num,), settings.guidance, device=device)}
@@ -149,7 +143,20 @@ class _Run:
             guided = given[:, :channels] + (scale - 1) * self._difference
         else:
             return output
+        if self._settings.guidance_renorm:
+            guided = _as_long_as(given[:, :channels], guided, patch=self._plan.target.shape.patch_size)
         return torch.cat([guided, given[:, channels:]], dim=1)
+
+
+def _as_long_as(given: Tensor, guided: Tensor, *, patch: int) -> Tensor:
+    """Rescale (B, C, ..., H, W) so that every token of `patch x patch` has the length that it has in `given`."""
+
+    def length(output: Tensor) -> Tensor:
+        tokens = output.unflatten(-1, (-1, patch)).unflatten(-3, (-1, patch))  # (B, C, ..., h, p, w, p)
+        return torch.linalg.vector_norm(tokens, dim=(1, -3, -1), keepdim=True)
+
+    tokens = guided.unflatten(-1, (-1, patch)).unflatten(-3, (-1, patch))
+    return (tokens * (length(given) / length(guided))).flatten(-2).flatten(-3, -2)
 
 
 def _extrapolated(values: Sequence[Tensor], theta: float) -> Tensor:

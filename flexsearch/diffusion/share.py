@@ -1,4 +1,4 @@
-"""Which part of every batch this process computes, and how gradients become those of the whole batch.
+"""Say which part of every batch this process computes, and how gradients become those of the whole batch.
 
 The whole batch is a function of the seed and the update alone. Process `r` of `W` takes a contiguous `1/W` of its rows,
 in `num_parts` equal parts one after another (gradient accumulation), each weighted by its share. So the loss curve
@@ -39,7 +39,7 @@ class Share:
     sum_over_processes: Callable[[Tensor], Tensor] = _as_it_is
 
     def check(self, batch: int) -> None:
-        """Whether a batch can be shared out.
+        """Tell whether a batch can be shared out.
 
         Raises:
             UserError: `batch` is not a multiple of processes times parts; names the nearest that is.
@@ -86,7 +86,7 @@ class Share:
                 group = []
 
     def any_process(self, here: bool) -> bool:
-        """Whether `here` is true in any of the processes: all of them must ask."""
+        """Tell whether `here` is true in any of the processes: all of them must ask."""
         if self.num_processes == 1:
             return here
         return bool(self.sum_over_processes(torch.tensor(float(here))).item())

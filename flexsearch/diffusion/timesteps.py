@@ -1,4 +1,4 @@
-"""Which diffusion times a training batch sees.
+"""Say which diffusion times a training batch sees.
 
 One batch needs one token count, so all its times come from one band of the timetable (arXiv 2412.06028, section 3.3);
 over the run, time stays uniform on [0, 1), or as dense as a shifted clock visits it.

@@ -1,4 +1,4 @@
-"""One optimiser loop for every kind of training: a dense base, the elastic warm start, a trial, an exported recipe.
+"""One optimiser loop for every kind of training: a dense base, the warm start, a trial, an exported recipe.
 
 What differs between them is passed in: the batches, the schedule that is active at an update, the teacher.
 """

@@ -30,8 +30,9 @@ class Example(NamedTuple):
     reused: tuple[Tensor, ...]
 
     def run(self, model: FlexDiT) -> tuple[Tensor, ...]:
-        """Give a model's output, and behind it what the graph leaves."""
-        with torch.no_grad():
+        """Give a model's output, and behind it what the graph leaves; under autocast where weights are in bf16."""
+        is_half = any(weight.dtype == torch.bfloat16 for weight in model.parameters())
+        with torch.no_grad(), torch.autocast(self.noisy.device.type, torch.bfloat16, enabled=is_half):
             found = model(self.noisy, self.timestep, graph=self.graph, reused=self.reused, **self.condition)
         return (found.sample, *found.left)
 

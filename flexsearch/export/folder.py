@@ -27,6 +27,7 @@ from flexsearch.export.recipe import RECIPE, Recipe
 from flexsearch.files import folder_beside, sync_folder
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.fold import fold_gain
+from flexsearch.models.loading import load_exported
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.gain import NO_GAIN
 from flexsearch.schedule.sampling import Sampling
@@ -38,7 +39,10 @@ _PIECES = (TRANSFORMER, "scheduler", FOLDER, "model_index.json", RECIPE, CARD, C
 
 
 def with_folded_gain(model: FlexDiT, recipe: Recipe) -> Recipe:
-    """Fold the gain of a recipe's candidate into a model's weights, in place, and give the recipe that says so."""
+    """Fold the gain of a recipe's candidate into a model's weights, in place, and give the recipe that says so. Weights
+    in bf16 would be rounded again: they are left."""
+    if recipe.base.dtype != "fp32":
+        return recipe
     sampling = recipe.chosen.sampling
     folded = sampling.gain.without(fold_gain(model, sampling))
     return replace(recipe, folded=None if folded == NO_GAIN else folded)
@@ -84,7 +88,7 @@ def move_pieces(source: Path, target: Path) -> None:
 def _verify(model: FlexDiT, folder: Path, scheduler: Any, recipe: Recipe) -> None:
     """Check that the model read back has the recipe's schedule and gives the same output to the bit, in every graph of
     the plan that was written."""
-    rebuilt = FlexDiT.from_pretrained(folder / TRANSFORMER).to(model.device).eval()
+    rebuilt = load_exported(folder, device=model.device)
     if rebuilt.schedule.digest != recipe.chosen.schedule.digest:
         raise FlexsearchError(f"the exported schedule is {rebuilt.schedule}, not {recipe.chosen.schedule}")
     plan = plan_of(rebuilt, scheduler, exported_sampling(folder), recipe.sampling)

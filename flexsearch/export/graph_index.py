@@ -1,4 +1,5 @@
-"""What `graphs.json` says, so that exported graphs run without flexsearch: names, shapes, timesteps, and the steps."""
+"""Say what `graphs.json` says, so that exported graphs run without flexsearch: names, shapes, timesteps, and the
+steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -70,7 +71,7 @@ def _of_file(model: FlexDiT, graph: Graph, file: str, difference: float) -> dict
 
 
 def _kept_by(model: FlexDiT, graph: Graph) -> dict[str, Any]:
-    """What a graph reads of earlier steps, and leaves for later ones."""
+    """Give what a graph reads of earlier steps, and leaves for later ones."""
     example = example_of(model, graph, batch=1)
     left = example.run(model)[1:]
     return {

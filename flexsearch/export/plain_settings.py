@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flexsearch.export.recipe import Recipe
+from flexsearch.models.architectures import architecture_named
 from flexsearch.models.settings import base_clock, base_shape
 from flexsearch.schedule.gain import NO_GAIN
 from flexsearch.schedule.guidance import ALL_ROWS
@@ -45,7 +46,8 @@ class PlainSettings:
         chosen, sampling = recipe.chosen, recipe.chosen.sampling
         shape, clock = base_shape(recipe.base), base_clock(recipe.base, spacing=recipe.sampling.spacing)
         under = clock_under(sampling.solver, clock, shift=sampling.shift, num_tokens=shape.grid.num_tokens)
-        call: dict[str, Any] = {"num_inference_steps": sampling.steps, "guidance_scale": recipe.sampling.guidance}
+        architecture = architecture_named(recipe.base.backbone, field="base.backbone")
+        call = {"num_inference_steps": sampling.steps, **architecture.guided_call(recipe.sampling.guidance)}
         cache_dit = _cache_dit(sampling, num_blocks=shape.num_blocks) if chosen.schedule.is_dense else None
         channels = recipe.sampling.guidance_channels
         left_out = list(_left_out(sampling))
@@ -57,6 +59,9 @@ class PlainSettings:
             left_out.append(f"reuse over steps, {sampling.pattern}: cache-dit has no such rule")
         if recipe.sampling.is_guided(shape) and channels is not None and channels < shape.in_channels:
             left_out.append(f"guidance of {channels} of {shape.in_channels} channels")
+        is_renormed = recipe.sampling.guidance_renorm
+        if recipe.sampling.is_guided(shape) and is_renormed != architecture.drawn_with.get("guidance_renorm", False):
+            left_out.append(f"guidance_renorm: {is_renormed}".lower() + ", where its pipeline does otherwise")
         return cls(
             scheduler=None if sampling.solver in _OURS else under.scheduler,
             call=call,

@@ -87,6 +87,8 @@ def train(
         UserError: an input is missing or does not fit; another process trains into `out`.
         KeyboardInterrupt: after the update that was being done, which is saved.
     """
+    if recipe.base.dtype != "fp32":
+        raise UserError("must be fp32, in which weights are trained", field="base.dtype", nearest="fp32")
     share = processes.share(recipe.training.gradient_accumulation)
     share.check(recipe.training.batch)
     if not processes.is_first:

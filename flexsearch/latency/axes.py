@@ -1,4 +1,4 @@
-"""What of sampling occurs in a space or in plans, as far as the times of a profile depend on it. Needs no torch."""
+"""Say what of sampling occurs in a space or in plans, as far as the times of a profile depend on it. Needs no torch."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -61,13 +61,13 @@ class Axes:
 
 
 def _kind(graph: Graph) -> tuple[Reused, int]:
-    """What a graph reuses, as far as its time depends on it: all steps without a model call are alike."""
+    """Give what a graph reuses, as far as its time depends on it: all steps without a model call are alike."""
     assert graph.reuses is not None
     return graph.reuses if graph.calls_model else "output", graph.order
 
 
 def _reuses(cache: Searched) -> frozenset[tuple[Reused, int]]:
-    """What the choices of a cache may reuse."""
+    """Give what the choices of a cache may reuse."""
     patterns = cache.values_of("pattern")
     letters = set("".join(pattern for pattern in patterns if pattern is not None))
     if not patterns or None in patterns:

@@ -37,10 +37,10 @@ def profile_key(
     return short_digest(
         {
             "format": _FORMAT,
-            "base": [base.backbone, base.checkpoint, base.revision],
+            "base": [base.backbone, base.checkpoint, base.revision, *([] if base.dtype == "fp32" else [base.dtype])],
             "shape": asdict(space.target.shape),
             "scheduler": space.target.clock.scheduler,
-            "sampling": asdict(sampling),
+            "sampling": sampling.facts,
             "batch": settings.batch,
             "families": sorted({segment.kind.family for segment in space.segments}),
             "grids": [one.to_dict() for one in sparse_timetables(space)],

@@ -116,7 +116,7 @@ def _in_full(layouts: Sequence[Graph], target: Target) -> Iterator[Plan]:
 
 
 def _by_step(axes: Axes) -> Iterator[Sampling]:
-    """What a step takes whatever blocks compute: under another solver, or without a model call."""
+    """Give what a step takes whatever blocks compute: under another solver, or without a model call."""
     for solver in sorted(axes.solvers):
         yield Sampling(steps=2 * DESIGN_STEPS, solver=solver)
     for kind, order in sorted(axes.reuses):

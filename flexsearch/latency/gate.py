@@ -1,4 +1,4 @@
-"""The limits that a candidate's latency must keep to be worth training.
+"""The limits that a candidate's latency and memory must keep to be worth training.
 
 A candidate that a latency profile of the device puts clearly above the limit is not timed. Every other one is, end to
 end, so that all points of a front are. Whether a limit can be kept at all is told before anything is trained.
@@ -21,6 +21,8 @@ PREDICTED = "predicted_latency_ms"
 """Name of the measurement."""
 CLEARLY = 3.0
 """Times the profile's median error by which a prediction must pass the limit."""
+MEMORY_LIMIT = "memory_limit_gb"
+"""Name of the constraint, where there is one."""
 NUM_TIMED = 3
 _LOOK_AT = 20_000
 
@@ -72,6 +74,11 @@ def constraints_of(
     return {"latency_limit_ms": limit, "slower_than_dense": _slower(plan, clearly_ms / dense_ms)}
 
 
+def memory_constraint(memory: Measurement | None, *, max_gb: float | None) -> dict[str, float]:
+    """Say by how much measured memory breaks its limit; nothing where there is none."""
+    return {} if memory is None or max_gb is None else {MEMORY_LIMIT: memory.value - max_gb}
+
+
 def _slower(plan: Plan, ratio: float) -> float:
     """The share by which a plan is slower than the dense base; a dense schedule is so by its solver alone, which is no
     reason to refuse it.
@@ -86,6 +93,8 @@ def infeasible_reason(latency: Measurement, constraints: Mapping[str, float], *,
         return f"{ms} is above the limit of {max_ms:.3g}"
     if constraints["slower_than_dense"] > 0:
         return f"{ms} is slower than the dense base at the same sampler steps"
+    if constraints.get(MEMORY_LIMIT, 0.0) > 0:
+        return f"it needs {constraints[MEMORY_LIMIT]:.3g} GB more than objectives.memory.max_gb"
     return None
 
 

@@ -1,4 +1,4 @@
-"""What of a machine decides a time, and how many of its CPU threads a timing has."""
+"""Say what of a machine decides a time, and how many of its CPU threads a timing has."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

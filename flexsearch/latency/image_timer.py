@@ -15,6 +15,7 @@ from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.latency.design import dense_plan
 from flexsearch.latency.hardware import cpu_threads, hardware_of
 from flexsearch.latency.measure import Workload, measure_latencies, measure_latency, relative_times
+from flexsearch.latency.memory import measure_memory
 from flexsearch.latency.settings import EAGER, LatencySettings
 from flexsearch.measurement import Measurement
 from flexsearch.models.data_gaussian import DataGaussian
@@ -97,8 +98,13 @@ class ImageTimer:
             "batch": self.settings.batch,
             "guidance": self.sampling.guidance,
             "dtype": self.sampling.dtype,
+            **({"weights": "bf16"} if self._is_in_bf16 else {}),
             **self.target.clock.protocol,
         }
+
+    @property
+    def _is_in_bf16(self) -> bool:
+        return any(weight.dtype == torch.bfloat16 for weight in self.base.model.parameters())
 
     def measure(self, plan: Plan) -> tuple[Measurement, float]:
         """Measure the latency of a plan on the base, and the reference's in ms; see `measure_latency`."""
@@ -118,6 +124,10 @@ class ImageTimer:
         it and interleaved with it."""
         (latencies,), measured_ms = self._measure([plan], model=model, reference_ms=reference_ms)
         return latencies, measured_ms
+
+    def measure_memory(self, plan: Plan, *, model: FlexDiT) -> Measurement | None:
+        """Measure the peak memory of a batch that has been timed; None on a CPU."""
+        return measure_memory(self._workload(plan, model), model, device=self.device, protocol=self.protocol)
 
     def compile(self, plan: Plan, *, model: FlexDiT) -> None:
         """Have the graphs of a plan and of the reference compiled, which keeps a timing waiting; nothing where they are

@@ -170,7 +170,7 @@ class LatencyProfile:
         return sum(num * self._ms[term] for term, num in terms.items())
 
     def covers(self, plan: Plan) -> bool:
-        """Whether every term was profiled."""
+        """Tell whether every term was profiled."""
         known = (self._graph_ms(graph, is_one_row=has_one_row(graph, plan)) for graph in plan.graphs)
         return None not in known and image_terms(plan).keys() <= self._ms.keys()
 

@@ -1,4 +1,4 @@
-"""How latency is measured. Needs no torch."""
+"""Say how latency and memory are measured. Needs no torch."""
 
 from typing import Annotated
 
@@ -8,6 +8,21 @@ from flexsearch.settings import PositiveCount, settings
 
 EAGER = "eager_latency_ms"
 """Name of the latency of graphs that are not compiled, where `latency_ms` is that of compiled ones."""
+
+MEMORY = "memory_gb"
+"""Name of the peak memory of a batch, which is measured beside latency on a GPU."""
+
+
+@settings
+class MemorySettings:
+    """Memory of a GPU that generates a batch of `objectives.latency.batch` images.
+
+    Attributes:
+        max_gb: a candidate that needs more than this many GB (10^9 bytes), for its weights and for what a batch adds
+            to them at most, is not trained; None sets no limit. The autoencoder and text encoders are not in it.
+    """
+
+    max_gb: Annotated[float, Gt(0)] | None = None
 
 
 @settings

@@ -123,7 +123,7 @@ def image_terms(plan: Plan) -> Counter[Term]:
 
 
 def has_one_row(graph: Graph, plan: Plan) -> bool:
-    """Whether a graph of a plan leaves guidance's second row out."""
+    """Tell whether a graph of a plan leaves guidance's second row out."""
     return graph.rows < plan.target.rows
 
 

@@ -1,8 +1,9 @@
 """The autoencoder of a latent diffusion model (Rombach et al. 2022, arXiv 2112.10752): diffusers' `AutoencoderKL`,
-`AutoencoderDC` (SANA), which gives one latent in place of a distribution, and `AutoencoderKLWan`, which joins frames.
+`AutoencoderDC` (SANA), which gives one latent in place of a distribution, `AutoencoderKLWan`, which joins frames, and
+`AutoencoderKLQwenImage`, to which an image is a video of one frame.
 
-Latents are in model units: minus a shift, where the configuration has one, times a scale; Wan's has both for every
-channel. Letters: B batch, C channels, F frames, f frames of latents; h and w are H and W over `stride`.
+Latents are in model units: minus a shift, where the configuration has one, times a scale; Wan's and Qwen-Image's have
+both for every channel. Letters: B batch, C channels, F frames, f frames of latents; h and w are H and W over `stride`.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from torch import Tensor
 from flexsearch.errors import UserError
 from flexsearch.models.pretrained import load_network, load_part, weights_digest
 
-KINDS = ("AutoencoderKL", "AutoencoderDC", "AutoencoderKLWan")
+_OF_VIDEOS, _OF_ONE_FRAME = "AutoencoderKLWan", "AutoencoderKLQwenImage"
+KINDS = ("AutoencoderKL", "AutoencoderDC", _OF_VIDEOS, _OF_ONE_FRAME)
 """diffusers' classes that are known."""
 _ADVICE = "give a folder in diffusers' layout with vae/ and safetensors, or a model on the Hugging Face hub"
 
@@ -66,7 +68,7 @@ def load_autoencoder(
     architecture = {key: value for key, value in vae.config.items() if not key.startswith("_")}
     digest = weights_digest(vae.state_dict(), config=architecture)
     vae = vae.to(device=device, dtype=dtype).eval()
-    joins_frames = name == "AutoencoderKLWan"
+    joins_frames, is_of_one_frame = name == _OF_VIDEOS, name == _OF_ONE_FRAME
 
     @torch.inference_mode()
     def posterior(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,12 +76,16 @@ def load_autoencoder(
             raise UserError(
                 "encodes videos as a whole: pictures have no latents of their own", field=f"{checkpoint}/vae"
             )
-        found = vae.encode(images.to(device=device, dtype=dtype))
+        images = images.to(device=device, dtype=dtype)
+        found = vae.encode(images[:, :, None] if is_of_one_frame else images)
         if hasattr(found, "latent"):  # one, and no distribution
-            latent = (found.latent.float().cpu() - shift) * scale
-            return latent, torch.zeros_like(latent)
-        found = found.latent_dist
-        return (found.mean.float().cpu() - shift) * scale, found.std.float().cpu() * scale
+            mean, deviation = found.latent.float(), torch.zeros_like(found.latent, dtype=torch.float32)
+        else:
+            mean, deviation = found.latent_dist.mean.float(), found.latent_dist.std.float()
+        mean, deviation = (mean - shift) * scale, deviation * scale
+        if is_of_one_frame:
+            mean, deviation = mean[:, :, 0], deviation[:, :, 0]
+        return mean.cpu(), deviation.cpu()
 
     @torch.inference_mode()
     def decode(latents: Tensor) -> Tensor:
@@ -87,8 +93,10 @@ def load_autoencoder(
             frames = decode(latents.transpose(1, 2).flatten(0, 1))  # (B*F, 3, H, W)
             videos: Tensor = frames.unflatten(0, (-1, latents.shape[2])).transpose(1, 2)
             return videos
-        images: Tensor = vae.decode((latents.to(device=device).float() / scale + shift).to(dtype)).sample
-        return images.float()
+        latents = latents.to(device=device).float()
+        latents = latents[:, :, None] if is_of_one_frame else latents
+        images: Tensor = vae.decode((latents / scale + shift).to(dtype)).sample.float()
+        return images[:, :, 0] if is_of_one_frame else images
 
     return Autoencoder(posterior=posterior, decode=decode, stride=_stride(vae), digest=digest)
 

@@ -61,5 +61,5 @@ class CompiledGraphs:
         return self._compiled[key]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles take: compiled graphs hold this model's weights, not the copy's."""
+        """Give what copies and pickles take: compiled graphs hold this model's weights, not the copy's."""
         return {**self.__dict__, "_compiled": {}}

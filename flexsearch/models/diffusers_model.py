@@ -1,4 +1,4 @@
-"""What diffusers' pipelines and tools ask of a model, of one that takes its base apart."""
+"""Say what diffusers' pipelines and tools ask of a model, of one that takes its base apart."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext

@@ -31,6 +31,7 @@ from flexsearch.models.saving import register_state_hooks
 from flexsearch.models.stages import StageGraphs
 from flexsearch.models.width import WidthOrder, order_by_weights
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.role import check_roles
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.step import Graph
 from flexsearch.schedule.width import check_width, is_narrow
@@ -126,6 +127,12 @@ class FlexDiT(DiffusersModel, ModelMixin):  # type: ignore[misc]
         """An independent copy: weights, schedule and mode."""
         return copy.deepcopy(self)
 
+    def view(self) -> "FlexDiT":
+        """A copy that can be re-routed and get weights for roles, on the very tensors of this model, which it must not
+        train: a second copy of a large base does not fit on many a device."""
+        tensors = (*self.parameters(), *self.buffers())
+        return copy.deepcopy(self, {id(one): one for one in tensors})
+
     @property
     def shape(self) -> TransformerShape:
         """The base's sizes, which decide what it costs."""
@@ -145,6 +152,7 @@ class FlexDiT(DiffusersModel, ModelMixin):  # type: ignore[misc]
         routes = schedule.routes(self.shape.grid, num_blocks=self.shape.num_blocks)
         amounts = {one for stage in schedule.amounts for one in stage}
         check_width(amounts, self.shape)
+        check_roles(schedule.roles, self.shape)
         self._schedule = schedule
         num_train_timesteps = self.config["num_train_timesteps"]
         self._stages = StageGraphs(schedule, num_blocks=self.shape.num_blocks, num_train_timesteps=num_train_timesteps)

@@ -50,7 +50,7 @@ def unfold_gain(model: FlexDiT, gain: Gain) -> None:
 
 
 def _has_gates(model: FlexDiT) -> bool:
-    """Whether every block has gates of its own, and nothing in it reads tokens without a norm."""
+    """Tell whether every block has gates of its own, and nothing in it reads tokens without a norm."""
     return isinstance(model.base, DiTTransformer2DModel)
 
 

@@ -79,7 +79,7 @@ def run_graph(
 
 
 def _places(parts: Backbone, route: Route, opened: Opened, grid: TokenGrid) -> dict[TokenGrid | None, Places]:
-    """Where the tokens of every density lie that the route has; None is the mean of all."""
+    """Give where the tokens of every density lie that the route has; None is the mean of all."""
     grids = {grid: None, **{one: None for operation in route for one in (operation.queries, operation.keys)}}
     weights: dict[TokenGrid | None, float] = {one: grid.num_tokens / one.num_tokens for one in grids}
     weights[None] = float(grid.num_tokens)

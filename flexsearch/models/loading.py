@@ -17,7 +17,7 @@ from flexsearch.errors import UserError, reading
 from flexsearch.models.architectures import architecture_named
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.models.pretrained import check_finite, check_stored_types
+from flexsearch.models.pretrained import check_finite, check_stored_types, names_in_bf16
 from flexsearch.models.settings import BaseSettings, base_config, check_supported
 from flexsearch.paths import checkpoint_folder, is_path, resolve_path
 from flexsearch.schedule.clock import Clock
@@ -59,7 +59,12 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
         check_stored_types(local / "transformer")
     with reading(f"base.checkpoint: {where}", rule="could not be loaded", advice=advice):
         model, found = base_class.from_pretrained(
-            source, subfolder="transformer", use_safetensors=True, output_loading_info=True, **hub
+            source,
+            subfolder="transformer",
+            use_safetensors=True,
+            output_loading_info=True,
+            torch_dtype=torch.bfloat16 if settings.dtype == "bf16" else torch.float32,
+            **hub,
         )
     scheduler = load_scheduler(source, **hub)
     problems = {kind: keys for kind, keys in found.items() if keys}
@@ -78,7 +83,7 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
 
 
 def is_here(settings: BaseSettings) -> bool:
-    """Whether the base can be loaded without the network: a folder, or in the hub's cache."""
+    """Tell whether the base can be loaded without the network: a folder, or in the hub's cache."""
     where = settings.checkpoint
     if is_path(where) or resolve_path(where).is_dir():
         return True
@@ -97,7 +102,7 @@ def load_scheduler(source: str, **hub: Any) -> Any:
 
 
 def load_exported(folder: Path, *, device: torch.device | str = "cpu") -> FlexDiT:
-    """Load the weights of an exported model or of a trial, in eval mode.
+    """Load the weights of an exported model or of a trial, in eval mode; what is stored in bf16 stays so.
 
     Raises:
         UserError: they are damaged, quantised or not finite; names the folder.
@@ -106,5 +111,9 @@ def load_exported(folder: Path, *, device: torch.device | str = "cpu") -> FlexDi
         check_stored_types(folder / "transformer" if (folder / "transformer").is_dir() else folder)
         model: FlexDiT = FlexDiT.from_pretrained(folder)
         check_finite(model.state_dict())
+        in_bf16 = names_in_bf16(folder / "transformer" if (folder / "transformer").is_dir() else folder)
+    for name, weight in model.named_parameters():
+        if name in in_bf16:
+            weight.data = weight.data.bfloat16()
     model.to(device).eval()
     return model

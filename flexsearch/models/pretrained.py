@@ -79,6 +79,16 @@ def check_stored_types(folder: Path) -> None:
             warnings.warn(f"{path}: {len(small)} weights of 8 bits are taken as they are, unscaled", Note, stacklevel=2)
 
 
+def names_in_bf16(folder: Path) -> set[str]:
+    """Give the names of the weights that safetensors files hold in bfloat16."""
+    found: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safetensors.safe_open(path, framework="pt") as file:
+            names = file.keys()  # no mapping
+            found |= {name for name in names if file.get_slice(name).get_dtype() == "BF16"}
+    return found
+
+
 def check_all_loaded(missing: Iterable[str], *, field: str) -> None:
     """Raise UserError where a checkpoint lacks weights: libraries put random ones in their place."""
     names = sorted(missing)

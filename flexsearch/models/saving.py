@@ -1,4 +1,4 @@
-"""What the state dict of a `FlexDiT` leaves out, and what loading one into a model adds and leaves as it is."""
+"""Say what the state dict of a `FlexDiT` leaves out, and what loading one into a model adds and leaves as it is."""
 
 from typing import Any
 

@@ -1,9 +1,9 @@
-"""Which dense base is searched, and its sizes. Needs no torch and no weights."""
+"""Say which dense base is searched, and its sizes. Needs no torch and no weights."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flexsearch.errors import UserError, reading, shown
 from flexsearch.models.architectures import (
@@ -33,6 +33,8 @@ class BaseSettings:
         sample_size: side or (height, width) of an image, or (frames, height, width) of a video, in latents, of a base
             whose configuration says none (FLUX, Qwen-Image, Z-Image, Wan); None takes what its publisher's pipeline
             draws.
+        dtype: of its weights: "fp32"; or "bf16", half of the memory, where nothing is trained and images are drawn in
+            bf16.
     """
 
     checkpoint: str
@@ -40,6 +42,7 @@ class BaseSettings:
     revision: str | None = None
     config: Mapping[str, Any] | None = None
     sample_size: PositiveCount | tuple[PositiveCount, ...] | None = None
+    dtype: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
         architecture = architecture_named(self.backbone, field="base.backbone")

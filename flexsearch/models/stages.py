@@ -1,4 +1,4 @@
-"""Which graph a model call computes that names none, as diffusers' pipelines call a model: that of its stage."""
+"""Say which graph a model call computes that names none, as diffusers' pipelines call a model: that of its stage."""
 
 import torch
 from torch import Tensor

@@ -25,7 +25,8 @@ class Tokens(NamedTuple):
         return Tokens(*(None if tokens is None else tokens * factor for tokens in self))  # type: ignore[arg-type]
 
     def moved_from(self, before: "Tokens") -> tuple[Tensor, ...]:
-        """What blocks added to the dense tokens `before` and, where they rewrite text that is read again, to it."""
+        """Give what blocks added to the dense tokens `before` and, where they rewrite text that is read again, to
+        it."""
         dense = self.dense - before.dense
         if self.context is None or before.context is None:
             return (dense,)

@@ -69,7 +69,7 @@ class OwnMetric:
         return [inverse, score]
 
     def _described(self, indices: Sequence[int]) -> dict[str, Any]:
-        """What images were drawn of, as far as the function takes it."""
+        """Give what images were drawn of, as far as the function takes it."""
         known: dict[str, Callable[[], Any]] = {
             "labels": lambda: self.conditions.of_samples(indices).get("class_labels"),
             "prompts": lambda: [self.prompts[index % len(self.prompts)] for index in indices] if self.prompts else None,

@@ -1,4 +1,4 @@
-"""Settings of the objectives: quality and latency."""
+"""Settings of the objectives, quality and latency, and of the limit of memory."""
 
 from collections.abc import Mapping
 from dataclasses import field
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from flexsearch.errors import UserError
-from flexsearch.latency.settings import LatencySettings
+from flexsearch.latency.settings import LatencySettings, MemorySettings
 from flexsearch.settings import PositiveCount, settings
 from flexsearch.user_function import UserFunction
 
@@ -193,10 +193,11 @@ class QualitySettings:
 
 @settings
 class ObjectiveSettings:
-    """The objectives of a search; all are minimised."""
+    """The objectives of a search, quality and latency, which are minimised, and a limit of memory."""
 
     quality: QualitySettings = field(default_factory=QualitySettings)
     latency: LatencySettings = field(default_factory=LatencySettings)
+    memory: MemorySettings = field(default_factory=MemorySettings)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -218,8 +219,8 @@ _NAMES = {
 
 
 def has_few_images_bias(name: str) -> bool:
-    """Whether a measurement of few images is too large on average: Frechet distances are, and what a function of the
-    user's own is, is not known. Kernel distances and means over images are not."""
+    """Tell whether a measurement of few images is too large on average: Frechet distances are, and what a function of
+    the user's own is, is not known. Kernel distances and means over images are not."""
     return not (name.startswith("kid") or name == PAIRED_DISTANCE or any(name in one for one in _OF_IMAGES.values()))
 
 

@@ -31,7 +31,7 @@ class Budget:
     free: FrontPoint
 
     def speed(self, point: FrontPoint) -> float:
-        """How many times as fast as the dense base."""
+        """Tell how many times as fast as the dense base."""
         return self.base.latency_ms / point.latency_ms
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import moocore
 import numpy as np
 
 from flexsearch.measurement import Measurement, rounded
@@ -28,6 +27,7 @@ from flexsearch.objectives.settings import has_few_images_bias
 from flexsearch.report.paired_noise import PairedNoise
 from flexsearch.report.protocol import one_protocol
 from flexsearch.report.student import CONFIDENCE, student_quantile
+from flexsearch.study.pareto import is_non_dominated
 from flexsearch.study.store import Remeasured
 
 Verdict = Literal["confirmed", "within noise", "not confirmed"]
@@ -203,7 +203,7 @@ def _confirmation(
     half = noise.half_widths()
     generator = np.random.default_rng(0)
     drawn = np.stack([noise.draws(_DRAWS, generator), times.draws(_DRAWS, generator)], axis=-1)
-    on_front = np.mean([moocore.is_nondominated(draw, keep_weakly=True) for draw in drawn], axis=0)
+    on_front = np.mean([is_non_dominated(draw, keep_equal=True) for draw in drawn], axis=0)
     typical = float(np.median(noise.scale)) / math.sqrt(max(BLOCKS))  # of a seed's images, not of a block
     first = next(iter(rows.values()))[0]
     infinite = _at_infinity(blocks, half) if has_bias else [None] * len(rows)

@@ -16,6 +16,7 @@ import numpy as np
 
 from flexsearch.latency.linearity import disagreement, scatter
 from flexsearch.objectives.settings import SHOWN_BESIDE
+from flexsearch.report.attribution import Attribution, attributions_of
 from flexsearch.report.budgets import Budget, budgets_of
 from flexsearch.report.confirmation import Confirmation, confirmation_of, is_frechet
 from flexsearch.report.gain import gain_of
@@ -23,6 +24,7 @@ from flexsearch.report.points import NORMAL_QUARTILE, FrontPoint, Points, is_pla
 from flexsearch.report.protocol import one_protocol
 from flexsearch.report.row import Row
 from flexsearch.report.speedup import speedup_of, speedup_over_found
+from flexsearch.schedule.axes import used_axes
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.baselines import dense_latencies
 from flexsearch.study.noise import Noise, noise_of
@@ -241,6 +243,19 @@ class Front:
         table = np.array([one.objectives for one in self.as_searched.points])
         return hypervolume(table, reference=np.array(self.reference_point))
 
+    @cached_property
+    def axes(self) -> Mapping[int, tuple[str, ...]]:
+        """The axes that complete trials use, by number; the dense base at the most steps of its own solver uses none.
+        Without it, the most steps of all are no axis."""
+        plain = self.as_searched.dense or self.as_searched.points
+        steps = max((one.record.candidate.sampling.steps for one in plain), default=1)
+        return {number: used_axes(record.candidate, steps=steps) for number, record in self.complete.items()}
+
+    @cached_property
+    def attributions(self) -> list[Attribution]:
+        """What each axis owns of the front, as searched, and the hypervolume that is lost without it."""
+        return attributions_of(self.as_searched, used=self.axes, reference=self.reference_point)
+
     def dense_macs(self, sampling: Sampling) -> float | None:
         """Give the MACs of the dense base at as many steps, nothing reused, which all cost the same; None before it is
         measured."""
@@ -291,6 +306,7 @@ class Front:
             speedup_over_found=None if point is None else speedup_over_found(known, point),
             quality=quality,
             latency=latency,
+            axes=self.axes[record.number],
             dense_macs=self.dense_macs(record.candidate.sampling),
             gain=gain_of(self.as_searched, self.as_searched.by_number[record.number]),
             is_on_front=record.number in self.on_front,
@@ -320,6 +336,7 @@ class Front:
             "predicted_front": rows(self.predicted_front),
             "baselines": rows(self.baselines),
             "budgets": [one.to_dict() for one in self.budgets],
+            "attribution": [one.to_dict() for one in self.attributions],
             "dense_latencies_disagree_by": self.disagreement,
             "noise": None if self.noise is None else vars(self.noise),
             "cost_s": {cost.what: cost.seconds for cost in self.costs},

@@ -3,11 +3,11 @@ these are compared with; and what is timed again before anything is claimed."""
 
 from collections.abc import Sequence
 
-import moocore
 import numpy as np
 
 from flexsearch.report.front import Front
 from flexsearch.report.speedup import claims_of, rivals
+from flexsearch.study.pareto import hypervolume_contributions
 from flexsearch.study.store import TrialRecord
 
 NOISES = 2.0
@@ -39,7 +39,7 @@ def _margin(front: Front) -> float:
 
 
 def _behind(front: Front, record: TrialRecord, others: Sequence[TrialRecord]) -> float:
-    """How much worse a trial is than the best of others that are at most as slow."""
+    """Tell how much worse a trial is than the best of others that are at most as slow."""
     quality, latency = front.values(record)
     values = [front.values(one) for one in others]
     return quality - min((other for other, other_latency in values if other_latency <= latency), default=quality)
@@ -71,7 +71,7 @@ def to_confirm(front: Front, *, top: int | None = None) -> list[TrialRecord]:
     added = {}
     if front.points:
         table = np.array([one.objectives for one in front.as_searched.best])
-        contributions = moocore.hv_contributions(table, ref=np.array(front.reference_point))
+        contributions = hypervolume_contributions(table, reference=np.array(front.reference_point))
         added = {record.number: float(value) for record, value in zip(front.points, contributions, strict=True)}
     searched = sorted(front.searched, key=lambda record: -added[record.number])
     others = [one for one in (*front.predicted_front, *near_front(front)) if one.baseline is None]

@@ -107,6 +107,7 @@ def render(run: Run, front: Front, *, version: str = "", every: int | None = Non
         version=version,
         every=every,
         quality=front.objectives[0],
+        latency=front.objectives[-1],
         title=claim.title if claim is not None else "No searched schedule is ahead of what is free",
         sentence=sentence,
         byline=_byline(run, front, ended),
@@ -124,6 +125,8 @@ def render(run: Run, front: Front, *, version: str = "", every: int | None = Non
         columns=columns,
         rows=rows,
         budgets=[budget.printed for budget in front.budgets],
+        attributions=[{**one.printed, "strip": one.strip} for one in front.attributions],
+        strip_ends=_strip_ends(front),
         is_biased=front.is_biased,
         csv="data:text/csv;charset=utf-8," + quote(str(front_frame(front, only=drawn).to_csv(index=False))),
         confirmation=front.confirmation,
@@ -221,6 +224,12 @@ def _trial(front: Front, point: FrontPoint, pictures: Mapping[int, Any]) -> dict
         "strip": pictures.get(record.number),
         "beside": None if nearest is None or is_plain(record) else nearest.record.number,
     }
+
+
+def _strip_ends(front: Front) -> tuple[str, str] | None:
+    """Give the latencies at both ends of the strips; None without strips."""
+    parts = front.attributions[0].whole if front.attributions else ()
+    return (three_digits(parts[0].start), three_digits(parts[-1].end)) if parts else None
 
 
 def _images(front: Front, point: FrontPoint) -> str:

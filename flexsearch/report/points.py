@@ -23,12 +23,12 @@ NORMAL_QUARTILE = 0.6745  # half the interquartile range of a normal distributio
 
 
 def is_free(record: TrialRecord) -> bool:
-    """Whether a trial is the dense base itself, sampled in some way: nothing of it was trained."""
+    """Tell whether a trial is the dense base itself, sampled in some way: nothing of it was trained."""
     return record.candidate.schedule.is_dense and not (record.num_updates or is_fine_tuned(record.baseline))
 
 
 def is_plain(record: TrialRecord) -> bool:
-    """Whether a trial is the dense base as it comes, sampled by its own solver in so many steps."""
+    """Tell whether a trial is the dense base as it comes, sampled by its own solver in so many steps."""
     sampling = record.candidate.sampling
     return is_free(record) and sampling == Sampling(steps=sampling.steps)
 

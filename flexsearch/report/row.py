@@ -26,6 +26,7 @@ class Row:
         speedup_over_found: of what was trained, over all that is free, found by the search too; else None.
         quality: as the search measured it.
         latency: ms per image, as the search measured it or timed it again.
+        axes: that it uses.
         dense_macs: of the dense base at as many steps, nothing reused; None before it is measured.
         gain: over what is free at equal latency, as searched.
         is_on_front: no other trial dominates it.
@@ -41,6 +42,7 @@ class Row:
     speedup_over_found: Speedup | None
     quality: Measurement
     latency: Measurement
+    axes: tuple[str, ...]
     dense_macs: float | None
     gain: Gain
     is_on_front: bool
@@ -105,6 +107,7 @@ class Row:
             "schedule": str(self.record.candidate.schedule),
             "steps": self.record.candidate.sampling.steps,
             "sampling": str(self.record.candidate.sampling),
+            "axes": " ".join(self.axes),
             self.quality.name: self.quality.value,
             self.latency.name: self.latency.value,
             "latency_spread": self.latency.spread,

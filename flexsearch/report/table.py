@@ -93,6 +93,20 @@ def budget_table(front: Front) -> FittedTable:
     return table
 
 
+def attribution_table(front: Front) -> FittedTable:
+    """Make the table of the axes, what each owns of the front, and what is lost without it; see `attribution.py`."""
+    title = (
+        "Axes: where their points are the best of the front, as searched, and the share of the hypervolume that the "
+        "trials without them lack. An observation of these trials, no ablation."
+    )
+    headings = {"lost": "hypervolume\nlost", "without": "trials\nwithout", "front": "points of\nthe front"}
+    columns = [Column(heading="axis", is_text=True), *(Column(heading=one) for one in headings.values())]
+    table = FittedTable([*columns, Column(heading=f"best at\n{front.objectives[-1].unit}")], title=title)
+    for one in front.attributions:
+        table.add_row(one.printed["axes"], *(one.printed[key] for key in headings), one.printed["owns"])
+    return table
+
+
 def _at_infinity(front: Front) -> str:
     return f", {metric(front.objectives[0].name)} of infinitely many images" if front.is_at_infinity else ""
 

@@ -1,4 +1,4 @@
-"""What names a trial on the command line: its number, or a rule by which it is chosen."""
+"""Say what names a trial on the command line: its number, or a rule by which it is chosen."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What a density schedule is, what it lowers to, and what that costs. Needs no torch."""
+"""Say what a density schedule is, what it lowers to, and what that costs. Needs no torch."""
 
 from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate

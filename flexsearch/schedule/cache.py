@@ -170,12 +170,12 @@ def _before(source: Sequence[int], full: Sequence[int], steps: Sequence[Step]) -
 
 
 def _theta(time: float, last: float, before: float) -> float:
-    """How far the line through what two calls computed is followed beyond the last, in their distance."""
+    """Tell how far the line through what two calls computed is followed beyond the last, in their distance."""
     return (time - last) / (last - before)
 
 
 def _fits(full: Step, step: Step, reused: Reused) -> bool:
-    """Whether what a full step computed can serve a later one: rows, and for modules the tokens of every block."""
+    """Tell whether what a full step computed can serve a later one: rows, and for modules the tokens of every block."""
     if reused == "modules" and full.route != step.route:
         return False
     return reused == "output" or full.graph.rows >= step.graph.rows

@@ -1,4 +1,4 @@
-"""What a trial evaluates: a density schedule plus its sampling."""
+"""Say what a trial evaluates: a density schedule plus its sampling."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

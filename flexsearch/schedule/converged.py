@@ -1,5 +1,5 @@
-"""How the dense base samples when others are compared with it or taught by it: second order (Adams-Bashforth), nothing
-reused, all rows of guidance, no gain."""
+"""Say how the dense base samples when others are compared with it or taught by it: second order (Adams-Bashforth),
+nothing reused, all rows of guidance, no gain."""
 
 from flexsearch.schedule.sampling import Sampling
 

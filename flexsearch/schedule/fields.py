@@ -99,7 +99,7 @@ def check_value(value: Any, annotation: Any, *, field: str | None = None) -> Non
 
 
 def is_part(annotation: Any) -> bool:
-    """Whether a field is a mapping with declared fields of its own."""
+    """Tell whether a field is a mapping with declared fields of its own."""
     return isinstance(annotation, type) and is_dataclass(annotation)
 
 
@@ -121,7 +121,7 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 
 def _said(kind: Any, bounds: tuple[Any, ...]) -> str:
-    """What a value is, after "must be"."""
+    """Give what a value is, after "must be"."""
     if get_origin(kind) is Literal:
         return f"one of {list(get_args(kind))}"
     patterns = [bound.said for bound in bounds if isinstance(bound, Pattern)]

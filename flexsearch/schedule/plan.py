@@ -12,6 +12,7 @@ from flexsearch.schedule.cost import model_params, read_text_macs
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.gain import NO_GAIN, Gain
 from flexsearch.schedule.guidance import ALL_ROWS
+from flexsearch.schedule.role import check_roles
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.solver import SolverName, times_under
 from flexsearch.schedule.start import started
@@ -122,6 +123,7 @@ def _full_steps(
     """The steps that compute all blocks on all rows."""
     shape = target.shape
     check_width((one for stage in schedule.amounts for one in stage), shape)
+    check_roles(schedule.roles, shape)
     graphs = stage_graphs(schedule, shape.grid, num_blocks=shape.num_blocks, rows=target.rows)
     staged = _staged_times(target.clock, solver, steps, shift, shape.grid.num_tokens, schedule.timetable)
     return tuple(Step(time, graphs[stage]) for time, stage in staged)

@@ -1,4 +1,4 @@
-"""What a block can be: its operation, and the registry of roles. The one place through which a role is known.
+"""Say what a block can be: its operation, and the registry of roles. The one place through which a role is known.
 
 A role reads tokens of one density and leaves tokens of one density; between a role that leaves sparse tokens and the
 one that makes them dense again, the dense tokens wait. Families declare their roles (`flexsearch.schedule.families`).
@@ -52,7 +52,7 @@ class Operation(PickledWithoutHash):
         return (self.role, self.queries, self.keys, self.amounts)
 
     def amount(self, name: str, *, full: int) -> int:
-        """How much of `name` is computed; `full` where the operation does not say."""
+        """Tell how much of `name` is computed; `full` where the operation does not say."""
         return dict(self.amounts).get(name, full)
 
 
@@ -66,6 +66,10 @@ def _no_params(_: TransformerShape) -> int:
 
 def _no_macs(_: Operation, __: TransformerShape) -> int:
     return 0
+
+
+def _fits_all(_: TransformerShape) -> None:
+    pass
 
 
 class HashedOnce(PickledWithoutHash, tuple[Operation, ...]):
@@ -93,6 +97,7 @@ class Role:
         asks: density of the tokens that attend and leave the block.
         reads: density of the tokens that are attended to.
         whole: the role that it is in a stage in which nothing is left out; "" where it is itself.
+        check: raises UserError, which says why, if it is not for a model of these sizes.
     """
 
     name: str
@@ -104,6 +109,7 @@ class Role:
     asks: Density = "dense"
     reads: Density = "dense"
     whole: str = ""
+    check: Callable[[TransformerShape], None] = _fits_all
 
     @property
     def uses_sparse_tokens(self) -> bool:
@@ -144,6 +150,19 @@ def register_role(role: Role) -> Role:
         )
     _ROLES[role.name] = role
     return role
+
+
+def check_roles(roles: Iterable[str], shape: TransformerShape, *, field: str = "segments") -> None:
+    """Check that the blocks of a model can play roles.
+
+    Raises:
+        UserError: one is not for a model of these sizes.
+    """
+    for role in dict.fromkeys(roles):
+        try:
+            ROLES[role].check(shape)
+        except UserError as error:
+            raise error.under(field) from None
 
 
 def legend(schedules: Iterable[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""How a candidate samples: everything beside the schedule that decides what is computed for one image.
+"""Say how a candidate samples: everything beside the schedule that decides what is computed for one image.
 
 An axis of sampling is a field here: a value, or a dataclass in its own file, which says what it does to the steps of a
 plan.

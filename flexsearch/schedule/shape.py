@@ -147,6 +147,7 @@ class TransformerShape(PickledWithoutHash):
         ends: what is outside the blocks, of which n are all image tokens; with `blocks`.
         read_text: MACs of a caption, once per image; with `blocks`.
         is_video: samples have frames; so have those of models with temporal blocks.
+        has_own_attention: whether image tokens attend by softmax, to image tokens alone; with `blocks`.
     """
 
     num_blocks: int
@@ -171,6 +172,7 @@ class TransformerShape(PickledWithoutHash):
     ends: BlockCost = field(default_factory=BlockCost)
     read_text: int = 0
     is_video: bool = False
+    has_own_attention: bool = False
 
     @cached_property
     def _hash(self) -> int:
@@ -193,6 +195,11 @@ class TransformerShape(PickledWithoutHash):
     def alike(self) -> tuple[int, ...]:
         """For every block, the first that costs the same."""
         return tuple(self.blocks.index(one) for one in self.blocks) or (0,) * self.num_blocks
+
+    @property
+    def attends_alone(self) -> bool:
+        """Whether image tokens attend by softmax, to image tokens alone, as in all blocks of DiT's kind."""
+        return self.has_own_attention or not self.blocks
 
     @property
     def blocks_per_operation(self) -> int:

@@ -64,5 +64,5 @@ def times_under(solver: SolverName, clock: Clock, steps: int, *, shift: float, n
 
 
 def is_deterministic(solver: SolverName, clock: Clock) -> bool:
-    """Whether a step adds no noise, so that what an earlier call computed may be reused."""
+    """Tell whether a step adds no noise, so that what an earlier call computed may be reused."""
     return solver != "base" or not clock.is_stochastic

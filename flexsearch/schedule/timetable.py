@@ -1,4 +1,4 @@
-"""How density changes over diffusion time: few stages, each with one sparse grid, or one for each module.
+"""Say how density changes over diffusion time: few stages, each with one sparse grid, or one for each module.
 
 Time is a fraction: 0 is data, 1 is noise; FlexDiT keeps most tokens near the data (arXiv 2412.06028, figure 2b).
 """

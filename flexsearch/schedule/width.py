@@ -64,7 +64,7 @@ FULL_WIDTH = Width()
 
 
 def is_narrow(amounts: Amounts) -> bool:
-    """Whether heads or hidden channels are left out."""
+    """Tell whether heads or hidden channels are left out."""
     return any(name in (HEADS, HIDDEN) for name, _ in amounts)
 
 

@@ -1,4 +1,4 @@
-"""What a field of a search space may hold: a constant, or one domain (`int`, `float`, `choice`, or `rest`)."""
+"""Say what a field of a search space may hold: a constant, or one domain (`int`, `float`, `choice`, or `rest`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -9,6 +9,7 @@ from typing import Any
 from flexsearch.errors import UserError
 from flexsearch.schedule.fields import declared
 from flexsearch.schedule.plan import Target
+from flexsearch.schedule.role import check_roles
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import Side, TokenGrid
 from flexsearch.schedule.timetable import LinearTimetable, OwnGrid
@@ -88,13 +89,13 @@ def parse_space(entries: Any, *, target: Target) -> SearchSpace:
 
 
 def _has_grids(part: Searched | None, key: str) -> bool:
-    """Whether every choice of a mapping has sparse grids."""
+    """Tell whether every choice of a mapping has sparse grids."""
     grids = () if part is None else part.values_of(key)
     return bool(grids) and None not in grids
 
 
 def _needs_grid(segment: Searched) -> bool:
-    """Whether some choice of a segment works on the timetable's sparse grids."""
+    """Tell whether some choice of a segment works on the timetable's sparse grids."""
     return segment.kind.needs_grid and not any(_has_grids(part, "clean") for part in _own_grids(segment))
 
 
@@ -172,7 +173,7 @@ def _check_layouts(space: SearchSpace, *, field: str) -> None:
     if num > MOST_CHECKED:
         raise UserError(f"at most {MOST_CHECKED} combinations of depths can be checked, but got {num}", field=field)
     try:
-        for _ in space.layouts():
-            pass
+        roles = {role: None for layout in space.layouts() for segment in layout for role in segment.roles}
     except UserError as error:
         raise error.under(field) from None
+    check_roles(roles, space.target.shape, field=field)

@@ -70,7 +70,7 @@ class Forerunner:
 
 
 def _fits(parameters: Parameters, domains: Mapping[str, Domain]) -> bool:
-    """Whether a space has these parameters and values, and no others."""
+    """Tell whether a space has these parameters and values, and no others."""
     return parameters.keys() == domains.keys() and all(_has(domains[name], value) for name, value in parameters.items())
 
 

@@ -1,4 +1,4 @@
-"""Which trials a model learns from: few of many, so that a decision takes no longer the more trials there are."""
+"""Say which trials a model learns from: few of many, so that a decision takes no longer the more trials there are."""
 
 import numpy as np
 

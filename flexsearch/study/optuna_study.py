@@ -18,6 +18,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from flexsearch.errors import UserError
+from flexsearch.seeds import item_seed
 from flexsearch.space.domains import Domain, Value
 from flexsearch.study import sampler
 from flexsearch.study.sampler import distribution_of
@@ -125,7 +126,7 @@ class OptunaStudy:
         proposed = [
             trial for trial in trials if "baseline" not in trial.user_attrs and trial.datetime_start is not None
         ]
-        seed = (self._settings.seed * 1_000_003 + len(trials)) % 2**32
+        seed = item_seed(self._settings.seed, len(trials)) % 2**32
         return sampler.ask(
             proposed,
             space=self._space,

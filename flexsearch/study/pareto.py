@@ -48,6 +48,11 @@ def hypervolume(points: np.ndarray, *, reference: np.ndarray) -> float:
     return float(moocore.hypervolume(points, ref=reference)) if len(points) else 0.0
 
 
+def hypervolume_contributions(points: np.ndarray, *, reference: np.ndarray) -> np.ndarray:
+    """Measure (N,) what each of the points (N, M) adds to the area that the others dominate."""
+    return np.asarray(moocore.hv_contributions(points, ref=reference))
+
+
 def expected_gain(
     front: np.ndarray,
     *,

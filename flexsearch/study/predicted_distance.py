@@ -37,8 +37,8 @@ class DenseQuality:
     """Interpolate the dense base's quality over sampler steps between its trials, in logarithms of both.
 
     Each solver has its own curve, and under it each shift and gain of the stream. Reuse, the first step and guidance
-    rows have none: a candidate
-    that computes less of its steps is compared with the dense base that computes all of as many.
+    rows have none: a candidate that computes less of its steps is compared with the dense base that computes all of as
+    many.
 
     Args:
         dense: complete trials of the dense base in which nothing is reused, at least one.
@@ -82,7 +82,7 @@ _Curve = tuple[SolverName, float, float, int]
 
 
 def _curve(sampling: Sampling) -> _Curve:
-    """What curves differ in. The gain of the skip does nothing to the dense base."""
+    """Give what curves differ in. The gain of the skip does nothing to the dense base."""
     return sampling.solver, sampling.shift, sampling.gain.stream, sampling.gain.at
 
 

@@ -1,4 +1,4 @@
-"""Which Ray cluster is used, if any, and whether it is there. Imports no Ray."""
+"""Say which Ray cluster is used, if any, and whether it is there. Imports no Ray."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a run must share with the one that it goes on with: its settings, and the directory of its study."""
+"""Say what a run must share with the one that it goes on with: its settings, and the directory of its study."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,12 @@ _FREE_TO_CHANGE = (
     "resources",
     "objectives.latency.mixed",
 )
-_BEFORE = {"objectives.latency.compile": False, "search.fine_tuned_dense": False}
+_BEFORE = {
+    "base.dtype": "fp32",
+    "objectives.latency.compile": False,
+    "sampling.guidance_renorm": False,
+    "search.fine_tuned_dense": False,
+}
 """Fields that runs of earlier versions lack, with what these did; others that came later are null there."""
 
 

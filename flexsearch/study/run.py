@@ -104,9 +104,9 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         load_inputs(plan.settings)
         # Not for a cluster, which may have other devices than this machine.
         if choice.slots is not None:
-            from flexsearch.trial.timing import check_compiles
+            from flexsearch.trial.timing import check_device
 
-            check_compiles(plan.settings)
+            check_device(plan.settings)
         if plan.settings.objectives.latency.max_ms is not None and choice.slots is not None:
             from flexsearch.trial.timing import check_budget
 

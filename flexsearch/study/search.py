@@ -343,7 +343,7 @@ class Search(Watched):
 
 
 def _does(baseline: Baseline) -> tuple[str, bool]:
-    """What a baseline does, whatever its name is."""
+    """Give what a baseline does, whatever its name is."""
     return baseline.candidate.digest, is_fine_tuned(baseline.name)
 
 

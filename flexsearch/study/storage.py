@@ -1,4 +1,4 @@
-"""Where a study lives: a SQLite file in the run directory, or any SQL database that Optuna and SQLAlchemy speak."""
+"""Say where a study lives: a SQLite file in the run directory, or any SQL database that Optuna and SQLAlchemy speak."""
 
 import time
 from collections.abc import Iterator

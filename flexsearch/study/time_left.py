@@ -1,4 +1,4 @@
-"""How long what is left takes: work that is known before, times the seconds that such work took so far."""
+"""Say how long what is left takes: work that is known before, times the seconds that such work took so far."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""Where a trial's time goes, and what of it outlives a kill."""
+"""Say where a trial's time goes, and what of it outlives a kill."""
 
 import time
 from collections.abc import Callable, Iterator

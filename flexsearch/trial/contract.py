@@ -1,4 +1,4 @@
-"""What crosses a process boundary: the order for a trial, its progress, and its result. JSON values only."""
+"""Say what crosses a process boundary: the order for a trial, its progress, and its result. JSON values only."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What the dense base draws when nothing is saved: what samples are compared with, one by one or as a set.
+"""Say what the dense base draws when nothing is saved: what samples are compared with, one by one or as a set.
 
 Second order (Adams-Bashforth), twice the most sampler steps of a space, nothing reused, all rows of guidance, no gain.
 At the space's own most steps under a solver of first order, the base is itself as far from there as a good solver is

@@ -65,7 +65,7 @@ def _evaluate(order: TrialOrder, report: Report, *, lost: float) -> TrialResult:
         context = trial_context(order.run_dir)
         schedule, trains = order.candidate.schedule, _trains(order, context)
         shared = context.shared.weights(context.settings, schedule, seed=order.seed, trains=trains)
-        model = (context.start if trains else context.inputs.base.model).clone()
+        model = context.start.clone() if trains else context.inputs.base.model.view()
         model.set_schedule(schedule)
         model.drop_unused_weights()
         plan = context.space.plan(order.candidate)
@@ -143,7 +143,7 @@ def _evaluate(order: TrialOrder, report: Report, *, lost: float) -> TrialResult:
 
 
 def _trains(order: TrialOrder, context: TrialContext) -> bool:
-    """Whether the trial's weights are trained."""
+    """Tell whether the trial's weights are trained."""
     return order.trains and not context.settings.is_free
 
 

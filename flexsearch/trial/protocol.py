@@ -1,4 +1,5 @@
-"""How images were drawn, noted with every measurement of them. What was drawn (solver, steps) is the candidate's."""
+"""Say how images were drawn, noted with every measurement of them. What was drawn (solver, steps) is the
+candidate's."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,4 +14,5 @@ def with_protocol(
 ) -> list[Measurement]:
     """Complete the protocols by guidance, dtype, spacing and seed of the noise."""
     facts = {"guidance": sampling.guidance, "dtype": sampling.dtype, **clock.protocol, "seed": seed}
+    facts |= {"guidance_renorm": True} if sampling.guidance_renorm else {}
     return [replace(found, protocol={**found.protocol, **facts}) for found in measured]

@@ -12,6 +12,7 @@ from torch import Tensor
 from flexsearch.errors import UserError
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.loading import load_exported
 from flexsearch.objectives.fid_infinity import BLOCKS, MIN_IMAGES, block_name
 from flexsearch.trial.clock import Clock
 from flexsearch.trial.context import TrialContext, trial_context
@@ -62,8 +63,7 @@ def _kept(order: TrialOrder, context: TrialContext) -> FlexDiT:
     folder = order.run_dir / "trials" / str(order.number) / CHECKPOINT
     if not folder.is_dir():
         raise UserError(f"trial {order.number} cannot be measured again: its model is not there", field=str(folder))
-    model: FlexDiT = FlexDiT.from_pretrained(folder).to(context.inputs.device).eval()
-    return model
+    return load_exported(folder, device=context.inputs.device)
 
 
 def _rows(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, images: int) -> Tensor:

@@ -62,7 +62,7 @@ class TrialSettings(InputSettings):
 
     Attributes:
         space: the search space as written in YAML.
-        warm_start: the shared elastic fine-tune that trials start from; None starts them from the base.
+        warm_start: the shared fine-tune that trials start from, of all schedules; None starts them from the base.
         trial: each trial's own fine-tune.
         teacher_samples: what a trial's schedule is taught by in place of data; None denoises data.
         early_stopping: where trials are compared on their way; None trains every trial to the end.

@@ -19,16 +19,18 @@ _FINGERPRINT_BYTES = 1 << 20
 
 
 def base_fingerprint(settings: InputSettings, *, part: str = "transformer") -> dict[str, Any]:
-    """Identify the base's weights: name and revision, and size and first mebibyte of files on this machine."""
+    """Identify the base's weights: name and revision, and size and first mebibyte of files on this machine; and their
+    type, where that is not fp32."""
     folder = checkpoint_folder(settings.base.checkpoint) / part
+    dtype = {} if settings.base.dtype == "fp32" else {"dtype": settings.base.dtype}
     if not folder.is_dir():
-        return {"checkpoint": settings.base.checkpoint, "revision": settings.base.revision}
+        return {"checkpoint": settings.base.checkpoint, "revision": settings.base.revision, **dtype}
     files = {}
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as weights:
             head = hashlib.sha256(weights.read(_FINGERPRINT_BYTES)).hexdigest()[:12]
         files[path.name] = [path.stat().st_size, head]
-    return {"files": files}
+    return {"files": files, **dtype}
 
 
 def warm_start_digest(settings: TrialSettings) -> str:
@@ -113,7 +115,7 @@ class SharedFiles:
             {
                 "base": base_fingerprint(settings),
                 "data": settings.data.identity,
-                "sampling": asdict(settings.sampling),
+                "sampling": settings.sampling.facts,
                 "teacher_samples": _taught(settings),
             }
         )
@@ -132,7 +134,7 @@ class SharedFiles:
                 "base": base_fingerprint(settings),
                 "data": settings.data.identity,
                 "fid": features,
-                "sampling": asdict(settings.sampling),
+                "sampling": settings.sampling.facts,
                 "steps": converged(settings.reference_steps).to_dict(),
                 "seed": seed,
             }
@@ -145,7 +147,7 @@ class SharedFiles:
             {
                 "base": base_fingerprint(settings),
                 "data": settings.data.identity,
-                "sampling": asdict(settings.sampling),
+                "sampling": settings.sampling.facts,
                 "space": settings.space,
                 "seed": seed,
             }
@@ -154,7 +156,7 @@ class SharedFiles:
 
     def data_gaussian(self, settings: TrialSettings) -> Path:
         """Give the file of mean and covariance of the base's data."""
-        facts = {"base": base_fingerprint(settings), "sampling": asdict(settings.sampling)}
+        facts = {"base": base_fingerprint(settings), "sampling": settings.sampling.facts}
         spread = {"covariance": "gaussian" in settings.search_space.starts}
         return self.folder / f"data_gaussian-{short_digest(facts | spread)}.safetensors"
 

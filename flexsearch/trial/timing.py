@@ -14,6 +14,7 @@ from flexsearch.latency import gate, quiet
 from flexsearch.latency.compiler import check_compiler
 from flexsearch.latency.hardware import hardware_of
 from flexsearch.latency.image_timer import ImageTimer
+from flexsearch.latency.memory import check_can_measure
 from flexsearch.measurement import Measurement
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.candidate import Candidate
@@ -80,7 +81,10 @@ def _predicted(order: TrialOrder, context: TrialContext) -> tuple[list[Measureme
     known = _known_ms(_reference(timer_of(context.settings, context.inputs), context)[0])
     plan = context.space.plan(order.candidate)
     found = gate.predicted_infeasible(plan, profile, max_ms=max_ms, reference_ms=known)
-    return None if found is None else ([found[0]], found[1])
+    if found is None:
+        return None
+    unknown = {} if context.settings.objectives.memory.max_gb is None else {gate.MEMORY_LIMIT: 0.0}
+    return [found[0]], {**found[1], **unknown}
 
 
 def disturbance(settings: TrialSettings) -> str | None:
@@ -98,6 +102,7 @@ def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tup
     with context.device_lock.exclusive():
         known = _known_ms(path)
         measured, measured_ms = timer.measure_both(plan, model=model, reference_ms=known)
+        memory = timer.measure_memory(plan, model=model)
         if known is None:
             write_atomically(path, json.dumps({"reference_ms": measured_ms, **facts}))
     constraints = gate.constraints_of(
@@ -107,17 +112,19 @@ def time_images(model: FlexDiT, order: TrialOrder, context: TrialContext) -> tup
         reference=timer.reference,
         reference_ms=(known or measured_ms) / timer.settings.batch,
     )
-    return measured, constraints
+    constraints |= gate.memory_constraint(memory, max_gb=context.settings.objectives.memory.max_gb)
+    return [*measured, *([] if memory is None else [memory])], constraints
 
 
-def check_compiles(settings: TrialSettings) -> None:
-    """Check that graphs can be compiled here, where they are to be.
+def check_device(settings: TrialSettings) -> None:
+    """Check that graphs can be compiled here, where they are to be, and memory measured, where it has a limit.
 
     Raises:
         UserError: they cannot; says why.
     """
     if settings.objectives.latency.compile:
         check_compiler(trial_device())
+    check_can_measure(trial_device(), max_gb=settings.objectives.memory.max_gb)
 
 
 def time_together(candidates: Sequence[Candidate], run_dir: Path) -> list[list[Measurement]]:
@@ -131,7 +138,7 @@ def time_together(candidates: Sequence[Candidate], run_dir: Path) -> list[list[M
     _check_hardware(run_dir / "hardware.json", context)
     timer = timer_of(context.settings, context.inputs)
     path, _ = _reference(timer, context)
-    model = timer.base.model.clone()  # it gets weights
+    model = timer.base.model.view()  # it gets weights
     plans = [context.space.plan(candidate) for candidate in candidates]
     with context.device_lock.exclusive():
         return timer.measure_together(plans, model=model, reference_ms=_known_ms(path))
@@ -145,13 +152,13 @@ def check_budget(settings: TrialSettings) -> None:
     """
     if settings.objectives.latency.max_ms is not None:
         timer = timer_of(settings, load_inputs(settings))
-        own = replace(timer, base=replace(timer.base, model=timer.base.model.clone()))  # it gets weights
+        own = replace(timer, base=replace(timer.base, model=timer.base.model.view()))  # it gets weights
         gate.check_budget(own, settings.search_space, profile=load_profile(settings))
 
 
 def timer_of(settings: TrialSettings, inputs: Inputs) -> ImageTimer:
     """Time images as trials draw them: with the conditions of their first samples."""
-    check_compiles(settings)
+    check_device(settings)
     conditions, batch = inputs.conditions, settings.objectives.latency.batch
     return ImageTimer(
         base=inputs.base,

@@ -1,4 +1,5 @@
-"""The shared elastic warm start: one fine-tune of the base in which every update draws another schedule.
+"""The shared warm start, a weight-sharing supernet: one fine-tune of the base in which every update draws
+another schedule.
 
 A short trial that starts from the base ranks schedules by how fast they adapt; one that starts here measures how good
 they are. Schedules are drawn uniformly from the space: a fixed sparsest one in every update would be trained best.
@@ -69,7 +70,7 @@ def make_warm_start(path: Path, training: Training, *, report: Callable[[Step], 
 
 
 def load_warm_start(path: Path, *, base: Base, space: SearchSpace) -> FlexDiT:
-    """Load the elastic model, in eval mode, on the base's device."""
+    """Load the fine-tuned model, in eval mode, on the base's device."""
     model = base.model.clone()
     _add_what_schedules_need(model, space)
     model.load_state_dict(load_file(path))

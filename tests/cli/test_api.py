@@ -40,6 +40,7 @@ def test_a_run_is_looked_at(run_dir: Path, tmp_path: Path) -> None:
     run = flexsearch.open_run(str(run_dir))
     assert run.images(3).size == (171, 35)
     assert run.plot().axes[0].get_xlabel().startswith("latency")
+    assert {"axes", "owns_ms", "hypervolume_lost"} <= set(run.attribution().columns)
     shown = run._repr_html_()
     assert shown.count("<tr") == 1 + len(run.front())
     assert "data:image/png;base64," in shown

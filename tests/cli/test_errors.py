@@ -52,6 +52,18 @@ def test_bad_fields(flexsearch: Call, override: str, message: str) -> None:
         assert message.replace("Input", "must be") in outcome.err
 
 
+def test_sparse_attention_of_few_tokens_is_refused_with_its_reason(flexsearch: Call) -> None:
+    """By `profile`, too: it would time nothing but noise."""
+    segments = "space.segments=[{family: blocksparse, depth: 12, blocks: {clean: {choice: [2, 4]}}}]"
+    for command in ("plan", "profile"):
+        outcome = flexsearch(command, SPACES / "quickstart.yaml", "--set", segments)
+        assert outcome.code == 2
+        assert outcome.err == (
+            "error: space.segments: the family blocksparse needs a model whose tokens attend to at least 4,096, but "
+            "here it is 64: what it saves of so few is below a latency's noise\n"
+        )
+
+
 def test_the_file_is_checked_before_its_base_is_looked_for(flexsearch: Call) -> None:
     wrong = ("--set", "space.segmnets=1", "--set", "base.checkpoint=./nowhere")
     outcome = flexsearch("plan", SPACES / "quickstart.yaml", *wrong)

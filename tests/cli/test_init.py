@@ -119,6 +119,7 @@ def test_what_is_written_in_comments_is_a_space_too(tmp_path: Path) -> None:
     outside = [line for line in lines if line and not line.startswith("  ")]
     trained = yaml.safe_load("\n".join(["space:", *inside, *outside]))
     values = yaml.safe_load(text)
+    assert values["base"].pop("dtype") == "bf16"
     values["space"] |= trained.pop("space")
     values |= trained
     path = tmp_path / "trained.yaml"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLWan
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLQwenImage, AutoencoderKLWan
 from safetensors.torch import load_file, save_file
 
 from flexsearch.errors import UserError
@@ -65,6 +65,24 @@ def test_frames_that_are_decoded_together(tmp_path: Path) -> None:
     assert found.stride == 4
     with pytest.raises(UserError, match="encodes videos as a whole"):
         found.posterior(torch.zeros(1, 3, 8, 8))
+
+
+def test_an_image_is_a_video_of_one_frame(tmp_path: Path) -> None:
+    """Qwen-Image's autoencoder, in the units of QwenImagePipeline."""
+    torch.manual_seed(0)
+    options = {"dim_mult": [1, 1, 1], "num_res_blocks": 1, "temperal_downsample": [True, False]}
+    vae = AutoencoderKLQwenImage(base_dim=4, **options).eval()
+    vae.save_pretrained(tmp_path / "vae", safe_serialization=True)
+    found, images = load_autoencoder(str(tmp_path)), torch.rand(2, 3, 8, 16) * 2 - 1
+    mean, deviation = (torch.tensor(vae.config[name])[:, None, None] for name in ("latents_mean", "latents_std"))
+    latents, spread = found.posterior(images)
+    assert (latents.shape, found.stride) == ((2, 16, 2, 4), 4)
+    with torch.inference_mode():
+        theirs = vae.encode(images[:, :, None]).latent_dist
+        torch.testing.assert_close(latents, (theirs.mean[:, :, 0] - mean) / deviation)
+        torch.testing.assert_close(spread, theirs.std[:, :, 0] / deviation)
+        expected = vae.decode((latents * deviation + mean)[:, :, None]).sample[:, :, 0]
+    torch.testing.assert_close(found.decode(latents), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_other_autoencoders_are_named(checkpoint: Path, tmp_path: Path) -> None:

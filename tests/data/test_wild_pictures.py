@@ -76,7 +76,7 @@ def retag(path: Path, **tags: int) -> Path:
     """Change tags of a TIFF in which each holds one number."""
     content = path.read_bytes()
     for name, value in tags.items():
-        number = {"width": 256, "bits": 258, "photometric": 262}[name]
+        number = {"width": 256, "bits": 258, "photometric": 262, "format": 339}[name]
         place = content.index(struct.pack("<HH", number, 4 if name == "width" else 3) + struct.pack("<I", 1)) + 8
         content = content[:place] + struct.pack("<I", value) + content[place + 4 :]
     path.write_bytes(content)
@@ -98,6 +98,14 @@ def test_levels_without_a_known_scale_are_refused(tmp_path: Path, most: float) -
     Image.fromarray(np.full((4, 4), most, np.float32)).save(tmp_path / "x.tif")
     with pytest.raises(UserError, match=r"x\.tif.*levels must be in 0 to 1"):
         open_picture(tmp_path / "x.tif")
+
+
+def test_levels_with_a_sign_are_refused(tmp_path: Path) -> None:
+    """16 bits of them end at 32,767, or at 65,535 if a program only forgot to say that they have no sign."""
+    Image.fromarray((RAMP // 2).astype(np.int32)).save(tmp_path / "x.tif")
+    assert open_picture(tmp_path / "x.tif").mode == "L"  # 32 bits, as Pillow saves what it has scaled itself
+    with pytest.raises(UserError, match=r"x\.tif.*with a sign have no known white"):
+        open_picture(retag(tmp_path / "x.tif", bits=16))
 
 
 def clear_picture(mode: str) -> tuple[Image.Image, dict[str, int]]:

@@ -46,8 +46,10 @@ def drawn_by(name: str, model: Any, scheduler: Any, **arguments: Any) -> Tensor:
     return found
 
 
-def drawn(model: FlexDiT, scheduler: Any, given: Condition, none: Condition, *, guidance: float) -> Tensor:
-    settings = SamplingSettings(guidance=guidance)
+def drawn(
+    model: FlexDiT, scheduler: Any, given: Condition, none: Condition, *, guidance: float, renorm: bool = False
+) -> Tensor:
+    settings = SamplingSettings(guidance=guidance, guidance_renorm=renorm)
     plan = plan_of(model, scheduler, Sampling(steps=3), settings)
     return denoise(model, scheduler, plan, noise=noise(), condition=given, none=none, settings=settings)
 
@@ -120,19 +122,22 @@ def test_a_scale_of_guidance_that_is_embedded_has_no_second_row() -> None:
     assert not torch.allclose(*images)
 
 
-def test_qwen_image() -> None:
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_qwen_image(guidance: float) -> None:
+    """Its pipeline rescales what guidance gives for a token."""
     base, model = base_and_model("qwen_image", CENTRED)
     given, none = conditions(model)
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**DYNAMIC, shift_terminal=0.02, max_image_seq_len=8192)
     text = {
         "prompt_embeds": given["encoder_hidden_states"],
         "prompt_embeds_mask": given["encoder_attention_mask"],
+        "negative_prompt_embeds": none["encoder_hidden_states"],
+        "negative_prompt_embeds_mask": none["encoder_attention_mask"],
+        "true_cfg_scale": guidance,
     }
-    found = drawn(model, scheduler, given, none, guidance=1.0)
+    found = drawn(model, scheduler, given, none, guidance=guidance, renorm=True)
     for transformer in (base, model):
-        expected = drawn_by(
-            "QwenImagePipeline", transformer, scheduler, latents=packed(noise(), 2), true_cfg_scale=1.0, **text
-        )
+        expected = drawn_by("QwenImagePipeline", transformer, scheduler, latents=packed(noise(), 2), **text)
         torch.testing.assert_close(found, unpacked(expected, GRID, 2), rtol=1e-4, atol=1e-4)
 
 

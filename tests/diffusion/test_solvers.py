@@ -169,20 +169,33 @@ def order_of(error: Callable[[int], float], steps: tuple[int, ...]) -> float:
 NOISE = torch.linspace(-2, 2, 64).reshape(1, 1, 8, 8)
 
 
+TRAILING = {"timestep_spacing": "trailing"}
+COSINE = {"timestep_spacing": "trailing", "beta_schedule": "squaredcos_cap_v2"}
+
+
 @pytest.mark.parametrize(
-    ("scheduler", "order", "steps"),
+    ("scheduler", "solver", "order", "steps"),
     [
-        (FlowMatchEulerDiscreteScheduler(), 1, (8, 16, 32, 64)),
-        (FlowMatchEulerDiscreteScheduler(shift=2.0), 1, (8, 16, 32, 64)),
-        (DDIMScheduler(timestep_spacing="trailing"), 1, (10, 20, 40)),
-        (DPMSolverMultistepScheduler(timestep_spacing="trailing", solver_order=1), 1, (10, 20, 40)),
-        (DPMSolverMultistepScheduler(timestep_spacing="trailing", solver_order=2), 2, (10, 20, 40)),
+        (FlowMatchEulerDiscreteScheduler(), "base", 1, (8, 16, 32, 64)),
+        (FlowMatchEulerDiscreteScheduler(shift=2.0), "base", 1, (8, 16, 32, 64)),
+        (DDIMScheduler(**TRAILING), "base", 1, (10, 20, 40)),
+        (DPMSolverMultistepScheduler(**TRAILING, solver_order=1), "base", 1, (10, 20, 40)),
+        (DPMSolverMultistepScheduler(**TRAILING, solver_order=2), "base", 2, (10, 20, 40)),
+        *((FlowMatchEulerDiscreteScheduler(), solver, 2, (8, 16, 32, 64)) for solver in ("ab2", "heun")),
+        *((FlowMatchEulerDiscreteScheduler(shift=2.0), solver, 2, (8, 16, 32, 64)) for solver in ("ab2", "heun")),
+        (DDIMScheduler(**TRAILING), "ab2", 2, (20, 40, 80)),
+        (DDIMScheduler(timestep_spacing="linspace"), "heun", 2, (10, 20, 40)),
+        *((DDIMScheduler(**TRAILING), solver, 2, (10, 20, 40)) for solver in ("dpmsolver++", "unipc")),
+        (DDIMScheduler(**COSINE), "deis", 2, (5, 10, 20)),  # with 40 its error falls more slowly
     ],
-    ids=["Euler", "Euler shifted", "DDIM", "DPM-Solver++(1)", "DPM-Solver++(2M)"],
+    ids=lambda value: type(value).__name__ if hasattr(value, "config") else str(value),
 )
-def test_the_error_falls_with_the_order_of_the_solver(scheduler: Any, order: int, steps: tuple[int, ...]) -> None:
+def test_the_error_falls_with_the_order_of_the_solver(
+    scheduler: Any, solver: SolverName, order: int, steps: tuple[int, ...]
+) -> None:
     def error(num: int) -> float:
-        return float((arrived_at(scheduler, num, NOISE) - exact(scheduler, NOISE, num)).abs().max())
+        found = arrived_at(scheduler, num, NOISE, solver=solver)
+        return float((found - exact(scheduler, NOISE, num)).abs().max())
 
     assert order_of(error, steps) == pytest.approx(order, abs=0.35)
 

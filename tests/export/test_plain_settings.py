@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.diffusion.solvers import diffusers_scheduler, solver_of
 from flexsearch.export.plain_settings import FOLDER, PlainSettings, plain_text, write_plain_settings
 from flexsearch.export.recipe import Recipe
@@ -65,6 +66,30 @@ def test_diffusers_own_scheduler_takes_the_same_steps(solver: Any, kind: str, sh
     text = plain_text(plain)
     assert f'{kind}.from_pretrained("diffusers")' in text
     assert "This is the same sampling" in text
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "backbone", "call"),
+    [
+        ("Qwen/Qwen-Image", "qwen_image", {"true_cfg_scale": 4.0, "negative_prompt": ""}),
+        ("Tongyi-MAI/Z-Image", "z_image", {"guidance_scale": 3.0}),
+        ("stabilityai/stable-diffusion-3.5-medium", "sd3", {"guidance_scale": 4.0}),
+    ],
+)
+def test_guidance_is_said_as_its_pipeline_reads_it(checkpoint: str, backbone: str, call: dict[str, Any]) -> None:
+    base = BaseSettings(checkpoint=checkpoint, backbone=backbone)
+    schedule = DensitySchedule.all_dense(base_shape(base).num_blocks)
+    candidate = Candidate(schedule=schedule, sampling=Sampling(steps=6)).to_dict()
+    found = {
+        renorm: PlainSettings.of(
+            Recipe(base=base, candidate=candidate, sampling=SamplingSettings(guidance=4.0, guidance_renorm=renorm))
+        )
+        for renorm in (False, True)
+    }
+    assert found[True].call == {"num_inference_steps": 6, **call}
+    does_otherwise = found[backbone != "qwen_image"]
+    assert does_otherwise.left_out[-1].startswith(f"guidance_renorm: {str(backbone != 'qwen_image').lower()}")
+    assert found[backbone == "qwen_image"].is_whole
 
 
 def test_cache_dit_is_told_a_static_mask_where_that_is_the_same() -> None:

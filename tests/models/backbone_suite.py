@@ -22,6 +22,7 @@ from flexsearch.errors import UserError
 from flexsearch.models.architectures import architecture_named, known_config
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.backbones.modulation import Caption, Text
+from flexsearch.models.backbones.packed import unpacked
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.roles import ROLE_MODULES, Call
 from flexsearch.models.roles.role_module import Compute
@@ -70,6 +71,20 @@ def randomised(model: torch.nn.Module, *, seed: int = 1) -> Any:
         for weight in model.parameters():
             weight.copy_(torch.randn(weight.shape, generator=generator) * 0.1)
     return model
+
+
+def in_bf16(inputs: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The named tensors, or all, of numbers but times, in bfloat16."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, list):
+            return [rounded(one) for one in value]
+        return value.bfloat16() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    return {
+        name: rounded(value) if (name in names or not names) and name not in ("timestep", "t") else value
+        for name, value in inputs.items()
+    }
 
 
 @contextmanager
@@ -165,6 +180,11 @@ class BackboneSuite:
         """The same arguments as diffusers spells them."""
         return inputs
 
+    def from_base(self, output: Any, model: FlexDiT) -> Tensor:
+        """What the base gives for them, as the model gives it."""
+        is_packed = output.ndim == 3
+        return unpacked(output, model.shape.grid, 2) if is_packed else output
+
     def test_all_dense_equals_the_base_to_the_bit(self, base: ModelMixin) -> None:
         model = FlexDiT.from_base(copy.deepcopy(base), backbone=self.backbone).eval()
         with torch.inference_mode():
@@ -174,6 +194,19 @@ class BackboneSuite:
             if self.base_takes_any_grid:
                 wide = self.inputs(height=12, width=20)
                 assert torch.equal(model(**wide).sample, base(**self.of_base(wide)).sample)
+
+    def test_weights_in_bf16_round_no_more_than_the_bases_own(self, base: ModelMixin) -> None:
+        """Against fp32: a base in bf16, as diffusers runs it, and the model as a search does, under autocast."""
+        model, rounded = FlexDiT.from_base(copy.deepcopy(base), backbone=self.backbone).eval(), copy.deepcopy(base)
+        with torch.inference_mode():
+            expected = model(**self.inputs()).sample
+            model.to(torch.bfloat16)
+            with torch.autocast("cpu", torch.bfloat16):
+                found = model(**in_bf16(self.inputs(), "hidden_states")).sample
+            output = rounded.to(torch.bfloat16)(**in_bf16(self.of_base(self.inputs()))).sample
+            theirs = self.from_base(output, model)
+        ours, allowed = ((one.float() - expected).norm() / expected.norm() for one in (found, theirs))
+        assert 0 < ours <= 2 * allowed, (float(ours), float(allowed))
 
     def test_it_takes_diffusers_own_arguments(self, model: FlexDiT) -> None:
         with torch.inference_mode():

@@ -235,3 +235,22 @@ def test_weights_of_earlier_folders_are_read(tiny_base: DiTTransformer2DModel) -
 def test_its_text_begins_with_the_schedule(tiny_base: DiTTransformer2DModel) -> None:
     model = FlexDiT.from_base(tiny_base)
     assert repr(model).splitlines()[1].strip() == f"schedule: {model.schedule}"
+
+
+def test_a_view_is_another_model_on_the_same_tensors(tiny_base: DiTTransformer2DModel) -> None:
+    model = FlexDiT.from_base(tiny_base).eval()
+    with torch.inference_mode():
+        expected, names = model(**inputs()).sample, set(model.state_dict())
+        view = model.view()
+        assert torch.equal(view(**inputs()).sample, expected)
+        view.set_schedule(
+            DensitySchedule(
+                segments=(Pooling(depth=1), Sdtm(sparse=0, dense=0), Dense(depth=model.shape.num_blocks - 3)),
+                timetable=Timetable(grids=(3,)),
+            )
+        )
+        assert not torch.equal(view(**inputs()).sample, expected)
+        assert torch.equal(model(**inputs()).sample, expected)
+    assert set(model.state_dict()) == names < set(view.state_dict())
+    own, shared = model.state_dict(), view.state_dict()
+    assert all(shared[name].data_ptr() == own[name].data_ptr() for name in names)

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from flexsearch.study.pareto import dominance_ranks, is_non_dominated, non_dominated
+from flexsearch.study.pareto import (
+    dominance_ranks,
+    hypervolume,
+    hypervolume_contributions,
+    is_non_dominated,
+    non_dominated,
+)
 
 
 def by_pairs(values: np.ndarray) -> list[bool]:
@@ -28,3 +34,10 @@ def test_a_point_that_is_worse_in_one_and_equal_in_the_other_is_dominated() -> N
     assert non_dominated(items, items.__getitem__, keep_equal=True) == ["a", "c", "d"]
     assert non_dominated([], lambda _: (0.0, 0.0)) == []
     assert is_non_dominated(np.empty((0, 2))).tolist() == []
+
+
+def test_a_contribution_is_the_area_that_is_lost_without_the_point() -> None:
+    points, reference = np.array([[1.0, 4.0], [2.0, 3.0], [4.0, 1.0], [4.0, 3.5]]), np.array([5.0, 5.0])
+    whole = hypervolume(points, reference=reference)
+    lost = [whole - hypervolume(np.delete(points, row, axis=0), reference=reference) for row in range(len(points))]
+    assert hypervolume_contributions(points, reference=reference).tolist() == pytest.approx(lost)

@@ -14,13 +14,19 @@ from tiny_checkpoint import save_flux, save_text_encoder
 from flexsearch.config import RunConfig, load_config, parse_config
 from flexsearch.data.conditions import CaptionConditions, ClassConditions
 from flexsearch.errors import UserError
+from flexsearch.export.folder import with_folded_gain, written
+from flexsearch.export.processes import Processes
+from flexsearch.export.recipe import Recipe
+from flexsearch.export.train import train
+from flexsearch.models.loading import load_exported
 from flexsearch.schedule import Candidate, DensitySchedule, Sampling
 from flexsearch.schedule.cache import Cache
+from flexsearch.schedule.gain import Gain
 from flexsearch.trial import conditions
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder, TrialResult
 from flexsearch.trial.inputs import load_inputs
-from flexsearch.trial.life import run_trial
+from flexsearch.trial.life import CHECKPOINT, run_trial
 from flexsearch.trial.masks import load_masks
 from flexsearch.trial.prepare import Preparation, prepare
 from flexsearch.trial.shared_files import SharedFiles
@@ -222,6 +228,48 @@ def test_a_base_with_text_encoders_of_its_own_needs_prompts_alone(free: Call, tm
     prepared(config, tmp_path / "run")
     result = run_one(config, tmp_path / "run", Sampling(steps=3, solver="ab2", cache=Cache(pattern="FFp")))
     assert result.measurements["fid_fashion_cnn"].value > 0
+
+
+def test_a_base_in_bf16_is_searched_and_exported(free: Call, tmp_path: Path) -> None:
+    """Its weights stay in bf16, in the trial's folder and the exported one, which draws what the trial drew."""
+    config = parse_config(free(base={"dtype": "bf16"}, sampling={"dtype": "bf16"}))
+    prepared(config, tmp_path / "run")
+    sampling = Sampling(steps=4, solver="ab2", gain=Gain(stream=0.9, at=2))
+    candidate = Candidate(schedule=DensitySchedule.all_dense(config.search_space.num_blocks), sampling=sampling)
+    result = run_trial(TrialOrder(number=0, candidate=candidate, run_dir=tmp_path / "run", seed=0), nothing)
+    assert result.state == "complete"
+    assert result.measurements["latency_ms"].protocol["weights"] == "bf16"
+    model = load_exported(tmp_path / "run" / "trials" / "0" / CHECKPOINT)
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+    own = Recipe(
+        base=config.base,
+        objectives=config.objectives,
+        sampling=config.sampling,
+        candidate=candidate.to_dict(),
+    )
+    recipe, scheduler = with_folded_gain(model, own), load_inputs(config.trial_settings).base.scheduler
+    assert recipe.exported.sampling == sampling, "weights that are rounded carry no gain"
+    with written(tmp_path / "out", model=model, scheduler=scheduler, recipe=recipe, card="") as folder:
+        assert {weight.dtype for weight in load_exported(folder).parameters()} == {torch.bfloat16}
+    with pytest.raises(UserError, match=r"^base\.dtype: must be fp32, in which weights are trained"):
+        train(recipe, folder=tmp_path, out=tmp_path / "trained", processes=Processes(), report=nothing)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"base": {"dtype": "bf16"}}, r"^sampling\.dtype: must be bf16, as base\.dtype, but got fp32"),
+        ({"base": {"dtype": "bf16"}, "trial": {"updates": 1}}, None),
+    ],
+)
+def test_weights_in_bf16_are_drawn_from_in_bf16(free: Call, changes: dict[str, Any], said: str | None) -> None:
+    values = free(**changes)
+    if said is None:
+        said = r"^base\.dtype: must be fp32, in which weights are trained"
+        values["space"]["segments"] = [{"family": "pooling", "depth": 1}, {"family": "dense", "depth": "rest"}]
+        values["data"] = {"name": "quickstart"}
+    with pytest.raises(UserError, match=said):
+        parse_config(values)
 
 
 def test_captions_are_for_bases_that_read_text(free: Call, tmp_path: Path) -> None:

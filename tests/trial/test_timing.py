@@ -9,8 +9,10 @@ from builders import Call, nothing
 
 from flexsearch.config import parse_config
 from flexsearch.errors import Note, UserError
+from flexsearch.latency.image_timer import ImageTimer
 from flexsearch.latency.profile import LatencyProfile, OperationTime
-from flexsearch.measurement import short_digest
+from flexsearch.measurement import Measurement, short_digest
+from flexsearch.trial import timing
 from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder
 from flexsearch.trial.inputs import load_inputs
@@ -18,7 +20,7 @@ from flexsearch.trial.life import run_trial
 from flexsearch.trial.prepare import prepare
 from flexsearch.trial.profiles import save_profile
 from flexsearch.trial.settings import TrialSettings
-from flexsearch.trial.timing import check_budget, latency_of
+from flexsearch.trial.timing import check_budget, check_device, latency_of
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -84,6 +86,23 @@ def test_a_trial_that_is_predicted_infeasible_is_not_timed_and_a_baseline_is(
         "dtype": "fp32",
     }
     assert path.name == f"reference_latency-{short_digest(kept)}.json"  # where earlier versions kept it
+
+
+def test_a_trial_that_needs_too_much_memory_is_infeasible(start: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a baseline is not, which shows what the memory would buy."""
+    needed = Measurement(name="memory_gb", value=30.0, unit="GB")
+    monkeypatch.setattr(ImageTimer, "measure_memory", lambda *_, **__: needed)
+    order = start(objectives={"memory": {"max_gb": 24.0}})
+    context = trial_context(order.run_dir)
+    with pytest.raises(UserError, match=r"^objectives\.memory\.max_gb: is measured on a GPU alone"):
+        check_device(context.settings)
+    monkeypatch.setattr(timing, "check_device", nothing)
+    found = latency_of(context.start, order, context)
+    assert (found.state, found.reason) == ("infeasible", "it needs 6 GB more than objectives.memory.max_gb")
+    assert found.measurements["memory_gb"] == needed
+    assert found.constraints["memory_limit_gb"] == 6.0
+    baseline = latency_of(context.start, replace(order, number=1, baseline="FlexDiT paper"), context)
+    assert (baseline.state, baseline.constraints["memory_limit_gb"]) == ("complete", 0.0)
 
 
 def test_a_limit_out_of_reach_names_one_in_reach(settings: Call) -> None:

@@ -1,4 +1,4 @@
-"""What is known of an architecture without torch and weights: sizes from a configuration, published checkpoints.
+"""Say what is known of an architecture without torch and weights: sizes from a configuration, published checkpoints.
 
 The adapter that takes its models apart lies under the same file name in `flexsearch.models.backbones`.
 """
@@ -43,6 +43,7 @@ class Architecture:
         refused: published checkpoints of this class that are not supported, and why.
         drawn_with: how its publishers draw: `steps`, and fields of `sampling`; what is missing is told from its sizes.
             By the name of a published checkpoint, what differs there.
+        guided_call: from a scale of guidance to the arguments of a call of its pipeline that say it.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Architecture:
     takes_sample_size: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
     drawn_with: Mapping[str, Any] = field(default_factory=dict)
+    guided_call: Callable[[float], dict[str, Any]] = lambda scale: {"guidance_scale": scale}
 
     def scheduler_of(self, checkpoint: str) -> dict[str, Any]:
         """Give the configuration of the scheduler that a checkpoint is published with, as far as it is known."""
@@ -119,7 +121,7 @@ def recognised(config: Mapping[str, Any], *, field: str) -> Architecture:
 
 
 def _short(class_name: str) -> str:
-    """What tells diffusers' classes apart: their names end alike."""
+    """Give what tells diffusers' classes apart: their names end alike."""
     return re.sub(r"Transformer\dDModel$", "", class_name)
 
 

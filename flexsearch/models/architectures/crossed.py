@@ -1,4 +1,4 @@
-"""What models cost whose blocks attend to image tokens, then to a caption that no block rewrites, from sizes alone.
+"""Say what models cost whose blocks attend to image tokens, then to a caption that no block rewrites, from sizes alone.
 
 SANA and Wan; one modulation serves all blocks, shifted by a table per block. Letters: S text tokens, C width, n tokens
 that attend, m that are attended to.
@@ -69,6 +69,7 @@ class Crossed:
             "shares_modulation": True,
             "blocks": (self._block(),) * self.num_blocks,
             "ends": ends,
+            "has_own_attention": not self.linear_head,
             "read_text": s * embedder_macs(self.text_channels, c) + self.num_blocks * 2 * s * c * c,
         }
 

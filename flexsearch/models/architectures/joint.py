@@ -1,4 +1,4 @@
-"""What models with joint attention cost (`flexsearch.models.backbones.joint`), from sizes alone.
+"""Say what models with joint attention cost (`flexsearch.models.backbones.joint`), from sizes alone.
 
 Letters: S text tokens, C width.
 """

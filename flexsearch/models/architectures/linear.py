@@ -1,4 +1,4 @@
-"""What linear maps cost, and embeddings made of two."""
+"""Say what linear maps cost, and embeddings made of two."""
 
 
 def linear_params(inputs: int, outputs: int) -> int:

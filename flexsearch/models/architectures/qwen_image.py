@@ -57,7 +57,8 @@ QWEN_IMAGE = register_architecture(
         takes_sample_size=True,
         pipeline="QwenImagePipeline",
         has_own_encoders=True,
-        drawn_with={"steps": 50, "guidance": 4.0},
+        drawn_with={"steps": 50, "guidance": 4.0, "guidance_renorm": True},
+        guided_call=lambda scale: {"true_cfg_scale": scale, "negative_prompt": ""},
         schedulers={
             "Qwen/Qwen-Image": {
                 "base_image_seq_len": 256,

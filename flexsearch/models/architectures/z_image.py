@@ -113,6 +113,7 @@ Z_IMAGE = register_architecture(
             "guidance": 5.0,
             "Tongyi-MAI/Z-Image-Turbo": {"steps": 9, "guidance": 1.0},
         },
+        guided_call=lambda scale: {"guidance_scale": scale - 1},  # which its pipeline adds to 1
         schedulers={"Tongyi-MAI/Z-Image": {"shift": 6.0}, "Tongyi-MAI/Z-Image-Turbo": {"shift": 3.0}},
         known={"Tongyi-MAI/Z-Image": _Z_IMAGE, "Tongyi-MAI/Z-Image-Turbo": _Z_IMAGE},
         licences={"Tongyi-MAI/Z-Image": "apache-2.0", "Tongyi-MAI/Z-Image-Turbo": "apache-2.0"},

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flexsearch.models.backbones.call import Read
 from flexsearch.models.backbones.fused import Matrix
 from flexsearch.models.backbones.modulation import Caption, Text
 from flexsearch.models.backbones.rotary import RealTable, turned
@@ -21,6 +22,7 @@ def attention(
     keys: Tensor,
     fused: Matrix | None = None,
     rotary: tuple[RealTable, RealTable] | None = None,
+    read: Read = F.scaled_dot_product_attention,
 ) -> Tensor:
     """(B, n, C) what `queries` (B, n, C) read from `keys` (B, m, C), output projection included.
 
@@ -30,11 +32,12 @@ def attention(
         keys: normed tokens; the very same tensor for self-attention.
         fused: its projections as one matrix.
         rotary: of the places of the queries and of the keys.
+        read: what heads do.
     """
     query, key, value = (_by_head(rows, module.heads) for rows in _normed_projections(module, queries, keys, fused))
     if rotary is not None:
         query, key = turned(query, rotary[0]), turned(key, rotary[1])
-    return _read(module, query, key, value)
+    return projected_out(module, read(query, key, value).transpose(1, 2).flatten(2))
 
 
 def linear_attention(module: Any, queries: Tensor, keys: Tensor, fused: Matrix | None = None) -> Tensor:
@@ -54,7 +57,9 @@ def linear_attention(module: Any, queries: Tensor, keys: Tensor, fused: Matrix |
 
 def text_attention(module: Any, queries: Tensor, text: Text) -> Tensor:
     """(B, n, C) what `queries` (B, n, C) read from a text, output projection included."""
-    return _read(module, _by_head(_normed(module, "norm_q", module.to_q(queries)), module.heads), *text)
+    query = _by_head(_normed(module, "norm_q", module.to_q(queries)), module.heads)
+    found = F.scaled_dot_product_attention(query, text.keys, text.values, attn_mask=text.bias)
+    return projected_out(module, found.transpose(1, 2).flatten(2))
 
 
 def text_of(module: Any, caption: Caption, fused: Matrix | None = None) -> Text:
@@ -72,12 +77,6 @@ def uniform_attention(module: Any, mean: Tensor) -> Tensor:
     """(..., C) what every query reads with uniform weights, from the mean (..., C) of the keys."""
     output: Tensor = module.to_out[0](module.to_v(mean))
     return output
-
-
-def _read(module: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Softmax attention of (B, heads, n, D) to (B, heads, m, D); `bias` is added to the logits."""
-    read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-    return projected_out(module, read.transpose(1, 2).flatten(2))
 
 
 def projected_out(module: Any, read: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What FlexDiT asks of a base model: an adapter that names its parts.
+"""Say what FlexDiT asks of a base model: an adapter that names its parts.
 
 A new architecture is one file with a `Backbone`, out of `TransformerBlock`s or of blocks of its own. Letters:
 B batch, N dense tokens, n tokens, S text tokens, C width, H x W latent pixels, F frames (of a video).
@@ -30,10 +30,10 @@ class Block(Protocol):
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
     ) -> tuple[Tensor, Tensor | None]:
-        """What `Call.run` says. In every role the weights are the same."""
+        """Do what `Call.run` says. In every role the weights are the same."""
 
     def text_of(self, caption: Caption) -> Text:
-        """What the block reads of a caption that no block rewrites, whatever the tokens are."""
+        """Give what the block reads of a caption that no block rewrites, whatever the tokens are."""
 
     def fuse(self) -> list[FusedLinears]:
         """Join matrices that multiply one input."""
@@ -138,8 +138,8 @@ class Backbone(ABC):
     def conditioning(
         self, timestep: Tensor, condition: Mapping[str, Any], dtype: torch.dtype, blocks: Sequence[int]
     ) -> Conditioning:
-        """What blocks and head read beside tokens and text; arguments as of `open`, and the dtype of the tokens. Every
-        adapter has it that has no `open` of its own."""
+        """Give what blocks and head read beside tokens and text; arguments as of `open`, and the dtype of the tokens.
+        Every adapter has it that has no `open` of its own."""
         raise NotImplementedError
 
     def rotary(self, places: Tensor) -> Any:

@@ -7,10 +7,11 @@ import copy
 from functools import partial
 from typing import Any, Self
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flexsearch.models.backbones.attention import attention, text_attention, text_of, uniform_attention
-from flexsearch.models.backbones.call import Call
+from flexsearch.models.backbones.call import Call, Read
 from flexsearch.models.backbones.fused import FusedLinears, Matrix
 from flexsearch.models.backbones.modulation import Caption, Modulation, Text
 from flexsearch.models.backbones.narrow import Kept, NarrowAttention, NarrowBlock, NarrowMlp
@@ -50,7 +51,7 @@ class TransformerBlock:
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
     ) -> tuple[Tensor, Tensor | None]:
-        """What `Call.run` says; its conditioning is a `Modulation`. Text tokens are not rewritten."""
+        """Do what `Call.run` says; its conditioning is a `Modulation`. Text tokens are not rewritten."""
         modulation: Modulation = call.conditioning
         tokens = self.enter(queries, call.operation)
 
@@ -59,7 +60,7 @@ class TransformerBlock:
             if keys is None:
                 return self.pool(normed, call.queries.grid)
             others = normed if keys is queries else self.normed(keys, modulation)
-            return self.attend(normed, others, query_grid=call.queries.grid, key_grid=call.keys.grid)
+            return self.attend(normed, others, query_grid=call.queries.grid, key_grid=call.keys.grid, read=call.read)
 
         mixed = modulation.gate_mixer * call.module(mix) + tokens
         return self.finish(mixed, modulation, call), context
@@ -73,19 +74,27 @@ class TransformerBlock:
         normed: Tensor = self.norm_mixer(tokens) * (1 + modulation.scale_mixer) + modulation.shift_mixer
         return normed
 
-    def attend(self, queries: Tensor, keys: Tensor, *, query_grid: TokenGrid, key_grid: TokenGrid) -> Tensor:
+    def attend(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        *,
+        query_grid: TokenGrid,
+        key_grid: TokenGrid,
+        read: Read = F.scaled_dot_product_attention,
+    ) -> Tensor:
         """(B, n, C) what normed `queries` read from normed `keys` (B, m, C)."""
         windows = min(query_grid.frames, key_grid.frames)
         if windows == 1:
-            return self.attention(queries, keys)
+            return self.attention(queries, keys, read)
         grouped = queries.unflatten(1, (windows, -1)).flatten(0, 1)  # (B * windows, n / windows, C)
         of_keys = grouped if keys is queries else keys.unflatten(1, (windows, -1)).flatten(0, 1)
-        mixed: Tensor = self.attention(grouped, of_keys).unflatten(0, (-1, windows)).flatten(1, 2)
+        mixed: Tensor = self.attention(grouped, of_keys, read).unflatten(0, (-1, windows)).flatten(1, 2)
         return mixed
 
-    def attention(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def attention(self, queries: Tensor, keys: Tensor, read: Read = F.scaled_dot_product_attention) -> Tensor:
         """(B, n, C) what the mixer's `queries` read from `keys` (B, m, C), all of them."""
-        return attention(self.block.attn1, queries, keys, matrix_of(self.fused_projections))
+        return attention(self.block.attn1, queries, keys, matrix_of(self.fused_projections), read=read)
 
     def pool(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
         """(B, n or 1, C) what normed tokens read with uniform attention: the projected mean of their frame."""
@@ -113,7 +122,7 @@ class TransformerBlock:
         return self.block.attn2 is not None
 
     def text_of(self, caption: Caption) -> Text:
-        """What the block reads of a caption, whatever the tokens are."""
+        """Give what the block reads of a caption, whatever the tokens are."""
         return text_of(self.block.attn2, caption, matrix_of(self.fused_text_projections))
 
     def attend_to(self, tokens: Tensor, text: Text | Caption) -> Tensor:

@@ -1,8 +1,9 @@
-"""What a block of a schedule is given beside its tokens. Letters: B batch, n tokens, S text tokens, C width."""
+"""Say what a block of a schedule is given beside its tokens. Letters: B batch, n tokens, S text tokens, C width."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from flexsearch.models.backbones.modulation import Caption, Text
@@ -10,6 +11,8 @@ from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid
 
 Pair = tuple[Tensor, Tensor]
+Read = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Gives (B, heads, n, D) what queries (B, heads, n, D) read from keys and values (B, heads, m, D)."""
 
 
 class Module(Protocol):
@@ -96,6 +99,7 @@ class Call(NamedTuple):
         shared: the module that another role brings to this block and this one uses too, or None.
         skip: factor on dense tokens that waited, where sparse tokens are merged into them.
         module: gives the output of a module.
+        read: how image tokens read image tokens, in blocks of a base where they attend to these alone.
     """
 
     block: Any
@@ -110,6 +114,7 @@ class Call(NamedTuple):
     shared: Any = None
     skip: float = 1.0
     module: Module = COMPUTED
+    read: Read = F.scaled_dot_product_attention
 
     def run(self, queries: Tensor, keys: Tensor | None, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """(B, n, C) what the base's block makes of `queries`, and (B, S, C) of text tokens, where it rewrites them.

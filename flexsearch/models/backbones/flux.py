@@ -119,7 +119,7 @@ class SingleStreamBlock(JointBlock):
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
     ) -> tuple[Tensor, Tensor | None]:
-        """What `Call.run` says; its conditioning is a `SingleModulation`."""
+        """Do what `Call.run` says; its conditioning is a `SingleModulation`."""
         assert context is not None, "the block before passes text on"
         modulation: SingleModulation = call.conditioning
         num_text = context.shape[1]

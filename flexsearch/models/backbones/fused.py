@@ -67,7 +67,7 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _has_rows(whole: Tensor | None, parts: Sequence[Tensor]) -> bool:
-    """Whether `parts` lie in the memory of `whole`, one after the other."""
+    """Tell whether `parts` lie in the memory of `whole`, one after the other."""
     if whole is None:
         return False
     place = whole.data_ptr()

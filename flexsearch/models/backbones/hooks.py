@@ -1,4 +1,4 @@
-"""What others change in a base: hooks, wrapped layers, other attention processors.
+"""Say what others change in a base: hooks, wrapped layers, other attention processors.
 
 `FlexDiT` calls the layers of a base, never the blocks and attentions that hold them: a hook on one of these would do
 nothing. So it is refused.
@@ -28,7 +28,7 @@ _REUSE = "reuse over steps is what a search finds, and FlexDiTPipeline draws wit
 
 
 def is_hooked(module: Any) -> bool:
-    """Whether calling the module does more than its class says."""
+    """Tell whether calling the module does more than its class says."""
     forward = vars(module).get("forward")
     if forward is not None and getattr(forward, "__func__", None) is not type(module).forward:
         return True
@@ -36,7 +36,7 @@ def is_hooked(module: Any) -> bool:
 
 
 def is_plain(layer: nn.Module) -> bool:
-    """Whether a linear layer is nothing but its matrix."""
+    """Tell whether a linear layer is nothing but its matrix."""
     return type(layer) is nn.Linear and not is_hooked(layer)
 
 

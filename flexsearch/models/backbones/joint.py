@@ -59,8 +59,8 @@ def modulation_of(linear: nn.Module, activated: Tensor) -> Modulation:
 
 
 def logit_bias(image: Tensor, text: Tensor, *, weight: float, is_read: Any, text_first: bool) -> Tensor | None:
-    """What is added to the logits of all keys, (1 or B, 1, 1, m + S): log w for image tokens, and minus infinity for
-    padding. None where it is nothing; of padding alone, the mask (True where a token is read).
+    """Give what is added to the logits of all keys, (1 or B, 1, 1, m + S): log w for image tokens, and minus infinity
+    for padding. None where it is nothing; of padding alone, the mask (True where a token is read).
 
     Args:
         image: (B, m, ...) keys.
@@ -166,7 +166,7 @@ class DoubleStreamBlock(JointBlock):
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
     ) -> tuple[Tensor, Tensor | None]:
-        """What `Call.run` says; its conditioning is a `JointModulation`. Text tokens attend to all text, and to the
+        """Do what `Call.run` says; its conditioning is a `JointModulation`. Text tokens attend to all text, and to the
         image tokens that the image's do."""
         assert context is not None, "the block before passes text on"
         modulation: JointModulation = call.conditioning

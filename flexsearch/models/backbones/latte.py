@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import LatteTransformer3DModel
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from flexsearch.models.architectures.latte import shape_of
 from flexsearch.models.backbones.attention import uniform_attention
 from flexsearch.models.backbones.backbone import Backbone
 from flexsearch.models.backbones.block import TransformerBlock
-from flexsearch.models.backbones.call import Call
+from flexsearch.models.backbones.call import Call, Read
 from flexsearch.models.backbones.fused import FusedLinears
 from flexsearch.models.backbones.modulation import Caption, Conditioning, Text, caption_of
 from flexsearch.models.backbones.patches import unpatchify
@@ -48,11 +49,19 @@ class TemporalBlock(TransformerBlock):
         positioned: Tensor = tokens + placed
         return positioned
 
-    def attend(self, queries: Tensor, keys: Tensor, *, query_grid: TokenGrid, key_grid: TokenGrid) -> Tensor:
+    def attend(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        *,
+        query_grid: TokenGrid,
+        key_grid: TokenGrid,
+        read: Read = F.scaled_dot_product_attention,
+    ) -> Tensor:
         frames = query_grid.frames
         assert keys is queries, "a temporal block mixes tokens of one density"
         places = queries.unflatten(1, (frames, -1)).transpose(1, 2).flatten(0, 1)  # (B * n, F, C)
-        mixed = self.attention(places, places)
+        mixed = self.attention(places, places, read)
         framed: Tensor = mixed.unflatten(0, (queries.shape[0], -1)).transpose(1, 2).flatten(1, 2)  # (B, F * n, C)
         return framed
 
@@ -87,13 +96,13 @@ class PairOfBlocks:
         in_space, in_time = call.conditioning
         return [
             call._replace(block=self.spatial, conditioning=in_space),
-            call._replace(block=self.temporal, conditioning=in_time, text=None),
+            call._replace(block=self.temporal, conditioning=in_time, text=None, read=F.scaled_dot_product_attention),
         ]
 
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
     ) -> tuple[Tensor, Tensor | None]:
-        """What `Call.run` says."""
+        """Do what `Call.run` says."""
         in_space, in_time = self.calls(call)
         moved, _ = in_space.run(queries, keys, context)
         return in_time.run(moved, None if keys is None else moved, context)

@@ -1,6 +1,5 @@
-"""What a forward pass is conditioned on, as the blocks read it. Letters: B batch, C width, S text tokens, D channels of
-a caption's embedding.
-"""
+"""Say what a forward pass is conditioned on, as the blocks read it. Letters: B batch, C width, S text tokens, D
+channels of a caption's embedding."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import SanaTransformer2DModel
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from flexsearch.models.architectures.sana import shape_of
 from flexsearch.models.backbones.attention import linear_attention
 from flexsearch.models.backbones.backbone import Backbone
 from flexsearch.models.backbones.block import TransformerBlock, matrix_of
+from flexsearch.models.backbones.call import Read
 from flexsearch.models.backbones.modulation import Caption, Conditioning, caption_of
 from flexsearch.models.backbones.patches import unpatchify
 from flexsearch.models.backbones.single import modulated_output, modulations_of
@@ -27,7 +29,7 @@ class SanaBlock(TransformerBlock):
     On a sparse grid the convolution reaches as many tokens as on the dense one, so more of the image.
     """
 
-    def attention(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def attention(self, queries: Tensor, keys: Tensor, read: Read = F.scaled_dot_product_attention) -> Tensor:
         return linear_attention(self.block.attn1, queries, keys, matrix_of(self.fused_projections))
 
     def mlp(self, tokens: Tensor, grid: TokenGrid) -> Tensor:

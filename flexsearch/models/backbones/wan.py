@@ -32,7 +32,7 @@ class WanBlock(TransformerBlock):
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
     ) -> tuple[Tensor, Tensor | None]:
-        """What `Call.run` says; its conditioning is a `Modulation`. Text tokens are not rewritten."""
+        """Do what `Call.run` says; its conditioning is a `Modulation`. Text tokens are not rewritten."""
         modulation: Modulation = call.conditioning
 
         def mix() -> Tensor:
@@ -41,7 +41,7 @@ class WanBlock(TransformerBlock):
                 return uniform_attention(self.block.attn1, normed.mean(dim=1, keepdim=True))
             others = normed if keys is queries else self.normed(keys, modulation)
             rotary = (call.queries.rotary, call.keys.rotary)
-            return attention(self.block.attn1, normed, others, matrix_of(self.fused_projections), rotary)
+            return attention(self.block.attn1, normed, others, matrix_of(self.fused_projections), rotary, call.read)
 
         def read() -> Tensor:
             assert call.text is not None, "it reads text"

@@ -131,7 +131,7 @@ class ZImageBlock(JointBlock):
     def run(
         self, queries: Tensor, keys: Tensor | None, context: Tensor | None, call: Call
     ) -> tuple[Tensor, Tensor | None]:
-        """What `Call.run` says; its conditioning is a `ZModulation`."""
+        """Do what `Call.run` says; its conditioning is a `ZModulation`."""
         assert context is not None, "the block before passes text on"
         modulation: ZModulation = call.conditioning
         block, num = self.block, queries.shape[1]

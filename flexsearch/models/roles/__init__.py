@@ -1,4 +1,4 @@
-"""What blocks compute in each role: one file per family, under its name in `flexsearch.schedule.families`.
+"""Say what blocks compute in each role: one file per family, under its name in `flexsearch.schedule.families`.
 
 Found by their place in this package. Equations are in docs/architecture.md.
 """

@@ -1,4 +1,4 @@
-"""What a block computes in a role: the registry that `FlexDiT` looks into."""
+"""Say what a block computes in a role: the registry that `FlexDiT` looks into."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What every family is: a run of blocks with fields that a search space can search."""
+"""Say what every family is: a run of blocks with fields that a search space can search."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -42,7 +42,7 @@ class Segment(ABC):
         """One role per block, bottom to top."""
 
     def amounts(self, stage: int, num_stages: int) -> tuple[Amounts, ...]:
-        """How much of each block is computed in a stage, from 0 near the data.
+        """Tell how much of each block is computed in a stage, from 0 near the data.
 
         By default what the field `width` says, which a family declares (`width: Width = FULL_WIDTH`) if its roles can
         compute some heads and hidden channels of a block; without it the whole of every block.
