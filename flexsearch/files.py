@@ -5,6 +5,7 @@ They have the permissions that the user's umask gives. What is replaced is on th
 
 import errno
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -13,17 +14,21 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from flexsearch.errors import Note
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last one under a limit of `ulimit -f`
 _DISK = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EIO)
 
+_CHECKSUM = "checksum"
 _BESIDE = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
 
 def _beside(path: Path) -> Path:
     """Give a hidden name beside `path`, whose folder is made, that nothing has."""
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
 
@@ -121,6 +126,33 @@ def write_atomically(path: Path, text: str) -> None:
     """Write `text` so that a reader, or a crash, sees all of it or the file as it was."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a mapping atomically, with a checksum by which `read_json` knows it for whole."""
+    write_atomically(path, json.dumps({**values, _CHECKSUM: _checksum(values)}, indent=2))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a mapping in JSON, whole by its checksum if `write_json` wrote it.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is damaged.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("is nested too deep") from error
+    if not isinstance(values, dict):
+        raise ValueError("is not a mapping")
+    if values.pop(_CHECKSUM, None) not in (None, _checksum(values)):
+        raise ValueError("is not as it was written")
+    return values
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def copy_atomically(source: Path, path: Path) -> None:

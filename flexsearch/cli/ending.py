@@ -3,6 +3,7 @@
 0: done. 2: the user can mend it. 130: interrupted. 1: our fault; the traceback goes into a log file.
 """
 
+import errno
 import os
 import sys
 import tempfile
@@ -69,6 +70,8 @@ def ending_of(error: BaseException) -> Ending:
     for one in causes:
         if type(one).__module__.startswith("sqlalchemy") and type(one).__name__ in _DATABASE:
             return _mendable(f"the study's database: {reason_of(getattr(one, 'orig', None) or one)}")
+    if isinstance(error, RuntimeError):  # of Python's before 3.13, for links to themselves
+        error = next((one for one in causes if isinstance(one, OSError) and one.errno == errno.ELOOP), error)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return _mendable(f"{where}{reason_of(error)}")

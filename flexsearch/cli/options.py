@@ -42,5 +42,5 @@ def check_picture(path: Path, *, option: str) -> None:
         UserError: it ends in something else.
     """
     if path.suffix not in (".png", ".svg", ".pdf"):
-        nearest = path.with_suffix(".png").name
+        nearest = f"{path.stem or 'front'}.png"
         raise UserError(f"must end in .png, .svg or .pdf, but got {path.name!r}", field=option, nearest=nearest)

@@ -5,7 +5,7 @@ a run that resumes at update `u` goes on with the very batch that it would have 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -19,15 +19,18 @@ from flexsearch.seeds import item_seed
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One training batch. Some rows of the condition are "no condition" (classifier-free guidance)."""
+    """One training batch, or its rows from `start`. Some rows of the condition are "no condition" (classifier-free
+    guidance)."""
 
     clean: Tensor  # (B, C, H, W), or (B, C, F, H, W) of videos
     condition: Condition
     noise: Tensor  # like `clean`
     time: Tensor  # (B,) in [0, 1)
+    start: int = 0
 
     def to(self, device: torch.device | str) -> "Batch":
-        return Batch(
+        return replace(
+            self,
             clean=self.clean.to(device, non_blocking=True),
             condition={name: value.to(device, non_blocking=True) for name, value in self.condition.items()},
             noise=self.noise.to(device, non_blocking=True),
@@ -41,6 +44,7 @@ class Batch:
             condition={name: value[chosen] for name, value in self.condition.items()},
             noise=self.noise[chosen],
             time=self.time[chosen],
+            start=self.start + (chosen.start or 0),
         )
 
 
@@ -89,7 +93,8 @@ class BatchStream:
         noise = torch.randn((self.batch, *clean.shape[1:]), generator=generator)[rows]
         if flipped is not None:
             clean = torch.where(flipped[rows].view(-1, *[1] * (clean.ndim - 1)), clean.flip(-1), clean)
-        return Batch(clean=clean, condition=self._condition(indices, dropped), noise=noise, time=times[rows])
+        condition = self._condition(indices, dropped)
+        return Batch(clean=clean, condition=condition, noise=noise, time=times[rows], start=rows.start or 0)
 
     def _condition(self, indices: Tensor, dropped: Tensor) -> Condition:
         given, none = self.data.condition(indices), self.data.conditions.none(len(indices))

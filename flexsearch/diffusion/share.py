@@ -7,7 +7,7 @@ depends on neither number, but for the order of sums. All of a batch lies in one
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -60,6 +60,11 @@ class Share:
         size = len(batch.time) // self.num_parts
         for start in range(0, size * self.num_parts, size):
             yield batch.rows(slice(start, start + size))
+
+    def halved(self, batch: int) -> "Share | None":
+        """Give the share in parts half as large; None where the parts of a batch cannot be halved."""
+        parts = 2 * self.num_parts
+        return None if batch % (self.num_processes * parts) else replace(self, num_parts=parts)
 
     @property
     def weight(self) -> float:

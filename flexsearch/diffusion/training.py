@@ -4,6 +4,7 @@ What differs between them is passed in: the batches, the schedule that is active
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from flexsearch.diffusion.batches import Batch, Stream
 from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.diffusion.process import DiffusionProcess
 from flexsearch.diffusion.share import Share
-from flexsearch.errors import NotFiniteError
+from flexsearch.errors import Note, NotFiniteError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,7 @@ class Training:
         self.share.check(stream.batch)
         self.device = next(model.parameters()).device
         self.num_done = 0
+        self._has_halved = False
         self.optimizer = torch.optim.AdamW(
             (weight for weight in model.parameters() if weight.requires_grad),
             lr=optimisation.learning_rate,
@@ -135,16 +137,42 @@ class Training:
             raise NotFiniteError(f"the weights are not finite after update {self.num_done}", field="learning_rate")
 
     def _backward(self, update: int, batch: Batch) -> Tensor:
-        """Leaves the gradients of the whole batch's mean loss, and gives that loss, from this process's rows."""
+        """Leaves the gradients of the whole batch's mean loss, and gives that loss, from this process's rows.
+
+        Where the device's memory does not hold a part, parts are half as large from here on, once in a training.
+        """
+        total = None if self._has_halved else self._if_it_fits(update, batch)
+        if total is None:
+            total = self._accumulated(update, batch)
+        gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
+        self.share.sum_in_place([*gradients, total])
+        return total
+
+    def _if_it_fits(self, update: int, batch: Batch) -> Tensor | None:
+        """Accumulates; None, and half of the share's parts, where memory runs out."""
+        try:
+            return self._accumulated(update, batch)
+        except torch.OutOfMemoryError:
+            half = self.share.halved(self.stream.batch)
+            if half is None:
+                raise
+            self.share, self._has_halved = half, True
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        size = self.stream.batch // (half.num_processes * half.num_parts)
+        warnings.warn(
+            f"out of memory at update {update + 1}: {size} examples at a time from here on", Note, stacklevel=2
+        )
+        return None
+
+    def _accumulated(self, update: int, batch: Batch) -> Tensor:
+        """Adds up the gradients of this process's parts; gives their share of the loss."""
         losses = []
         for part in self.share.parts(batch):
             loss = self.loss(update, part) * self.share.weight
             loss.backward()
             losses.append(loss.detach())
-        total = torch.stack(losses).sum()
-        gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
-        self.share.sum_in_place([*gradients, total])
-        return total
+        return torch.stack(losses).sum()
 
     def _batch_of(self, update: int) -> Batch | None:
         """This process's rows of an update's batch, on their way to the device; None after the last."""

@@ -61,7 +61,7 @@ def write_page(run: Run, front: Front, out: Path) -> None:
         UserError: `out` does not end in .html, or no trial is complete.
     """
     if out.suffix != ".html":
-        raise UserError(f"must end in .html, but got {out.name!r}", field="OUT", nearest=out.stem + ".html")
+        raise UserError(f"must end in .html, but got {out.name!r}", field="OUT", nearest=f"{out.stem or 'report'}.html")
     write_atomically(out, render(run, front))
 
 

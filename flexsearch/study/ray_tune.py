@@ -8,15 +8,12 @@ import _thread
 import json
 import logging
 import os
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
@@ -24,6 +21,7 @@ from filelock import FileLock
 from flexsearch.errors import FlexsearchError, UserError, reading
 from flexsearch.study.executor import Finished, TrialSource, Wait, crash
 from flexsearch.study.ray_address import QUIET, cluster_address
+from flexsearch.study.ray_folder import ray_folder
 from flexsearch.study.secrets import VARIABLE
 from flexsearch.study.settings import Resources
 from flexsearch.trial.contract import Progress, RunTrial, TrialOrder, TrialResult
@@ -34,6 +32,7 @@ _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _AUTH = "RAY_AUTH_MODE"
 
 _LOOK_EVERY_S = 5.0
+_ANSWERS_WITHIN_S = 5.0
 _REPORT_EVERY_S = 1.0
 _NEWS = "news"
 
@@ -202,15 +201,14 @@ def ray_session(address: str | None) -> Iterator[None]:
             "yourself (ray.init())",
             field="ray",
         )
-    temporary = tempfile.mkdtemp(prefix="fs-ray-")
-    options: dict[str, Any] = {"_temp_dir": temporary} if cluster is None else {"address": cluster}
-    try:
-        with reading("--ray-address", rule="Ray could not be reached or started"), _without_secrets():
-            ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
-        yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(temporary, ignore_errors=True)
+    with ray_folder() as folder:
+        options: dict[str, Any] = {"_temp_dir": str(folder)} if cluster is None else {"address": cluster}
+        try:
+            with reading("--ray-address", rule="Ray could not be reached or started"), _without_secrets():
+                ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
+            yield
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
@@ -227,6 +225,20 @@ def _muted() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _is_there(living: Callable[[], bool]) -> bool:
+    """Whether Ray says that a node lives; where its own head is gone, it raises, or says nothing for a minute."""
+    said: list[bool] = []
+
+    def ask() -> None:
+        with suppress(Exception):
+            said.append(living())
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_ANSWERS_WITHIN_S)
+    return said == [True]
+
+
 @contextmanager
 def _watched_nodes(living: Callable[[], bool]) -> Iterator[None]:
     """End the block, which would wait for ever, where no node is left that could run a trial.
@@ -235,14 +247,14 @@ def _watched_nodes(living: Callable[[], bool]) -> Iterator[None]:
         living: tells whether there is one.
 
     Raises:
-        UserError: there was none, twice in a row.
+        UserError: there was none, twice in a row, or none when the block failed.
     """
     over, lost = threading.Event(), threading.Event()
 
     def watch() -> None:
         missed = 0
         while not over.wait(_LOOK_EVERY_S):
-            missed = 0 if living() else missed + 1
+            missed = 0 if _is_there(living) else missed + 1
             if missed == 2:
                 lost.set()
                 _thread.interrupt_main()
@@ -251,8 +263,9 @@ def _watched_nodes(living: Callable[[], bool]) -> Iterator[None]:
     threading.Thread(target=watch, daemon=True).start()
     try:
         yield
-    except BaseException:
-        if lost.is_set():
+    except BaseException as error:
+        is_rays = isinstance(error, Exception) and not isinstance(error, UserError)
+        if lost.is_set() or (is_rays and not _is_there(living)):
             raise UserError(
                 "no node of Ray's that could run a trial is alive any more; nothing is lost, the same command goes on",
                 field="Ray",
@@ -287,31 +300,27 @@ def run_on_ray(
         UserError: Ray cannot be reached or has no living node for a trial any more, or a trial met something that the
             user can mend.
     """
-    with ray_session(address):
+    with ray_session(address), ray_folder() as junk:
         from ray import tune
 
         fitting = _num_fitting(resources)
         if not fitting:
             raise UserError(f"one trial needs {resources}, more than a node of Ray's has", field="resources")
         searcher = _searcher(search)
-        junk = Path(tempfile.mkdtemp(prefix="fs-tune-"))
         body = partial(_trainable, run_trial=run_trial, num_threads=max(1, int(resources.cpu)))
-        try:
-            tuner = tune.Tuner(
-                tune.with_resources(body, {"cpu": resources.cpu, "gpu": resources.gpu}),
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher,
-                    scheduler=_scheduler(searcher),
-                    num_samples=-1,
-                    max_concurrent_trials=fitting if slots is None else min(slots, fitting),
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(storage_path=str(junk), name="trials", verbose=0),
-            )
-            with _muted(), _watched_nodes(lambda: _num_fitting(resources) > 0):
-                tuner.fit()
-        finally:
-            shutil.rmtree(junk, ignore_errors=True)
+        tuner = tune.Tuner(
+            tune.with_resources(body, {"cpu": resources.cpu, "gpu": resources.gpu}),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=_scheduler(searcher),
+                num_samples=-1,
+                max_concurrent_trials=fitting if slots is None else min(slots, fitting),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(storage_path=str(junk), name="trials", verbose=0),
+        )
+        with _muted(), _watched_nodes(lambda: _num_fitting(resources) > 0):
+            tuner.fit()
         if searcher.error is not None:
             raise searcher.error
         end: Finished = searcher.end

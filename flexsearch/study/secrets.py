@@ -3,6 +3,7 @@ of the environment variable FLEXSEARCH_STORAGE, or from what the driver reads it
 """
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from flexsearch.errors import UserError
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 VARIABLE = "FLEXSEARCH_STORAGE"
 FIELD = "--storage"
 _HIDDEN = "***"
-_SECRET = ("pass", "pwd", "secret", "token")  # in names of a URL's parameters
+_SECRET = re.compile("pass|pwd|secret|token", re.IGNORECASE)  # in the name of a URL's parameter, or in its value:
+_INSIDE = re.compile(rf"({_SECRET.pattern})\w*\s*=", re.IGNORECASE)  # `odbc_connect=...;PWD=...`
 
 
 def without_secrets(storage: str | None) -> str | None:
@@ -21,7 +23,7 @@ def without_secrets(storage: str | None) -> str | None:
     if storage is None:
         return None
     url = parsed_url(storage)
-    query = {name: _HIDDEN if _is_secret(name) else value for name, value in url.query.items()}
+    query = {name: _HIDDEN if _is_secret(name, value) else value for name, value in url.query.items()}
     return url.set(query=query).render_as_string(hide_password=True)
 
 
@@ -38,11 +40,13 @@ def with_secrets(kept: str | None) -> str | None:
 
 def _bare(url: "URL") -> "URL":
     """A URL without its secrets."""
-    return url._replace(password=None).difference_update_query([name for name in url.query if _is_secret(name)])
+    secret = [name for name, value in url.query.items() if _is_secret(name, value) or value == _HIDDEN]
+    return url._replace(password=None).difference_update_query(secret)
 
 
-def _is_secret(name: str) -> bool:
-    return any(part in name.lower() for part in _SECRET)
+def _is_secret(name: str, value: str | tuple[str, ...]) -> bool:
+    values = (value,) if isinstance(value, str) else value
+    return _SECRET.search(name) is not None or any(_INSIDE.search(one) for one in values)
 
 
 def parsed_url(storage: str) -> "URL":

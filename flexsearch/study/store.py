@@ -405,7 +405,8 @@ def _rung_row(rung: Rung) -> dict[str, Any]:
 
 def _measurement(row: Any) -> Measurement:
     name = MEASUREMENTS.get(row.name, row.name)
-    return Measurement(name=name, value=row.value, unit=row.unit, spread=row.spread, protocol=_protocol(row.protocol))
+    value, spread = float(row.value), None if row.spread is None else float(row.spread)  # SQLite keeps text there, too
+    return Measurement(name=name, value=value, unit=row.unit, spread=spread, protocol=_protocol(row.protocol))
 
 
 def _candidate(text: str) -> Candidate:

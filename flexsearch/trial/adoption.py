@@ -1,13 +1,12 @@
 """Take the results of another run's trials in place of running them again, where nothing that decides them differs."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flexsearch.files import link_or_copy
+from flexsearch.files import link_or_copy, read_json
 from flexsearch.latency.hardware import hardware_of
 from flexsearch.trial.contract import Report, RunTrial, TrialOrder, TrialResult
 from flexsearch.trial.device import trial_device
@@ -76,7 +75,7 @@ def _run(order: TrialOrder, report: Report, *, adopted: Adopted, run_trial: RunT
 def _result(folder: Path, settings: TrialSettings) -> TrialResult | None:
     """Read what a trial has left; None where it cannot be taken, or was timed on other hardware."""
     try:
-        values = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        values = read_json(folder / RESULT)
         found = TrialResult.from_dict({name: value for name, value in values.items() if name != "of"})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

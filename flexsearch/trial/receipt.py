@@ -3,14 +3,13 @@
 What a kill cut short counts as well: beside a file that is being made lies what its making has cost so far.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from flexsearch.files import file_sha256, write_atomically
+from flexsearch.files import file_sha256, read_json, write_json
 from flexsearch.trial.clock import Meter
 
 
@@ -27,7 +26,7 @@ class Receipt:
 def kept(path: Path, receipt: Path) -> Receipt | None:
     """Read the receipt of a file; None where one of the two is missing or damaged."""
     try:
-        found = Receipt(**json.loads(receipt.read_text(encoding="utf-8")))
+        found = Receipt(**read_json(receipt))
     except (OSError, ValueError, TypeError):
         return None
     is_kept = is_whole(path) if found.sha256 is None else path.is_file() and file_sha256(path) == found.sha256
@@ -38,7 +37,8 @@ def is_whole(path: Path) -> bool:
     """Tell whether a safetensors or JSON file can be read."""
     try:
         if path.suffix == ".json":
-            return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+            read_json(path)
+            return True
         with safe_open(path, framework="pt"):
             return True
     except (OSError, ValueError, SafetensorError):
@@ -56,16 +56,16 @@ def make(path: Path, receipt: Path, *, what: str, device: str, work: Callable[[C
         work: leaves the file; calls what it is given every now and then.
     """
     spent = path.with_suffix(".spent.json")
-    with Meter(_read_spent(spent), save=lambda seconds: write_atomically(spent, json.dumps(seconds))) as meter:
+    with Meter(_read_spent(spent), save=lambda seconds: write_json(spent, {"seconds": seconds})) as meter:
         work(meter.tick)
         made = Receipt(what=what, seconds=round(meter.seconds, 3), device=device, sha256=file_sha256(path))
-        write_atomically(receipt, json.dumps(asdict(made)))
+        write_json(receipt, asdict(made))
     spent.unlink(missing_ok=True)
     return made
 
 
 def _read_spent(path: Path) -> float:
     try:
-        return float(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return float(read_json(path)["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
         return 0.0

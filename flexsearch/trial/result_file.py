@@ -4,10 +4,9 @@ Both name the study, the schedule and the seed that they belong to: folders stay
 cannot be read, or belongs to another trial, is not there.
 """
 
-import json
 from typing import Any, get_args
 
-from flexsearch.files import write_atomically
+from flexsearch.files import read_json, write_json
 from flexsearch.trial.contract import State, TrialOrder, TrialResult
 
 RESULT, _SECONDS = "result.json", "seconds.json"
@@ -45,14 +44,12 @@ def _owner(order: TrialOrder) -> dict[str, Any]:
 
 
 def _write(order: TrialOrder, name: str, values: dict[str, Any]) -> None:
-    write_atomically(order.trial_dir / name, json.dumps({"of": _owner(order), **values}, indent=2))
+    write_json(order.trial_dir / name, {"of": _owner(order), **values})
 
 
 def _read(order: TrialOrder, name: str) -> dict[str, Any] | None:
     try:
-        values = json.loads((order.trial_dir / name).read_text(encoding="utf-8"))
+        values = read_json(order.trial_dir / name)
     except (OSError, ValueError):
         return None
-    if not isinstance(values, dict) or values.pop("of", None) != _owner(order):
-        return None
-    return values
+    return values if values.pop("of", None) == _owner(order) else None

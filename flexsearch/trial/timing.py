@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flexsearch.errors import Note, UserError, shown
-from flexsearch.files import write_atomically
+from flexsearch.files import read_json, write_atomically
 from flexsearch.latency import gate, quiet
 from flexsearch.latency.compiler import check_compiler
 from flexsearch.latency.hardware import hardware_of
@@ -58,8 +58,8 @@ def _check_hardware(path: Path, context: TrialContext) -> None:
     settings = context.settings.objectives.latency
     here = hardware_of(context.inputs.device, settings)
     try:
-        first = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        first = read_json(path)
+    except (OSError, ValueError):
         if path.exists():
             warnings.warn(f"{path} is damaged: it is made again, of this hardware", Note, stacklevel=2)
         write_atomically(path, json.dumps(here))
@@ -182,7 +182,7 @@ def _reference(timer: ImageTimer, context: TrialContext) -> tuple[Path, dict[str
 def _known_ms(path: Path) -> float | None:
     """Read the reference workload's latency; None where it was not measured, or its file is damaged."""
     try:
-        known = float(json.loads(path.read_text(encoding="utf-8"))["reference_ms"])
+        known = float(read_json(path)["reference_ms"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError):

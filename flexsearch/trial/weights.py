@@ -7,7 +7,6 @@ the first one's stays. The files in the trials' own folders are further names of
 Nothing writes into either.
 """
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from flexsearch.files import file_sha256, folder_beside, link_or_copy, rename_folder, write_atomically
+from flexsearch.files import file_sha256, folder_beside, link_or_copy, read_json, rename_folder, write_json
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.trial.contract import Rung
 
@@ -60,7 +59,7 @@ def load_weights(folder: Path, model: FlexDiT) -> Origin | None:
     if not folder.is_dir():
         return None
     try:
-        values = json.loads((folder / _ORIGIN).read_text(encoding="utf-8"))
+        values = read_json(folder / _ORIGIN)
         origin = Origin.from_dict(values)
         is_whole = all(file_sha256(folder / name) == digest for name, digest in values["sha256"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -79,21 +78,21 @@ def keep_weights(folder: Path, model: FlexDiT, *, origin: Origin) -> None:
     with folder_beside(folder) as temporary:
         model.save_pretrained(temporary, safe_serialization=True)
         checksums = {path.name: file_sha256(path) for path in temporary.iterdir()}
-        write_atomically(temporary / _ORIGIN, json.dumps({**asdict(origin), "sha256": checksums}, indent=2))
+        write_json(temporary / _ORIGIN, {**asdict(origin), "sha256": checksums})
         _give_name(temporary, folder)
 
 
 def adopt_weights(theirs: Path, folder: Path, *, trial: int) -> None:
     """Keep the weights that another run has kept as those of a trial of this run, unless some are kept already."""
     try:
-        values = json.loads((theirs / _ORIGIN).read_text(encoding="utf-8"))
+        values = read_json(theirs / _ORIGIN)
     except (OSError, ValueError):
         return
     if folder.is_dir():
         return
     with folder_beside(folder) as temporary:
         link_model(theirs, temporary)
-        write_atomically(temporary / _ORIGIN, json.dumps({**values, "trial": trial}, indent=2))
+        write_json(temporary / _ORIGIN, {**values, "trial": trial})
         _give_name(temporary, folder)
 
 

@@ -1,5 +1,6 @@
 """Whatever the world throws ends in short lines and the right exit status; text of the user's is never markup."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def chained(error: BaseException, cause: BaseException) -> BaseException:
         (UserError("x\ny: z"), 2, "error: x\nerror: y: z"),
         (NotFiniteError("samples are not finite"), 2, "error: samples are not finite"),
         (PermissionError(13, "Permission denied", "/run/x"), 2, "error: /run/x: Permission denied"),
+        (chained(RuntimeError("Symlink loop"), OSError(errno.ELOOP, "a loop", "/run/x")), 2, "error: /run/x: a loop"),
         (OSError(28, "No space left on device"), 2, "error: No space left on device"),
         (OperationalError(), 2, "error: the study's database: database is locked"),
         (chained(RuntimeError("optuna's"), OperationalError()), 2, "error: the study's database: database is locked"),

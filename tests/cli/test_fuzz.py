@@ -1,5 +1,6 @@
 """Mutated files end in short lines and exit status 0 or 2. `experiments/fuzz/run.py` has more of them."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,12 @@ def test_mutated_runs_are_read_or_refused(flexsearch: Call, tmp_path: Path, name
         outcome = flexsearch("front", run_dir, "--json")
         assert outcome.code in (0, 2), (seed, outcome.err)
         assert all(len(line) <= 300 for line in outcome.err.splitlines()), seed
+
+
+@pytest.mark.parametrize("column", ["value", "spread"])
+def test_text_in_place_of_a_number_is_named(flexsearch: Call, tmp_path: Path, column: str) -> None:
+    run_dir = FakeRun(folder=tmp_path / "run", has_study=True).make().folder
+    with sqlite3.connect(run_dir / "study.db") as database:
+        database.execute(f"UPDATE flexsearch_measurement SET {column} = 'x'")
+    outcome = flexsearch("front", run_dir)
+    assert (outcome.code, "holds results that do not fit its configuration" in outcome.err) == (2, True)

@@ -213,6 +213,7 @@ FLOW_UNIPC = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
         (UniPCMultistepScheduler(**FLOW_UNIPC, lower_order_final=False), "base", r"the samples are not finite"),
         (DDPMScheduler(beta_schedule="sigmoid"), "unipc", r"cannot be sampled with unipc"),
         (FlowMatchEulerDiscreteScheduler(num_train_timesteps=2), "unipc", r"must fall from noise to data"),
+        (DDPMScheduler(variance_type="learned"), "base", r"the samples are not finite"),
         (DDIMScheduler(**ZERO_SNR), "ab2", r"must leave something of the data at every step"),
     ],
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,

@@ -1,17 +1,22 @@
 """The optimiser loop: resumes to the same weights, averages them, distils."""
 
 import io
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
 from diffusers import DiTTransformer2DModel
+from safetensors.torch import save_file
 
 from flexsearch.data.embedded import load_quickstart
 from flexsearch.diffusion.batches import BatchStream
 from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.diffusion.process import FlowMatching
 from flexsearch.diffusion.training import Training
+from flexsearch.errors import Note
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.trial.teacher import stored_teacher
 
 
 def training(base: DiTTransformer2DModel, **changes: object) -> Training:
@@ -67,6 +72,29 @@ def test_distillation_pulls_towards_the_teacher(tiny_base: DiTTransformer2DModel
     assert float(run.loss(0, batch).detach()) == pytest.approx(
         plain + 2.0 * float((output**2).mean().detach()), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("fits", [2, 1])
+def test_what_does_not_fit_into_memory_is_tried_once_at_half(
+    tiny_base: DiTTransformer2DModel, tmp_path: Path, fits: int
+) -> None:
+    """The device has room for `fits` of the 4 examples of a batch; a stored teacher is asked for those alone."""
+    lessons = {str(update): torch.randn(4, 1, 16, 16) for update in range(3)}
+    save_file(lessons, tmp_path / "lessons.safetensors")
+    whole, small = (training(tiny_base, updates=3, distillation=1.0) for _ in range(2))
+    whole.teacher = small.teacher = stored_teacher(tmp_path / "lessons.safetensors")
+
+    def room(_: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        if len(inputs[0]) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    small.model.register_forward_pre_hook(room)
+    losses: list[float] = []
+    ends = nullcontext() if fits == 2 else pytest.raises(torch.OutOfMemoryError)
+    with pytest.warns(Note, match="out of memory at update 1: 2 examples at a time from here on"), ends:
+        losses += (step.loss for step in small.run())
+    assert losses == pytest.approx([step.loss for step in whole.run()][: len(losses)], rel=1e-5)
+    assert len(losses) == (3 if fits == 2 else 0)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -68,6 +69,23 @@ def test_a_ray_that_was_imported_unguarded_is_not_started(monkeypatch: pytest.Mo
         assert "RAY_AUTH_MODE" not in os.environ
 
 
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray raises a bare Exception where it is killed or slow while it starts."""
+
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nmore")
+
+    fake = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    for name, value in {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(UserError, match=r"Ray could not be reached or started \(The current node timed out .* more\)$"),
+        ray_session(None),
+    ):
+        pass
+
+
 def test_tune_is_silent_of_what_is_handled() -> None:
     logger = logging.getLogger("ray.tune.execution.tune_controller")
     with _muted():
@@ -112,6 +130,26 @@ def test_a_cluster_without_a_living_node_ends_the_wait(monkeypatch: pytest.Monke
         wait_in_turns()
     with pytest.raises(KeyboardInterrupt), _watched_nodes(lambda: True):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", ["raises", "says nothing"])
+def test_a_head_that_is_gone_ends_the_wait(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(ray_tune, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(ray_tune, "_ANSWERS_WITHIN_S", 0.05)
+    over = threading.Event()
+
+    def living() -> bool:
+        if kind == "raises":
+            raise RuntimeError("failed to connect to GCS")
+        return over.wait(60)
+
+    for work in (wait_in_turns, lambda: 1 / 0):
+        with pytest.raises(UserError, match="alive any more"), _watched_nodes(living):
+            work()
+    over.set()
+    with pytest.raises(ZeroDivisionError), _watched_nodes(lambda: True):
+        _ = 1 / 0
 
 
 def test_a_trial_fits_on_one_node_or_not(monkeypatch: pytest.MonkeyPatch) -> None:

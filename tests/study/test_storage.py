@@ -19,13 +19,17 @@ from flexsearch.study.storage import clear_faults, connect, reconnect_patiently,
 URL = "postgresql+psycopg://u:{}@host/db"
 
 
-def test_a_kept_url_has_no_secret() -> None:
+def test_a_kept_url_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
     assert without_secrets(None) is None
     assert without_secrets(URL.format("SECRET")) == URL.format("***")
     in_parameters = without_secrets("postgresql+psycopg://u@host/db?password=SECRET&sslpassword=SECRET&sslmode=require")
     assert in_parameters is not None
     assert "SECRET" not in in_parameters
     assert "sslmode=require" in in_parameters
+    inside = without_secrets("postgresql+psycopg://u@host/db?odbc_connect=DRIVER%3Dx%3BPWD%3DSECRET&options=-cpwd_days")
+    assert inside == "postgresql+psycopg://u@host/db?odbc_connect=%2A%2A%2A&options=-cpwd_days"
+    assert with_secrets(inside) == "postgresql+psycopg://u@host/db?options=-cpwd_days"
     assert without_secrets("sqlite:///a.db") == "sqlite:///a.db"
 
 

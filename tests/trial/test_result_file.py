@@ -55,6 +55,10 @@ def without(name: str) -> Any:
         lambda values: {**values, "measurements": [1]},
         lambda values: {**values, "curve": [[1]]},
         lambda values: {**values, "rungs": None},
+        lambda _: "[" * 100_000,
+        lambda values: {**values, "reason": "another one"},
+        lambda values: {**values, "measurements": {}},
+        lambda values: {**values, "measurements": {"fid": {**values["measurements"]["fid"], "value": None}}},
     ],
 )
 def test_a_damaged_result_is_none(order: TrialOrder, result: TrialResult, damage: Any) -> None:
