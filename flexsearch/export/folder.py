@@ -27,7 +27,7 @@ from flexsearch.export.recipe import RECIPE, Recipe
 from flexsearch.files import folder_beside, sync_folder
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.fold import fold_gain
-from flexsearch.models.loading import load_exported
+from flexsearch.models.loading import as_stored
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.gain import NO_GAIN
 from flexsearch.schedule.sampling import Sampling
@@ -88,7 +88,7 @@ def move_pieces(source: Path, target: Path) -> None:
 def _verify(model: FlexDiT, folder: Path, scheduler: Any, recipe: Recipe) -> None:
     """Check that the model read back has the recipe's schedule and gives the same output to the bit, in every graph of
     the plan that was written."""
-    rebuilt = load_exported(folder, device=model.device)
+    rebuilt = as_stored(FlexDiT.from_pretrained(folder / TRANSFORMER), folder).to(model.device).eval()
     if rebuilt.schedule.digest != recipe.chosen.schedule.digest:
         raise FlexsearchError(f"the exported schedule is {rebuilt.schedule}, not {recipe.chosen.schedule}")
     plan = plan_of(rebuilt, scheduler, exported_sampling(folder), recipe.sampling)

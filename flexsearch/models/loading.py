@@ -63,7 +63,7 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
             subfolder="transformer",
             use_safetensors=True,
             output_loading_info=True,
-            torch_dtype=torch.bfloat16 if settings.dtype == "bf16" else torch.float32,
+            **({"torch_dtype": torch.bfloat16} if settings.dtype == "bf16" else {}),
             **hub,
         )
     scheduler = load_scheduler(source, **hub)
@@ -111,9 +111,15 @@ def load_exported(folder: Path, *, device: torch.device | str = "cpu") -> FlexDi
         check_stored_types(folder / "transformer" if (folder / "transformer").is_dir() else folder)
         model: FlexDiT = FlexDiT.from_pretrained(folder)
         check_finite(model.state_dict())
-        in_bf16 = names_in_bf16(folder / "transformer" if (folder / "transformer").is_dir() else folder)
+        as_stored(model, folder)
+    model.to(device).eval()
+    return model
+
+
+def as_stored(model: FlexDiT, folder: Path) -> FlexDiT:
+    """Have weights in bf16, in place, that a model's folder holds so."""
+    in_bf16 = names_in_bf16(folder / "transformer" if (folder / "transformer").is_dir() else folder)
     for name, weight in model.named_parameters():
         if name in in_bf16:
             weight.data = weight.data.bfloat16()
-    model.to(device).eval()
     return model

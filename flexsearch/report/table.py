@@ -100,8 +100,10 @@ def attribution_table(front: Front) -> FittedTable:
         "trials without them lack. An observation of these trials, no ablation."
     )
     headings = {"lost": "hypervolume\nlost", "without": "trials\nwithout", "front": "points of\nthe front"}
-    columns = [Column(heading="axis", is_text=True), *(Column(heading=one) for one in headings.values())]
-    table = FittedTable([*columns, Column(heading=f"best at\n{front.objectives[-1].unit}")], title=title)
+    leaves = {"without": 2, "front": 1}
+    columns = [Column(heading="axis", is_text=True)]
+    columns += [Column(heading=heading, leaves=leaves.get(name)) for name, heading in headings.items()]
+    table = FittedTable([*columns, Column(heading=f"best at\n{front.objectives[-1].unit}", is_text=True)], title=title)
     for one in front.attributions:
         table.add_row(one.printed["axes"], *(one.printed[key] for key in headings), one.printed["owns"])
     return table

@@ -226,7 +226,7 @@ def _muted() -> Iterator[None]:
 
 
 def _is_there(living: Callable[[], bool]) -> bool:
-    """Whether Ray says that a node lives; where its own head is gone, it raises, or says nothing for a minute."""
+    """Ask whether Ray says that a node lives; where its own head is gone, it raises, or says nothing for a minute."""
     said: list[bool] = []
 
     def ask() -> None:

@@ -46,6 +46,8 @@ def test_prompts_are_embedded_as_by_the_pipeline(
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
     pipeline = kind(text_encoder=model, tokenizer=tokenizer, vae=None, transformer=None, scheduler=scheduler())
     pipeline.save_pretrained(tmp_path, safe_serialization=True)
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "transformer" / "config.json").write_text("{}")
     architecture = architecture_named(backbone, field="backbone")
     encoder = load_prompt_encoder(architecture, str(tmp_path), max_tokens=MAX_TOKENS)
     empty, *found = encoder.embed(["", *PROMPTS])
