@@ -153,9 +153,10 @@ def _as_long_as(given: Tensor, guided: Tensor, *, patch: int) -> Tensor:
 
     def length(output: Tensor) -> Tensor:
         tokens = output.unflatten(-1, (-1, patch)).unflatten(-3, (-1, patch))  # (B, C, ..., h, p, w, p)
-        return torch.linalg.vector_norm(tokens, dim=(1, -3, -1), keepdim=True)
+        lengths: Tensor = torch.linalg.vector_norm(tokens, dim=(1, -3, -1), keepdim=True)
+        return lengths
 
-    tokens = guided.unflatten(-1, (-1, patch)).unflatten(-3, (-1, patch))
+    tokens: Tensor = guided.unflatten(-1, (-1, patch)).unflatten(-3, (-1, patch))
     return (tokens * (length(given) / length(guided))).flatten(-2).flatten(-3, -2)
 
 
