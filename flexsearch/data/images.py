@@ -34,13 +34,18 @@ class ImageSet(Labelled):
         return array_digest(self.images.contiguous().numpy().data, self.labels.contiguous().numpy().data)
 
 
+_TILES = 10  # to a row
+
+
 def tiles(samples: Tensor) -> Tensor:
     """Choose what a grid of ten to a row shows: images (N, C, H, W) as they are; of videos (N, C, F, H, W) ten frames
-    each, evenly spaced, one video to a row."""
+    each, evenly spaced, or all and zeros behind them, one video to a row."""
     if samples.ndim == 4:
         return samples
-    shown = torch.linspace(0, samples.shape[2] - 1, 10).round().long()
-    frames: Tensor = samples[:, :, shown].transpose(1, 2).flatten(0, 1)
+    num = min(_TILES, samples.shape[2])
+    shown = torch.linspace(0, samples.shape[2] - 1, num).round().long()
+    row = torch.nn.functional.pad(samples[:, :, shown], (0, 0, 0, 0, 0, _TILES - num))
+    frames: Tensor = row.transpose(1, 2).flatten(0, 1)
     return frames
 
 

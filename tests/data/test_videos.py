@@ -7,6 +7,7 @@ import torch
 from builders import Call
 
 from flexsearch.data.crop import read_cropped
+from flexsearch.data.images import tiles
 from flexsearch.data.latents import LatentFolder
 from flexsearch.models.autoencoder import Autoencoder
 
@@ -42,3 +43,13 @@ def test_videos_with_captions(encode: Call, videos: Path, tmp_path: Path) -> Non
     found = LatentFolder(tmp_path / "out")
     assert found.clean(torch.tensor([3])).shape == (1, 4, 2, 4, 4)
     assert found.condition(torch.tensor([3]))["encoder_attention_mask"].sum() == 4
+
+
+@pytest.mark.parametrize(("num", "shown"), [(5, [0, 1, 2, 3, 4]), (10, [*range(10)]), (19, [*range(0, 19, 2)])])
+def test_a_row_of_a_picture_is_a_video(num: int, shown: list[int]) -> None:
+    """Ten frames of it, or all of them, and nothing behind."""
+    videos = (1 + torch.arange(num, dtype=torch.uint8)).view(1, 1, num, 1, 1).expand(2, 3, num, 4, 5)
+    found = tiles(videos)
+    assert found.shape == (20, 3, 4, 5)
+    assert found[:10, 0, 0, 0].tolist() == [1 + one for one in shown] + [0] * (10 - len(shown))
+    assert torch.equal(found[:10], found[10:])
