@@ -21,6 +21,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -37,8 +38,8 @@ from flexsearch.models.loading import load_base
 from flexsearch.models.roles import ROLE_MODULES
 from flexsearch.models.settings import BaseSettings, base_shape
 from flexsearch.schedule import Candidate, DensitySchedule, Sampling, Target, TransformerShape, lower
-from flexsearch.schedule.families.blocksparse import Blocksparse, KeptBlocks, num_kept, num_tiles
-from flexsearch.schedule.width import EIGHTHS
+from flexsearch.schedule.families.blocksparse import Blocksparse, num_kept, num_tiles
+from flexsearch.schedule.width import EIGHTHS, Kept
 
 HERE = Path(__file__).parent
 TOKENS, KEPT, TYPICAL = (4096, 8192), (1, 2, 4), 2
@@ -146,7 +147,7 @@ def block_times(rounds: int) -> list[Row]:
 
 def graph_of(shape: TransformerShape, eighths: int) -> Any:
     """A model call whose blocks all keep so many eighths."""
-    segments = (Blocksparse(depth=shape.num_blocks, blocks=KeptBlocks(clean=eighths)),)
+    segments = (Blocksparse(depth=shape.num_blocks, blocks=Kept(clean=eighths)),)
     candidate = Candidate(schedule=DensitySchedule(segments=segments), sampling=Sampling(steps=1))
     (graph,) = lower(candidate, Target(shape=shape)).graphs
     return graph
@@ -184,10 +185,8 @@ def recall(num: int) -> list[Row]:
         modules = {
             name: replace(one, compute=partial(recorded, one.compute, read)) for name, one in ROLE_MODULES.items()
         }
-        forward_pass.ROLE_MODULES = modules  # type: ignore[assignment]
-        with torch.inference_mode():
+        with patch.object(forward_pass, "ROLE_MODULES", modules), torch.inference_mode():
             model(noisy, torch.full((num,), 1000 * at), class_labels=labels)
-        forward_pass.ROLE_MODULES = ROLE_MODULES
         for (way, eighths), all_ in kept.items():
             found.append(
                 {

@@ -10,12 +10,12 @@ from flexsearch.errors import UserError
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import Segment
 from flexsearch.schedule.families.dense import Dense
-from flexsearch.schedule.families.keep import Keep, KeptTokens
+from flexsearch.schedule.families.keep import Keep
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
 from flexsearch.schedule.timetable import Timetable, equal_edges
-from flexsearch.schedule.width import Width
+from flexsearch.schedule.width import Kept, Width
 
 PAPER_STAGES = 4
 
@@ -156,6 +156,6 @@ def dydit_schedules(num_blocks: int) -> dict[str, DensitySchedule]:
 def diffcr_schedule(num_blocks: int) -> DensitySchedule:
     """Give the range of DiffCR's ratios (arXiv 2412.16822), all tokens to 0.3 of them, with fewer near noise as its
     abstract says. What its layers learn is not published: this is one static ramp over time, alike in every block."""
-    segments = (Keep(depth=num_blocks, scope="block", tokens=KeptTokens(clean=8, noise=3)),)
+    segments = (Keep(depth=num_blocks, scope="block", tokens=Kept(clean=8, noise=3)),)
     timetable = Timetable(edges=equal_edges(PAPER_STAGES), grids=(1,) * PAPER_STAGES)
     return DensitySchedule(segments=segments, timetable=timetable)

@@ -63,6 +63,30 @@ def amount_at(clean: int, noise: int | None, stage: int, num_stages: int) -> int
 FULL_WIDTH = Width()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """How many tokens, or blocks of keys, are kept, in eighths of all.
+
+    Attributes:
+        clean: near the data.
+        noise: near noise; None is as near the data. In between they change linearly, rounded down.
+    """
+
+    clean: Eighths = EIGHTHS
+    noise: Eighths | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def amounts(self, name: str, stage: int, num_stages: int) -> Amounts:
+        """Give the amount of a stage, from 0 near the data, under a name; none where all are kept."""
+        eighths = amount_at(self.clean, self.noise, stage, num_stages)
+        return ((name, eighths),) if eighths < EIGHTHS else ()
+
+
+ALL_KEPT = Kept()
+
+
 def is_narrow(amounts: Amounts) -> bool:
     """Tell whether heads or hidden channels are left out."""
     return any(name in (HEADS, HIDDEN) for name, _ in amounts)

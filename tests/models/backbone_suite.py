@@ -101,6 +101,18 @@ def flops_of(run: Callable[[], Any]) -> tuple[Any, int]:
     return found, counter.get_total_flops()
 
 
+def check_macs_and_batches(model: FlexDiT, inputs: dict[str, Any]) -> None:
+    """Check that an image alone is what it is in a batch, and that its MACs are what torch counts."""
+    condition = {name: value for name, value in inputs.items() if name not in ("hidden_states", "timestep")}
+    alone = {name: value[:1] for name, value in inputs.items()}
+    with torch.inference_mode():
+        together = model(**inputs).sample
+        text = tuple(one.rows(1) for one in model.read_text(**condition))
+    found, flops = flops_of(lambda: model(**alone, graph=model.graphs()[0], text=text))
+    assert flops == 2 * model.graphs()[0].macs(model.shape)
+    torch.testing.assert_close(found.sample, together[:1], rtol=1e-4, atol=1e-5)
+
+
 def spy_on_blocks(patch: pytest.MonkeyPatch, spy: Callable[[Compute, Tokens, Call], Tokens]) -> None:
     """Has `spy` called in place of what a role computes, which is its first argument."""
     spied = {name: replace(role, compute=partial(spy, role.compute)) for name, role in ROLE_MODULES.items()}

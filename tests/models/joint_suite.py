@@ -15,11 +15,11 @@ from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.families import Segment
 from flexsearch.schedule.families.dense import Dense
-from flexsearch.schedule.families.keep import Keep, KeptTokens
+from flexsearch.schedule.families.keep import Keep
 from flexsearch.schedule.families.pooling import Pooling
 from flexsearch.schedule.families.sdtm import Sdtm
 from flexsearch.schedule.timetable import Timetable
-from flexsearch.schedule.width import Width
+from flexsearch.schedule.width import Kept, Width
 
 
 class JointSuite(BackboneSuite):
@@ -66,7 +66,7 @@ class JointSuite(BackboneSuite):
 
     @pytest.mark.parametrize(
         "segment",
-        [Dense(depth=NUM_BLOCKS, width=Width(clean_hidden=4)), Keep(depth=NUM_BLOCKS, tokens=KeptTokens(clean=4))],
+        [Dense(depth=NUM_BLOCKS, width=Width(clean_hidden=4)), Keep(depth=NUM_BLOCKS, tokens=Kept(clean=4))],
     )
     def test_blocks_are_not_computed_in_part(self, model: FlexDiT, segment: Segment) -> None:
         with pytest.raises(UserError, match="this base's blocks are computed whole"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from backbone_suite import flops_of, randomised
+from backbone_suite import check_macs_and_batches, randomised
 from builders import LATENT, TEXT, VIDEO, WAN
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
@@ -27,8 +27,9 @@ from flexsearch.models.roles.blocksparse import (
 )
 from flexsearch.schedule import Cache, Candidate, Dense, DensitySchedule, Sampling, Target, lower
 from flexsearch.schedule.families import blocksparse
-from flexsearch.schedule.families.blocksparse import TILE, Blocksparse, KeptBlocks, num_kept
+from flexsearch.schedule.families.blocksparse import TILE, Blocksparse, num_kept
 from flexsearch.schedule.timetable import Timetable, equal_edges
+from flexsearch.schedule.width import Kept
 
 CONFIGS = {
     "dit": {**LATENT, "num_embeds_ada_norm": 10, "sample_size": 64},
@@ -40,7 +41,7 @@ CONFIGS = {
 
 
 def schedule_of(*, clean: int = 3, noise: int | None = None, stages: int = 1) -> DensitySchedule:
-    segments = (Dense(depth=1), Blocksparse(depth=1, blocks=KeptBlocks(clean=clean, noise=noise)))
+    segments = (Dense(depth=1), Blocksparse(depth=1, blocks=Kept(clean=clean, noise=noise)))
     return DensitySchedule(segments=segments, timetable=Timetable(edges=equal_edges(stages), grids=(1,) * stages))
 
 
@@ -98,15 +99,7 @@ def test_all_blocks_are_the_dense_base(model: FlexDiT) -> None:
 
 def test_macs_equal_torchs_counter_and_images_do_not_depend_on_their_batch(model: FlexDiT) -> None:
     model.set_schedule(schedule_of())
-    inputs = inputs_of(model)
-    condition = {name: value for name, value in inputs.items() if name not in ("hidden_states", "timestep")}
-    alone = {name: value[:1] for name, value in inputs.items()}
-    with torch.inference_mode():
-        together = model(**inputs).sample
-        text = tuple(one.rows(1) for one in model.read_text(**condition))
-    found, flops = flops_of(lambda: model(**alone, graph=model.graphs()[0], text=text))
-    assert flops == 2 * model.graphs()[0].macs(model.shape)
-    torch.testing.assert_close(found.sample, together[:1], rtol=1e-4, atol=1e-5)
+    check_macs_and_batches(model, inputs_of(model))
 
 
 @pytest.mark.parametrize("tokens", [1024, 1100])

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from backbone_suite import flops_of, randomised, spy_on_blocks
+from backbone_suite import check_macs_and_batches, flops_of, randomised, spy_on_blocks
 from builders import LATENT, TEXT, VIDEO
 from torch import Tensor
 
@@ -16,8 +16,9 @@ from flexsearch.models.roles.keep import Router
 from flexsearch.models.roles.role_module import Compute
 from flexsearch.models.tokens import Tokens
 from flexsearch.schedule import Cache, Candidate, Dense, DensitySchedule, Sampling, Target, TokenGrid, lower
-from flexsearch.schedule.families.keep import Keep, KeptTokens
+from flexsearch.schedule.families.keep import Keep
 from flexsearch.schedule.timetable import Timetable, equal_edges
+from flexsearch.schedule.width import Kept
 
 CONFIGS = {"dit": {**LATENT, "num_embeds_ada_norm": 10}, "pixart": TEXT, "latte": VIDEO}
 Scope = Literal["mlp", "block"]
@@ -25,7 +26,7 @@ SCOPES: tuple[Scope, ...] = ("mlp", "block")
 
 
 def schedule_of(scope: Scope, *, clean: int = 4, noise: int | None = None, stages: int = 1) -> DensitySchedule:
-    segments = (Dense(depth=1), Keep(depth=1, scope=scope, tokens=KeptTokens(clean=clean, noise=noise)))
+    segments = (Dense(depth=1), Keep(depth=1, scope=scope, tokens=Kept(clean=clean, noise=noise)))
     return DensitySchedule(segments=segments, timetable=Timetable(edges=equal_edges(stages), grids=(1,) * stages))
 
 
@@ -68,15 +69,7 @@ def test_all_tokens_are_the_dense_base(model: FlexDiT, scope: Scope) -> None:
 def test_macs_equal_torchs_counter_and_images_do_not_depend_on_their_batch(model: FlexDiT, scope: Scope) -> None:
     model.set_schedule(schedule_of(scope, clean=5))
     randomise_routers(model)
-    inputs = inputs_of(model)
-    condition = {name: value for name, value in inputs.items() if name not in ("hidden_states", "timestep")}
-    alone = {name: value[:1] for name, value in inputs.items()}
-    with torch.inference_mode():
-        together = model(**inputs).sample
-        text = tuple(one.rows(1) for one in model.read_text(**condition))
-    found, flops = flops_of(lambda: model(**alone, graph=model.graphs()[0], text=text))
-    assert flops == 2 * model.graphs()[0].macs(model.shape)
-    torch.testing.assert_close(found.sample, together[:1], rtol=1e-4, atol=1e-5)
+    check_macs_and_batches(model, inputs_of(model))
 
 
 def test_a_block_runs_among_the_tokens_that_it_keeps_and_others_pass(model: FlexDiT) -> None:

@@ -7,12 +7,12 @@ import pytest
 
 from flexsearch.schedule import Cache, Candidate, Dense, DensitySchedule, Pooling, Sampling, Sdtm, Segment, Timetable
 from flexsearch.schedule.axes import used_axes
-from flexsearch.schedule.families.keep import Keep, KeptTokens
+from flexsearch.schedule.families.keep import Keep
 from flexsearch.schedule.fields import declared
 from flexsearch.schedule.gain import Gain
 from flexsearch.schedule.guidance import GuidanceRows
 from flexsearch.schedule.timetable import OwnGrid, equal_edges
-from flexsearch.schedule.width import Width
+from flexsearch.schedule.width import Kept, Width
 
 SAMPLING: dict[str, Any] = {
     "solver": "ab2",
@@ -65,8 +65,8 @@ def test_parts_of_blocks_are_their_own_axes_and_the_whole_is_none() -> None:
     assert used(Dense(depth=8, width=narrow), grids=(1, 1)) == {"density", "width", "stages"}
     assert used(Dense(depth=8, width=narrow)) == set(), "one stage is data's"
     assert used(Dense(depth=8, width=Width(noise_heads=8))) == set()
-    assert used(Keep(depth=8, tokens=KeptTokens(clean=4))) == {"density", "keep", "tokens"}
-    assert used(Keep(depth=8, tokens=KeptTokens(clean=4), scope="block")) == {"density", "keep", "keep.scope", "tokens"}
+    assert used(Keep(depth=8, tokens=Kept(clean=4))) == {"density", "keep", "tokens"}
+    assert used(Keep(depth=8, tokens=Kept(clean=4), scope="block")) == {"density", "keep", "keep.scope", "tokens"}
     assert used(Keep(depth=8, scope="block")) == set()
 
 

@@ -10,8 +10,9 @@ from flexsearch.latency.design import designed_plans
 from flexsearch.latency.terms import terms_of
 from flexsearch.models.architectures import ARCHITECTURES, known_config
 from flexsearch.schedule import Candidate, DensitySchedule, Sampling, Target, TransformerShape, lower
-from flexsearch.schedule.families.blocksparse import BLOCKSPARSE, TILE, Blocksparse, KeptBlocks
+from flexsearch.schedule.families.blocksparse import BLOCKSPARSE, TILE, Blocksparse
 from flexsearch.schedule.timetable import Timetable, equal_edges
+from flexsearch.schedule.width import Kept
 from flexsearch.space import parse_space
 
 WAN, PIXART = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "PixArt-alpha/PixArt-XL-2-1024-MS"
@@ -24,7 +25,7 @@ def shape_of(backbone: str, checkpoint: str, **changes: Any) -> TransformerShape
 
 
 def schedule_of(shape: TransformerShape, *, clean: int, noise: int | None = None, stages: int = 1) -> DensitySchedule:
-    segments = (Blocksparse(depth=shape.num_blocks, blocks=KeptBlocks(clean=clean, noise=noise)),)
+    segments = (Blocksparse(depth=shape.num_blocks, blocks=Kept(clean=clean, noise=noise)),)
     return DensitySchedule(segments=segments, timetable=Timetable(edges=equal_edges(stages), grids=(1,) * stages))
 
 

@@ -13,10 +13,9 @@ from flexsearch.errors import UserError
 from flexsearch.schedule.cost import block_macs
 from flexsearch.schedule.families.dense import DENSE
 from flexsearch.schedule.families.segment import Segment, register_family
-from flexsearch.schedule.fields import check_fields
 from flexsearch.schedule.role import Amounts, Operation, Role, register_role
 from flexsearch.schedule.shape import TransformerShape
-from flexsearch.schedule.width import EIGHTHS, Eighths, amount_at
+from flexsearch.schedule.width import ALL_KEPT, EIGHTHS, Kept
 from flexsearch.settings import Count
 
 TILE = 128
@@ -81,25 +80,6 @@ BLOCKSPARSE = register_role(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class KeptBlocks:
-    """Blocks of keys that are attended to, in eighths of all.
-
-    Attributes:
-        clean: near the data.
-        noise: near noise; None is as near the data. In between they change linearly, rounded down.
-    """
-
-    clean: Eighths = EIGHTHS
-    noise: Eighths | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-
-ALL_BLOCKS = KeptBlocks()
-
-
 @register_family
 @dataclass(frozen=True, kw_only=True)
 class Blocksparse(Segment):
@@ -107,13 +87,11 @@ class Blocksparse(Segment):
 
     family: ClassVar[str] = "blocksparse"
     depth: Count
-    blocks: KeptBlocks = ALL_BLOCKS
+    blocks: Kept = ALL_KEPT
 
     @property
     def roles(self) -> tuple[str, ...]:
         return (BLOCKSPARSE.name,) * self.depth
 
     def amounts(self, stage: int, num_stages: int) -> tuple[Amounts, ...]:
-        kept = amount_at(self.blocks.clean, self.blocks.noise, stage, num_stages)
-        amounts: Amounts = ((BLOCKS, kept),) if kept < EIGHTHS else ()
-        return (amounts,) * self.depth
+        return (self.blocks.amounts(BLOCKS, stage, num_stages),) * self.depth

@@ -11,10 +11,9 @@ from typing import ClassVar, Literal
 from flexsearch.schedule.cost import attention_macs, rest_macs, temporal_macs, text_macs
 from flexsearch.schedule.families.dense import DENSE
 from flexsearch.schedule.families.segment import Segment, register_family
-from flexsearch.schedule.fields import check_fields
 from flexsearch.schedule.role import Amounts, Operation, Role, register_role
 from flexsearch.schedule.shape import TokenGrid, TransformerShape
-from flexsearch.schedule.width import EIGHTHS, TOKENS, Eighths, amount_at
+from flexsearch.schedule.width import ALL_KEPT, EIGHTHS, TOKENS, Kept
 from flexsearch.settings import Count
 
 
@@ -57,25 +56,6 @@ KEEP_MLP = register_role(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class KeptTokens:
-    """Tokens that are kept, in eighths of all.
-
-    Attributes:
-        clean: near the data.
-        noise: near noise; None is as near the data. In between they change linearly, rounded down.
-    """
-
-    clean: Eighths = EIGHTHS
-    noise: Eighths | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-
-ALL_TOKENS = KeptTokens()
-
-
 @register_family
 @dataclass(frozen=True, kw_only=True)
 class Keep(Segment):
@@ -84,13 +64,11 @@ class Keep(Segment):
     family: ClassVar[str] = "keep"
     depth: Count
     scope: Literal["mlp", "block"] = "mlp"
-    tokens: KeptTokens = ALL_TOKENS
+    tokens: Kept = ALL_KEPT
 
     @property
     def roles(self) -> tuple[str, ...]:
         return ((KEEP if self.scope == "block" else KEEP_MLP).name,) * self.depth
 
     def amounts(self, stage: int, num_stages: int) -> tuple[Amounts, ...]:
-        kept = amount_at(self.tokens.clean, self.tokens.noise, stage, num_stages)
-        amounts: Amounts = ((TOKENS, kept),) if kept < EIGHTHS else ()
-        return (amounts,) * self.depth
+        return (self.tokens.amounts(TOKENS, stage, num_stages),) * self.depth
