@@ -22,6 +22,8 @@ from flexsearch.trial.device_lock import DeviceLock
 
 pytestmark = pytest.mark.cluster
 NUM_TRIALS = 8
+GUARDS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+"""What Ray reads once, when it is imported: they stay, for a Ray of our own may follow in this process."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ def notes(make_search: Call, run_trial: Call, tmp_path_factory: pytest.TempPathF
     search = make_search(run_dir=run_dir, trials=NUM_TRIALS, algorithm="random")
     trial = Timing(inner=run_trial, log=run_dir / "log")
     with ray_cluster() as cluster, pytest.MonkeyPatch.context() as patch:
-        alone = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # tests of a Ray of our own may follow in this process
-        for name, value in {**cluster.environment, **alone}.items():  # read when Ray is imported
+        os.environ |= GUARDS
+        for name, value in cluster.environment.items():
             patch.setenv(name, value)
         check_cluster(cluster.address)
         with by_value(trial, run_trial):
