@@ -10,6 +10,7 @@ from flexsearch.cli.front import print_front, write_front
 from flexsearch.cli.options import AsJson, RunDir, print_json
 from flexsearch.cli.terminal import open_terminal
 from flexsearch.errors import Note, UserError
+from flexsearch.processors import make_way
 
 MORE_IMAGES = 4
 MIN_SEEDS = 2
@@ -30,6 +31,7 @@ def confirm(
     """Measure the front again on fresh seeds. Prints a confidence interval for each point and whether it is still on
     the front. The same command goes on where it was interrupted."""
 
+    make_way()
     from flexsearch.cli.progress import SearchProgress
     from flexsearch.cli.results import front_of_run, open_run
     from flexsearch.objectives.fid_infinity import MIN_IMAGES

@@ -7,6 +7,7 @@ import typer
 
 from flexsearch.cli.terminal import open_terminal
 from flexsearch.errors import UserError
+from flexsearch.processors import make_way
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     import torch
@@ -29,6 +30,7 @@ def encode(
     dtype: Annotated[Literal["fp32", "bf16"], typer.Option(help="of autoencoder and text encoder")] = "fp32",
 ) -> None:
     """Encode images or videos into latents to train on. The same command goes on where it was interrupted."""
+    make_way()
     import torch
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -8,6 +8,7 @@ import typer
 from flexsearch.cli.options import Overrides, Space
 from flexsearch.cli.terminal import open_terminal
 from flexsearch.errors import UserError
+from flexsearch.processors import make_way
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from flexsearch.diffusion.training import Step
@@ -21,6 +22,7 @@ command = typer.Typer()
 @command.command(epilog="Example: flexsearch pretrain fashion_mnist")
 def pretrain(space: Space, overrides: Overrides = None) -> None:
     """Train a dense base where there is none. It is made in the folder base.checkpoint; the same command resumes."""
+    make_way()
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from flexsearch.config import load_config

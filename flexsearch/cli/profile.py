@@ -8,6 +8,7 @@ import typer
 from flexsearch.cli.options import AsJson, Overrides, Space, print_json
 from flexsearch.cli.terminal import open_terminal
 from flexsearch.errors import UserError
+from flexsearch.processors import make_way
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from flexsearch.latency.profile import LatencyProfile
@@ -28,6 +29,7 @@ def profile(
     as_json: AsJson = False,
 ) -> None:
     """Time the operations of a space, so that latency is predicted. It is kept for `plan` and `run` on this device."""
+    make_way()
     if rounds < 1:
         raise UserError(f"must be at least 1, but got {rounds}", field="--rounds", nearest=1)
 

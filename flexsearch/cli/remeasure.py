@@ -8,6 +8,7 @@ from flexsearch.cli.front import print_front, write_front
 from flexsearch.cli.options import AsJson, RunDir, print_json
 from flexsearch.cli.terminal import open_terminal
 from flexsearch.errors import UserError
+from flexsearch.processors import make_way
 
 command = typer.Typer()
 
@@ -21,6 +22,7 @@ def remeasure(
     """Time complete trials again, interleaved, on a quiet machine: for a run whose latencies disagree. Fronts take the
     new latencies; what the search went by stays in its trials."""
 
+    make_way()
     from flexsearch.cli.results import front_of_run, open_run
     from flexsearch.study.time_again import time_again
     from flexsearch.trial.timing import disturbance

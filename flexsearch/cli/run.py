@@ -14,6 +14,7 @@ from flexsearch.cli.options import Overrides, Space
 from flexsearch.cli.terminal import open_terminal
 from flexsearch.cli.typed import as_typed, path_as_typed
 from flexsearch.errors import Note, UserError
+from flexsearch.processors import make_way
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from rich.console import Console
@@ -46,6 +47,7 @@ def run(
     overrides: Overrides = None,
 ) -> None:
     """Search, or go on with a search. It ends with the front as a table and says where everything is."""
+    make_way()
     from flexsearch.config import load_config
     from flexsearch.report.claim import headline
     from flexsearch.report.trial_word import BEST

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from flexsearch.cli.options import whole_numbers
+from flexsearch.processors import make_way
 
 command = typer.Typer()
 
@@ -46,6 +47,7 @@ def sample(
     dense: Annotated[bool, typer.Option("--dense", help="beside each image the dense base's, from one noise")] = False,
 ) -> None:
     """Draw images or videos from an exported model or a base. Several seeds or --dense give rows with captions."""
+    make_way()
     from flexsearch.export.samples import SampleRequest, draw
 
     request = SampleRequest(

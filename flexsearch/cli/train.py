@@ -10,6 +10,7 @@ import typer
 
 from flexsearch.cli.terminal import open_terminal
 from flexsearch.cli.typed import as_typed
+from flexsearch.processors import make_way
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from flexsearch.export.training_log import TrainingRecord
@@ -29,6 +30,7 @@ def train(
     ] = None,
 ) -> None:
     """Train an exported model for long. The same command resumes; accelerate launch -m flexsearch train: many GPUs."""
+    make_way()
     from flexsearch.export import train as training
     from flexsearch.export.processes import Processes
     from flexsearch.export.recipe import RECIPE, load_recipe

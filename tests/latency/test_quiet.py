@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from flexsearch.latency import quiet
-from flexsearch.latency.quiet import busy_cores, disturbance
+from flexsearch.latency.quiet import disturbance
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.fixture
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quiet.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(quiet, "num_cores", lambda: 4)
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,3 @@ def test_a_driver_that_cannot_be_asked_says_nothing(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(torch.cuda, "utilization", fails)
     assert quiet.gpu_percent(GPU) is None
-
-
-def test_busy_cores_are_those_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one second of four cores three were busy, one of them with this process."""
-    readings = iter([(10.0, 100.0, 5.0), (13.0, 104.0, 6.0)])
-    monkeypatch.setattr(quiet, "_times", lambda: next(readings))
-    monkeypatch.setattr(quiet, "WATCHED_S", 0.0)
-    monkeypatch.setattr(quiet.os, "cpu_count", lambda: 4)
-    assert busy_cores() == pytest.approx(2.0) if quiet._STAT.exists() else busy_cores() >= 0
