@@ -1,4 +1,5 @@
-"""Files that trials of a study share: warm start, teacher outputs, weights, the base's features, reference latency.
+"""Files that trials of a study share: warm start, teacher outputs, weights, the base's features, reference latency, and
+what the search begins with.
 
 Each carries a digest of what it depends on, so a changed configuration never meets an old file.
 """
@@ -154,6 +155,12 @@ class SharedFiles:
             }
         )
         return self.folder / f"masks-{digest}.json"
+
+    def gradient_seeds(self, settings: TrialSettings, *, seed: int) -> Path:
+        """Give the file of the schedules that a gradient on the warm start found."""
+        facts = {"warm_start": warm_start_digest(settings), "space": settings.space, "batch": settings.trial.batch}
+        digest = short_digest({**facts, "sampling": settings.sampling.facts, "seed": seed})
+        return self.folder / f"gradient_seeds-{digest}.json"
 
     def data_gaussian(self, settings: TrialSettings) -> Path:
         """Give the file of mean and covariance of the base's data."""
