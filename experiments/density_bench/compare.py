@@ -76,7 +76,7 @@ POLICIES = (
     _DEFAULT,
     Policy(name="TPE + acquisition by predicted distance", acquisition=True, paired_distance=True),
     Policy(name="TPE + acquisition, seeded by gradient", acquisition=True, seeding="gradient"),
-    Policy(name="TPE + acquisition, seeded at random", acquisition=True, seeding="random"),
+    Policy(name="TPE + acquisition, seeded by chance", acquisition=True, seeding="random"),
 )
 ABLATIONS = (
     Policy(name="solver left out", acquisition=True, changes={"space.solver": "base"}),

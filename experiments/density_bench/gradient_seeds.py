@@ -33,7 +33,8 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=FILE)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    context = replace(opened(arguments.runs / "quickstart"), space=load_config(HERE / "space.yaml").search_space)
+    config = load_config(HERE / "space.yaml")
+    context = replace(opened(arguments.runs / "quickstart"), settings=config.trial_settings, space=config.search_space)
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "seeds.json"
