@@ -13,6 +13,7 @@ from flexsearch.measurement import short_digest
 from flexsearch.paths import checkpoint_folder
 from flexsearch.schedule.converged import converged
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.trial.profiles import key_of
 from flexsearch.trial.settings import InputSettings, TrialSettings
 
 WARM_START_SEED = 0
@@ -158,8 +159,15 @@ class SharedFiles:
 
     def gradient_seeds(self, settings: TrialSettings, *, seed: int) -> Path:
         """Give the file of the schedules that a gradient on the warm start found."""
-        facts = {"warm_start": warm_start_digest(settings), "space": settings.space, "batch": settings.trial.batch}
-        digest = short_digest({**facts, "sampling": settings.sampling.facts, "seed": seed})
+        digest = short_digest(
+            {
+                "warm_start": warm_start_digest(settings),
+                "space": settings.space,
+                "batch": settings.trial.batch,
+                "times": key_of(settings),
+                "seed": seed,
+            }
+        )
         return self.folder / f"gradient_seeds-{digest}.json"
 
     def data_gaussian(self, settings: TrialSettings) -> Path:
