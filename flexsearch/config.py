@@ -21,6 +21,7 @@ from flexsearch.paths import space_file
 from flexsearch.schedule.shape import PIXEL_CHANNELS
 from flexsearch.settings import settings
 from flexsearch.settings_file import checked, read_mapping, read_values
+from flexsearch.space.domains import corners
 from flexsearch.space.schema import space_schema
 from flexsearch.study.secrets import VARIABLE, with_secrets, without_secrets
 from flexsearch.study.settings import Resources, SearchSettings
@@ -193,7 +194,24 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
         raise UserError(
             "must be false where nothing is trained, but got True", field="search.fine_tuned_dense", nearest="false"
         )
+    _check_seeding(config)
     return config
+
+
+def _check_seeding(config: RunConfig) -> None:
+    """Check that there are weights on which amounts can be learned, and amounts."""
+    if config.search.seed_from == "none":
+        return
+    searched = config.search_space.schedule_domains.values()
+    if config.is_free or config.warm_start is None:
+        lacks = "there is no warm start"
+    elif all(len(corners(one)) == 1 for one in searched):
+        lacks = "no field of space.segments or space.timetable is searched"
+    else:
+        return
+    raise UserError(
+        f"must be none where {lacks}, but got {config.search.seed_from!r}", field="search.seed_from", nearest="none"
+    )
 
 
 def _check_dtype(config: RunConfig) -> None:

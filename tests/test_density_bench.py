@@ -45,6 +45,15 @@ def test_every_candidate_of_the_space_was_evaluated(short: pd.DataFrame) -> None
     assert short["paired_distance"].between(0, 1.5).all()
 
 
+def test_the_seeds_are_schedules_of_the_table(short: pd.DataFrame) -> None:
+    space = load_config(FOLDER / "space.yaml").search_space
+    seeds = json.loads((FOLDER / "gradient_seeds.json").read_text())["seeds"]
+    others = next(space.choices())
+    built = [space.build({**others, **one["parameters"]}).schedule for one in seeds]
+    assert [str(one) for one in built] == [one["schedule"] for one in seeds]
+    assert {str(one) for one in built} <= set(short["schedule"])
+
+
 def test_rows_describe_their_candidates(table: pd.DataFrame) -> None:
     for row in table.sample(20, random_state=0).itertuples():
         candidate = Candidate.from_dict(json.loads(row.candidate))

@@ -14,12 +14,14 @@ Writes `compare.csv`, `compare_curves.csv`, `compare.png` and `ablation.csv`.
 
 import json
 import logging
+import random
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,6 +35,8 @@ from flexsearch.config import load_config
 from flexsearch.report.palette import FRONT
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.gain import NO_GAIN
+from flexsearch.schedule.sampling import Sampling
+from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.baselines import baselines_of, waves_of
@@ -45,6 +49,7 @@ from flexsearch.study.store import Store
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
 QUALITY, LATENCY = OBJECTIVES = ("fid_fashion_cnn", "latency_ms")
+SEEDS = HERE / "gradient_seeds.json"
 IN_MEMORY = "sqlite://"
 SECONDS = 240.0
 """Device seconds of a search, baselines included."""
@@ -53,12 +58,14 @@ MARKS = (0.5, 0.75, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A way to search: `changes` are of the space; `paired_distance` has trials report it, and the search go by it."""
+    """A way to search: `changes` are of the space; `paired_distance` has trials report it, and the search go by it;
+    `seeding` begins with the schedules of `gradient_seeds.py`, whose seconds count, or with as many drawn at random."""
 
     name: str
     algorithm: AlgorithmName = "tpe"
     acquisition: bool = False
     paired_distance: bool = False
+    seeding: Literal["none", "gradient", "random"] = "none"
     changes: dict[str, str] = field(default_factory=dict)
 
 
@@ -68,6 +75,8 @@ POLICIES = (
     Policy(name="TPE", algorithm="tpe"),
     _DEFAULT,
     Policy(name="TPE + acquisition by predicted distance", acquisition=True, paired_distance=True),
+    Policy(name="TPE + acquisition, seeded by gradient", acquisition=True, seeding="gradient"),
+    Policy(name="TPE + acquisition, seeded by chance", acquisition=True, seeding="random"),
 )
 ABLATIONS = (
     Policy(name="solver left out", acquisition=True, changes={"space.solver": "base"}),
@@ -138,6 +147,23 @@ def space_of(policy: Policy) -> tuple[SearchSpace, SearchSettings]:
     return config.search_space, config.search
 
 
+def seeds_of(
+    policy: Policy, space: SearchSpace, learned: Sequence[Mapping[str, Value]], *, seed: int
+) -> list[Mapping[str, Value]]:
+    """Parameters of the schedules that a search begins with, densest first."""
+    if policy.seeding != "random":
+        return list(learned) if policy.seeding == "gradient" else []
+    generator = random.Random(seed)
+    drawn: dict[str, tuple[float, Mapping[str, Value]]] = {}
+    while len(drawn) < len(learned):
+        parameters = {**space.sample(generator), "dense": False}
+        schedule = space.build(parameters).schedule
+        macs = space.plan(Candidate(schedule=schedule, sampling=Sampling(steps=1))).macs
+        chosen = {name: parameters[name] for name in (*space.schedule_domains, "dense")}
+        drawn[schedule.digest] = (macs, chosen)
+    return [chosen for _, chosen in sorted(drawn.values(), key=lambda one: -one[0])]
+
+
 def run(policy: Policy, table: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """One search: seconds spent and share of the hypervolume after every trial."""
     logging.disable(logging.WARNING)
@@ -150,8 +176,10 @@ def run(policy: Policy, table: pd.DataFrame, *, seed: int) -> pd.DataFrame:
         seed=seed,
         baseline_steps=searched.baseline_steps,
     )
+    learned = json.loads(SEEDS.read_text())
     recorder = Recorder(
-        Replay(judge.seen, objectives=OBJECTIVES, seed=seed % 2, paired_distance=policy.paired_distance)
+        Replay(judge.seen, objectives=OBJECTIVES, seed=seed % 2, paired_distance=policy.paired_distance),
+        spent=learned["seconds"] if policy.seeding == "gradient" else 0.0,
     )
     acquisition = Acquisition(
         num=settings.pool_size, work=lambda one: macs[one.digest], predict_ms=lambda _: None, objectives=OBJECTIVES
@@ -169,6 +197,7 @@ def run(policy: Policy, table: pd.DataFrame, *, seed: int) -> pd.DataFrame:
             objectives=OBJECTIVES,
             acquisition=acquisition if policy.acquisition else None,
             waves=waves_of(space, settings),
+            seeds=seeds_of(policy, space, [one["parameters"] for one in learned["seeds"]], seed=seed),
         )
         run_locally(search, recorder)
     tried = [digest for _, digest in recorder.tried]
@@ -226,7 +255,7 @@ def exhaustive(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-_COLOURS = ("#8a5a00", "#7a5aa6", "#b3261e", "#4a5462")
+_COLOURS = ("#8a5a00", "#7a5aa6", "#b3261e", "#4a5462", "#00696b")
 """Of what is not the default: told apart by readers of any colour vision, and dark enough for text."""
 
 

@@ -67,7 +67,13 @@ class SearchSpace:
     @cached_property
     def domains(self) -> Mapping[str, Domain]:
         """Every searched parameter; all of them are suggested in every trial."""
-        parts = [*self.segments, *([] if self.timetable is None else [self.timetable]), self.sampling, self.layout]
+        others = {name: domain for part in (self.sampling, self.layout) for name, domain in part.domains}
+        return {**self.schedule_domains, **others}
+
+    @cached_property
+    def schedule_domains(self) -> Mapping[str, Domain]:
+        """The searched parameters that schedules depend on: of segments and timetable."""
+        parts = [*self.segments, *([] if self.timetable is None else [self.timetable])]
         return {name: domain for part in parts for name, domain in part.domains}
 
     @property
@@ -90,7 +96,7 @@ class SearchSpace:
         """Give the candidate of one choice of parameters; those of a schedule that the dense base replaces are idle."""
         if self._is_dense(parameters):
             return Candidate(schedule=DensitySchedule.all_dense(self.num_blocks), sampling=self._sampling(parameters))
-        key = tuple(parameters[name] for name in self._of_schedules)
+        key = tuple(parameters[name] for name in self.schedule_domains)
         if key not in self._schedules:
             segments, timetable = self._layout(parameters), self._timetable(parameters)
             schedule = DensitySchedule(segments=segments, timetable=timetable)
@@ -139,12 +145,6 @@ class SearchSpace:
     def _schedules(self) -> dict[tuple[Value, ...], DensitySchedule]:
         """Schedules by their parameters: candidates that differ in sampling share them."""
         return {}
-
-    @cached_property
-    def _of_schedules(self) -> tuple[str, ...]:
-        """Parameters that schedules depend on."""
-        parts = [*self.segments, *([] if self.timetable is None else [self.timetable])]
-        return tuple(name for part in parts for name, _ in part.domains)
 
     def _timetable(self, parameters: Parameters) -> Timetable:
         if self.timetable is None:

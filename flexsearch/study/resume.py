@@ -23,6 +23,7 @@ _BEFORE = {
     "objectives.latency.compile": False,
     "sampling.guidance_renorm": False,
     "search.fine_tuned_dense": False,
+    "search.seed_from": "none",
 }
 """Fields that runs of earlier versions lack, with what these did; others that came later are null there."""
 

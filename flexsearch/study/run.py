@@ -13,6 +13,7 @@ from flexsearch import __version__
 from flexsearch.errors import UserError
 from flexsearch.files import remove_abandoned
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.acquisition import Acquisition
 from flexsearch.study.baselines import baselines_of, waves_of
@@ -57,6 +58,11 @@ class RunPlan:
     ray_address: str | None = None
     hours: float | None = None
     forerunner: Forerunner | None = None
+
+    @property
+    def learns_seeds(self) -> bool:
+        """Whether the search begins with schedules that a gradient on the warm start finds."""
+        return self.search.seed_from == "gradient"
 
 
 class Console:
@@ -128,8 +134,8 @@ def run_search(plan: RunPlan, console: Console) -> Store:
         with _executor(choice, plan, adopted) as execute:
             if search.num_finished < plan.search.trials or search.has_unfinished:
                 _prepare(plan, store, console)
-                if plan.settings.search_space.plans_masks:
-                    search = _search(plan, store, optuna_study, deadline)  # with the masks
+                if plan.settings.search_space.plans_masks or plan.learns_seeds:
+                    search = _search(plan, store, optuna_study, deadline)  # with the masks and seeds
                 _say_disturbance(plan, console)
                 _watch(search, console.searching(search, choice))
                 with closing(_tracker(plan)) as tracker:
@@ -177,7 +183,13 @@ def _optuna_study(plan: RunPlan, store: Store) -> OptunaStudy:
 def _prepare(plan: RunPlan, store: Store, console: Console) -> None:
     from flexsearch.trial.prepare import prepare
 
-    for made in prepare(plan.run_dir, plan.settings, seed=plan.search.seed, report=console.preparing):
+    for made in prepare(
+        plan.run_dir,
+        plan.settings,
+        seed=plan.search.seed,
+        report=console.preparing,
+        learns_seeds=plan.learns_seeds,
+    ):
         store.record_cost(Cost(what=made.what, seconds=made.seconds, device=made.device))
         found = "found ready, made in" if made.found else "made in"
         console.message(f"{made.what}: {found} {made.seconds:.0f} s on {made.device}")
@@ -229,6 +241,18 @@ def _space(plan: RunPlan) -> SearchSpace:
     return replace(space, masks=load_masks(path)) if is_whole(path) else space
 
 
+def _seeds(plan: RunPlan) -> list[Mapping[str, Value]]:
+    """Parameters of the schedules that a gradient found; none before it has."""
+    if not plan.learns_seeds:
+        return []
+    from flexsearch.trial.gradient_seeds import load_seeds
+    from flexsearch.trial.receipt import is_whole
+    from flexsearch.trial.shared_files import SharedFiles
+
+    path = SharedFiles.of(plan.run_dir, plan.settings).gradient_seeds(plan.settings, seed=plan.search.seed)
+    return load_seeds(path) if is_whole(path) else []
+
+
 def _search(plan: RunPlan, store: Store, optuna_study: OptunaStudy, deadline: float) -> Search:
     space = _space(plan)
     return Search(
@@ -244,6 +268,7 @@ def _search(plan: RunPlan, store: Store, optuna_study: OptunaStudy, deadline: fl
         keep=1.0 if plan.settings.early_stopping is None else plan.settings.early_stopping.keep,
         deadline=deadline,
         first=() if plan.forerunner is None else plan.forerunner.first(space, plan.settings, seed=plan.search.seed),
+        seeds=_seeds(plan),
     )
 
 

@@ -29,6 +29,7 @@ from flexsearch.study.ledger import Entry, Ledger
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.pool import Pool
 from flexsearch.study.predicted_distance import scores
+from flexsearch.study.seed_trials import seed_trials
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.store import Store, TrialRecord
 from flexsearch.trial.contract import Progress, TrialOrder, TrialResult
@@ -54,6 +55,7 @@ class Search(Watched):
         acquisition: chooses among unseen candidates; None leaves the choice to the sampler.
         waves: further baselines, each once all before it have ended, and all before anything is searched.
         first: parameters that are tried before anything else is searched.
+        seeds: parameters of schedules that are tried after these, densest first; each draws as a free baseline does.
         deadline: of `time.monotonic`; nothing new is tried where it and the noise would end later.
     """
 
@@ -71,6 +73,7 @@ class Search(Watched):
         acquisition: Acquisition | None = None,
         waves: Sequence[Wave] = (),
         first: Sequence[Mapping[str, Value]] = (),
+        seeds: Sequence[Mapping[str, Value]] = (),
         deadline: float = math.inf,
     ) -> None:
         super().__init__()
@@ -104,6 +107,7 @@ class Search(Watched):
         self._failures: list[str] = []
         self._deadline = deadline
         self._first = deque(first)
+        self._seeds = tuple(seeds)
         self._waves = deque(waves)
         self._has_checked_latencies = False
         self._open_waves()
@@ -304,11 +308,15 @@ class Search(Watched):
     def _propose(self) -> TrialOrder | None:
         """Propose an unseen candidate: what is to be tried first, then the acquisition's choice, if there is one, and
         the sampler's by turns."""
+        records = self._store.trials()
+        if not self._first and self._seeds:
+            self._first.extend(seed_trials(self._seeds, self._space, records, objectives=self._objectives))
+            self._seeds = ()
         while self._first:
             parameters = self._first.popleft()
             if self._space.build(parameters).digest not in self._seen:
                 return self._judge(self._ledger.ask(parameters))
-        acquisition, records = self._acquisition, self._store.trials()
+        acquisition = self._acquisition
         proposed = sum(record.baseline is None and record.state in ("complete", "pruned") for record in records)
         asks_sampler = len(self._seen) % SAMPLER_EVERY == 0
         if (

@@ -8,6 +8,7 @@ from flexsearch.settings import Count, PositiveCount, settings
 from flexsearch.tracking import TrackerName
 
 AlgorithmName = Literal["tpe", "gp", "nsga2", "random", "qmc"]
+SeedingName = Literal["none", "gradient"]
 _POOL = 256
 
 
@@ -29,6 +30,8 @@ class SearchSettings:
         paper_steps: sampler steps at which the paper's schedules are evaluated; none takes the dense base's most.
         fine_tuned_dense: also fine-tune the dense base as every schedule is, as baselines at `baseline_steps`: same
             start, updates, batches and teacher. Says what of a schedule's distance is the training's.
+        seed_from: "gradient" learns amounts of density by gradient on the warm start, under several prices of time, and
+            tries those schedules before the search chooses (`trial/gradient_seeds.py`); "none" does not.
         noise_schedules: schedules whose quality is measured again under other seeds, once per study; 0 measures none.
         noise_seeds: further seeds for each of them.
         max_retries: how often a trial whose worker was lost is started again; a driver that dies does not count.
@@ -43,6 +46,7 @@ class SearchSettings:
     pool: PositiveCount | None = None
     paper_steps: tuple[PositiveCount, ...] = ()
     fine_tuned_dense: bool = False
+    seed_from: SeedingName = "none"
     noise_schedules: Count = 3
     noise_seeds: PositiveCount = 2
     max_retries: Count = 2

@@ -24,6 +24,7 @@ from flexsearch.trial import receipt as receipts
 from flexsearch.trial.context import TrialContext, trial_context
 from flexsearch.trial.data_gaussian import make_gaussian
 from flexsearch.trial.device import trial_device
+from flexsearch.trial.gradient_seeds import make_seeds
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.masks import make_masks
 from flexsearch.trial.paired_distance import make_reference
@@ -47,7 +48,9 @@ class Preparation:
     found: bool
 
 
-def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: PreparationReport) -> list[Preparation]:
+def prepare(
+    run_dir: Path, settings: TrialSettings, *, seed: int, report: PreparationReport, learns_seeds: bool = False
+) -> list[Preparation]:
     """Make the shared files of a run that are not there yet, or damaged; no trial of it may run.
 
     Args:
@@ -55,6 +58,7 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
         settings: what decides the files.
         seed: the study's seed, of the training stream.
         report: called with (what is made, steps done, steps in total).
+        learns_seeds: whether the search begins with schedules that a gradient on the warm start finds.
 
     Returns:
         What was prepared, with its cost.
@@ -85,6 +89,9 @@ def prepare(run_dir: Path, settings: TrialSettings, *, seed: int, report: Prepar
         done.append(_made("teacher", path, make_teacher_samples, shared, seed, report))
     if settings.search_space.plans_masks:
         done.append(_made("masks", shared.masks(settings, seed=seed), make_masks, shared, seed, report))
+    if learns_seeds:
+        path = shared.gradient_seeds(settings, seed=seed)
+        done.append(_made("gradient seeds", path, make_seeds, shared, seed, report))
     return done
 
 
@@ -152,7 +159,7 @@ class _Make(Protocol):
 
 
 def _made(what: str, path: Path, make: _Make, shared: SharedFiles, seed: int, report: PreparationReport) -> Preparation:
-    """A file that the dense base alone decides."""
+    """A file that base and warm start decide."""
 
     def work(tick: Callable[[], None]) -> None:
         def told(done: int, total: int) -> None:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 def load_profile(settings: TrialSettings) -> LatencyProfile | None:
     """Find the profile of these settings on this device; None where there is none."""
-    return cache.load_profile(_key(settings), lambda: _hardware(settings))
+    return cache.load_profile(key_of(settings), lambda: _hardware(settings))
 
 
 def save_profile(profile: LatencyProfile, settings: TrialSettings) -> Path:
     """Keep a profile that was made on this device, in place of an older one; give its file."""
-    return cache.save_profile(profile, _key(settings), _hardware(settings))
+    return cache.save_profile(profile, key_of(settings), _hardware(settings))
 
 
 def make_profile(
@@ -43,7 +43,8 @@ def make_profile(
     )
 
 
-def _key(settings: TrialSettings) -> str:
+def key_of(settings: TrialSettings) -> str:
+    """Identify all that decides the profile of these settings but the device."""
     return cache.profile_key(
         settings.base, settings.search_space, settings=settings.objectives.latency, sampling=settings.sampling
     )

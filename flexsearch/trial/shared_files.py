@@ -1,4 +1,5 @@
-"""Files that trials of a study share: warm start, teacher outputs, weights, the base's features, reference latency.
+"""Files that trials of a study share: warm start, teacher outputs, weights, the base's features, reference latency, and
+what the search begins with.
 
 Each carries a digest of what it depends on, so a changed configuration never meets an old file.
 """
@@ -12,6 +13,7 @@ from flexsearch.measurement import short_digest
 from flexsearch.paths import checkpoint_folder
 from flexsearch.schedule.converged import converged
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.trial.profiles import key_of
 from flexsearch.trial.settings import InputSettings, TrialSettings
 
 WARM_START_SEED = 0
@@ -154,6 +156,19 @@ class SharedFiles:
             }
         )
         return self.folder / f"masks-{digest}.json"
+
+    def gradient_seeds(self, settings: TrialSettings, *, seed: int) -> Path:
+        """Give the file of the schedules that a gradient on the warm start found."""
+        digest = short_digest(
+            {
+                "warm_start": warm_start_digest(settings),
+                "space": settings.space,
+                "batch": settings.trial.batch,
+                "times": key_of(settings),
+                "seed": seed,
+            }
+        )
+        return self.folder / f"gradient_seeds-{digest}.json"
 
     def data_gaussian(self, settings: TrialSettings) -> Path:
         """Give the file of mean and covariance of the base's data."""

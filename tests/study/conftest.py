@@ -93,6 +93,7 @@ def make_search(space: SearchSpace) -> Callable[..., Search]:
         url = changes.pop("storage", None) or storage_url(run_dir, None)
         keep, acquisition = changes.pop("keep", 1.0), changes.pop("acquisition", None)
         deadline, first = changes.pop("deadline", math.inf), changes.pop("first", ())
+        seeds = changes.pop("seeds", ())
         settings = SearchSettings(**{"trials": 12, "startup": 4, "seed": 0, **changes})
         store = Store(connect(url), study="test", seed=settings.seed)
         optuna_study = OptunaStudy(url, name="test", objectives=OBJECTIVES, domains=searched.domains, settings=settings)
@@ -109,6 +110,7 @@ def make_search(space: SearchSpace) -> Callable[..., Search]:
             waves=waves_of(searched, settings),
             deadline=deadline,
             first=first,
+            seeds=seeds,
         )
         search.store, search.optuna_study = store, optuna_study  # for the tests to look at
         return search

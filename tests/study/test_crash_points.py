@@ -97,7 +97,7 @@ class World:
         self.counter = Counter(dies_at)
         self.storage, self.engine = storage_of(self.counter), engine_of(self.counter)
         self.folder, self.space, self.run_trial = folder, space, run_trial
-        self.pooled = settings.pop("pooled", False)
+        self.pooled, self.seeds = settings.pop("pooled", False), settings.pop("seeds", ())
         self.settings = SearchSettings(trials=TRIALS, startup=2, seed=1, **settings)
 
     def search(self) -> str:
@@ -116,6 +116,7 @@ class World:
             objectives=OBJECTIVES,
             acquisition=FirstOfAll() if self.pooled else None,  # type: ignore[arg-type]
             waves=waves_of(self.space, self.settings),
+            seeds=self.seeds,
         )
         return run_locally(search, self._trial).reason
 
@@ -170,8 +171,16 @@ def asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OptunaStudy, "_asked", ask)
 
 
+SEEDS = ({"pooling.depth": 1}, {"pooling.depth": 3}, {"pooling.depth": 4})
+
+
 @pytest.mark.parametrize(
-    "settings", [*({"algorithm": one, "pool": 1} for one in ALGORITHMS), {"algorithm": "random", "pooled": True}]
+    "settings",
+    [
+        *({"algorithm": one, "pool": 1} for one in ALGORITHMS),
+        {"algorithm": "random", "pooled": True},
+        {"algorithm": "random", "seeds": SEEDS},
+    ],
 )
 def test_a_driver_that_dies_at_any_write_leaves_what_the_next_one_goes_on_from(
     small_space: SearchSpace, run_trial: Any, tmp_path: Path, asks_once: None, settings: dict[str, Any]
