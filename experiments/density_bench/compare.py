@@ -9,11 +9,14 @@ other half its seed 1, and the front that a search names is judged by the other 
 nothing was chosen. The share is of the hypervolume that the front of the whole table, named and judged in the same way,
 has beyond the free baselines; beyond 1 is luck.
 
-Writes `compare.csv`, `compare_curves.csv`, `compare.png` and `ablation.csv`.
+Writes `compare.csv`, `compare_paired.csv` (differences of policies, seed by seed), `compare_curves.csv`, `compare.png`
+and `ablation.csv`.
 """
 
+import itertools
 import json
 import logging
+import math
 import random
 import tempfile
 import time
@@ -233,6 +236,24 @@ def summary(curves: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def paired(curves: pd.DataFrame) -> pd.DataFrame:
+    """Differences of policies that see the same seeds, with their standard errors: two at a time."""
+    shares = {
+        name: np.array([at(curve, np.array(MARKS) * SECONDS) for _, curve in of_policy.groupby("seed")])
+        for name, of_policy in curves.groupby("policy", sort=False)
+    }
+    rows = []
+    for (first, ours), (second, theirs) in itertools.combinations(shares.items(), 2):
+        if len(ours) == len(theirs) > 1:
+            apart = theirs - ours
+            errors = apart.std(axis=0, ddof=1) / math.sqrt(len(apart))
+            row: dict[str, object] = {"policy": second, "less": first}
+            for mark, mean, error in zip(MARKS, apart.mean(axis=0), errors, strict=True):
+                row |= {f"share_at_{mark * SECONDS:.0f}_s": mean, f"se_at_{mark * SECONDS:.0f}_s": error}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def exhaustive(table: pd.DataFrame) -> pd.DataFrame:
     """Hypervolume of everything in the table with an axis left out, over that of all axes; mean over both seeds."""
     rows = []
@@ -310,6 +331,9 @@ if __name__ == "__main__":
     found = summary(everything)
     found.to_csv(arguments.out / "compare.csv", index=False, float_format="%.4g")
     print(found.to_string(index=False, float_format="%.3g"))
+    differences = paired(everything)
+    differences.to_csv(arguments.out / "compare_paired.csv", index=False, float_format="%.4g")
+    print(differences.to_string(index=False, float_format="%.3g"))
     ablation = exhaustive(table)
     ablation.to_csv(arguments.out / "ablation.csv", index=False, float_format="%.4g")
     print(ablation.to_string(index=False, float_format="%.3g"))
