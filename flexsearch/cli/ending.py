@@ -15,6 +15,7 @@ import typer
 
 from flexsearch.cli.typed import as_typed
 from flexsearch.errors import NotFiniteError, UserError, cut, reason_of
+from flexsearch.files import disk_fault
 
 INTERRUPTED = 130
 
@@ -77,6 +78,8 @@ def ending_of(error: BaseException) -> Ending:
         return _mendable(f"{where}{reason_of(error)}")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return _mendable(f"not enough memory ({reason_of(error)})")
+    if (refused := disk_fault(error)) is not None:  # in an error of a library that writes by itself
+        return _mendable(f"a file cannot be written ({refused}); mend it, and the same command goes on")
     first = f"internal error: {type(error).__name__}: {reason_of(error)}"
     return Ending(status=1, text=f"{first}\n{_write_log(error)}")
 

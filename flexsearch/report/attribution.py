@@ -120,20 +120,21 @@ def attributions_of(
     if not points.points:
         return []
     whole = tuple(_parts(points.best, reference[-1]))
-    total = _area(points.points, reference)
+    table, upto = np.array([one.objectives for one in points.points]), np.array(reference)
+    total = hypervolume(table, reference=upto)
     names = dict.fromkeys(name for own in used.values() for name in own)
     users = {name: frozenset(number for number, own in used.items() if name in own) for name in names}
     found = []
     for numbers in dict.fromkeys(users.values()):
-        others = [one for one in points.points if one.record.number not in numbers]
-        if others:
+        others = table[[one.record.number not in numbers for one in points.points]]
+        if len(others):
             found.append(
                 Attribution(
                     axes=tuple(name for name, own in users.items() if own == numbers),
                     owned=tuple(part for part in whole if part.trial in numbers),
                     whole=whole,
                     num_without=len(others),
-                    lost=max(0.0, 1 - _area(others, reference) / total) if total else 0.0,
+                    lost=max(0.0, 1 - hypervolume(others, reference=upto) / total) if total else 0.0,
                 )
             )
     return sorted(found, key=lambda one: -one.lost)
@@ -144,10 +145,6 @@ def _parts(best: Sequence[FrontPoint], end: float) -> Iterator[Part]:
         assert one is not None, "the end alone is none"
         until = max(end, one.latency_ms) if after is None else after.latency_ms
         yield Part(trial=one.record.number, start=one.latency_ms, end=until)
-
-
-def _area(points: Sequence[FrontPoint], reference: Sequence[float]) -> float:
-    return hypervolume(np.array([one.objectives for one in points]), reference=np.array(reference))
 
 
 def _said(start: float, end: float | None) -> str:

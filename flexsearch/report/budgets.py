@@ -76,5 +76,5 @@ def budgets_of(points: Points) -> list[Budget]:
 
 
 def _fastest(points: Iterable[FrontPoint], limit: float) -> FrontPoint | None:
-    within = (one for one in points if one.distance <= limit)
-    return min(within, key=lambda one: one.latency_ms, default=None)
+    """Find the first within a limit of points that are ordered, fastest first."""
+    return next((one for one in points if one.distance <= limit), None)

@@ -25,6 +25,7 @@ from flexsearch.report.protocol import one_protocol
 from flexsearch.report.row import Row
 from flexsearch.report.speedup import speedup_of, speedup_over_found
 from flexsearch.schedule.axes import used_axes
+from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.baselines import dense_latencies
 from flexsearch.study.noise import Noise, noise_of
@@ -134,6 +135,11 @@ class Front:
     def _timed_since(self) -> frozenset[int]:
         """The numbers of the trials that were timed again after they were confirmed."""
         return frozenset(number for number, one in self.timings.items() if one.is_later_than_confirmation)
+
+    @cached_property
+    def schedules(self) -> frozenset[DensitySchedule]:
+        """The schedules of complete trials, which many of them share."""
+        return frozenset(record.candidate.schedule for record in self.complete.values())
 
     @cached_property
     def points(self) -> Records:
@@ -367,7 +373,7 @@ def searched_front(records: Sequence[TrialRecord], objective_names: Sequence[str
     counts = Counter[str](record.state for record in records)
     complete, left_out = one_protocol(
         [record for record in records if record.state == "complete"],
-        lambda record: [dict(record.measurements[name].protocol) for name in objective_names],
+        lambda record: [record.measurements[name].protocol for name in objective_names],
     )
     return Front(
         study="",

@@ -133,7 +133,7 @@ def render(run: Run, front: Front, *, version: str = "", every: int | None = Non
         confirmed_lines=confirmed_lines(front),
         galleries=images,
         names=[cut(name, 60) for name in names_of(run.settings)[:_NAMED]],
-        legend=", ".join(legend(str(one.candidate.schedule) for one in front.complete.values())),
+        legend=", ".join(legend(map(str, front.schedules))),
         roles={role: dict(zip(("fill", "text"), role_colours(role), strict=True)) for role in ROLES},
         schedules=schedules,
         has_more_schedules=len(schedules) > _UNFOLDED,

@@ -159,7 +159,7 @@ def summary_lines(front: Front) -> list[str]:
     counts = ", ".join(f"{num} {state}" for state, num in front.counts.items() if num)
     lines = [f"Trials: {counts or 'none'}. Hypervolume {front.hypervolume:.4g}."]
     if front.points:
-        roles = ", ".join(legend(str(one.candidate.schedule) for one in front.complete.values()))
+        roles = ", ".join(legend(map(str, front.schedules)))
         lines.insert(0, _LEGEND.format(roles=roles, quality=metric(quality.name)))
     if front.left_out:
         trials = "trial" if front.left_out == 1 else "trials"

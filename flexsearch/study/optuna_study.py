@@ -4,6 +4,7 @@ This file and `sampler.py` alone import optuna, through its public API.
 """
 
 import io
+import sys
 import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -94,6 +95,7 @@ class OptunaStudy:
         self.identity: str = self.study.user_attrs[_IDENTITY]
         self._settings = settings
         self._space: dict[str, BaseDistribution] = {name: distribution_of(domain) for name, domain in domains.items()}
+        self._sharing: set[int] = set()  # numbers of trials that have ended
 
     @property
     def engine(self) -> Any:
@@ -122,7 +124,7 @@ class OptunaStudy:
         parameters, but where a trial has more than these: with NSGA-II, a generation."""
         if fixed is not None and self._settings.algorithm != "nsga2":
             return create_trial(state=TrialState.RUNNING, params=dict(fixed), distributions=self._space)
-        trials = self.study.get_trials(deepcopy=False)
+        trials = self._trials()
         proposed = [
             trial for trial in trials if "baseline" not in trial.user_attrs and trial.datetime_start is not None
         ]
@@ -142,7 +144,7 @@ class OptunaStudy:
 
     def _add(self, trial: FrozenTrial) -> Proposal:
         self.study.add_trial(trial)
-        number = len(self.study.get_trials(deepcopy=False)) - 1
+        number = len(self._trials()) - 1
         return Proposal(number=number, parameters=trial.params, notes=trial.user_attrs)
 
     def constrain(self, number: int, constraints: Mapping[str, float]) -> None:
@@ -170,20 +172,20 @@ class OptunaStudy:
 
     def fail_waiting(self) -> None:
         """End trials that wait as failed: an earlier version or another program has enqueued them."""
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        for trial in self._trials(TrialState.WAITING):
             self.storage.set_trial_state_values(self._trial_id(trial.number), TrialState.FAIL)
 
     def notes(self, name: str) -> dict[int, Any]:
         """Read one user attribute of every trial, None where it has none."""
-        return {trial.number: trial.user_attrs.get(name) for trial in self.study.get_trials(deepcopy=False)}
+        return {trial.number: trial.user_attrs.get(name) for trial in self._trials()}
 
     def parameters(self) -> list[Mapping[str, Value]]:
         """Read the parameters of every trial, by number; a baseline has none."""
-        return [trial.params for trial in self.study.get_trials(deepcopy=False)]
+        return [trial.params for trial in self._trials()]
 
     def running(self) -> list[Proposal]:
         """Read the trials that have not ended: after a crash, those of the driver that died."""
-        return [_proposal(trial) for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
+        return [_proposal(trial) for trial in self._trials(TrialState.RUNNING)]
 
     def trial(self, number: int) -> optuna.Trial:
         """Give Optuna's own object of a trial."""
@@ -193,7 +195,27 @@ class OptunaStudy:
         return self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
     def _frozen(self, number: int) -> FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[number]
+        return self._trials()[number]
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Read the trials, or those in some states.
+
+        A database gives every trial names and distributions of its own, which are most of what it takes in memory.
+        Those that have ended share them.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        for trial in trials:
+            if trial.number not in self._sharing and trial.state.is_finished():
+                self._sharing.add(trial.number)
+                self._share(trial)
+        return [trial for trial in trials if trial.state in states] if states else trials
+
+    def _share(self, trial: FrozenTrial) -> None:
+        if trial.distributions == self._space:
+            own, trial.distributions = trial.distributions, self._space
+            values = {name: own[name].to_internal_repr(value) for name, value in trial.params.items()}
+            trial.params = {sys.intern(name): self._space[name].to_external_repr(one) for name, one in values.items()}
+        trial.user_attrs = {sys.intern(name): value for name, value in trial.user_attrs.items()}
 
     @cached_property
     def _study_id(self) -> int:

@@ -5,13 +5,16 @@ transaction.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Literal
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Engine,
@@ -52,8 +55,9 @@ _NO_IMAGES = 0  # of confirmations: a trial was timed again, and nothing was dra
 _SHARED = -1  # the trial number of what all trials share
 _CUT_SHORT = "cut short"  # beside the phases: attempts at a trial that a kill has ended
 _STEPS = f', "{declared(Sampling)[0].key}": '  # in the text of a candidate
-_AT_ONCE = 500  # trials in one query: databases limit how many values one may have
-_UNREAD = ((), None)
+_AT_ONCE = 500  # trials that a query names: databases limit how many values one may have
+_OF_A_TRIAL = ("number", "candidate", "baseline", "state", "reason", "attempts", "started", "ended")
+_OF_A_MEASUREMENT = ("name", "value", "unit", "spread", "protocol")
 _OF_TRIALS = "trials: "  # before a phase: seconds of trials under the study's seed
 
 
@@ -135,7 +139,7 @@ class Store:
         self.engine = engine
         self.study = study
         self.seed = seed
-        self._known: dict[int, tuple[tuple[Any, ...], TrialRecord]] = {}
+        self._known: dict[int, TrialRecord] = {}
         self._open: set[int] = set()  # numbers of trials that may have changed since
         migrate(engine)
 
@@ -247,13 +251,14 @@ class Store:
 
     def timings(self) -> dict[int, Timing]:
         """Read the latencies of trials that were timed again, by number."""
-        rows = select(CONFIRMATION).where(self._own(CONFIRMATION, images=_NO_IMAGES))
+        columns = (CONFIRMATION.c[name] for name in ("number", "seed", *_OF_A_MEASUREMENT))
+        rows = select(*columns).where(self._own(CONFIRMATION, images=_NO_IMAGES))
         found: dict[int, list[Measurement]] = {}
         later: dict[int, bool] = {}
         with self.engine.connect() as connection:
-            for row in connection.execute(rows):
-                found.setdefault(row.number, []).append(_measurement(row))
-                later[row.number] = bool(row.seed)
+            for number, seed, *measured in connection.execute(rows):
+                found.setdefault(number, []).append(_measurement(*measured))
+                later[number] = bool(seed)
         timings = {}
         for number, measured in found.items():
             latency, *beside = sorted(measured, key=lambda one: one.name == EAGER)
@@ -263,12 +268,13 @@ class Store:
     def confirmations(self) -> Remeasured:
         """Read the repeated measurements of finished trials, but not of those that were only timed again."""
         found: Remeasured = {}
+        columns = (CONFIRMATION.c[name] for name in ("images", "number", "seed", *_OF_A_MEASUREMENT))
         own = self._own(CONFIRMATION) & (CONFIRMATION.c.images != _NO_IMAGES)
         with self.engine.connect() as connection:
-            for row in connection.execute(select(CONFIRMATION).where(own)):
-                seeds = found.setdefault(row.images, {}).setdefault(row.number, {})
-                found_here = _measurement(row)
-                seeds.setdefault(row.seed, {})[found_here.name] = found_here
+            for images, number, seed, *measured in connection.execute(select(*columns).where(own)):
+                seeds = found.setdefault(images, {}).setdefault(number, {})
+                one = _measurement(*measured)
+                seeds.setdefault(seed, {})[one.name] = one
         return found
 
     def record_cost(self, cost: Cost) -> None:
@@ -297,71 +303,74 @@ class Store:
         One that has ended stays as it is, but for what this object writes, and numbers rise: only those that were
         running and those that are new are looked at, and what of them has not changed is not read again.
         """
-        states = select(TRIAL.c.number, TRIAL.c.state, TRIAL.c.attempts, TRIAL.c.started, TRIAL.c.ended)
         may_differ = or_(TRIAL.c.number > max(self._known, default=-1), TRIAL.c.number.in_(self._open))
         with self.engine.connect() as connection:
-            rows = connection.execute(states.where(self._own(TRIAL), may_differ))
-            now = {row.number: tuple(row) for row in rows}
-            changed = [number for number, state in now.items() if self._known.get(number, _UNREAD)[0] != state]
-            for start in range(0, len(changed), _AT_ONCE):
-                for record in self._read(connection, changed[start : start + _AT_ONCE]):
-                    self._known[record.number] = now[record.number], record
-        self._open = {number for number in now if self._known[number][1].state == "running"}
-        return [self._known[number][1] for number in sorted(self._known)]
+            rows = self._trial_rows(connection, may_differ)
+            changed = [row for row in rows if _is_another(row, self._known.get(row.number))]
+            self._known |= {record.number: record for record in self._read(connection, changed)}
+        self._open = {row.number for row in rows if row.state == "running"}
+        return [self._known[number] for number in sorted(self._known)]
 
     def trial(self, number: int) -> TrialRecord | None:
         """Read one trial; None where there is none."""
         with self.engine.connect() as connection:
-            return next(iter(self._read(connection, [number])), None)
+            return next(self._read(connection, self._trial_rows(connection, TRIAL.c.number == number)), None)
 
     def _forget(self, number: int) -> None:
         """Have a trial read again, which is about to be written."""
         self._known.pop(number, None)
         self._open.add(number)
 
-    def _read(self, connection: Connection, numbers: Sequence[int]) -> list[TrialRecord]:
-        """Read trials from all tables."""
-        measured: dict[int, dict[str, Measurement]] = {}
-        rungs: dict[int, list[Rung]] = {}
-        seconds: dict[int, dict[str, float]] = {}
+    def _trial_rows(self, connection: Connection, which: ColumnElement[bool]) -> list[Any]:
+        """Read the rows of trials, with how many updates each had."""
         # One look into the index per trial: curves are long.
         updates = select(func.max(CURVE.c.update_)).where(
             CURVE.c.study == TRIAL.c.study, CURVE.c.number == TRIAL.c.number
         )
+        columns = (TRIAL.c[name] for name in _OF_A_TRIAL)
+        trials = select(*columns, updates.scalar_subquery()).where(self._own(TRIAL), which)
+        return list(connection.execute(trials))
 
-        def those(table: Table, **key: Any) -> ColumnElement[bool]:
-            return and_(self._own(table, **key), table.c.number.in_(numbers))
+    def _read(self, connection: Connection, rows: Sequence[Any]) -> Iterator[TrialRecord]:
+        """Add what other tables hold of trials."""
+        if not rows:
+            return
+        numbers = [row.number for row in rows]
 
-        rows = list(
-            connection.execute(select(TRIAL, updates.scalar_subquery().label("num_updates")).where(those(TRIAL)))
-        )
-        for row in connection.execute(select(MEASUREMENT).where(those(MEASUREMENT, seed=self.seed))).all():
-            found = _measurement(row)
-            measured.setdefault(row.number, {})[found.name] = found
-        for row in connection.execute(select(RUNG).where(those(RUNG)).order_by(RUNG.c.update_)):
-            rung = Rung(updates=row.update_, quality=row.quality, paired_distance=row.paired_distance)
-            rungs.setdefault(row.number, []).append(rung)
-        phases = those(COST, seed=self.seed) & COST.c.what.startswith(_OF_TRIALS)
-        for row in connection.execute(select(COST).where(phases)).all():
-            seconds.setdefault(row.number, {})[row.what.removeprefix(_OF_TRIALS)] = row.seconds
-        candidates = {row.number: _candidate(row.candidate) for row in rows}
-        return [
-            TrialRecord(
-                number=row.number,
-                candidate=candidates[row.number],
-                baseline=row.baseline,
-                state=row.state,
-                reason=row.reason,
-                attempts=row.attempts,
-                started=row.started,
-                ended=row.ended,
-                num_updates=row.num_updates or 0,
-                measurements=self._as_of_today(measured.get(row.number, {}), candidates[row.number]),
-                rungs=tuple(rungs.get(row.number, ())),
-                seconds=seconds.get(row.number, {}),
+        def those(*columns: Column[Any], **key: Any) -> Iterable[Any]:
+            """Read columns of these trials, the number first; of many, those of all trials."""
+            number = columns[0].table.c.number
+            wanted = select(number, *columns).where(self._own(columns[0].table, **key))
+            found = connection.execute(wanted.where(number.in_(numbers)) if len(numbers) <= _AT_ONCE else wanted)
+            return chain.from_iterable(found.partitions(_AT_ONCE))
+
+        measured: dict[int, dict[str, Measurement]] = {}
+        for number, *found in those(*(MEASUREMENT.c[name] for name in _OF_A_MEASUREMENT), seed=self.seed):
+            one = _measurement(*found)
+            measured.setdefault(number, {})[one.name] = one
+        rungs: dict[int, list[Rung]] = {}
+        for number, updates, quality, distance in those(RUNG.c.update_, RUNG.c.quality, RUNG.c.paired_distance):
+            rungs.setdefault(number, []).append(Rung(updates=updates, quality=quality, paired_distance=distance))
+        seconds: dict[int, dict[str, float]] = {}
+        for number, what, spent in those(COST.c.what, COST.c.seconds, seed=self.seed):
+            if what.startswith(_OF_TRIALS):
+                seconds.setdefault(number, {})[sys.intern(what.removeprefix(_OF_TRIALS))] = spent
+        for number, text, baseline, state, reason, attempts, started, ended, num_updates in rows:
+            candidate = _candidate(text)
+            yield TrialRecord(
+                number=number,
+                candidate=candidate,
+                baseline=baseline,
+                state=state,
+                reason=reason,
+                attempts=attempts,
+                started=started,
+                ended=ended,
+                num_updates=num_updates or 0,
+                measurements=self._as_of_today(measured.get(number, {}), candidate),
+                rungs=tuple(sorted(rungs.get(number, ()), key=lambda rung: rung.updates)),
+                seconds=seconds.get(number, {}),
             )
-            for row in rows
-        ]
 
     def _as_of_today(self, measured: Mapping[str, Measurement], candidate: Candidate) -> Mapping[str, Measurement]:
         """Read MACs that an earlier version counted per forward pass as those of an image."""
@@ -381,9 +390,10 @@ class Store:
     def repetitions(self, name: str) -> dict[int, dict[int, float]]:
         """Read values of measurement `name` by trial number and seed, of trials measured under several seeds."""
         found: dict[int, dict[int, float]] = {}
+        columns = (MEASUREMENT.c.number, MEASUREMENT.c.seed, MEASUREMENT.c.value)
         with self.engine.connect() as connection:
-            for row in connection.execute(select(MEASUREMENT).where(self._own(MEASUREMENT, name=name))):
-                found.setdefault(row.number, {})[row.seed] = row.value
+            for number, seed, value in connection.execute(select(*columns).where(self._own(MEASUREMENT, name=name))):
+                found.setdefault(number, {})[seed] = value
         return {number: values for number, values in found.items() if len(values) > 1}
 
 
@@ -403,10 +413,20 @@ def _rung_row(rung: Rung) -> dict[str, Any]:
     return {"update_": rung.updates, "quality": rung.quality, "paired_distance": rung.paired_distance}
 
 
-def _measurement(row: Any) -> Measurement:
-    name = MEASUREMENTS.get(row.name, row.name)
-    value, spread = float(row.value), None if row.spread is None else float(row.spread)  # SQLite keeps text there, too
-    return Measurement(name=name, value=value, unit=row.unit, spread=spread, protocol=_protocol(row.protocol))
+def _is_another(row: Any, known: TrialRecord | None) -> bool:
+    """Tell whether a row of a trial says what is not known of it."""
+    return known is None or (row.state, row.attempts, row.started, row.ended) != (
+        known.state,
+        known.attempts,
+        known.started,
+        known.ended,
+    )
+
+
+def _measurement(name: str, value: Any, unit: str, spread: Any, protocol: str) -> Measurement:
+    name, unit, how = _measured_as(name, unit, protocol)
+    value, spread = float(value), None if spread is None else float(spread)  # SQLite keeps text there, too
+    return Measurement(name=name, value=value, unit=unit, spread=spread, protocol=how)
 
 
 def _candidate(text: str) -> Candidate:
@@ -429,6 +449,6 @@ def _sampling(text: str) -> Sampling:
 
 
 @lru_cache(maxsize=1 << 10)
-def _protocol(text: str) -> Mapping[str, Any]:
-    """Read a protocol, which most trials of a study share."""
-    return protocol_as_of_today(json.loads(text))
+def _measured_as(name: str, unit: str, protocol: str) -> tuple[str, str, Mapping[str, Any]]:
+    """Give name, unit and protocol as of today, which most trials of a study share."""
+    return MEASUREMENTS.get(name, name), unit, protocol_as_of_today(json.loads(protocol))

@@ -68,8 +68,9 @@ def train_on(training: Training, checkpoint: Path, *, save_every: int, report: C
             if stops or is_due or is_last:
                 training.check_weights()
             if (stops or is_due) and training.share.rank == 0:
-                with replacing(checkpoint) as temporary:
-                    torch.save(training.state_dict(), temporary)
+                # Into a file of Python's, which says what the disk refuses: torch's own says "unexpected pos".
+                with replacing(checkpoint) as temporary, temporary.open("wb") as file:
+                    torch.save(training.state_dict(), file)
             if stops:
                 raise KeyboardInterrupt
 

@@ -40,6 +40,12 @@ def chained(error: BaseException, cause: BaseException) -> BaseException:
         (PermissionError(13, "Permission denied", "/run/x"), 2, "error: /run/x: Permission denied"),
         (chained(RuntimeError("Symlink loop"), OSError(errno.ELOOP, "a loop", "/run/x")), 2, "error: /run/x: a loop"),
         (OSError(28, "No space left on device"), 2, "error: No space left on device"),
+        (
+            chained(RuntimeError("unexpected pos"), OSError(28, "No space left on device")),
+            2,
+            "error: a file cannot be ",
+        ),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), 2, "error: a file cannot be written (No sp"),
         (OperationalError(), 2, "error: the study's database: database is locked"),
         (chained(RuntimeError("optuna's"), OperationalError()), 2, "error: the study's database: database is locked"),
         (chained(typer.Abort(), EOFError("ran out of input")), 1, "internal error: Abort"),

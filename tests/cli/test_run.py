@@ -1,10 +1,14 @@
 """The main job from the command line, on real images with a tiny base: run, resume, look, export, sample."""
 
+import ipaddress
 import json
+import os
 import re
 import shutil
 import signal
 import socket
+import sqlite3
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -349,6 +353,62 @@ def test_a_killed_run_on_ray_goes_on(
     assert list(whole["fid_fashion_cnn"]) == list(again["fid_fashion_cnn"]), "both on one thread"
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's list of processes")
+def test_ctrl_c_of_a_run_on_ray_leaves_no_process(
+    start_program: Call, run_space: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    """While it runs, all that it has started listens on this machine alone."""
+    mark = f"FLEXSEARCH_TEST={tmp_path}"
+    shutil.copytree(run_dir / "base", tmp_path / "r" / "base")  # what trials share is found ready
+    arguments = ("run", run_space, "--run-dir", tmp_path / "r", "--executor", "ray")
+    program = start_program(*arguments, env={**os.environ, "FLEXSEARCH_TEST": str(tmp_path)}, start_new_session=True)
+    wait_for_trial(tmp_path / "r", 0, program)
+    started = processes_of(mark)
+    assert len(started) > 3, "Ray has processes of its own"
+    assert listened_on(started) == {"127.0.0.1"}
+    program.send_signal(signal.SIGINT)
+    _, err = program.communicate(timeout=300)
+    assert program.returncode == 130, err
+    assert err.splitlines()[-1] == "interrupted: nothing is lost, the same command goes on"
+    for _ in range(300):  # Ray's end a moment after their driver
+        if not processes_of(mark):
+            return
+        time.sleep(0.1)
+    left = {one: (one / "cmdline").read_bytes() for one in processes_of(mark)}
+    for process in left:
+        os.kill(int(process.name), signal.SIGKILL)
+    assert not left
+
+
+def processes_of(mark: str) -> list[Path]:
+    """Find the processes that were started with a variable in their environment, and their children."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended, or is another user's
+            if mark.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(process)
+    return found
+
+
+def listened_on(processes: list[Path]) -> set[str]:
+    """Give the addresses on which processes wait for others."""
+    sockets = set()
+    for process in processes:
+        with suppress(OSError):
+            sockets |= {os.readlink(one) for one in (process / "fd").iterdir()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == "0A" and f"socket:[{rest[5]}]" in sockets:
+                words = [int(local[start : start + 8], 16) for start in range(0, len(local.partition(":")[0]), 8)]
+                packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+                address = ipaddress.ip_address(packed)
+                found.add(str(getattr(address, "ipv4_mapped", None) or address))
+    return found
+
+
 def test_a_search_that_failures_stop_says_so_last(
     flexsearch: Call, tiny_space: Call, finished_run: Path, tmp_path: Path
 ) -> None:
@@ -362,12 +422,49 @@ def test_a_search_that_failures_stop_says_so_last(
     assert front(flexsearch, tmp_path / "r")["counts"]["failed"] == 3
 
 
+def test_a_cluster_that_is_not_there_is_told_before_anything_is_made(
+    flexsearch: Call, run_space: Path, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    outcome = flexsearch("run", run_space, "--run-dir", tmp_path / "r", "--ray-address", address)
+    assert (outcome.code, f"--ray-address: nobody answers at '{address}'" in outcome.err) == (2, True)
+    assert not (tmp_path / "r").exists()
+
+
 def test_a_study_belongs_to_the_directory_where_it_began(
     flexsearch: Call, run_space: Path, run_dir: Path, tmp_path: Path
 ) -> None:
     outcome = flexsearch("run", run_space, "--run-dir", tmp_path / "b", "--storage", f"sqlite:///{run_dir}/study.db")
     assert (outcome.code, "began in another run directory" in outcome.err) == (2, True)
     assert not (tmp_path / "b" / "config.yaml").exists()
+
+
+def test_another_space_of_a_name_that_is_taken_is_told_what_helps(
+    flexsearch: Call, run_space: Path, run_dir: Path
+) -> None:
+    """In a database that runs share another directory alone does not."""
+    changed = ["--set", "trial.updates=3"]
+    for storage, hint in (([], "use another --run-dir;"), (["--storage", f"sqlite:///{run_dir}/study.db"], "and an")):
+        outcome = flexsearch("run", run_space, "--run-dir", run_dir, *storage, *changed)
+        assert outcome.code == 2
+        assert "trial.updates" in outcome.err
+        assert hint in outcome.err
+
+
+@pytest.mark.parametrize("command", ["front", "show {} 0", "choose {} --knee", "run {space} --run-dir {}"])
+def test_a_database_that_another_program_holds_is_one_line(
+    flexsearch: Call, run_space: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr("flexsearch.study.storage.SQLITE_TIMEOUT_S", 0.01)
+    words = [
+        word.format(run_dir, space=run_space) for word in (command.split() if "{}" in command else [command, "{}"])
+    ]
+    with sqlite3.connect(run_dir / "study.db") as other:
+        other.execute("BEGIN EXCLUSIVE")
+        outcome = flexsearch(*words)
+    assert outcome.code == 2, outcome.err
+    assert "database is locked" in outcome.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("left", [None, b""])

@@ -95,6 +95,9 @@ def test_what_is_missing_or_wrong_is_said(tmp_path: Path) -> None:
     path = script(Wrong(), tmp_path / "wrong.pt")
     with pytest.raises(UserError, match="starts with 'abc', but got"):
         create_extractor("video", device=CPU, weights=path, weights_sha256="abc")
+    (tmp_path / "strange.pt").write_bytes(b"no network at all")
+    with pytest.raises(UserError, match="starts with 'abc', but got"):  # before it is opened: a network is a program
+        create_extractor("video", device=CPU, weights=str(tmp_path / "strange.pt"), weights_sha256="abc")
     extractor = create_extractor("video", device=CPU, weights=path)
     with pytest.raises(UserError, match=r"must give features \(B, D\)"):
         extract_features(videos(2), extractor=extractor)

@@ -68,6 +68,19 @@ def test_a_driver_that_died_while_it_asked_left_nothing(
     assert resumed.ask().parameters == whole.ask().parameters
 
 
+def test_trials_that_have_ended_share_their_distributions(tmp_path: Path) -> None:
+    """A database gives every trial its own."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    first = opened("random", url=url)
+    told(first, 3)
+    again = opened("random", url=url)
+    assert again.parameters() == first.parameters()
+    assert [list(one) for one in again.parameters()] == [list(one) for one in first.parameters()]
+    ended = again.study.get_trials(deepcopy=False)
+    assert len({id(trial.distributions) for trial in ended}) == 1
+    assert [trial.distributions for trial in ended] == [trial.distributions for trial in first.study.trials]
+
+
 def test_baselines_change_no_proposal_but_by_their_number() -> None:
     """They lie outside the space; a sampler that saw them would find no parameter in common."""
     optuna_study = opened("tpe")

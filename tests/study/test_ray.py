@@ -1,5 +1,6 @@
 """Trials on a real Ray, one session for the whole file: side by side, killed, broken, refused."""
 
+import logging
 import os
 import signal
 import time
@@ -91,6 +92,7 @@ class Ended:
     Attributes:
         reason: why it ended.
         ran_to_the_end: the trials that did, in a worker.
+        logged: by Ray, in this process.
     """
 
     run_dir: Path
@@ -98,10 +100,22 @@ class Ended:
     reason: str
     events: list[Any]
     ran_to_the_end: set[int]
+    logged: list[logging.LogRecord]
 
     @property
     def records(self) -> dict[int, Any]:
         return {record.number: record for record in self.search.store.trials()}
+
+
+class Kept(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logged: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.logged.append(record)
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +126,13 @@ def ended(_ray: None, make_search: Call, staged: Call, tmp_path_factory: pytest.
     events: list[Any] = []
     search.watch(events.append)
     ends = {0: "meets", 1: "meets", 4: "dies once", 5: "breaks", 9: "lags"}
+    kept = Kept()
+    for name in ("ray.tune", "ray.air"):
+        logging.getLogger(name).addHandler(kept)
     reason = on_ray(search, Misbehaving(inner=staged, log=run_dir / "log", ends=ends), slots=2)
     lines = [line.split() for line in (run_dir / "log").read_text().splitlines()]
     whole = {int(number) for number, what in lines if what == "ends"}
-    return Ended(run_dir=run_dir, search=search, reason=reason, events=events, ran_to_the_end=whole)
+    return Ended(run_dir=run_dir, search=search, reason=reason, events=events, ran_to_the_end=whole, logged=kept.logged)
 
 
 def test_two_at_once_and_nothing_twice(ended: Ended) -> None:
@@ -133,6 +150,7 @@ def test_a_worker_that_dies_costs_an_attempt_and_an_error_its_trial(ended: Ended
     assert (died.state in ("complete", "pruned"), died.attempts) == (True, 2)
     assert broke.state == "failed"
     assert "ZeroDivisionError: one over zero" in (broke.reason or "")
+    assert not [one.getMessage() for one in ended.logged if one.levelno >= logging.ERROR], "the search goes on"
     assert "Traceback" in (ended.run_dir / "trials" / "5" / "error.log").read_text()
 
 

@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -67,6 +68,22 @@ def test_a_ray_that_was_imported_unguarded_is_not_started(monkeypatch: pytest.Mo
     monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
     with ray_session(None):
         assert "RAY_AUTH_MODE" not in os.environ
+
+
+def test_what_guards_a_ray_of_our_own_is_set_before_it_is_imported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    guards = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    for name in (*guards, "RAY_ADDRESS"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(ray_tune, "QUIET", {})
+    (tmp_path / "ray.py").write_text("import os\nseen = dict(os.environ)\ndef is_initialized():\n    return True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "ray")
+    with ray_session(None):
+        assert guards.items() <= sys.modules["ray"].seen.items()
 
 
 def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,19 @@ def test_another_reader_sees_what_changes_and_reads_no_more(store: Store, order:
     assert len(statements) == 1, "what is known is not read again"
 
 
+def test_many_trials_are_read_as_few_are(
+    store: Store, order: TrialOrder, run_trial: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        store.start(number, order.candidate, baseline=None)
+        rungs = (Rung(updates=0, quality=9.0 + number), Rung(updates=1, quality=8.0))
+        store.record(number, replace(run_trial(order), rungs=rungs))
+        store.record(number, run_trial(replace(order, seed=7)), seed=7)
+    few = Store(store.engine, study="s").trials()
+    monkeypatch.setattr("flexsearch.study.store._AT_ONCE", 2)
+    assert Store(store.engine, study="s").trials() == few
+
+
 def test_one_trial_is_read_alone(store: Store, done: TrialOrder) -> None:
     store.start(7, done.candidate, baseline=None)
     assert [store.trial(number) for number in (0, 7)] == store.trials()

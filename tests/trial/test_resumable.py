@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 import signal
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from flexsearch.diffusion.optimisation import Optimisation
 from flexsearch.diffusion.process import FlowMatching
 from flexsearch.diffusion.training import Step, Training
 from flexsearch.errors import Note, UserError
+from flexsearch.files import disk_fault
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.trial.resumable import held_interrupt, resume, train_resumably
 
@@ -64,6 +66,19 @@ class Hostile:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.mkdir, (str(self.folder),)
+
+
+def test_a_checkpoint_that_finds_no_room_is_the_disks_fault(tiny_base: DiTTransformer2DModel, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "training.checkpoint"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    try:
+        with pytest.raises(RuntimeError) as raised:
+            train_resumably(training(tiny_base), checkpoint, save_every=1, report=lambda _: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert disk_fault(raised.value) == "File too large"
+    assert list(tmp_path.iterdir()) == [], "no half of a checkpoint is left"
 
 
 @pytest.mark.parametrize("kind", ["empty", "cut", "text", "foreign"])
