@@ -1,10 +1,12 @@
 """Training that is interrupted: the update that was being done is saved, and a second interrupt does not wait."""
 
+import io
 import os
 import pickle
 import resource
 import signal
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -81,13 +83,22 @@ def test_a_checkpoint_that_finds_no_room_is_the_disks_fault(tiny_base: DiTTransf
     assert list(tmp_path.iterdir()) == [], "no half of a checkpoint is left"
 
 
-@pytest.mark.parametrize("kind", ["empty", "cut", "text", "foreign"])
+def flipped(checkpoint: bytes) -> bytes:
+    """A checkpoint with one bit of its first tensor changed."""
+    with ZipFile(io.BytesIO(checkpoint)) as archive:
+        tensor = next(one for one in archive.infolist() if one.filename.endswith("data/0"))
+    place = tensor.header_offset + 30 + len(tensor.filename) + 64 + tensor.file_size // 2
+    return checkpoint[:place] + bytes([checkpoint[place] ^ 1]) + checkpoint[place + 1 :]
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "text", "foreign", "a bit of the weights"])
 def test_a_damaged_checkpoint_is_put_aside_and_training_starts_over(
     tiny_base: DiTTransformer2DModel, tmp_path: Path, kind: str
 ) -> None:
     checkpoint, begun = tmp_path / "training.checkpoint", training(tiny_base)
     torch.save(begun.state_dict(), checkpoint)
-    contents = {"empty": b"", "cut": checkpoint.read_bytes()[:-100], "text": b"no checkpoint"}
+    whole = checkpoint.read_bytes()
+    contents = {"empty": b"", "cut": whole[:-100], "text": b"no checkpoint", "a bit of the weights": flipped(whole)}
     left = contents.get(kind, pickle.dumps(Hostile(tmp_path / "made")))
     checkpoint.write_bytes(left)
     with pytest.warns(Note, match=r"training\.checkpoint: is damaged \(.*\); training starts over"):
