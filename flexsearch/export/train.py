@@ -141,6 +141,7 @@ def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes
         edges=model.schedule.timetable.edges,
         label_dropout=settings.label_dropout,
         shift=base_clock(recipe.base).shift_at(model.shape.grid.num_tokens),
+        guidance=recipe.sampling.embedded_guidance(model.shape),
     )
     return Training(
         model,
