@@ -311,7 +311,7 @@ def test_bases_with_text_encoders_of_their_own(backbone: str, tmp_path: Path, ex
     index = export(model, tmp_path / "out", **planned(model, sampling))
     read = set(random_condition(model.shape, batch=1, generator=torch.Generator()))
     assert set(index["inputs"]) == {"hidden_states", "timestep", *read}
-    assert len(index["graphs"]) == (3 if backbone == "sd3" else len(timetable.grids))
+    assert len(index["graphs"]) == (2 if backbone == "sd3" else len(timetable.grids))
     assert all(graph["max_difference"] < 1e-4 for graph in index["graphs"])
 
 
