@@ -253,7 +253,7 @@ def generate(
     Image i has the condition that `conditions` gives to index i. Of `num_processes` that draw together, this one draws
     the batches `rank`, `rank + num_processes`, and so on.
     """
-    device = next(model.parameters()).device
+    device = model.device
     for start in range(rank * batch, num_images, batch * num_processes):
         indices = range(start, min(start + batch, num_images))
         yield denoise(

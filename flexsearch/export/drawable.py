@@ -45,10 +45,12 @@ def load_model(name: str) -> Drawable:
     if not (folder / CANDIDATE).exists():
         settings = BaseSettings(checkpoint=name, backbone=backbone_of(name))
         return Drawable(base=load_base(settings, device=device), origin=settings)
-    model = load_exported(folder, device=device)
+    origin = load_recipe(folder).base
     return Drawable(
-        base=Base(model=model, scheduler=load_scheduler(str(folder))),
-        origin=load_recipe(folder).base,
+        base=Base(
+            model=load_exported(folder, device=device, offload=origin.offload), scheduler=load_scheduler(str(folder))
+        ),
+        origin=origin,
         sampling=exported_sampling(folder),
     )
 

@@ -89,6 +89,8 @@ def train(
     """
     if recipe.base.dtype != "fp32":
         raise UserError("must be fp32, in which weights are trained", field="base.dtype", nearest="fp32")
+    if recipe.base.offload is not None:
+        raise UserError("must be null: weights are trained on the device", field="base.offload", nearest="null")
     share = processes.share(recipe.training.gradient_accumulation)
     share.check(recipe.training.batch)
     if not processes.is_first:
