@@ -64,6 +64,7 @@ def encode(
         posterior=autoencoder.posterior,
         embed=text.embed if text else None,
         identity={"dtype": dtype, "autoencoder": autoencoder.digest, "text_encoder": text.digest() if text else "none"},
+        channels=autoencoder.channels,
         joins_frames=autoencoder.frame_stride is not None,
         has_mask=has_mask,
         has_sizes=not architecture.has_own_encoders,

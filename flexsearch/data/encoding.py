@@ -88,6 +88,7 @@ class Encoders:
         posterior: the autoencoder.
         embed: the text encoders; None where items have labels.
         identity: identifies them, such as by digests of their weights.
+        channels: of the images that the autoencoder takes: 3, or 1 where they are grey.
         joins_frames: whether the autoencoder takes whole videos; else it takes their frames.
         has_mask: whether the base tells padding of captions from tokens.
         has_sizes: whether captions come with the size of the images, as some models of PixArt-alpha read it.
@@ -96,6 +97,7 @@ class Encoders:
     posterior: Posterior
     embed: Embed | None
     identity: Mapping[str, str]
+    channels: int = 3
     joins_frames: bool = False
     has_mask: bool = True
     has_sizes: bool = True
@@ -214,7 +216,7 @@ def _latents(
 ) -> Iterator[Tensor]:
     """Encode each chunk of items to (b, C, [F,] h, w) float16."""
     files = ([folder.root / file for item in chunk for file in folder.files[item]] for chunk in chunks)
-    for chunk, images in zip(chunks, read_ahead(files, (3, *settings.sides)), strict=True):
+    for chunk, images in zip(chunks, read_ahead(files, (encoders.channels, *settings.sides)), strict=True):
         if encoders.joins_frames:
             videos = images.unflatten(0, (len(chunk), -1)).transpose(1, 2)  # (b, 3, F, H, W)
             mean, std = encoders.posterior(videos.float() / 127.5 - 1)
