@@ -183,6 +183,7 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     config.check_teacher_samples()
     config.sampling.check(config.shape)
     _check_dtype(config)
+    _check_offload(config)
     if config.needs_data and not config.data.can_train:
         raise UserError(
             f"must be a data set, which trials are trained on, but got {config.data.name!r}; only a space whose "
@@ -230,6 +231,19 @@ def _check_dtype(config: RunConfig) -> None:
             field="sampling.dtype",
             nearest=config.base.dtype,
         )
+
+
+def _check_offload(config: RunConfig) -> None:
+    """Check that layers whose weights rest elsewhere are called alone, and as they are."""
+    if config.base.offload is None:
+        return
+    for is_against, reason in (
+        (not config.is_free, "weights are trained on the device; only a training-free space takes others"),
+        (config.objectives.latency.compile, "objectives.latency.compile does not see that layers fetch their weights"),
+        (config.search_space.narrows, "blocks of some width read parts of weights, not layers"),
+    ):
+        if is_against:
+            raise UserError(f"must be null: {reason}", field="base.offload", nearest="null")
 
 
 def _check_pixels(config: RunConfig) -> None:

@@ -214,7 +214,7 @@ def _body(values: Mapping[str, Any]) -> list[str]:
 def _trained(shape: TransformerShape, architecture: Architecture) -> list[str]:
     """Say what would search trained schedules too, where blocks are enough for their layouts.
 
-    By data where `flexsearch encode` makes them, which knows T5 alone; else by the base's own samples.
+    By the base's own samples first where it has text encoders of its own: few have images for models of this size.
     """
     side = min(shape.grid.height, shape.grid.width)
     if shape.num_blocks < _FEWEST_BLOCKS or side < 8:
@@ -222,9 +222,16 @@ def _trained(shape: TransformerShape, architecture: Architecture) -> list[str]:
     depth = max(1, shape.num_blocks // 9)
     low, high = max(1, shape.num_blocks // 9), max(1, shape.num_blocks // 6)
     clean, noise = (sorted({max(2, side * part // 16) for part in parts}) for parts in ((8, 10, 12), (4, 6, 8)))
-    taught = "taught by the base's own samples," if architecture.has_own_encoders else "with data (`flexsearch encode`)"
+    taught = [
+        "# Schedules that are trained (blocks on fewer tokens) are searched too, with data (`flexsearch encode`) and"
+    ]
+    if architecture.has_own_encoders:
+        taught = [
+            "# Schedules that are trained (blocks on fewer tokens) are searched too, taught by the base's own samples,",
+            "# (or by images of `flexsearch encode`, data: {name: latents, root: FOLDER}, without teacher_samples) and",
+        ]
     lines = [
-        f"# Schedules that are trained (blocks on fewer tokens) are searched too, {taught} and",
+        *taught,
         "# these in place of `segments` and `trial`, and without base.dtype, since weights are trained in fp32:",
         "#   segments:",
         f"#     - {{family: pooling, depth: {{int: [1, {depth}]}}}}",

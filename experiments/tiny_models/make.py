@@ -44,7 +44,7 @@ from transformers import (
 )
 
 from flexsearch.cpu_memory import keep_freed_memory
-from flexsearch.data.conditions import CaptionConditions, Condition
+from flexsearch.data.conditions import CaptionConditions, Condition, joined
 from flexsearch.data.embedded import load_quickstart
 from flexsearch.diffusion.batches import BatchStream
 from flexsearch.diffusion.optimisation import Optimisation
@@ -295,14 +295,11 @@ def embedded(backbone: str, folder: Path, captions: tuple[str, ...], *, max_toke
     """Captions as a search embeds them."""
     encoder = load_prompt_encoder(architecture_named(backbone, field="backbone"), str(folder), max_tokens=max_tokens)
     (empty,), prompts = encoder.embed([""]), encoder.embed(captions)
-    pooled = [one.pooled for one in prompts if one.pooled is not None]
     return CaptionConditions(
-        rows=torch.cat([one.tokens for one in prompts]),
-        ends=torch.tensor([len(one.tokens) for one in prompts]).cumsum(0),
+        **joined(prompts),
         empty=empty.tokens,
         max_tokens=max_tokens,
         has_mask=False,
-        pooled=torch.stack(pooled) if pooled else None,
         empty_pooled=empty.pooled,
     )
 

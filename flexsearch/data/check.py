@@ -41,9 +41,19 @@ def check_conditions(conditions: Conditions, shape: TransformerShape) -> None:
             raise UserError(
                 f"has captions of {channels} channels, but the base reads {shape.text_channels}", field="data"
             )
-        if shape.pooled_channels and conditions.pooled is None:
+        pooled = 0 if conditions.empty_pooled is None else len(conditions.empty_pooled)
+        if pooled != shape.pooled_channels:
             raise UserError(
-                "has captions without pooled vectors, which the base reads; only prompts, data: {name: captions}, are "
-                "embedded with theirs, so such a base is not trained here",
+                f"has captions with {pooled or 'no'} channels of a pooled vector, but the base reads "
+                f"{shape.pooled_channels or 'none'}; `flexsearch encode` with its checkpoint embeds them so",
                 field="data",
             )
+        if conditions.max_tokens != shape.text_tokens or conditions.has_mask != shape.has_text_mask:
+            found, read = (
+                f"{num} tokens {'with' if is_told else 'without'} a mask"
+                for num, is_told in (
+                    (conditions.max_tokens, conditions.has_mask),
+                    (shape.text_tokens, shape.has_text_mask),
+                )
+            )
+            raise UserError(f"has captions of {found}, but the base reads {read}", field="data")

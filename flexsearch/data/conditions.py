@@ -1,7 +1,7 @@
 """Conditions of a model: class labels, or the stored embeddings of captions.
 
 A condition is the keyword arguments of the model's forward, each with a leading batch dimension. Letters: B batch,
-S tokens of a caption with padding, D channels of its embedding.
+S tokens of a caption with padding, D channels of its embedding, P channels of a pooled one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,10 +55,41 @@ class ClassConditions:
         return {"class_labels": torch.full((num,), self.num_classes)}
 
 
+class Embedding(Protocol):
+    """The embedding of a caption: (L, D) tokens without padding and, where the model reads one, a pooled vector (P,);
+    on the CPU."""
+
+    @property
+    def tokens(self) -> Tensor: ...
+
+    @property
+    def pooled(self) -> Tensor | None: ...
+
+
+def joined(captions: Sequence[Embedding]) -> dict[str, Tensor]:
+    """Give embedded captions as `CaptionConditions` has them: `rows`, `ends` and, where they have them, `pooled`."""
+    ends = torch.tensor([len(one.tokens) for one in captions]).cumsum(0)
+    found = {"rows": torch.cat([one.tokens for one in captions]), "ends": ends}
+    pooled = [one.pooled for one in captions if one.pooled is not None]
+    return {**found, "pooled": torch.stack(pooled)} if pooled else found
+
+
+def in_16_bits(embeddings: Tensor) -> Tensor:
+    """Give embeddings as they are stored: in float16, or in bfloat16 where that holds none as large."""
+    is_in_range = float(embeddings.abs().max()) <= torch.finfo(torch.float16).max
+    return embeddings.half() if is_in_range else embeddings.bfloat16()
+
+
 class Rows(Protocol):
     """A matrix, or files that hold one: a tensor is one."""
 
     def __getitem__(self, rows: slice, /) -> Tensor: ...
+
+
+class ChosenRows(Protocol):
+    """A matrix, or files that hold one, of which rows are chosen by their numbers: a tensor is one."""
+
+    def __getitem__(self, rows: list[int], /) -> Tensor: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +112,7 @@ class CaptionConditions:
     empty: Tensor
     max_tokens: int = 120
     has_mask: bool = True
-    pooled: Tensor | None = None
+    pooled: ChosenRows | None = None
     empty_pooled: Tensor | None = None
     added: Mapping[str, Tensor] = field(default_factory=dict)
 

@@ -6,17 +6,18 @@ change it. The encoders are arguments.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from flexsearch.data.conditions import Embedding, in_16_bits, joined
 from flexsearch.data.image_folder import ImageFolder
 from flexsearch.data.pictures import OPENING, scan_pictures
 from flexsearch.data.read_ahead import read_ahead
 from flexsearch.data.shards import (
+    POOLED,
     UNCONDITIONAL,
     LatentIndex,
     is_latent_folder,
@@ -29,10 +30,11 @@ from flexsearch.seeds import item_seed
 from flexsearch.settings import LARGEST
 
 Posterior = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""From images (B, 3, H, W) float32 in [-1, 1] to mean and standard deviation (B, C, h, w) float32, in model units."""
+"""From images (B, 3, H, W) float32 in [-1, 1] to mean and standard deviation (B, C, h, w) float32, in model units; or
+from videos (B, 3, F, H, W) to (B, C, f, h, w), where frames are joined."""
 
-Embed = Callable[[Sequence[str]], list[Tensor]]
-"""From captions to one (tokens, D) embedding each."""
+Embed = Callable[[Sequence[str]], Sequence[Embedding]]
+"""From captions to one embedding each."""
 
 EncodingReport = Callable[[int, int], None]
 """Called with (items done, items in total)."""
@@ -43,7 +45,7 @@ class EncodingSettings:
     """Settings of an encoding.
 
     Attributes:
-        size: pixels per side of the cropped images.
+        size: pixels per side of the cropped images, or their height and width.
         frames: of a video; None for images.
         seed: of the posterior's samples.
         shard_size: items per file.
@@ -51,7 +53,7 @@ class EncodingSettings:
         max_tokens: tokens of the longest caption.
     """
 
-    size: int
+    size: int | tuple[int, int]
     frames: int | None
     seed: int
     shard_size: int
@@ -60,15 +62,22 @@ class EncodingSettings:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value, least = getattr(self, field.name), 0 if field.name == "seed" else 1
-            if value is not None and not least <= value <= LARGEST:
-                bound = f"at least {least}" if value < least else "at most 2^63 - 1"
-                name = field.name.replace("_", "-")
-                raise UserError(f"must be {bound}, but got {shown(value)}", field=f"--{name}")
+            values, least = getattr(self, field.name), 0 if field.name == "seed" else 1
+            for value in values if isinstance(values, tuple) else (values,):
+                if value is not None and not least <= value <= LARGEST:
+                    bound = f"at least {least}" if value < least else "at most 2^63 - 1"
+                    name = field.name.replace("_", "-")
+                    raise UserError(f"must be {bound}, but got {shown(value)}", field=f"--{name}")
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the cropped images, in pixels."""
+        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
 
     def identity(self) -> dict[str, Any]:
-        """Give the settings that change the result."""
-        return {name: value for name, value in asdict(self).items() if name != "batch"}
+        """Give the settings that change the result, as JSON values."""
+        values = {name: value for name, value in asdict(self).items() if name != "batch"}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +86,21 @@ class Encoders:
 
     Attributes:
         posterior: the autoencoder.
-        embed: the text encoder; None where items have labels.
+        embed: the text encoders; None where items have labels.
         identity: identifies them, such as by digests of their weights.
+        channels: of the images that the autoencoder takes: 3, or 1 where they are grey.
+        joins_frames: whether the autoencoder takes whole videos; else it takes their frames.
+        has_mask: whether the base tells padding of captions from tokens.
+        has_sizes: whether captions come with the size of the images, as some models of PixArt-alpha read it.
     """
 
     posterior: Posterior
     embed: Embed | None
     identity: Mapping[str, str]
+    channels: int = 3
+    joins_frames: bool = False
+    has_mask: bool = True
+    has_sizes: bool = True
 
 
 def encode_folder(
@@ -116,7 +133,7 @@ def encode_folder(
         num_items=len(folder), settings=identity, source=dict(source), class_names=tuple(folder.class_names)
     )
     if encoders.embed is not None:
-        index = _with_captions(index, out, encoders.embed, settings)
+        index = _with_captions(index, out, encoders, settings)
     index = index.with_shards(shard for shard in index.shards if shard.is_unchanged(out))
     index.write(out)
     report(index.items_done, len(folder))
@@ -127,7 +144,7 @@ def encode_folder(
             continue
         chunks = list(_chunks(items, max(1, settings.batch // (settings.frames or 1))))
         latents = []
-        for latent in _latents(folder, chunks, settings, encoders.posterior):
+        for latent in _latents(folder, chunks, settings, encoders):
             latents.append(latent)
             report(index.items_done + sum(map(len, latents)), len(folder))
         tensors = {"latents": torch.cat(latents), **_conditions(folder, items, settings, encoders.embed)}
@@ -155,18 +172,25 @@ def _begun(out: Path, identity: Mapping[str, Any]) -> LatentIndex | None:
     return index
 
 
-def _with_captions(index: LatentIndex, out: Path, embed: Embed, settings: EncodingSettings) -> LatentIndex:
+def _with_captions(index: LatentIndex, out: Path, encoders: Encoders, settings: EncodingSettings) -> LatentIndex:
     """Add the empty caption to the index, and write it if it is not there."""
     if index.unconditional is not None and index.unconditional.is_unchanged(out):
         return index
-    empty = embed([""])[0].half()
-    captions = {
-        "channels": empty.shape[1],
+    assert encoders.embed is not None, "there are captions"
+    (empty,) = encoders.embed([""])
+    captions: dict[str, Any] = {
+        "channels": empty.tokens.shape[1],
         "max_tokens": settings.max_tokens,
-        "resolution": [settings.size, settings.size],
-        "aspect_ratio": 1.0,
+        "has_mask": encoders.has_mask,
     }
-    unconditional = store(out / UNCONDITIONAL, {"captions": empty}, items=1)
+    tensors = {"captions": in_16_bits(empty.tokens)}
+    if encoders.has_sizes:
+        height, width = settings.sides
+        captions |= {"resolution": [height, width], "aspect_ratio": height / width}
+    if empty.pooled is not None:
+        captions |= {"pooled_channels": len(empty.pooled)}
+        tensors |= {POOLED: in_16_bits(empty.pooled[None])}
+    unconditional = store(out / UNCONDITIONAL, tensors, items=1)
     return replace(index, captions=captions, unconditional=unconditional)
 
 
@@ -176,24 +200,30 @@ def _conditions(
     """Give the labels, or embed the captions, of these items, as a shard has them."""
     if embed is None:
         return {"labels": torch.tensor([folder.labels[item] for item in items])}
-    rows: list[Tensor] = []
+    found: list[Embedding] = []
     for chunk in _chunks(items, settings.batch):
-        rows += embed([folder.captions[item] for item in chunk])
-    return {"captions": torch.cat(rows).half(), "caption_ends": torch.tensor(list(accumulate(map(len, rows))))}
+        found += embed([folder.captions[item] for item in chunk])
+    captions = joined(found)
+    tensors = {"captions": in_16_bits(captions["rows"]), "caption_ends": captions["ends"]}
+    return {**tensors, POOLED: in_16_bits(captions["pooled"])} if "pooled" in captions else tensors
 
 
 def _latents(
     folder: ImageFolder,
     chunks: Sequence[range],
     settings: EncodingSettings,
-    posterior: Posterior,
+    encoders: Encoders,
 ) -> Iterator[Tensor]:
     """Encode each chunk of items to (b, C, [F,] h, w) float16."""
     files = ([folder.root / file for item in chunk for file in folder.files[item]] for chunk in chunks)
-    for chunk, images in zip(chunks, read_ahead(files, (3, settings.size, settings.size)), strict=True):
-        parts = [posterior(part.float() / 127.5 - 1) for part in images.split(settings.batch)]
-        mean, std = (torch.cat(values) for values in zip(*parts, strict=True))
-        if settings.frames is not None:
+    for chunk, images in zip(chunks, read_ahead(files, (encoders.channels, *settings.sides)), strict=True):
+        if encoders.joins_frames:
+            videos = images.unflatten(0, (len(chunk), -1)).transpose(1, 2)  # (b, 3, F, H, W)
+            mean, std = encoders.posterior(videos.float() / 127.5 - 1)
+        else:
+            parts = [encoders.posterior(part.float() / 127.5 - 1) for part in images.split(settings.batch)]
+            mean, std = (torch.cat(values) for values in zip(*parts, strict=True))
+        if settings.frames is not None and not encoders.joins_frames:
             mean, std = (value.unflatten(0, (len(chunk), -1)).transpose(1, 2) for value in (mean, std))
         noise = [
             torch.randn(mean.shape[1:], generator=torch.Generator().manual_seed(item_seed(settings.seed, item)))

@@ -1,9 +1,10 @@
 """Autoencoder latents of images or videos, in the folders of `flexsearch encode` and of fast-DiT."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from flexsearch.data.folder import list_folders
 from flexsearch.data.identity import files_digest
 from flexsearch.data.labelled import Labelled
 from flexsearch.data.shards import INDEX, LatentIndex, StoredFile, check_rows, opened, read_index
-from flexsearch.data.stored_captions import StoredCaptions, empty_caption
+from flexsearch.data.stored_captions import StoredCaptions, StoredPooled, empty_caption
 from flexsearch.errors import UserError, reading
 from flexsearch.measurement import short_digest
 
@@ -56,17 +57,17 @@ class LatentFolder:
         captions, empty = self.index.captions, self.index.unconditional
         if captions is None or empty is None:
             return ClassConditions(num_classes=self.num_classes)
-        rows = StoredCaptions(root, self.index.shards, channels=captions["channels"])
-        added = {
-            "resolution": torch.tensor([captions["resolution"]]).float(),
-            "aspect_ratio": torch.tensor([[captions["aspect_ratio"]]]).float(),
-        }
+        channels, pooled = captions["channels"], captions.get("pooled_channels")
+        rows = StoredCaptions(root, self.index.shards, channels=channels)
         return CaptionConditions(
             rows=rows,
             ends=rows.ends,
-            empty=empty_caption(root, empty, channels=captions["channels"]),
+            empty=empty_caption(root, empty, channels=channels),
             max_tokens=captions["max_tokens"],
-            added=added if min(captions["resolution"]) >= _READS_SIZE_FROM else {},
+            has_mask=captions.get("has_mask", True),
+            pooled=None if pooled is None else StoredPooled(root, self.index.shards, channels=pooled),
+            empty_pooled=None if pooled is None else StoredPooled(root, [empty], channels=pooled)[[0]][0],
+            added=_sizes(captions),
         )
 
     def __len__(self) -> int:
@@ -97,6 +98,16 @@ class LatentFolder:
         """Identify the contents, by the checksums of the index."""
         stored: tuple[StoredFile | None, ...] = (*self.index.shards, self.index.unconditional)
         return short_digest([file.sha256 for file in stored if file is not None])
+
+
+def _sizes(captions: Mapping[str, Any]) -> Condition:
+    """Give the size of the images, where the larger models of PixArt-alpha read it; else nothing."""
+    if min(captions.get("resolution", [0])) < _READS_SIZE_FROM:
+        return {}
+    return {
+        "resolution": torch.tensor([captions["resolution"]]).float(),
+        "aspect_ratio": torch.tensor([[captions["aspect_ratio"]]]).float(),
+    }
 
 
 def checked_latents(found: Tensor, *, shape: tuple[int, ...] | None = None) -> Tensor:

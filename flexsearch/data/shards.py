@@ -3,8 +3,11 @@
 OUT/index.json                 format, settings, and the shards that are done
 OUT/shard-00000.safetensors    latents (n, C, [F,] h, w) float16 in model units, and for items 0 to n-1
                                labels (n,) int64, or
-                               captions (sum of lengths, D) float16 with caption_ends (n,) int64
-OUT/unconditional.safetensors  captions (length, D) float16 of the empty caption
+                               captions (sum of lengths, D) with caption_ends (n,) int64 and, where the base reads
+                               pooled vectors, pooled (n, P)
+OUT/unconditional.safetensors  captions (length, D) of the empty caption, and pooled (1, P)
+
+Captions are in float16, or in bfloat16 where that holds none as large.
 """
 
 import json
@@ -23,6 +26,7 @@ from flexsearch.files import file_sha256, replacing, write_atomically
 
 INDEX = "index.json"
 UNCONDITIONAL = "unconditional.safetensors"
+POOLED = "pooled"
 _FORMAT, _VERSION = "flexsearch latents", 1
 
 
@@ -55,8 +59,9 @@ class LatentIndex:
         source: names of images and weights, for people.
         latent_shape: (C, h, w), or (C, F, h, w) of videos; empty before the first shard.
         class_names: the classes in the order of their labels; empty of captions.
-        captions: of captions: `channels`, `max_tokens`, and what PixArt-alpha reads at 1024 pixels, the original size
-            `resolution` in pixels and the `aspect_ratio` height/width; None of classes.
+        captions: of captions: `channels`, `max_tokens`; `has_mask`, whether padding is told from tokens (so it is where
+            nothing is said); `pooled_channels`, where there are pooled vectors; and for PixArt-alpha, which reads it at
+            1024 pixels, the original size `resolution` in pixels and the `aspect_ratio` height/width; None of classes.
         shards: those that are done, in order; an item is in exactly one.
         unconditional: the file of the empty caption; None of classes.
     """

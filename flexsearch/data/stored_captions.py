@@ -1,6 +1,6 @@
 """Embedded captions in the files of an encoded folder (`flexsearch.data.shards`), checked against its index.
 
-D: channels of an embedding.
+D: channels of an embedding, P of a pooled one.
 """
 
 from bisect import bisect_right
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flexsearch.data.shards import StoredFile, check_rows, opened
+from flexsearch.data.shards import POOLED, StoredFile, check_rows, opened
 from flexsearch.errors import UserError, reading
 
 
@@ -48,6 +48,35 @@ class StoredCaptions:
         start = self._starts[file]
         with reading(self._paths[file]):
             return _checked(self._files[file].get_slice("captions")[rows.start - start : rows.stop - start])
+
+
+class StoredPooled:
+    """The pooled vectors of all captions as if they were one matrix (N, P); rows are read when they are asked for.
+
+    Args:
+        root: the folder.
+        shards: its files, in order.
+        channels: P.
+
+    Raises:
+        UserError: a file holds other vectors than its index says; names it.
+    """
+
+    def __init__(self, root: Path, shards: Sequence[StoredFile], *, channels: int) -> None:
+        self._files = [opened(root, shard) for shard in shards]
+        self._paths = [root / shard.file for shard in shards]
+        self._starts = [0, *accumulate(shard.items for shard in shards)]
+        for file, path, shard in zip(self._files, self._paths, shards, strict=True):
+            check_rows(file, POOLED, (shard.items, channels), path=path)
+
+    def __getitem__(self, rows: list[int]) -> Tensor:
+        return torch.cat([self._row(row) for row in rows])
+
+    def _row(self, row: int) -> Tensor:
+        file = bisect_right(self._starts, row) - 1
+        with reading(self._paths[file]):
+            index = row - self._starts[file]
+            return _checked(self._files[file].get_slice(POOLED)[index : index + 1]).float()
 
 
 def empty_caption(root: Path, stored: StoredFile, *, channels: int) -> Tensor:

@@ -71,6 +71,7 @@ class BatchStream:
         label_dropout: fraction of conditions replaced by "no condition".
         mirror: flip images left-right with probability one half.
         shift: of the clock of the base's sampler.
+        guidance: the scale that the base embeds, of every example; None where it embeds none.
     """
 
     data: DataSource
@@ -80,6 +81,7 @@ class BatchStream:
     label_dropout: float = 0.1
     mirror: bool = False
     shift: float = 1.0
+    guidance: float | None = None
 
     def at(self, update: int, rows: slice = slice(None)) -> Batch:
         """The batch of update `update`, from 0, or some rows of it: only theirs are read."""
@@ -99,4 +101,7 @@ class BatchStream:
     def _condition(self, indices: Tensor, dropped: Tensor) -> Condition:
         given, none = self.data.condition(indices), self.data.conditions.none(len(indices))
         rows = {name: dropped.view(-1, *[1] * (value.ndim - 1)) for name, value in given.items()}
-        return {name: torch.where(rows[name], none[name], value) for name, value in given.items()}
+        found = {name: torch.where(rows[name], none[name], value) for name, value in given.items()}
+        if self.guidance is not None:
+            found["guidance"] = torch.full((len(indices),), self.guidance)
+        return found

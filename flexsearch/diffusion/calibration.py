@@ -47,7 +47,7 @@ def reuse_costs(
     """
     span = (0, plan.target.shape.num_blocks)
     steps = [step._replace(graph=replace(step.graph, span=span, leaves="residual")) for step in plan.steps]
-    device = next(model.parameters()).device
+    device = model.device
     residuals = []
     walked = walk(
         model,

@@ -80,9 +80,9 @@ class _Run:
     ) -> None:
         self._model, self._scheduler, self._settings, self._plan = model, scheduler, settings, plan
         settings.check(plan.target.shape)
-        if plan.target.shape.embeds_guidance:
+        if (embedded := settings.embedded_guidance(plan.target.shape)) is not None:
             device, num = next(iter(condition.values())).device, len(next(iter(condition.values())))
-            condition = {**condition, "guidance": torch.full((num,), settings.guidance, device=device)}
+            condition = {**condition, "guidance": torch.full((num,), embedded, device=device)}
         self._conditions = {1: condition}
         if plan.target.is_guided:
             self._conditions[2] = {name: torch.cat([value, none[name]]) for name, value in condition.items()}
@@ -253,7 +253,7 @@ def generate(
     Image i has the condition that `conditions` gives to index i. Of `num_processes` that draw together, this one draws
     the batches `rank`, `rank + num_processes`, and so on.
     """
-    device = next(model.parameters()).device
+    device = model.device
     for start in range(rank * batch, num_images, batch * num_processes):
         indices = range(start, min(start + batch, num_images))
         yield denoise(

@@ -54,6 +54,10 @@ class SamplingSettings:
                 "guides all channels: guidance_channels must not be given", field="sampling.guidance_renorm"
             )
 
+    def embedded_guidance(self, shape: TransformerShape) -> float | None:
+        """Give the scale that a model of these sizes embeds; None where it embeds none."""
+        return self.guidance if shape.embeds_guidance else None
+
     def is_guided(self, shape: TransformerShape) -> bool:
         """Tell whether every call of a model of these sizes has a second row per image, without condition."""
         return self.guidance != 1.0 and not shape.embeds_guidance

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from flexsearch.data.conditions import CaptionConditions, ClassConditions, Conditions, size_condition
+from flexsearch.data.conditions import CaptionConditions, ClassConditions, Conditions, joined, size_condition
 from flexsearch.errors import UserError
 from flexsearch.export.folder import CANDIDATE, exported_sampling
 from flexsearch.export.recipe import load_recipe
@@ -46,10 +45,12 @@ def load_model(name: str) -> Drawable:
     if not (folder / CANDIDATE).exists():
         settings = BaseSettings(checkpoint=name, backbone=backbone_of(name))
         return Drawable(base=load_base(settings, device=device), origin=settings)
-    model = load_exported(folder, device=device)
+    origin = load_recipe(folder).base
     return Drawable(
-        base=Base(model=model, scheduler=load_scheduler(str(folder))),
-        origin=load_recipe(folder).base,
+        base=Base(
+            model=load_exported(folder, device=device, offload=origin.offload), scheduler=load_scheduler(str(folder))
+        ),
+        origin=origin,
         sampling=exported_sampling(folder),
     )
 
@@ -100,14 +101,11 @@ def conditions_of(drawable: Drawable, *, prompts: Sequence[str], classes: Sequen
         max_tokens=shape.text_tokens,
     )
     empty, *found = encoder.embed(["", *prompts])
-    pooled = [one.pooled for one in found if one.pooled is not None]
     return CaptionConditions(
-        rows=torch.cat([one.tokens for one in found]),
-        ends=torch.tensor([len(one.tokens) for one in found]).cumsum(0),
+        **joined(found),
         empty=empty.tokens,
         max_tokens=shape.text_tokens,
         has_mask=shape.has_text_mask,
-        pooled=torch.stack(pooled) if pooled else None,
         empty_pooled=empty.pooled,
         added=size_condition(shape),
     )

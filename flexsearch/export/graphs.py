@@ -11,8 +11,6 @@ import importlib
 import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.export.example import Example, computed_graphs, example_of
 from flexsearch.export.folder import exported_sampling
 from flexsearch.export.graph_index import index_of, inputs_of, name_of, outputs_of
+from flexsearch.export.onnx_program import OPSET, onnx_program
 from flexsearch.export.recipe import load_recipe
 from flexsearch.extras import require
 from flexsearch.files import folder_beside, rename_folder
@@ -37,7 +36,6 @@ from flexsearch.schedule.step import Graph
 
 GRAPHS, DATA = "graphs.json", "data.npz"
 ONNX_FOLDER, PROGRAMS_FOLDER = "onnx", "torch_export"
-OPSET = 20
 _EXAMPLE, _CHECKED = 3, (1, 3, 4)  # rows of batches; tracing takes 1 for a constant
 _RELATIVE_ROUNDING = 1e-4
 
@@ -128,19 +126,13 @@ def export_onnx(model: FlexDiT, folder: Path, *, plan: Plan, scheduler: Any) -> 
     onnxruntime = importlib.import_module("onnxruntime")
 
     def write(one: OneGraph, example: Example, path: Path) -> None:
-        with redirect_stdout(StringIO()):  # the exporter tells its steps
-            program = torch.onnx.export(
-                _traced(one, example),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=list(inputs_of(example)),
-                output_names=list(outputs_of(one.graph, example.run(model))),
-            )
-        assert program is not None, "without a file name, the exporter returns the program"
-        program.save(path)
+        inputs, outputs = list(inputs_of(example)), list(outputs_of(one.graph, example.run(model)))
+        onnx_program(_traced(one, example), inputs=inputs, outputs=outputs).save(path)
 
     def read(path: Path) -> Run:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors: it warns of constants that it cannot fold
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         names = [one.name for one in session.get_inputs()]
 
         def run(*arguments: Tensor, reused: Sequence[Tensor] = (), **condition: Tensor) -> Sequence[Tensor]:

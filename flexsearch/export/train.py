@@ -89,6 +89,8 @@ def train(
     """
     if recipe.base.dtype != "fp32":
         raise UserError("must be fp32, in which weights are trained", field="base.dtype", nearest="fp32")
+    if recipe.base.offload is not None:
+        raise UserError("must be null: weights are trained on the device", field="base.offload", nearest="null")
     share = processes.share(recipe.training.gradient_accumulation)
     share.check(recipe.training.batch)
     if not processes.is_first:
@@ -141,6 +143,7 @@ def _training(recipe: Recipe, folder: Path, inputs: Inputs, processes: Processes
         edges=model.schedule.timetable.edges,
         label_dropout=settings.label_dropout,
         shift=base_clock(recipe.base).shift_at(model.shape.grid.num_tokens),
+        guidance=recipe.sampling.embedded_guidance(model.shape),
     )
     return Training(
         model,

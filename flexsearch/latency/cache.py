@@ -38,6 +38,7 @@ def profile_key(
         {
             "format": _FORMAT,
             "base": [base.backbone, base.checkpoint, base.revision, *([] if base.dtype == "fp32" else [base.dtype])],
+            **({} if base.offload is None else {"offload": base.offload}),
             "shape": asdict(space.target.shape),
             "scheduler": space.target.clock.scheduler,
             "sampling": sampling.facts,

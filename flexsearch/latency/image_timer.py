@@ -42,7 +42,7 @@ def one_batch(
     The model gets what the plan needs and it has not: weights as they start, mean and covariance of zero. Time does not
     depend on their values. What is compiled is so by the first run, and only within runs.
     """
-    device = next(model.parameters()).device
+    device = model.device
     model.add_weights((operation.role, operation.block) for graph in plan.graphs for operation in graph.route)
     if model.data_gaussian is None and plan.candidate.sampling.start != "model":
         model.set_data_gaussian(DataGaussian.zeros(model.shape, num_directions=DIRECTIONS))
@@ -82,8 +82,7 @@ class ImageTimer:
     @property
     def device(self) -> torch.device:
         """Where everything runs."""
-        device: torch.device = next(self.base.model.parameters()).device
-        return device
+        return self.base.model.device
 
     @property
     def reference(self) -> Plan:
@@ -99,6 +98,7 @@ class ImageTimer:
             "guidance": self.sampling.guidance,
             "dtype": self.sampling.dtype,
             **({"weights": "bf16"} if self._is_in_bf16 else {}),
+            **({"offload": "leaf_level"} if self.base.model.is_offloaded else {}),
             **self.target.clock.protocol,
         }
 

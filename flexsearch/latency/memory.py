@@ -14,6 +14,7 @@ from flexsearch.errors import UserError
 from flexsearch.latency.measure import Workload
 from flexsearch.latency.settings import MEMORY
 from flexsearch.measurement import Measurement
+from flexsearch.models.offload import is_offloaded
 
 
 def measure_memory(
@@ -56,9 +57,11 @@ def check_can_measure(device: torch.device, *, max_gb: float | None) -> None:
 
 
 def _size(model: nn.Module) -> int:
-    """Bytes of a model's weights; what two names share counts once."""
+    """Bytes of a model's weights that rest on the device; what two names share counts once."""
     storages = {
         (one.untyped_storage().data_ptr(), one.untyped_storage().nbytes())
-        for one in (*model.parameters(), *model.buffers())
+        for module in model.modules()
+        if not is_offloaded(module)
+        for one in (*module.parameters(recurse=False), *module.buffers(recurse=False))
     }
     return sum(size for _, size in storages)

@@ -28,17 +28,24 @@ class Autoencoder:
     """An autoencoder in eval mode.
 
     Attributes:
-        posterior: from images (B, 3, H, W) float32 in [-1, 1] to mean and standard deviation of their latents, both
-            (B, C, h, w) float32 in model units, on the CPU.
+        posterior: from images (B, channels, H, W) float32 in [-1, 1] to mean and standard deviation of their latents,
+            both (B, C, h, w) float32 in model units, on the CPU. Where frames are joined, from videos
+            (B, channels, F, H, W) to (B, C, f, h, w).
         decode: from latents (B, C, h, w) to images (B, 3, H, W), or (B, C, f, h, w) to (B, 3, F, H, W), about in
-            [-1, 1], float32, on the autoencoder's device. f is F where frames are decoded one by one.
+            [-1, 1], float32, on the autoencoder's device. f is F where frames are decoded one by one, else
+            1 + (F - 1) / s.
+        channels: of images, 3, or 1 where they are grey.
         stride: pixels of an image along one latent pixel.
+        frame_stride: s, where s frames are joined to one of latents but for the first, which stays alone; None where
+            each frame is encoded by itself.
         digest: identifies configuration and weights, before they are cast.
     """
 
     posterior: Callable[[Tensor], tuple[Tensor, Tensor]]
     decode: Callable[[Tensor], Tensor]
+    channels: int
     stride: int
+    frame_stride: int | None
     digest: str
 
 
@@ -72,10 +79,6 @@ def load_autoencoder(
 
     @torch.inference_mode()
     def posterior(images: Tensor) -> tuple[Tensor, Tensor]:
-        if joins_frames:
-            raise UserError(
-                "encodes videos as a whole: pictures have no latents of their own", field=f"{checkpoint}/vae"
-            )
         images = images.to(device=device, dtype=dtype)
         found = vae.encode(images[:, :, None] if is_of_one_frame else images)
         if hasattr(found, "latent"):  # one, and no distribution
@@ -98,7 +101,14 @@ def load_autoencoder(
         images: Tensor = vae.decode((latents / scale + shift).to(dtype)).sample.float()
         return images[:, :, 0] if is_of_one_frame else images
 
-    return Autoencoder(posterior=posterior, decode=decode, stride=_stride(vae), digest=digest)
+    return Autoencoder(
+        posterior=posterior,
+        decode=decode,
+        channels=vae.config["input_channels" if is_of_one_frame else "in_channels"],
+        stride=_stride(vae),
+        frame_stride=2 ** sum(vae.config.temperal_downsample) if joins_frames else None,
+        digest=digest,
+    )
 
 
 class _Config:

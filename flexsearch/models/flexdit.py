@@ -25,6 +25,7 @@ from flexsearch.models.compiled import CompiledGraphs
 from flexsearch.models.data_gaussian import DATA_TENSORS, DataGaussian
 from flexsearch.models.diffusers_model import DiffusersModel, FlexDiTOutput, conditions_of
 from flexsearch.models.forward_pass import run_graph
+from flexsearch.models.offload import offload_layers
 from flexsearch.models.role_weights import add_role_weights, collection_of, keep_role_weights
 from flexsearch.models.roles import ROLE_MODULES
 from flexsearch.models.saving import register_state_hooks
@@ -73,6 +74,7 @@ class FlexDiT(DiffusersModel, ModelMixin):  # type: ignore[misc]
         base: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self._runs_on: torch.device | None = None
         adapter: Any = backbone_named(backbone, field="backbone")
         # Early checkpoints carry arguments that today's classes no longer have: `from_config` leaves them out.
         self.base = base if base is not None else adapter.base_class.from_config(dict(base_config or {}))
@@ -126,6 +128,25 @@ class FlexDiT(DiffusersModel, ModelMixin):  # type: ignore[misc]
     def clone(self) -> "FlexDiT":
         """An independent copy: weights, schedule and mode."""
         return copy.deepcopy(self)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that it runs on; weights of layers that are offloaded rest elsewhere."""
+        own: torch.device = super().device
+        return self._runs_on or own
+
+    @property
+    def is_offloaded(self) -> bool:
+        """Whether layers fetch their weights when they are called."""
+        return self._runs_on is not None
+
+    def offload_layers(self, device: torch.device | str) -> None:
+        """Run on a device from now on, with the weights of layers in the CPU's memory but for the call of each.
+
+        For inference without `fuse`. Arguments as of `flexsearch.models.offload.offload_layers`.
+        """
+        offload_layers(self, device)
+        self._runs_on = torch.device(device)
 
     def view(self) -> "FlexDiT":
         """A copy that can be re-routed and get weights for roles, on the very tensors of this model, which it must not
@@ -189,7 +210,7 @@ class FlexDiT(DiffusersModel, ModelMixin):  # type: ignore[misc]
         assert data.means.shape == (self.shape.num_classes + 1, *self.shape.sample_size)
         weight = next(self.base.parameters())
         for name, value in data.tensors.items():
-            setattr(self, name, value.to(weight.device, weight.dtype))
+            setattr(self, name, value.to(self.device, weight.dtype))
         self.register_to_config(has_data_means=True, num_data_directions=len(data.directions))
 
     def drop_unused_weights(self) -> None:

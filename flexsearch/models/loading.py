@@ -79,7 +79,16 @@ def load_base(settings: BaseSettings, *, device: torch.device | str = "cpu") -> 
         flexdit = FlexDiT.from_base(
             model, backbone=settings.backbone, num_train_timesteps=scheduler.config.num_train_timesteps
         )
-    return Base(model=flexdit.to(device).eval(), scheduler=scheduler)
+    return Base(model=placed(flexdit, device, offload=settings.offload).eval(), scheduler=scheduler)
+
+
+def placed(model: FlexDiT, device: torch.device | str, *, offload: str | None) -> FlexDiT:
+    """Move a model to a device, in place, or have it run there with layers offloaded (`base.offload`)."""
+    if offload is None:
+        moved: FlexDiT = model.to(device)
+        return moved
+    model.offload_layers(device)
+    return model
 
 
 def is_here(settings: BaseSettings) -> bool:
@@ -101,8 +110,13 @@ def load_scheduler(source: str, **hub: Any) -> Any:
         return getattr(diffusers, Clock.of(config).scheduler).from_config(config)
 
 
-def load_exported(folder: Path, *, device: torch.device | str = "cpu") -> FlexDiT:
+def load_exported(folder: Path, *, device: torch.device | str = "cpu", offload: str | None = None) -> FlexDiT:
     """Load the weights of an exported model or of a trial, in eval mode; what is stored in bf16 stays so.
+
+    Args:
+        folder: of it.
+        device: to run on.
+        offload: of its base.
 
     Raises:
         UserError: they are damaged, quantised or not finite; names the folder.
@@ -112,7 +126,7 @@ def load_exported(folder: Path, *, device: torch.device | str = "cpu") -> FlexDi
         model: FlexDiT = FlexDiT.from_pretrained(folder)
         check_finite(model.state_dict())
         as_stored(model, folder)
-    model.to(device).eval()
+    placed(model, device, offload=offload).eval()
     return model
 
 

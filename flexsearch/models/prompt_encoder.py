@@ -11,15 +11,18 @@ from typing import Any, NamedTuple
 
 import diffusers
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flexsearch.errors import reading
 from flexsearch.models.architectures import Architecture
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.backbones.backbone import Backbone
-from flexsearch.models.pretrained import import_transformers
+from flexsearch.models.pretrained import import_transformers, weights_digest
 from flexsearch.models.text_encoder import load_text_encoder
 from flexsearch.paths import resolve_path
+
+_OF_LOADING = ("transformers_version", "dtype")
+"""Of a configuration, what says nothing of the model."""
 
 
 class EmbeddedPrompt(NamedTuple):
@@ -35,9 +38,11 @@ class PromptEncoder:
 
     Attributes:
         embed: from prompts to their embeddings, float32.
+        digest: gives what identifies configurations, weights as loaded, and tokens; it reads all weights.
     """
 
     embed: Callable[[Sequence[str]], list[EmbeddedPrompt]]
+    digest: Callable[[], str]
 
 
 def load_prompt_encoder(
@@ -47,6 +52,7 @@ def load_prompt_encoder(
     max_tokens: int,
     revision: str | None = None,
     device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
 ) -> PromptEncoder:
     """Load the text encoders of a checkpoint, and nothing else of it.
 
@@ -55,18 +61,23 @@ def load_prompt_encoder(
         checkpoint: a folder in diffusers' layout, or the name of a model on the Hugging Face hub.
         max_tokens: longer prompts are cut.
         revision: of the model on the hub.
-        device: where they run; on another than the CPU in bfloat16, where the pipeline embeds.
+        device: where they run.
+        dtype: of their weights and what passes through them; None is float32 of a T5 and on the CPU, else bfloat16.
 
     Raises:
         UserError: transformers is not installed, or the checkpoint has none that can be read.
     """
     if not architecture.has_own_encoders:
-        t5 = load_text_encoder(checkpoint, revision=revision, device=device, max_tokens=max_tokens)
-        return PromptEncoder(embed=lambda prompts: [EmbeddedPrompt(row) for row in t5.embed(prompts)])
+        t5 = load_text_encoder(
+            checkpoint, revision=revision, device=device, max_tokens=max_tokens, dtype=dtype or torch.float32
+        )
+        return PromptEncoder(
+            embed=lambda prompts: [EmbeddedPrompt(row) for row in t5.embed(prompts)], digest=lambda: t5.digest
+        )
     import_transformers("prompts need text encoders")
     adapter = backbone_named(architecture.name, field="backbone")
     pipeline = _pipeline(architecture, adapter, checkpoint, revision)
-    pipeline.to(device, torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
+    pipeline.to(device, dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16))
 
     @torch.inference_mode()
     def embed(prompts: Sequence[str]) -> list[EmbeddedPrompt]:
@@ -76,7 +87,21 @@ def load_prompt_encoder(
             found.append(EmbeddedPrompt(tokens.float().cpu(), None if pooled is None else pooled.float().cpu()))
         return found
 
-    return PromptEncoder(embed=embed)
+    return PromptEncoder(embed=embed, digest=lambda: _digest(pipeline, max_tokens=max_tokens))
+
+
+def _digest(pipeline: Any, *, max_tokens: int) -> str:
+    """Identify the encoders and tokenizers of a pipeline, by the names of its parts."""
+    facts: dict[str, Any] = {"pipeline": type(pipeline).__name__, "max_tokens": max_tokens}
+    weights: dict[str, Tensor] = {}
+    for name, part in pipeline.components.items():
+        if isinstance(part, nn.Module):
+            network: Any = part
+            facts[name] = {key: value for key, value in network.config.to_diff_dict().items() if key not in _OF_LOADING}
+            weights |= {f"{name}.{key}": value for key, value in part.state_dict().items()}
+        elif hasattr(part, "get_vocab"):
+            facts[name] = part.get_vocab()
+    return weights_digest(weights, config=facts)
 
 
 def _pipeline(architecture: Architecture, adapter: type[Backbone], checkpoint: str, revision: str | None) -> Any:

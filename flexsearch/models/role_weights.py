@@ -35,7 +35,7 @@ def add_role_weights(model: Any, role_blocks: Iterable[tuple[str, int]]) -> None
         for module in bringing_weights(role):
             collection = collection_of(model, module.role)
             if module.weights is not None and str(block) not in collection:
-                collection[str(block)] = module.weights(model.shape).to(like.device, like.dtype)
+                collection[str(block)] = module.weights(model.shape).to(model.device, like.dtype)
     _note(model)
 
 

@@ -35,6 +35,8 @@ class BaseSettings:
             draws.
         dtype: of its weights: "fp32"; or "bf16", half of the memory, where nothing is trained and images are drawn in
             bf16.
+        offload: "leaf_level" keeps the weights of layers in the CPU's memory but for the call of each, for a base that
+            is larger than its GPU, where nothing is trained. None has all of it on the device.
     """
 
     checkpoint: str
@@ -43,6 +45,7 @@ class BaseSettings:
     config: Mapping[str, Any] | None = None
     sample_size: PositiveCount | tuple[PositiveCount, ...] | None = None
     dtype: Literal["fp32", "bf16"] = "fp32"
+    offload: Literal["leaf_level"] | None = None
 
     def __post_init__(self) -> None:
         architecture = architecture_named(self.backbone, field="base.backbone")

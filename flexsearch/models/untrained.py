@@ -7,7 +7,7 @@ import torch
 
 from flexsearch.models.architectures import architecture_named
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.models.loading import Base, is_here, load_base
+from flexsearch.models.loading import Base, is_here, load_base, placed
 from flexsearch.models.settings import BaseSettings, base_config
 from flexsearch.paths import checkpoint_folder, is_path
 from flexsearch.schedule.clock import Clock
@@ -34,11 +34,11 @@ def untrained_base(settings: BaseSettings, *, device: torch.device) -> Base:
     Raises:
         UserError: the configuration is not known.
     """
-    with torch.device(device):
+    with torch.device(device if settings.offload is None else "cpu"):
         model = FlexDiT(backbone=settings.backbone, base_config=dict(base_config(settings)), tied=True)
     architecture = architecture_named(settings.backbone, field="base.backbone")
     found = {"_class_name": Clock().scheduler}
     if settings.config is None:
         found = architecture.scheduler_of(settings.checkpoint)
     scheduler: Any = getattr(diffusers, found["_class_name"]).from_config(found)
-    return Base(model=model.to(device).eval(), scheduler=scheduler)
+    return Base(model=placed(model, device, offload=settings.offload).eval(), scheduler=scheduler)

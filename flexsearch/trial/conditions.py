@@ -14,7 +14,14 @@ from torch import Tensor
 
 from flexsearch.data.captions import read_lines
 from flexsearch.data.check import check_conditions
-from flexsearch.data.conditions import CaptionConditions, ClassConditions, Conditions, size_condition
+from flexsearch.data.conditions import (
+    CaptionConditions,
+    ClassConditions,
+    Conditions,
+    in_16_bits,
+    joined,
+    size_condition,
+)
 from flexsearch.errors import UserError
 from flexsearch.files import write_to_cache
 from flexsearch.measurement import short_digest
@@ -99,10 +106,9 @@ def _embedded(captions: Sequence[str], settings: InputSettings, *, device: torch
     (empty,), prompts = embed([""]), list[EmbeddedPrompt]()
     for start in range(0, len(captions), _CHUNK):
         prompts += embed(captions[start : start + _CHUNK])
-    ends = torch.tensor([len(one.tokens) for one in prompts]).cumsum(0)
-    found = {"rows": torch.cat([one.tokens for one in prompts]).half(), "ends": ends, "empty": empty.tokens.half()}
+    found = {**joined(prompts), "empty": empty.tokens}
     if empty.pooled is not None:
-        pooled = [one.pooled for one in prompts if one.pooled is not None]
-        found |= {"pooled": torch.stack(pooled).half(), "empty_pooled": empty.pooled.half()}
+        found["empty_pooled"] = empty.pooled
+    found = {name: value if name == "ends" else in_16_bits(value) for name, value in found.items()}
     write_to_cache(path, lambda temporary: save_file(found, temporary))
     return found

@@ -43,6 +43,7 @@ class TrialContext:
             seed=seed,
             edges=self.space.time_edges,
             shift=self.space.target.shift,
+            guidance=self.settings.sampling.embedded_guidance(self.space.target.shape),
         )
 
     def teacher(self, seed: int) -> Teacher:

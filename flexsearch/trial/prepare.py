@@ -208,6 +208,7 @@ def _warm_start(shared: SharedFiles, settings: TrialSettings, report: Preparatio
             data=inputs.training_data,
             settings=optimisation,
             seed=WARM_START_SEED,
+            guidance=settings.sampling.embedded_guidance(inputs.base.model.shape),
         )
         try:
             make_warm_start(path, training, report=told)

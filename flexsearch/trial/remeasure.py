@@ -63,7 +63,7 @@ def _kept(order: TrialOrder, context: TrialContext) -> FlexDiT:
     folder = order.run_dir / "trials" / str(order.number) / CHECKPOINT
     if not folder.is_dir():
         raise UserError(f"trial {order.number} cannot be measured again: its model is not there", field=str(folder))
-    return load_exported(folder, device=context.inputs.device)
+    return load_exported(folder, device=context.inputs.device, offload=context.settings.base.offload)
 
 
 def _rows(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, images: int) -> Tensor:

@@ -37,7 +37,7 @@ def base_fingerprint(settings: InputSettings, *, part: str = "transformer") -> d
 
 
 def warm_start_digest(settings: TrialSettings) -> str:
-    """Identify a warm start: base, data, the space's schedules, optimisation. Nothing of sampling."""
+    """Identify a warm start: base, data, the space's schedules, optimisation, and what it takes of sampling."""
     space = {key: settings.space[key] for key in ("segments", "timetable") if key in settings.space}
     warm_start = None if settings.warm_start is None else asdict(settings.warm_start)
     return short_digest(
@@ -47,15 +47,18 @@ def warm_start_digest(settings: TrialSettings) -> str:
             "space": space,
             "warm_start": warm_start,
             "seed": WARM_START_SEED,
-            **_shift(settings),
+            **_of_sampling(settings),
         }
     )
 
 
-def _shift(settings: TrialSettings) -> dict[str, float]:
-    """Give the clock's shift, by which training draws its times; left out where there is none."""
-    shift = settings.search_space.target.shift
-    return {} if shift == 1.0 else {"shift": shift}
+def _of_sampling(settings: TrialSettings) -> dict[str, float]:
+    """Give what training takes of sampling: the clock's shift, by which it draws its times, and the scale of guidance
+    that the base embeds; each left out where there is none."""
+    target = settings.search_space.target
+    guidance = settings.sampling.embedded_guidance(target.shape)
+    found = {"shift": None if target.shift == 1.0 else target.shift, "guidance": guidance}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def teacher_outputs_digest(settings: TrialSettings, *, seed: int) -> str:
@@ -68,7 +71,7 @@ def teacher_outputs_digest(settings: TrialSettings, *, seed: int) -> str:
             "updates": settings.trial.updates,
             "edges": settings.search_space.time_edges,
             "seed": seed,
-            **_shift(settings),
+            **_of_sampling(settings),
         }
     )
 

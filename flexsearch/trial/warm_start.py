@@ -26,7 +26,15 @@ from flexsearch.trial.teacher import live_teacher
 _SAVE_EVERY = 200
 
 
-def elastic_training(base: Base, *, space: SearchSpace, data: DataSource, settings: FineTune, seed: int) -> Training:
+def elastic_training(
+    base: Base,
+    *,
+    space: SearchSpace,
+    data: DataSource,
+    settings: FineTune,
+    seed: int,
+    guidance: float | None = None,
+) -> Training:
     """Set up the training run of a warm start. The base stays as it is: a copy is trained, taught by the original."""
     student = base.model.clone()
     _add_what_schedules_need(student, space)
@@ -35,7 +43,14 @@ def elastic_training(base: Base, *, space: SearchSpace, data: DataSource, settin
         drawn = space.sample(random.Random(f"{seed}:{update}"))
         student.set_schedule(space.build({**drawn, "dense": False}).schedule)
 
-    stream = BatchStream(data=data, batch=settings.batch, seed=seed, edges=space.time_edges, shift=space.target.shift)
+    stream = BatchStream(
+        data=data,
+        batch=settings.batch,
+        seed=seed,
+        edges=space.time_edges,
+        shift=space.target.shift,
+        guidance=guidance,
+    )
     return Training(
         student,
         process=process_of(base.scheduler),

@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 import torch
 from builders import Call
+from diffusers import AutoencoderKLWan
 from PIL import Image
-from tiny_checkpoint import save_autoencoder
+from tiny_checkpoint import save_autoencoder, save_flux
 
+from flexsearch.data.check import check_fit
 from flexsearch.data.latents import LatentFolder
+from flexsearch.models.architectures import architecture_named
+from flexsearch.models.prompt_encoder import load_prompt_encoder
+from flexsearch.models.settings import BaseSettings, base_shape
 from flexsearch.models.text_encoder import TextEncoder
+
+CLOSE = {"rtol": 2e-3, "atol": 2e-3}  # float16
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +72,61 @@ def test_the_second_call_encodes_nothing(encode: Call, tmp_path: Path) -> None:
     assert "was begun with seed 0, but got 1" in other.err
 
 
-def test_captions_of_bases_with_encoders_of_their_own_are_refused(encode: Call, images: Path, tmp_path: Path) -> None:
-    lines = [json.dumps({"file": f"{name}.png", "caption": "a pet"}) for name in ("cat/1", "cat/2", "dog/1", "dog/2")]
+def test_captions_of_a_base_with_encoders_of_its_own(encode: Call, images: Path, tmp_path: Path) -> None:
+    """FLUX.1: what is stored is what its pipeline embeds, pooled vectors too, and fits the base."""
+    base = tmp_path / "base"
+    save_flux(base)
+    save_autoencoder(base, seed=1)
+    captions = dict(
+        zip(("cat/1", "cat/2", "dog/1", "dog/2"), ("a red cat", "the moon", "cat", "a dog on the moon"), strict=True)
+    )
+    lines = [json.dumps({"file": f"{name}.png", "caption": caption}) for name, caption in captions.items()]
     (images / "captions.jsonl").write_text("\n".join(lines))
-    config = tmp_path / "wan" / "transformer" / "config.json"
-    config.parent.mkdir(parents=True)
-    config.write_text(json.dumps({"_class_name": "WanTransformer3DModel"}))
-    outcome = encode("--checkpoint", tmp_path / "wan")
-    assert (outcome.code, outcome.out) == (2, "")
-    assert "--checkpoint: is of wan, whose captions are not encoded" in outcome.err
-    assert not (tmp_path / "out").exists()
+    outcome = encode("--checkpoint", base, "--size", "32x32", "--shard-size", 3)
+    assert (outcome.code, outcome.out) == (0, "")
+    assert "4 latents 4x16x16 with captions" in outcome.err
+    data, settings = LatentFolder(tmp_path / "out"), BaseSettings(checkpoint=str(base), backbone="flux")
+    check_fit(data, base_shape(settings))
+    encoder = load_prompt_encoder(architecture_named("flux", field="backbone"), str(base), max_tokens=7)
+    found = data.condition(torch.arange(4))
+    assert set(found) == {"encoder_hidden_states", "pooled_projections"}
+    for row, expected in enumerate(encoder.embed(list(captions.values()))):
+        torch.testing.assert_close(found["encoder_hidden_states"][row], expected.tokens, **CLOSE)
+        torch.testing.assert_close(found["pooled_projections"][row], expected.pooled, **CLOSE)
+    none, (empty,) = data.conditions.none(2), encoder.embed([""])
+    torch.testing.assert_close(none["pooled_projections"][1], empty.pooled, **CLOSE)
+    save_flux(base, seed=4)
+    again = encode("--checkpoint", base, "--size", "32x32", "--shard-size", 3)
+    assert (again.code, "was begun with text encoder" in again.err) == (2, True)
+
+
+def test_videos_whose_frames_are_joined(encode: Call, images: Path, tmp_path: Path) -> None:
+    """Wan's autoencoder takes whole videos, of 1 + 2 k frames here, of any height and width."""
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan(base_dim=4, z_dim=4, dim_mult=[1, 1], num_res_blocks=1, temperal_downsample=[True])
+    vae.register_to_config(scale_factor_spatial=2, latents_mean=[0.0] * 4, latents_std=[1.0] * 4)
+    vae.save_pretrained(tmp_path / "wan" / "vae", safe_serialization=True)
+    for video in ("cat/a", "dog/b"):
+        for frame in range(7):
+            path = images / video / f"{frame}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes((images / "cat" / "1.png").read_bytes())
+    for path in images.glob("*/*.png"):
+        path.unlink()
+    options = ("--checkpoint", tmp_path / "wan", "--size", "16x32")
+    for wrong, message in (
+        ((), "--frames: is missing: this autoencoder takes videos"),
+        (
+            ("--frames", 4),
+            "--frames: must be 1 more than a multiple of 2, of which this autoencoder makes one, but got 4",
+        ),
+    ):
+        outcome = encode(*options, *wrong)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert message in outcome.err
+    outcome = encode(*options, "--frames", 5)
+    assert (outcome.code, outcome.out) == (0, "")
+    assert "2 latents 4x3x8x16 with 2 classes" in outcome.err
 
 
 def test_captions(encode: Call, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +134,7 @@ def test_captions(encode: Call, images: Path, tmp_path: Path, monkeypatch: pytes
         return [torch.ones(len(caption) + 1, 5) for caption in captions]
 
     text = TextEncoder(embed=embed, max_tokens=120, digest="d")
-    monkeypatch.setattr("flexsearch.models.text_encoder.load_text_encoder", lambda *_, **__: text)
+    monkeypatch.setattr("flexsearch.models.prompt_encoder.load_text_encoder", lambda *_, **__: text)
     for image in images.rglob("*.png"):
         image.with_suffix(".txt").write_text("cats")
     outcome = encode()
@@ -99,6 +151,8 @@ def test_captions(encode: Call, images: Path, tmp_path: Path, monkeypatch: pytes
     ("options", "message"),
     [
         (("--size", 15), "--size: must be a multiple of 2, but got 15; nearest legal: 16"),
+        (("--size", "16x15"), "--size: must be a multiple of 2, but got 16x15; nearest legal: 16x16"),
+        (("--size", "16x"), "--size: must be pixels, or height x width, but got '16x'"),
         (("--size", 0), "--size: must be at least 1, but got 0"),
         (("--frames", 2), "cat: is not in a class folder"),
         (("--checkpoint", "/nowhere"), "/nowhere/vae: could not be loaded"),

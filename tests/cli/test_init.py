@@ -117,9 +117,11 @@ def test_a_space_is_written_and_planned_without_weights(
     assert (again.code, "exists already" in again.err) == (2, True)
 
 
-@pytest.mark.parametrize(("name", "num_blocks", "has_data"), [("DiT", 28, True), ("SD3.5", 24, False)])
-def test_what_is_written_in_comments_is_a_space_too(name: str, num_blocks: int, has_data: bool, tmp_path: Path) -> None:
-    """The trained schedules, in place of what the comment says; SD3.5 has no data that could be encoded."""
+@pytest.mark.parametrize(("name", "num_blocks", "needs_data"), [("DiT", 28, True), ("SD3.5", 24, False)])
+def test_what_is_written_in_comments_is_a_space_too(
+    name: str, num_blocks: int, needs_data: bool, tmp_path: Path
+) -> None:
+    """The trained schedules, in place of what the comment says; SD3.5's own samples teach."""
     text = first_space(read_pipeline(str(folder_of(name, tmp_path))))
     lines = [line.removeprefix("# ") for line in text.partition("# these in place")[2].splitlines()[1:]]
     inside = [line for line in lines if line.startswith("  ")]
@@ -133,7 +135,7 @@ def test_what_is_written_in_comments_is_a_space_too(name: str, num_blocks: int, 
     path.write_text(yaml.safe_dump(values))
     found = load_config(path)
     assert not found.is_free
-    assert found.needs_data is has_data
+    assert found.needs_data is needs_data
     assert found.search_space.num_blocks == num_blocks
 
 

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from flexsearch.data.encoding import Encoders, EncodingSettings, encode_folder
 from flexsearch.data.image_folder import open_image_folder
 from flexsearch.data.shards import LatentIndex
 from flexsearch.models.autoencoder import Autoencoder, load_autoencoder
+from flexsearch.models.prompt_encoder import EmbeddedPrompt
 from flexsearch.models.text_encoder import TextEncoder, load_text_encoder
 
 
@@ -118,13 +119,16 @@ def encode(autoencoder: Autoencoder, text_encoder: TextEncoder) -> Callable[...,
             assert len(pixels) <= values["batch"]
             return vae.posterior(pixels)
 
+        def embed(texts: Sequence[str]) -> list[EmbeddedPrompt]:
+            return [EmbeddedPrompt(row) for row in text_encoder.embed(texts)]
+
         index = encode_folder(
             folder,
             out,
             settings=EncodingSettings(**values),
             encoders=Encoders(
                 posterior=posterior,
-                embed=text_encoder.embed if folder.captions else None,
+                embed=embed if folder.captions else None,
                 identity={"autoencoder": vae.digest},
             ),
             source={"images": str(images)},

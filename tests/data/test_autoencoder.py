@@ -62,9 +62,13 @@ def test_frames_that_are_decoded_together(tmp_path: Path) -> None:
         expected = vae.decode(latents * deviation + mean).sample
     assert expected.shape == (1, 3, 5, 8, 16)
     torch.testing.assert_close(found.decode(latents), expected, rtol=1e-4, atol=1e-4)
-    assert found.stride == 4
-    with pytest.raises(UserError, match="encodes videos as a whole"):
-        found.posterior(torch.zeros(1, 3, 8, 8))
+    assert (found.stride, found.frame_stride) == (4, 2)
+    videos = torch.rand(2, 3, 5, 8, 16) * 2 - 1
+    center, spread = found.posterior(videos)
+    with torch.inference_mode():
+        theirs = vae.encode(videos).latent_dist
+    torch.testing.assert_close(center, (theirs.mean - mean) / deviation)
+    torch.testing.assert_close(spread, theirs.std / deviation)
 
 
 def test_an_image_is_a_video_of_one_frame(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from flexsearch.data.latents import LatentFolder
 from flexsearch.data.loading import load_data
 from flexsearch.data.settings import DataSettings
 from flexsearch.errors import UserError
+from flexsearch.models.prompt_encoder import EmbeddedPrompt
 
 SIZE, SPREAD, CHANNELS = 16, 0.01, 5
 SETTINGS = EncodingSettings(size=SIZE, frames=None, seed=0, shard_size=4, batch=3, max_tokens=6)
@@ -31,6 +32,8 @@ class Counting:
     images: int = 0
     captions: list[str] = field(default_factory=list)
     fails_after: int | None = None
+    has_pooled: bool = False
+    scale: float = 1.0
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         assert images.shape[1:] == (3, SIZE, SIZE)
@@ -40,9 +43,16 @@ class Counting:
         mean = F.avg_pool2d(images, 8)
         return mean, torch.full_like(mean, SPREAD)
 
-    def embed(self, captions: Sequence[str]) -> list[Tensor]:
+    def embed(self, captions: Sequence[str]) -> list[EmbeddedPrompt]:
         self.captions += captions
-        return [torch.arange(len(caption.split()) + 1.0)[:, None].expand(-1, CHANNELS) for caption in captions]
+        lengths = [len(caption.split()) + 1.0 for caption in captions]
+        return [
+            EmbeddedPrompt(
+                torch.arange(num)[:, None].expand(-1, CHANNELS) * self.scale,
+                torch.full((3,), num) if self.has_pooled else None,
+            )
+            for num in lengths
+        ]
 
     def encoders(self, *, text: bool = False, **identity: str) -> Encoders:
         return Encoders(
@@ -244,6 +254,28 @@ def test_the_empty_caption_is_made_anew_where_it_is_damaged(captioned: Path, tmp
     encode(captioned, out, counting, text=True)
     assert (counting.images, counting.captions) == (0, [""])
     assert (lost.read_bytes(), len(LatentFolder(out))) == (before, 6)
+
+
+def test_pooled_vectors_go_with_their_captions(captioned: Path, tmp_path: Path) -> None:
+    encode(captioned, tmp_path / "out", Counting(has_pooled=True), text=True)
+    data = LatentFolder(tmp_path / "out")
+    assert data.condition(torch.tensor([5, 0]))["pooled_projections"].tolist() == [[7.0] * 3, [2.0] * 3]
+    assert data.conditions.of_samples([1, 7])["pooled_projections"].tolist() == [[3.0] * 3] * 2
+    assert data.conditions.none(2)["pooled_projections"].tolist() == [[1.0] * 3] * 2
+    path = tmp_path / "out" / "shard-00001.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    safetensors.torch.save_file({**tensors, "pooled": tensors["pooled"][:, :2].contiguous()}, path)
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    index["shards"][1]["num_bytes"] = path.stat().st_size
+    (tmp_path / "out" / "index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match=r"shard-00001\.safetensors: must hold pooled \(2, 3\), as index"):
+        LatentFolder(tmp_path / "out")
+
+
+def test_embeddings_beyond_16_bits_keep_their_size(captioned: Path, tmp_path: Path) -> None:
+    encode(captioned, tmp_path / "out", Counting(scale=20_000.0), text=True)
+    states = LatentFolder(tmp_path / "out").condition(torch.tensor([4]))["encoder_hidden_states"]
+    torch.testing.assert_close(states[0, :, 0], torch.arange(6) * 20_000.0, rtol=2**-8, atol=0)
 
 
 @pytest.mark.parametrize(("size", "reads_size"), [(512, False), (1024, True)])

@@ -11,12 +11,18 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from builders import LATENT, TEXT, VIDEO, Call
+from builders import CENTRED, LATENT, MMDIT, ONE_SEQUENCE, PACKED, SANA, TEXT, VIDEO, WAN, Call
 from diffusers import (
     DiTTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
+    FluxTransformer2DModel,
     LatteTransformer3DModel,
     PixArtTransformer2DModel,
+    QwenImageTransformer2DModel,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
+    WanTransformer3DModel,
+    ZImageTransformer2DModel,
 )
 from fences import ROOT, fences
 
@@ -26,6 +32,8 @@ from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.export import graphs
 from flexsearch.export.graphs import export_onnx, export_programs, write_graphs
+from flexsearch.export.onnx_program import onnx_program
+from flexsearch.models.backbones.rotary import complex_table, rotated
 from flexsearch.models.data_gaussian import DataGaussian
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule import Cache, Dense, DensitySchedule, Gain, GuidanceRows, Pooling, Sampling, Sdtm, Timetable
@@ -275,6 +283,69 @@ def test_models_that_read_text(tmp_path: Path, export: Call) -> None:
         read = set(random_condition(model.shape, batch=1, generator=torch.Generator()))
         assert set(index["inputs"]) == {"hidden_states", "timestep", *read}
         assert all(graph["max_difference"] < 1e-4 for graph in index["graphs"])
+
+
+BASES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "sd3": (SD3Transformer2DModel, MMDIT | SMALL),
+    "flux": (FluxTransformer2DModel, PACKED | {"num_single_layers": 1, "guidance_embeds": True}),
+    "qwen_image": (QwenImageTransformer2DModel, CENTRED | SMALL),
+    "z_image": (ZImageTransformer2DModel, ONE_SEQUENCE | {"n_layers": 3}),
+    "sana": (SanaTransformer2DModel, SANA | SMALL),
+    "wan": (WanTransformer3DModel, WAN | SMALL),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("export", [export_onnx, export_programs])
+@pytest.mark.parametrize("backbone", BASES)
+def test_bases_with_text_encoders_of_their_own(backbone: str, tmp_path: Path, export: Call) -> None:
+    """Each of whose stages equals the model at every batch, which the export itself checks; of SD3, with reuse."""
+    torch.manual_seed(0)
+    base_class, config = BASES[backbone]
+    timetable, sampling = TWO_STAGES, PLAIN
+    if backbone == "wan":
+        timetable = Timetable(grids=(3,), frames=2)
+    elif backbone == "sd3":
+        timetable, sampling = Timetable(grids=(3,)), replace(EVERY_AXIS, guidance=ALL_ROWS)
+    model = sparse(base_class.from_config(config), backbone=backbone, timetable=timetable)
+    index = export(model, tmp_path / "out", **planned(model, sampling))
+    read = set(random_condition(model.shape, batch=1, generator=torch.Generator()))
+    assert set(index["inputs"]) == {"hidden_states", "timestep", *read}
+    assert len(index["graphs"]) == (2 if backbone == "sd3" else len(timetable.grids))
+    assert all(graph["max_difference"] < 1e-4 for graph in index["graphs"])
+
+
+def test_a_mask_of_captions_is_of_any_batch(tmp_path: Path) -> None:
+    """Qwen-Image: text and image share a softmax, padding of the text is not read, and keys are turned by place."""
+    torch.manual_seed(0)
+    base = QwenImageTransformer2DModel.from_config(CENTRED | {"num_layers": 2})
+    model = FlexDiT.from_base(base, backbone="qwen_image").eval()
+    index = export_programs(model, tmp_path / "out", **planned(model))
+    assert [graph["max_difference"] for graph in index["graphs"]] == [0.0]
+
+
+class Inside(torch.nn.Module):
+    """A rotation by complex numbers inside of autocast, as Z-Image's refiners have it, and SANA's denominator."""
+
+    def forward(self, rows: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        with torch.amp.autocast("cuda", enabled=False):
+            table = complex_table(places, (4, 4), theta=10.0, dtype=torch.float64)
+            turned = rotated(rows, table)
+        return turned / (rows.relu() + 1e-15)
+
+
+def test_rotations_and_small_denominators_have_an_onnx_form(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    rows, places = torch.rand(3, 5, 2, 8), torch.rand(3, 5, 2)
+    rows[0, 0], places[0, 0] = 0.0, 0.0
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(Inside(), (rows, places), dynamic_shapes=(batch, batch))
+    onnx_program(program).save(tmp_path / "inside.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "inside.onnx", providers=["CPUExecutionProvider"])
+    for num in (1, 3):
+        given = {"rows": rows[:num].numpy(), "places": places[:num].numpy()}
+        (found,) = session.run(None, given)
+        torch.testing.assert_close(torch.from_numpy(found), Inside()(rows[:num], places[:num]), rtol=1e-4, atol=1e-4)
 
 
 def test_a_graph_that_differs_is_not_kept(model: FlexDiT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

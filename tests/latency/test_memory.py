@@ -8,6 +8,7 @@ from flexsearch.errors import UserError
 from flexsearch.latency.gate import infeasible_reason, memory_constraint
 from flexsearch.latency.memory import check_can_measure, measure_memory
 from flexsearch.measurement import Measurement
+from flexsearch.models.offload import offload_layers
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -43,6 +44,10 @@ def test_memory_is_weights_and_what_a_batch_adds_to_them(monkeypatch: pytest.Mon
     shared = measure_memory(Allocator(monkeypatch).work, model, device=CUDA, protocol={})
     assert shared is not None
     assert shared.value == pytest.approx(3.004)
+    offload_layers(model, "cpu")
+    offloaded = measure_memory(Allocator(monkeypatch).work, model, device=CUDA, protocol={})
+    assert offloaded is not None
+    assert offloaded.value == pytest.approx(3.0)
 
 
 def test_nothing_counts_it_on_a_cpu() -> None:

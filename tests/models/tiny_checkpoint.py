@@ -91,11 +91,11 @@ def save_sd3_without_t5(folder: Path, transformer: SD3Transformer2DModel) -> Non
     ).save_pretrained(folder)
 
 
-def save_flux(folder: Path) -> None:
+def save_flux(folder: Path, *, seed: int = 3) -> None:
     """All but the autoencoder: latents of 4 x 16 x 16, prompts of 7 tokens, a pooled vector of 10 channels."""
     save_text_encoder(folder)
     tokenizer, clip = clip_of(folder)
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     FluxPipeline(
         transformer=None,
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),

@@ -268,14 +268,17 @@ def test_samples_of_a_base_are_kept_by_all_that_decides_them(tmp_path: Path) -> 
 
 
 def test_a_base_in_bf16_is_searched_and_exported(free: Call, tmp_path: Path) -> None:
-    """Its weights stay in bf16, in the trial's folder and the exported one, which draws what the trial drew."""
-    config = parse_config(free(base={"dtype": "bf16"}, sampling={"dtype": "bf16"}))
+    """Its weights stay in bf16, in the trial's folder and the exported one, which draws what the trial drew; its layers
+    fetch theirs."""
+    config = parse_config(free(base={"dtype": "bf16", "offload": "leaf_level"}, sampling={"dtype": "bf16"}))
     prepared(config, tmp_path / "run")
     sampling = Sampling(steps=4, solver="ab2", gain=Gain(stream=0.9, at=2))
     candidate = Candidate(schedule=DensitySchedule.all_dense(config.search_space.num_blocks), sampling=sampling)
     result = run_trial(TrialOrder(number=0, candidate=candidate, run_dir=tmp_path / "run", seed=0), nothing)
     assert result.state == "complete"
-    assert result.measurements["latency_ms"].protocol["weights"] == "bf16"
+    protocol = result.measurements["latency_ms"].protocol
+    assert (protocol["weights"], protocol["offload"]) == ("bf16", "leaf_level")
+    assert load_inputs(config.trial_settings).base.model.is_offloaded
     model = load_exported(tmp_path / "run" / "trials" / "0" / CHECKPOINT)
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
     own = Recipe(
@@ -306,6 +309,28 @@ def test_weights_in_bf16_are_drawn_from_in_bf16(free: Call, changes: dict[str, A
         values["space"]["segments"] = [{"family": "pooling", "depth": 1}, {"family": "dense", "depth": "rest"}]
         values["data"] = {"name": "quickstart"}
     with pytest.raises(UserError, match=said):
+        parse_config(values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "segments", "reason"),
+    [
+        ({"trial": {"updates": 1}}, [{"family": "pooling", "depth": 1}], "weights are trained on the device"),
+        ({"objectives": {"latency": {"compile": True}}}, [], r"objectives\.latency\.compile does not see"),
+        (
+            {"trial": {"updates": 0}},
+            [{"family": "dense", "depth": 2, "width": {"clean_heads": {"choice": [4, 8]}}}],
+            "blocks of some width",
+        ),
+    ],
+)
+def test_layers_are_offloaded_where_they_are_called_alone(
+    free: Call, changes: dict[str, Any], segments: list[Any], reason: str
+) -> None:
+    values = free(base={"offload": "leaf_level"}, **changes)
+    values["space"]["segments"] = [*segments, {"family": "dense", "depth": "rest"}]
+    values["data"] = {"name": "quickstart"}
+    with pytest.raises(UserError, match=rf"^base\.offload: must be null: {reason}"):
         parse_config(values)
 
 

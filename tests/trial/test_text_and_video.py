@@ -7,20 +7,27 @@ from typing import Any
 import pytest
 import torch
 from backbone_suite import randomised
-from builders import TEXT, VIDEO, Call, nothing
+from builders import MMDIT, PACKED, TEXT, VIDEO, Call, nothing
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxTransformer2DModel,
     LatteTransformer3DModel,
     PixArtTransformer2DModel,
+    SD3Transformer2DModel,
 )
 from PIL import Image
 
-from flexsearch.data.shards import UNCONDITIONAL, LatentIndex, shard_name, store
+from flexsearch.data.check import check_conditions
+from flexsearch.data.conditions import CaptionConditions
+from flexsearch.data.shards import POOLED, UNCONDITIONAL, LatentIndex, shard_name, store
 from flexsearch.errors import UserError
 from flexsearch.export.drawable import load_model
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.settings import BaseSettings, base_shape
+from flexsearch.trial.context import trial_context
 from flexsearch.trial.contract import TrialOrder, TrialResult
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.life import run_trial
@@ -52,7 +59,7 @@ def write_base(folder: Path, transformer: torch.nn.Module, scheduler: Any, *, ch
     vae.save_pretrained(folder / "vae", safe_serialization=True)
 
 
-def write_latents(folder: Path, *, frames: int | None, num: int = 24) -> None:
+def write_latents(folder: Path, *, frames: int | None, num: int = 24, pooled: int = 0) -> None:
     """What `flexsearch encode` writes of captioned pictures, without pictures."""
     folder.mkdir()
     generator = torch.Generator().manual_seed(0)
@@ -60,12 +67,18 @@ def write_latents(folder: Path, *, frames: int | None, num: int = 24) -> None:
     lengths = [3 + index % 5 for index in range(num)]
     rows = torch.randn(sum(lengths), CHANNELS, generator=generator).half()
     ends = torch.tensor(lengths).cumsum(0)
-    shard = store(folder / shard_name(0), {"latents": latents, "captions": rows, "caption_ends": ends}, items=num)
-    empty = store(folder / UNCONDITIONAL, {"captions": torch.randn(1, CHANNELS).half()}, items=1)
+    tensors = {"latents": latents, "captions": rows, "caption_ends": ends}
+    none = {"captions": torch.randn(1, CHANNELS).half()}
+    captions = {"channels": CHANNELS, "max_tokens": 120, "resolution": [32, 32], "aspect_ratio": 1.0}
+    if pooled:
+        tensors[POOLED] = torch.randn(num, pooled, generator=generator).half()
+        none[POOLED] = torch.randn(1, pooled, generator=generator).half()
+        captions = {"channels": CHANNELS, "max_tokens": 7, "has_mask": False, "pooled_channels": pooled}
+    shard, empty = store(folder / shard_name(0), tensors, items=num), store(folder / UNCONDITIONAL, none, items=1)
     index = LatentIndex(
         num_items=num,
         settings={},
-        captions={"channels": CHANNELS, "max_tokens": 120, "resolution": [32, 32], "aspect_ratio": 1.0},
+        captions=captions,
         unconditional=empty,
     )
     index.with_shards([shard], latent_shape=tuple(latents.shape[1:])).write(folder)
@@ -127,6 +140,38 @@ def test_text_to_video(latte: dict[str, Any], start: Call) -> None:
     assert FlexDiT.from_pretrained(order.trial_dir / "model").schedule.timetable.frames == 2
 
 
+@pytest.fixture(params=["flux", "sd3"])
+def of_joint_attention(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """A base that embeds the scale of guidance, and one that is guided by a second row; data with pooled vectors."""
+    common = {"joint_attention_dim": CHANNELS, "sample_size": SIDE}
+    if request.param == "flux":
+        transformer: Any = FluxTransformer2DModel.from_config(
+            {**PACKED, **common, "num_single_layers": 6, "guidance_embeds": True}
+        )
+    else:
+        transformer = SD3Transformer2DModel.from_config({**MMDIT, **common, "num_layers": 8})
+    write_base(tmp_path / "base", transformer, FlowMatchEulerDiscreteScheduler(), channels=1)
+    write_latents(tmp_path / "latents", frames=None, pooled=PACKED["pooled_projection_dim"])
+    return {
+        "base": {"checkpoint": str(tmp_path / "base"), "backbone": request.param},
+        "data": {"name": "latents", "root": str(tmp_path / "latents")},
+        "space": {"timetable": {"stages": 2, "clean_grid": 3, "noise_grid": 2}, "sampler_steps": 2},
+        "objectives": {"quality": {"reference": "data"}},
+        "sampling": {"guidance": 3.5},
+    }
+
+
+def test_captions_with_pooled_vectors(of_joint_attention: dict[str, Any], start: Call) -> None:
+    order = start(**of_joint_attention)
+    result = run_one(order)
+    assert result.state == "complete"
+    assert len(result.curve) == 2
+    batch = trial_context(order.run_dir).stream(0).at(0)
+    assert batch.condition["pooled_projections"].shape == (4, 10)
+    embeds_guidance = of_joint_attention["base"]["backbone"] == "flux"
+    assert batch.condition.get("guidance", torch.zeros(0)).tolist() == [3.5] * 4 * embeds_guidance
+
+
 def test_captions_and_bases_must_fit(pixart: dict[str, Any], settings: Call, tmp_path: Path) -> None:
     other = PixArtTransformer2DModel(**TEXT | WIDE | {"caption_channels": 7})
     write_base(tmp_path / "base", other, DPMSolverMultistepScheduler(beta_schedule="linear"), channels=1)
@@ -135,6 +180,20 @@ def test_captions_and_bases_must_fit(pixart: dict[str, Any], settings: Call, tmp
     quickstart = {**pixart, "data": {"name": "quickstart"}}
     with pytest.raises(UserError, match=r"data: must be of shape \(4, 8, 8\)"):
         load_inputs(settings(**quickstart))
+    shape = base_shape(BaseSettings(checkpoint="", backbone="pixart", config=TEXT))
+    for length, channels, message in (
+        (120, {"empty_pooled": torch.zeros(3)}, "with 3 channels of a pooled vector, but the base reads none"),
+        (77, {}, "of 77 tokens with a mask, but the base reads 120 tokens with a mask"),
+    ):
+        captions = CaptionConditions(
+            rows=torch.zeros(1, CHANNELS),
+            ends=torch.tensor([1]),
+            empty=torch.zeros(1, CHANNELS),
+            max_tokens=length,
+            **channels,
+        )
+        with pytest.raises(UserError, match=message):
+            check_conditions(captions, shape)
 
 
 @pytest.mark.parametrize("architecture", ["pixart", "latte"])

@@ -73,12 +73,12 @@ def logit_bias(image: Tensor, text: Tensor, *, weight: float, is_read: Any, text
     if weight == 1.0:
         if is_read is None:
             return None
-        of_image = torch.ones(len(is_read), 1, 1, m, dtype=torch.bool, device=image.device)
+        of_image = torch.ones(is_read.shape[0], 1, 1, m, dtype=torch.bool, device=image.device)
         return torch.cat([is_read, of_image] if text_first else [of_image, is_read], dim=-1)
     of_text = torch.zeros(1, 1, 1, num_text, dtype=image.dtype, device=image.device)
     if is_read is not None:
         of_text = of_text.masked_fill(~is_read, -math.inf)
-    of_image = torch.full((len(of_text), 1, 1, m), math.log(weight), dtype=image.dtype, device=image.device)
+    of_image = torch.full((of_text.shape[0], 1, 1, m), math.log(weight), dtype=image.dtype, device=image.device)
     return torch.cat([of_text, of_image] if text_first else [of_image, of_text], dim=-1)
 
 

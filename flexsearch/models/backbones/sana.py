@@ -62,7 +62,7 @@ class SanaBackbone(Backbone):
     def conditioning(
         self, timestep: Tensor, condition: Mapping[str, Any], dtype: torch.dtype, blocks: Sequence[int]
     ) -> Conditioning:
-        shared, embedding = self.base.time_embed(timestep, batch_size=len(timestep), hidden_dtype=dtype)
+        shared, embedding = self.base.time_embed(timestep, batch_size=timestep.shape[0], hidden_dtype=dtype)
         return Conditioning(embedding, modulations_of(shared, self.base.transformer_blocks, blocks))
 
     @staticmethod

@@ -81,7 +81,7 @@ class ZImageBackbone(Backbone):
         assert caption is not None, "it is a base that rewrites text"
         embedding = self.base.t_embedder((1000 - timestep) / 1000 * self.base.t_scale).type_as(sample)
         tokens = self.embed(sample)
-        num, batch = tokens.shape[1], len(sample)
+        num, batch = tokens.shape[1], sample.shape[0]
         padding = self.base.x_pad_token.expand(batch, -num % MULTIPLE, -1).to(tokens.dtype)
 
         order = torch.arange(caption.tokens.shape[1], device=sample.device)[None]
@@ -89,7 +89,9 @@ class ZImageBackbone(Backbone):
         after = torch.full((1, 1), order.shape[1], device=sample.device) if is_read is None else is_read.sum(-1)[:, 0]
         places = places_of(self.grid_of(sample, condition), sample.device) + _on_first_axis(after + 1)  # (1 or B, N, 3)
         of_padding = torch.zeros(1, padding.shape[1], 3, device=sample.device)
-        table = self.rotary(torch.cat([places, of_padding.expand(len(places), -1, -1)], dim=1))
+        of_padding = of_padding.expand(places.shape[0], -1, -1)
+        of_text = _on_first_axis(order + 1).expand(places.shape[0], -1, -1)
+        table = self.rotary(torch.cat([places, of_padding], dim=1))
         refined = torch.cat([tokens, padding], dim=1)
         for block in self.base.noise_refiner:
             refined = block(refined, None, table, embedding)
@@ -97,14 +99,14 @@ class ZImageBackbone(Backbone):
 
         modulations = {block: _modulation_of(self.base.layers[block], embedding) for block in blocks}
         if is_read is not None:
-            ones = torch.ones(len(is_read), 1, 1, padding.shape[1], dtype=torch.bool, device=sample.device)
+            ones = torch.ones(is_read.shape[0], 1, 1, padding.shape[1], dtype=torch.bool, device=sample.device)
             is_read = torch.cat([ones, is_read], dim=-1)
         return Opened(
             tokens,
             Conditioning(embedding, modulations),
             Caption(torch.cat([padding, caption.tokens], dim=1), is_read),
             places,
-            self.rotary(torch.cat([of_padding, _on_first_axis(order + 1)], dim=1)),
+            self.rotary(torch.cat([of_padding, of_text], dim=1)),
         )
 
     @staticmethod
@@ -154,8 +156,10 @@ class ZImageBlock(JointBlock):
 
     def _attention(self, normed: Tensor, others: Tensor, num: int, call: Call) -> Tensor:
         query, key, value = self.projected(normed, others)
-        query = rotated(query, _with_text(call.queries.rotary, call.text_rotary))
-        key = rotated(key, _with_text(call.keys.rotary, call.text_rotary))
+        query, key = (
+            rotated(rows, torch.cat([places.rotary, call.text_rotary], dim=1))
+            for rows, places in ((query, call.queries), (key, call.keys))
+        )
         m = key.shape[1] - (normed.shape[1] - num)
         is_read = None if call.text is None else call.text.bias
         bias = logit_bias(key[:, :m], key[:, m:], weight=call.keys.weight, is_read=is_read, text_first=False)
@@ -176,9 +180,3 @@ def _on_first_axis(values: Tensor) -> Tensor:
     """(R, n) -> (R, n, 3) places on the first of three axes."""
     zeros = torch.zeros_like(values)
     return torch.stack([values, zeros, zeros], dim=-1).float()
-
-
-def _with_text(image: Tensor, text: Tensor) -> Tensor:
-    """The rotary table of image and text tokens, in this order, for as many rows as either has."""
-    rows = max(len(image), len(text))
-    return torch.cat([image.expand(rows, -1, -1), text.expand(rows, -1, -1)], dim=1)
