@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
+from statistics import median
 
 import numpy as np
 
@@ -73,6 +74,20 @@ class FrontPoint:
     def latency_half_width(self) -> float:
         """The same of the latency, relative."""
         return half_width(self.latency_sd or 0.0, math.inf)
+
+
+def at_equal_work(points: Iterable[FrontPoint]) -> list[FrontPoint]:
+    """Give points of the dense base that multiply and accumulate as much one latency, their median; fastest first.
+
+    They differ in solver, shift or gain, which take no time that could be measured. So their latencies differ by noise,
+    and by noise a worse one must not come onto the training-free front, where it would be an easy rival.
+    """
+    alike: dict[float, list[float]] = {}
+    listed = list(points)
+    for one in listed:
+        alike.setdefault(one.record.measurements["macs"].value, []).append(one.latency_ms)
+    pooled = [replace(one, latency_ms=median(alike[one.record.measurements["macs"].value])) for one in listed]
+    return sorted(pooled, key=lambda one: (one.latency_ms, one.quality, one.record.number))
 
 
 class Reach:
@@ -171,13 +186,12 @@ class Points:
     @cached_property
     def free_front(self) -> list[FrontPoint]:
         """The non-dominated ones of them, by distance and latency, fastest first: the training-free front."""
-        return non_dominated(self.free, lambda one: one.objectives)
+        return non_dominated(at_equal_work(self.free), lambda one: one.objectives)
 
     @cached_property
     def all_free_front(self) -> list[FrontPoint]:
         """The same of all that is free, found by the search or a baseline."""
-        free = sorted((*self.free, *self.found_free), key=lambda one: one.latency_ms)
-        return non_dominated(free, lambda one: one.objectives)
+        return non_dominated(at_equal_work((*self.free, *self.found_free)), lambda one: one.objectives)
 
     @cached_property
     def found_free(self) -> list[FrontPoint]:
@@ -187,12 +201,12 @@ class Points:
     @cached_property
     def free_reach(self) -> Reach:
         """What the free baselines reach."""
-        return Reach(self.free)
+        return Reach(at_equal_work(self.free))
 
     @cached_property
     def found_free_reach(self) -> Reach:
         """What all that is free reaches, found by the search or a baseline."""
-        return Reach(sorted((*self.free, *self.found_free), key=lambda one: one.latency_ms))
+        return Reach(at_equal_work((*self.free, *self.found_free)))
 
     @cached_property
     def dense(self) -> list[FrontPoint]:
