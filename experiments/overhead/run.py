@@ -6,10 +6,10 @@
 
 A study of the quickstart's space on SQLite is filled with finished trials by a formula, then a search goes on with more
 of them, which take no time, in a process of its own. Writes `overhead.csv` beside this file: medians of some trials, by
-what a trial waits for, their mean (every fourth asks Optuna, which takes longer), the seconds of the processor, which other programs lengthen less, and the most memory.
-`--commands` fills a run directory instead, and times what is asked of a finished run: `commands.csv`. `--ray` goes on
-after so many trials on a Ray of this machine, one at a time: `ray.csv` has the seconds from one result to the next, the
-first of which waits for a process that imports torch.
+what a trial waits for, their mean (every fourth asks Optuna, which takes longer), the seconds of the processor, which
+other programs lengthen less, and the most memory. `--commands` fills a run directory instead, and times what is asked
+of a finished run: `commands.csv`. `--ray` goes on after so many trials on a Ray of this machine, one at a time:
+`ray.csv` has the seconds from one result to the next, the first of which waits for a process that imports torch.
 """
 
 import argparse
