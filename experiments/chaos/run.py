@@ -5,8 +5,8 @@
     python experiments/chaos/run.py --seed 0 --disturbances 60 --storage postgres
 
 One small search runs undisturbed, and then again and again, disturbed and resumed, until all disturbances are spent.
-Each ledger must be the undisturbed one's. What was done, when and where, stands in `OUT/disturbances.jsonl`; the same
-seed does the same. Exit status 1 where a ledger differs, or a command ends as it should not.
+Each ledger must be the undisturbed one's. What was done, when and where, stands in `OUT/disturbances.jsonl`. The same
+seed draws the same disturbances; which write each one meets depends on the machine, too. Exit status 1 where a ledger differs, or a command ends as it should not.
 """
 
 import argparse

@@ -18,11 +18,13 @@ from typing import Any
 
 import optuna
 import pandas as pd
+import psycopg
 import pytest
 import torch
 from builders import Call
 from PIL import Image
 from servers import Postgres
+from sqlalchemy import make_url
 
 from flexsearch.cli.results import open_run
 from flexsearch.config import load_config
@@ -330,6 +332,21 @@ def test_a_killed_run_on_postgres_goes_on(
     assert found["counts"]["complete"] == 6
     assert found["counts"]["running"] == 0
     assert len(found["front"]) >= 1
+
+
+@pytest.mark.postgres
+def test_a_role_that_may_only_read_is_told_in_one_line(
+    flexsearch: Call, run_space: Path, postgres: Postgres, tmp_path: Path
+) -> None:
+    url = postgres.new_database()
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as session:
+        session.execute("CREATE ROLE reader LOGIN")
+    storage = ("--storage", str(make_url(url).set(username="reader").render_as_string(hide_password=False)))
+    outcome = flexsearch("run", run_space, "--run-dir", tmp_path / "run", *storage, "--executor", "local")
+    assert outcome.code == 2
+    told = outcome.err.splitlines()[-1]
+    assert "permission denied" in told
+    assert told.startswith("error: ")
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ class World:
         self.storage, self.engine = storage_of(self.counter), engine_of(self.counter)
         self.folder, self.space, self.run_trial = folder, space, run_trial
         self.pooled, self.seeds = settings.pop("pooled", False), settings.pop("seeds", ())
-        self.settings = SearchSettings(trials=TRIALS, startup=2, seed=1, **settings)
+        self.settings = SearchSettings(**{"trials": TRIALS, "startup": 2, "seed": 1, **settings})
 
     def search(self) -> str:
         """Open the study and search to the end, as one command does; give the reason of the end."""
@@ -193,6 +193,23 @@ def test_a_driver_that_dies_at_any_write_leaves_what_the_next_one_goes_on_from(
     assert whole.counter.done > 50
     for dies_at in range(whole.counter.done):
         world = World(tmp_path / str(dies_at), small_space, run_trial, dies_at=dies_at, **settings)
+        with pytest.raises(Killed):
+            world.search()
+        world.counter.dies_at = None
+        assert world.search() == reason, dies_at
+        assert world.ledger() == whole.ledger(), dies_at
+
+
+def test_a_driver_that_dies_between_waves_of_baselines_goes_on(
+    sampling_space: SearchSpace, run_trial: Any, tmp_path: Path, asks_once: None
+) -> None:
+    """Which baselines follow is known once solver and gain are settled. At every third write, for want of time."""
+    options: dict[str, Any] = {"algorithm": "random", "trials": 25}
+    whole = World(tmp_path / "whole", sampling_space, run_trial, dies_at=None, **options)
+    reason = whole.search()
+    assert any("ab2-gain" in (one.baseline or "") for one in whole.ledger()[0]), "there are waves"
+    for dies_at in range(0, whole.counter.done, 3):
+        world = World(tmp_path / str(dies_at), sampling_space, run_trial, dies_at=dies_at, **options)
         with pytest.raises(Killed):
             world.search()
         world.counter.dies_at = None
