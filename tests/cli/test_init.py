@@ -104,6 +104,7 @@ def test_a_space_is_written_and_planned_without_weights(
     assert (tmp_path / "space.json").exists()
     found = load_config(out)
     assert found.objectives.names == (quality, "latency_ms")
+    assert found.objectives.quality.report == (("precision", "recall") if quality == "fid" else ())
     assert max(found.search_space.steps) == steps
     assert (found.data.name == "captions") is reads_text
     assert found.is_free

@@ -363,6 +363,8 @@ def test_the_free_spaces_train_nothing(name: str) -> None:
     assert not config.data.can_train
     quality = config.objectives.quality
     assert quality.reference == "base" or quality.distance == "ssim", "against the base's own samples"
+    shows_ratios = quality.reference == "base" and quality.extractor != "video"
+    assert quality.report == (("precision", "recall") if shows_ratios else ())
     assert config.reference_steps == max(20, 2 * max(config.search_space.steps))
 
 
