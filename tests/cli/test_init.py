@@ -11,7 +11,7 @@ import yaml
 from builders import Call
 
 from flexsearch.cli.plan import plan_of
-from flexsearch.config import config_schema, load_config
+from flexsearch.config import config_schema, load_config, parse_config
 from flexsearch.errors import UserError
 from flexsearch.first_space import first_space
 from flexsearch.models.architectures import known_checkpoints, known_config
@@ -104,6 +104,7 @@ def test_a_space_is_written_and_planned_without_weights(
     assert (tmp_path / "space.json").exists()
     found = load_config(out)
     assert found.objectives.names == (quality, "latency_ms")
+    assert found.objectives.quality.report == (("precision", "recall") if quality == "fid" else ())
     assert max(found.search_space.steps) == steps
     assert (found.data.name == "captions") is reads_text
     assert found.is_free
@@ -186,7 +187,7 @@ def test_a_name_on_the_hub_needs_no_network_where_it_is_known(monkeypatch: pytes
 
 @pytest.mark.parametrize("checkpoint", known_checkpoints())
 def test_every_published_checkpoint_has_a_first_space(checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is written, which checks it: an architecture needs nothing for that."""
+    """It is written, which checks it, and planned: an architecture needs nothing for that."""
     import huggingface_hub
 
     def offline(*_: Any, **__: Any) -> None:
@@ -197,6 +198,10 @@ def test_every_published_checkpoint_has_a_first_space(checkpoint: str, monkeypat
     assert values["base"]["checkpoint"] == checkpoint
     has_one_row = any(name in checkpoint for name in ("FLUX.1", "Turbo"))  # embedded, or distilled
     assert ("guidance" in values["space"]) is not has_one_row
+    planned = plan_of(parse_config(values))
+    assert planned["dense"]["steps"] == max(values["space"]["sampler_steps"]["choice"])
+    assert planned["macs_ratio_range"][0] < 0.5
+    assert planned["macs_ratio_range"][1] <= 1
 
 
 def test_a_model_in_the_hubs_cache_is_planned_by_its_configuration(

@@ -14,7 +14,7 @@ from fake_run import FakeRun
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.export import folder as folder_module
 from flexsearch.export.licence import base_licence
-from flexsearch.export.model import export_trial
+from flexsearch.export.model import export_trial, recipe_of
 from flexsearch.export.recipe import LongTraining, load_recipe
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import load_base
@@ -74,6 +74,8 @@ def test_the_recipe_trains_it_as_the_paper_does_and_judges_it_as_the_search_did(
     assert recipe.evaluation_seed == 7
     assert (recipe.start, recipe.trained) == ("transformer", 0)
     assert {"study": "fake", "trial": TRIAL, "digest": record.digest}.items() <= recipe.found_by.items()
+    predicts_noise = replace(run.settings, base=BaseSettings(checkpoint="facebook/DiT-XL-2-256"))
+    assert recipe_of(replace(run, settings=predicts_noise), record).training == LongTraining(loss_weighting="min_snr")
 
 
 def test_the_card_says_where_it_comes_from_and_what_was_measured(run: Run, tmp_path: Path) -> None:

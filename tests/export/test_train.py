@@ -128,6 +128,16 @@ def test_the_whole_sampling_is_trained_and_judged(recipe_folder: Call, tmp_path:
         torch.testing.assert_close(value, trained[name], rtol=1e-5, atol=0)
 
 
+def test_min_snr_weighs_the_losses(recipe_folder: Call, tmp_path: Path) -> None:
+    """Under flow matching each weight is below 1, so that the same first batch has a lower loss."""
+    folder = recipe_folder(updates=1, evaluate_every=None)
+    for weighting in ("none", "min_snr"):
+        run(folder, tmp_path / weighting, f"training.loss_weighting={weighting}")
+    plain, weighted = (log(tmp_path / weighting)["loss"][1] for weighting in ("none", "min_snr"))
+    assert 0 < weighted < plain
+    assert "Min-SNR-5 weights" in (tmp_path / "min_snr" / "README.md").read_text()
+
+
 @pytest.mark.parametrize("update", [1, 4, 5])
 def test_a_run_that_died_ends_as_one_that_did_not(
     whole: Trained, recipe_folder: Call, tmp_path: Path, update: int

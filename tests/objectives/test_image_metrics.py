@@ -12,6 +12,7 @@ import torch
 from builders import Call
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
 from flexsearch.config import parse_config
 from flexsearch.errors import UserError
@@ -187,16 +188,22 @@ def test_clip_score_is_a_cosine(tmp_path: Path) -> None:
         projection_dim=8,
     )
     where = tmp_path / "clip"
+    torch.manual_seed(0)
     model = transformers.CLIPModel(config).eval()
-    model.save_pretrained(where)
     processor = transformers.CLIPProcessor(
         transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}), tokenizer
     )
     processor.save_pretrained(where)
     shown, prompts = images(2, 3, 32, 32), ["a cat", "a dog"]
-    found = METRICS["clip_score"].load(CPU, str(where))(shown, prompts)
-    assert found.shape == (2,)
-    assert bool((found >= 0).all() and (found <= 100).all())
+    pictures = [to_pil_image(picture) for picture in shown]
+    inputs = processor(text=prompts, images=pictures, return_tensors="pt", padding=True)
+    for sign in (1, -1):  # each cosine is clamped under one of the two
+        with torch.no_grad():
+            model.visual_projection.weight *= sign
+            cosines = model(**inputs).logits_per_image.diagonal() / model.logit_scale.exp()
+        model.save_pretrained(where)
+        found = METRICS["clip_score"].load(CPU, str(where))(shown, prompts)
+        torch.testing.assert_close(found, (100 * cosines).clamp(min=0), rtol=1e-4, atol=1e-4)
     clip = METRICS["clip_score"].load(CPU, str(where))(images(2, 3, 2, 32, 32), prompts)
     assert clip.shape == (2,)
     with pytest.raises(UserError, match=r"^objectives\.quality\.clip: .*could not be loaded.*hf download"):
