@@ -1,9 +1,14 @@
 """A found schedule in a diffusers pipeline that the user has loaded already, and out of it again."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
-from flexsearch.errors import UserError
+from diffusers import DiffusionPipeline
+
+from flexsearch.errors import Note, UserError
+from flexsearch.export.folder import CANDIDATE, exported_candidate
+from flexsearch.export.plain_settings import FOLDER, beyond_schedulers
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import load_exported
 
@@ -18,23 +23,29 @@ _SIZES = {
 def apply(pipeline: Any, exported: str | Path) -> Any:
     """Put an exported model into a diffusers pipeline of its base, in place of the pipeline's transformer.
 
-    The pipeline keeps its scheduler, its steps and its guidance: it runs the schedule at every step in full. What else
-    the search found (solver, reuse, guidance rows) is drawn by `FlexDiTPipeline` and `flexsearch sample`.
+    The pipeline keeps its scheduler, its steps and its guidance: it runs the schedule at every step in full. A `Note`
+    says the steps, and the scheduler, that the schedule was found with: they are yours to set. What a pipeline cannot
+    do (reuse over steps, guidance at some steps, a gain that weights do not carry, `ab2` and `heun`, a first step
+    from the data's mean) is refused: `FlexDiTPipeline` draws it for classes, `flexsearch sample` for text.
 
     Args:
         pipeline: of diffusers, changed in place; its own transformer is kept, for `remove`.
-        exported: the folder that `flexsearch export` or `flexsearch train` wrote.
+        exported: the folder that `flexsearch export` or `flexsearch train` wrote. Without a `candidate.json` it holds a
+            schedule and nothing beside.
 
     Returns:
         The pipeline.
 
     Raises:
-        UserError: the pipeline's transformer is not the base of the exported model, or there is one already.
+        UserError: the pipeline's transformer is not the base of the exported model, there is a schedule already, or
+            the folder holds what a pipeline cannot do.
     """
     dense: Any = getattr(pipeline, "transformer", None)
     if hasattr(pipeline, _DENSE):
         raise UserError("has a schedule already: flexsearch.remove(pipeline) takes it out", field="pipeline")
-    model = load_exported(Path(exported))
+    folder = Path(exported)
+    to_set = _left_to_user(folder)
+    model = load_exported(folder)
     base: Any = model.base
     if type(dense) is not type(base):
         raise UserError(
@@ -48,6 +59,8 @@ def apply(pipeline: Any, exported: str | Path) -> Any:
             )
     pipeline.transformer = model.to(dense.device, dense.dtype)
     setattr(pipeline, _DENSE, dense)
+    if to_set is not None:
+        warnings.warn(to_set, Note, stacklevel=2)
     return pipeline
 
 
@@ -68,6 +81,34 @@ def remove(pipeline: Any) -> Any:
     pipeline.transformer = getattr(pipeline, _DENSE)
     delattr(pipeline, _DENSE)
     return pipeline
+
+
+def _left_to_user(folder: Path) -> str | None:
+    """Say which settings of a pipeline go with the schedule in a folder; None where it has no candidate.
+
+    Raises:
+        UserError: the candidate samples as no pipeline can.
+    """
+    if not (folder / CANDIDATE).is_file():
+        return None
+    candidate = exported_candidate(folder)
+    sampling = candidate.sampling
+    beyond = [*beyond_schedulers(sampling)]
+    if candidate.reuses:
+        beyond.insert(0, f"reuse over steps, {sampling.pattern}: pipelines compute every step in full")
+    if beyond:
+        is_pipeline = (folder / DiffusionPipeline.config_name).is_file()
+        instead = f"FlexDiTPipeline.from_pretrained({str(folder)!r})" if is_pipeline else f"flexsearch sample {folder}"
+        raise UserError(
+            f"holds more than a density schedule, which apply would drop ({'; '.join(beyond)}); "
+            f"`{instead}` draws all of it",
+            field=str(folder),
+        )
+    called = f"pipeline(..., num_inference_steps={sampling.steps})"
+    if sampling.solver == "base" and sampling.shift == 1:
+        return f"{folder} was found with {sampling.steps} steps: {called}"
+    found = f"{sampling.steps} steps, solver {sampling.solver}, shift {sampling.shift:g}"
+    return f"{folder} was found with {found}: {called}, and the scheduler in {folder / FOLDER} for the pipeline's own"
 
 
 def _as_saved(value: Any) -> Any:

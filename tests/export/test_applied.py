@@ -1,5 +1,7 @@
 """A found schedule in a pipeline of the user's, and out of it."""
 
+import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,14 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2
 from torch import Tensor
 
 import flexsearch
-from flexsearch.errors import UserError
+from flexsearch.errors import Note, UserError
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.cache import Cache
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.gain import Gain
+from flexsearch.schedule.guidance import GuidanceRows
+from flexsearch.schedule.sampling import Sampling
 
 CONFIG = {**LATENT, "num_layers": 6, "sample_size": 8, "num_embeds_ada_norm": 1000}
 
@@ -72,4 +79,47 @@ def test_a_pipeline_of_another_base_is_refused(pipeline: Any, exported: Path) ->
         flexsearch.apply(pipeline, exported)
     pipeline.transformer = torch.nn.Linear(1, 1)
     with pytest.raises(UserError, match=r"^pipeline: must have a DiTTransformer2DModel .* but got Linear"):
+        flexsearch.apply(pipeline, exported)
+
+
+def hold(exported: Path, schedule: DensitySchedule, sampling: Sampling) -> None:
+    candidate = Candidate(schedule=schedule, sampling=sampling)
+    (exported / "candidate.json").write_text(json.dumps(candidate.to_dict()), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("named", "sampling"),
+    [
+        ("reuse over steps, FnFn", Sampling(steps=4, cache=Cache(pattern="FnFn"))),
+        ("the solver ab2", Sampling(steps=4, solver="ab2")),
+        ("the first step", Sampling(steps=4, start="mean")),
+        ("guidance at some steps", Sampling(steps=4, guidance=GuidanceRows(start=0.2, end=0.8))),
+        ("the gain", Sampling(steps=4, gain=Gain(stream=1.1, at=2))),
+    ],
+)
+def test_what_a_pipeline_cannot_do_is_refused(
+    pipeline: Any, exported: Path, sparse_schedule: DensitySchedule, named: str, sampling: Sampling
+) -> None:
+    dense = pipeline.transformer
+    hold(exported, sparse_schedule, sampling)
+    with pytest.raises(UserError, match=rf"holds more than a density schedule.*{named}.*`flexsearch sample "):
+        flexsearch.apply(pipeline, exported)
+    (exported / "model_index.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=rf"{named}.*`FlexDiTPipeline\.from_pretrained\("):
+        flexsearch.apply(pipeline, exported)
+    assert pipeline.transformer is dense
+
+
+def test_what_the_user_sets_is_said(pipeline: Any, exported: Path, sparse_schedule: DensitySchedule) -> None:
+    hold(exported, sparse_schedule, Sampling(steps=4))
+    with pytest.warns(Note, match=r"found with 4 steps: pipeline\(\.\.\., num_inference_steps=4\)$"):
+        flexsearch.apply(pipeline, exported)
+    flexsearch.remove(pipeline)
+    hold(exported, sparse_schedule, Sampling(steps=4, solver="unipc"))
+    with pytest.warns(Note, match=r"4 steps, solver unipc, shift 1: .* and the scheduler in .*diffusers"):
+        flexsearch.apply(pipeline, exported)
+    flexsearch.remove(pipeline)
+    (exported / "candidate.json").unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Note)
         flexsearch.apply(pipeline, exported)
