@@ -2,13 +2,28 @@
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import pytest
 import torch
-from builders import LATENT
-from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
+from builders import LATENT, ONE_SEQUENCE, WAN
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    FlowMatchEulerDiscreteScheduler,
+    PyramidAttentionBroadcastConfig,
+    WanPipeline,
+    WanTransformer3DModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
+    apply_pyramid_attention_broadcast,
+)
+from diffusers.models.attention_processor import SlicedAttnProcessor
 from torch import Tensor
 
 import flexsearch
@@ -123,3 +138,80 @@ def test_what_the_user_sets_is_said(pipeline: Any, exported: Path, sparse_schedu
     with warnings.catch_warnings():
         warnings.simplefilter("error", Note)
         flexsearch.apply(pipeline, exported)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_embeds_ada_norm", 500), ("norm_eps", 1e-3), ("sample_size", 4), ("attention_bias", False)]
+)
+def test_every_field_of_the_configuration_counts(pipeline: Any, exported: Path, name: str, value: Any) -> None:
+    pipeline.transformer = DiTTransformer2DModel(**{**CONFIG, name: value})
+    with pytest.raises(UserError, match=rf"^pipeline\.transformer\.config\.{name}: must be .* but got {value}$"):
+        flexsearch.apply(pipeline, exported)
+
+
+def with_lora(transformer: Any) -> None:
+    peft = pytest.importorskip("peft")
+    peft.inject_adapter_in_model(peft.LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False), transformer)
+
+
+def with_fp8(transformer: Any) -> None:
+    transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+
+
+def with_broadcast(transformer: Any) -> None:
+    config = PyramidAttentionBroadcastConfig(
+        spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 500
+    )
+    apply_pyramid_attention_broadcast(transformer, config)
+
+
+@pytest.mark.parametrize(
+    ("hang", "named"),
+    [
+        (with_lora, r"\.to_q: has an adapter of peft \(Linear\)"),
+        (with_fp8, r": has a hook \(layerwise_casting\)"),
+        (with_broadcast, r"\.attn1: has a hook \(pyramid_attention_broadcast\)"),
+        (
+            lambda one: accelerate.cpu_offload_with_hook(one, torch.device("cpu")),
+            r": has a hook \(CpuOffload of accelerate\)",
+        ),
+        (
+            lambda one: one.transformer_blocks[2].attn1.set_processor(SlicedAttnProcessor(1)),
+            r"\.attn1: has the processor SlicedAttnProcessor",
+        ),
+        (lambda one: one.compile(backend="eager"), r": has a compiled forward"),
+    ],
+)
+def test_what_hangs_on_the_transformer_is_refused(
+    pipeline: Any, exported: Path, hang: Callable[[Any], Any], named: str
+) -> None:
+    hang(pipeline.transformer)
+    with pytest.raises(UserError, match=rf"^pipeline\.transformer.*{named}.*, which apply would drop"):
+        flexsearch.apply(pipeline, exported)
+    assert isinstance(pipeline.transformer, DiTTransformer2DModel)
+
+
+def saved(base: Any, backbone: str, folder: Path) -> Path:
+    same = type(base).from_config(base.config)
+    FlexDiT.from_base(same, backbone=backbone).save_pretrained(folder / "transformer", safe_serialization=True)
+    return folder
+
+
+def test_two_transformers_and_an_attention_backend_are_refused(tmp_path: Path) -> None:
+    base = WanTransformer3DModel.from_config(WAN)
+    nothing = {"tokenizer": None, "text_encoder": None, "vae": None, "scheduler": FlowMatchEulerDiscreteScheduler()}
+    exported = saved(base, "wan", tmp_path)
+    with pytest.raises(UserError, match=r"^pipeline\.transformer_2: must be None"):
+        flexsearch.apply(WanPipeline(**nothing, transformer=base, transformer_2=base, boundary_ratio=0.9), exported)
+    pipeline = WanPipeline(**nothing, transformer=base)
+    flexsearch.remove(flexsearch.apply(pipeline, exported))
+    base.set_attention_backend("_native_math")
+    with pytest.raises(UserError, match=r"blocks\.0\.attn1: has the attention backend .*, which apply would drop"):
+        flexsearch.apply(pipeline, exported)
+
+
+def test_a_pipeline_that_calls_by_position_is_refused(tmp_path: Path) -> None:
+    base = ZImageTransformer2DModel.from_config(ONE_SEQUENCE)
+    nothing = {"tokenizer": None, "text_encoder": None, "vae": None, "scheduler": FlowMatchEulerDiscreteScheduler()}
+    with pytest.raises(UserError, match=r"^pipeline: ZImagePipeline gives its transformer lists by position"):
+        flexsearch.apply(ZImagePipeline(**nothing, transformer=base), saved(base, "z_image", tmp_path))

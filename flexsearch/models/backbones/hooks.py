@@ -56,7 +56,7 @@ def check_not_hooked(model: Any, taken_apart: Iterable[tuple[str, Any]]) -> None
     for name, module in taken_apart:
         if is_hooked(module):
             raise UserError(
-                f"has a hook ({_hook_of(module)}), but FlexDiT calls its layers alone: use hooks on layers or on the "
+                f"has a hook ({hook_of(module)}), but FlexDiT calls its layers alone: use hooks on layers or on the "
                 f"whole model, such as enable_model_cpu_offload; {_REUSE}",
                 field=name,
             )
@@ -94,7 +94,8 @@ def check_offloaded_once(shared: Iterable[tuple[str, Any]]) -> None:
             )
 
 
-def _hook_of(module: Any) -> str:
+def hook_of(module: Any) -> str:
+    """Name what is hooked on a module: diffusers' hooks, accelerate's, or its own forward."""
     offload = getattr(module, "_hf_hook", None)
     own = "forward" if offload is None else f"{type(offload).__name__} of accelerate"
     return ", ".join(_hooks_of(module)) or own

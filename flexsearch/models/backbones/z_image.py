@@ -40,6 +40,7 @@ class ZImageBackbone(Backbone):
     base_class = ZImageTransformer2DModel
     shape_of = staticmethod(shape_of)
     reads = ("encoder_hidden_states", "encoder_attention_mask")
+    is_called_by_keyword = False
     rewrites_text = True
 
     def take_apart(self) -> list["ZImageBlock"]:
