@@ -4,25 +4,12 @@
 nothing. So it is refused.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
 from flexsearch.errors import UserError
-
-_PROCESSORS = (
-    "AttnProcessor",
-    "AttnProcessor2_0",
-    "FluxAttnProcessor",
-    "JointAttnProcessor2_0",
-    "QwenDoubleStreamAttnProcessor2_0",
-    "SanaAttnProcessor2_0",
-    "SanaLinearAttnProcessor2_0",
-    "WanAttnProcessor",
-    "ZSingleStreamAttnProcessor",
-)
-"""diffusers' classes that compute attention as we do. To import them takes longer than to know their names."""
 
 _REUSE = "reuse over steps is what a search finds, and FlexDiTPipeline draws with it"
 
@@ -40,12 +27,13 @@ def is_plain(layer: nn.Module) -> bool:
     return type(layer) is nn.Linear and not is_hooked(layer)
 
 
-def check_not_hooked(model: Any, taken_apart: Iterable[tuple[str, Any]]) -> None:
+def check_not_hooked(model: Any, taken_apart: Iterable[tuple[str, Any]], processors: Mapping[str, str]) -> None:
     """Check that nothing hangs on modules that are never called, and no cache that looks for them on the model.
 
     Args:
         model: the whole, which is called.
         taken_apart: (name, module) of it.
+        processors: of attentions, as `Backbone.processors`.
 
     Raises:
         UserError: something does; names the module and what to do.
@@ -61,12 +49,13 @@ def check_not_hooked(model: Any, taken_apart: Iterable[tuple[str, Any]]) -> None
                 field=name,
             )
         processor = getattr(module, "processor", None)
-        if processor is not None and type(processor).__name__ not in _PROCESSORS:
+        own = processors.get(name.rpartition(".")[2])
+        if processor is not None and type(processor).__name__ != own:
             raise UserError(
-                f"has the processor {type(processor).__name__}, but FlexDiT computes attention itself, by "
-                "scaled_dot_product_attention",
+                f"has the processor {type(processor).__name__}, but FlexDiT computes attention itself, as the base "
+                "does when it is built",
                 field=name,
-                nearest="the class's own processor",
+                nearest=own,
             )
         backend = getattr(processor, "_attention_backend", None)
         if backend is not None:
