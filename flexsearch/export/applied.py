@@ -25,7 +25,8 @@ def apply(pipeline: Any, exported: str | Path) -> Any:
     do (reuse over steps, guidance at some steps, a gain that weights do not carry, `ab2` and `heun`, a first step
     from the data's mean) is refused: `FlexDiTPipeline` draws it for classes, `flexsearch sample` for text.
 
-    The weights are those of the folder. Put adapters, casting and offload on the pipeline afterwards.
+    The weights are those of the folder. Adapters go on `pipeline.transformer.base` afterwards, casting on
+    `pipeline.transformer`, and offload on the pipeline.
 
     Args:
         pipeline: of diffusers, changed in place; its own transformer is kept, for `remove`.
@@ -143,8 +144,8 @@ def _check_nothing_hangs_on(dense: Any, base: Any) -> None:
         said = _what_hangs_on(module, own.get(name))
         if said is not None:
             raise UserError(
-                f"has {said}, which apply would drop: take it off; put it on pipeline.transformer.base after apply, "
-                "or offload on the pipeline",
+                f"has {said}, which apply would drop: take it off first; after apply, adapters go on "
+                "pipeline.transformer.base, casting on pipeline.transformer, and offload on the pipeline",
                 field=field,
             )
 
