@@ -7,7 +7,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from flexsearch.errors import Note, UserError
-from flexsearch.export.folder import CANDIDATE, exported_candidate
+from flexsearch.export.folder import CANDIDATE, TRANSFORMER, exported_candidate
 from flexsearch.export.plain_settings import FOLDER, beyond_schedulers
 from flexsearch.models.backbones import backbone_named
 from flexsearch.models.backbones.hooks import hook_of, is_hooked
@@ -46,6 +46,8 @@ def apply(pipeline: Any, exported: str | Path) -> Any:
     if hasattr(pipeline, _DENSE):
         raise UserError("has a schedule already: flexsearch.remove(pipeline) takes it out", field="pipeline")
     folder = Path(exported)
+    if folder.name == TRANSFORMER and (folder.parent / CANDIDATE).is_file():
+        folder = folder.parent  # what weights were found with lies beside them
     to_set = _left_to_user(folder)
     model = load_exported(folder)
     base: Any = model.base

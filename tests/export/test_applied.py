@@ -119,6 +119,8 @@ def test_what_a_pipeline_cannot_do_is_refused(
     hold(exported, sparse_schedule, sampling)
     with pytest.raises(UserError, match=rf"holds more than a density schedule.*{named}.*`flexsearch sample "):
         flexsearch.apply(pipeline, exported)
+    with pytest.raises(UserError, match=named):
+        flexsearch.apply(pipeline, exported / "transformer")
     (exported / "model_index.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match=rf"{named}.*`FlexDiTPipeline\.from_pretrained\("):
         flexsearch.apply(pipeline, exported)
