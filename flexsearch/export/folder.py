@@ -48,10 +48,15 @@ def with_folded_gain(model: FlexDiT, recipe: Recipe) -> Recipe:
     return replace(recipe, folded=None if folded == NO_GAIN else folded)
 
 
-def exported_sampling(folder: Path) -> Sampling:
-    """Read how the weights in a folder sample: with the gain that they do not carry."""
+def exported_candidate(folder: Path) -> Candidate:
+    """Read what the weights in a folder were found with: with the gain that they do not carry."""
     with reading(folder / CANDIDATE):
-        return Candidate.from_dict(json.loads((folder / CANDIDATE).read_text(encoding="utf-8"))).sampling
+        return Candidate.from_dict(json.loads((folder / CANDIDATE).read_text(encoding="utf-8")))
+
+
+def exported_sampling(folder: Path) -> Sampling:
+    """Read how the weights in a folder sample."""
+    return exported_candidate(folder).sampling
 
 
 @contextmanager

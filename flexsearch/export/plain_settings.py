@@ -50,7 +50,7 @@ class PlainSettings:
         call = {"num_inference_steps": sampling.steps, **architecture.guided_call(recipe.sampling.guidance)}
         cache_dit = _cache_dit(sampling, num_blocks=shape.num_blocks) if chosen.schedule.is_dense else None
         channels = recipe.sampling.guidance_channels
-        left_out = list(_left_out(sampling))
+        left_out = list(beyond_schedulers(sampling))
         if not chosen.schedule.is_dense:
             left_out.insert(
                 0, f"the density schedule {chosen.schedule}: it needs this folder's transformer and FlexDiT"
@@ -75,7 +75,8 @@ class PlainSettings:
         return not self.left_out
 
 
-def _left_out(sampling: Sampling) -> Iterator[str]:
+def beyond_schedulers(sampling: Sampling) -> Iterator[str]:
+    """Say, a line each, what neither a scheduler of diffusers nor a pipeline's arguments can do; reuse apart."""
     if sampling.solver in _OURS:
         yield f"the solver {sampling.solver}, {_OURS[sampling.solver]}: diffusers has none"
     if sampling.start != "model":

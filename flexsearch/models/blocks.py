@@ -56,7 +56,7 @@ class Blocks:
                 self._parts.blocks[block], place=block, amounts=amounts, shape=model.shape
             )
         if not torch.compiler.is_compiling():
-            check_not_hooked(model, self._taken_apart)
+            check_not_hooked(model, self._taken_apart, self._parts.processors)
             check_offloaded_once(self._shared)
             for fused in self._fused:
                 fused.join()

@@ -1,18 +1,40 @@
 """A found schedule in a pipeline of the user's, and out of it."""
 
+import json
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import pytest
 import torch
-from builders import LATENT
-from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
+from builders import LATENT, ONE_SEQUENCE, WAN
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    FlowMatchEulerDiscreteScheduler,
+    PyramidAttentionBroadcastConfig,
+    WanPipeline,
+    WanTransformer3DModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
+    apply_pyramid_attention_broadcast,
+)
+from diffusers.models.attention_processor import SlicedAttnProcessor
 from torch import Tensor
 
 import flexsearch
-from flexsearch.errors import UserError
+from flexsearch.errors import Note, UserError
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.schedule.cache import Cache
+from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
+from flexsearch.schedule.gain import Gain
+from flexsearch.schedule.guidance import GuidanceRows
+from flexsearch.schedule.sampling import Sampling
 
 CONFIG = {**LATENT, "num_layers": 6, "sample_size": 8, "num_embeds_ada_norm": 1000}
 
@@ -73,3 +95,125 @@ def test_a_pipeline_of_another_base_is_refused(pipeline: Any, exported: Path) ->
     pipeline.transformer = torch.nn.Linear(1, 1)
     with pytest.raises(UserError, match=r"^pipeline: must have a DiTTransformer2DModel .* but got Linear"):
         flexsearch.apply(pipeline, exported)
+
+
+def hold(exported: Path, schedule: DensitySchedule, sampling: Sampling) -> None:
+    candidate = Candidate(schedule=schedule, sampling=sampling)
+    (exported / "candidate.json").write_text(json.dumps(candidate.to_dict()), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("named", "sampling"),
+    [
+        ("reuse over steps, FnFn", Sampling(steps=4, cache=Cache(pattern="FnFn"))),
+        ("the solver ab2", Sampling(steps=4, solver="ab2")),
+        ("the first step", Sampling(steps=4, start="mean")),
+        ("guidance at some steps", Sampling(steps=4, guidance=GuidanceRows(start=0.2, end=0.8))),
+        ("the gain", Sampling(steps=4, gain=Gain(stream=1.1, at=2))),
+    ],
+)
+def test_what_a_pipeline_cannot_do_is_refused(
+    pipeline: Any, exported: Path, sparse_schedule: DensitySchedule, named: str, sampling: Sampling
+) -> None:
+    dense = pipeline.transformer
+    hold(exported, sparse_schedule, sampling)
+    with pytest.raises(UserError, match=rf"holds more than a density schedule.*{named}.*`flexsearch sample "):
+        flexsearch.apply(pipeline, exported)
+    with pytest.raises(UserError, match=named):
+        flexsearch.apply(pipeline, exported / "transformer")
+    (exported / "model_index.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=rf"{named}.*`FlexDiTPipeline\.from_pretrained\("):
+        flexsearch.apply(pipeline, exported)
+    assert pipeline.transformer is dense
+
+
+def test_what_the_user_sets_is_said(pipeline: Any, exported: Path, sparse_schedule: DensitySchedule) -> None:
+    hold(exported, sparse_schedule, Sampling(steps=4))
+    with pytest.warns(Note, match=r"found with 4 steps: pipeline\(\.\.\., num_inference_steps=4\)$"):
+        flexsearch.apply(pipeline, exported)
+    flexsearch.remove(pipeline)
+    hold(exported, sparse_schedule, Sampling(steps=4, solver="unipc"))
+    with pytest.warns(Note, match=r"4 steps, solver unipc, shift 1: .* and the scheduler in .*diffusers"):
+        flexsearch.apply(pipeline, exported)
+    flexsearch.remove(pipeline)
+    (exported / "candidate.json").unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Note)
+        flexsearch.apply(pipeline, exported)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_embeds_ada_norm", 500), ("norm_eps", 1e-3), ("sample_size", 4), ("attention_bias", False)]
+)
+def test_every_field_of_the_configuration_counts(pipeline: Any, exported: Path, name: str, value: Any) -> None:
+    pipeline.transformer = DiTTransformer2DModel(**{**CONFIG, name: value})
+    with pytest.raises(UserError, match=rf"^pipeline\.transformer\.config\.{name}: must be .* but got {value}$"):
+        flexsearch.apply(pipeline, exported)
+
+
+def with_lora(transformer: Any) -> None:
+    peft = pytest.importorskip("peft")
+    peft.inject_adapter_in_model(peft.LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False), transformer)
+
+
+def with_fp8(transformer: Any) -> None:
+    transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+
+
+def with_broadcast(transformer: Any) -> None:
+    config = PyramidAttentionBroadcastConfig(
+        spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 500
+    )
+    apply_pyramid_attention_broadcast(transformer, config)
+
+
+@pytest.mark.parametrize(
+    ("hang", "named"),
+    [
+        (with_lora, r"\.to_q: has an adapter of peft \(Linear\)"),
+        (with_fp8, r": has a hook \(layerwise_casting\)"),
+        (with_broadcast, r"\.attn1: has a hook \(pyramid_attention_broadcast\)"),
+        (
+            lambda one: accelerate.cpu_offload_with_hook(one, torch.device("cpu")),
+            r": has a hook \(CpuOffload of accelerate\)",
+        ),
+        (
+            lambda one: one.transformer_blocks[2].attn1.set_processor(SlicedAttnProcessor(1)),
+            r"\.attn1: has the processor SlicedAttnProcessor",
+        ),
+        (lambda one: one.compile(backend="eager"), r": has a compiled forward"),
+    ],
+)
+def test_what_hangs_on_the_transformer_is_refused(
+    pipeline: Any, exported: Path, hang: Callable[[Any], Any], named: str
+) -> None:
+    hang(pipeline.transformer)
+    with pytest.raises(UserError, match=rf"^pipeline\.transformer.*{named}.*, which apply would drop"):
+        flexsearch.apply(pipeline, exported)
+    assert isinstance(pipeline.transformer, DiTTransformer2DModel)
+
+
+def saved(base: Any, backbone: str, folder: Path) -> Path:
+    same = type(base).from_config(base.config)
+    FlexDiT.from_base(same, backbone=backbone).save_pretrained(folder / "transformer", safe_serialization=True)
+    return folder
+
+
+def test_two_transformers_and_an_attention_backend_are_refused(tmp_path: Path) -> None:
+    base = WanTransformer3DModel.from_config(WAN)
+    nothing = {"tokenizer": None, "text_encoder": None, "vae": None, "scheduler": FlowMatchEulerDiscreteScheduler()}
+    exported = saved(base, "wan", tmp_path)
+    with pytest.raises(UserError, match=r"^pipeline\.transformer_2: must be None"):
+        flexsearch.apply(WanPipeline(**nothing, transformer=base, transformer_2=base, boundary_ratio=0.9), exported)
+    pipeline = WanPipeline(**nothing, transformer=base)
+    flexsearch.remove(flexsearch.apply(pipeline, exported))
+    base.set_attention_backend("_native_math")
+    with pytest.raises(UserError, match=r"blocks\.0\.attn1: has the attention backend .*, which apply would drop"):
+        flexsearch.apply(pipeline, exported)
+
+
+def test_a_pipeline_that_calls_by_position_is_refused(tmp_path: Path) -> None:
+    base = ZImageTransformer2DModel.from_config(ONE_SEQUENCE)
+    nothing = {"tokenizer": None, "text_encoder": None, "vae": None, "scheduler": FlowMatchEulerDiscreteScheduler()}
+    with pytest.raises(UserError, match=r"^pipeline: ZImagePipeline gives its transformer lists by position"):
+        flexsearch.apply(ZImagePipeline(**nothing, transformer=base), saved(base, "z_image", tmp_path))

@@ -22,7 +22,7 @@ from diffusers import (
     apply_pyramid_attention_broadcast,
 )
 from diffusers.hooks import apply_group_offloading
-from diffusers.models.attention_processor import AttnProcessor, SlicedAttnProcessor
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0, SlicedAttnProcessor
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
@@ -234,13 +234,15 @@ def test_offload_of_the_whole_model_works(pair: Pair) -> None:
 
 
 def test_attention_processors(pair: Pair) -> None:
-    """What computes the same is accepted, what does not is refused, on the base as on the whole model."""
+    """The class that the base is built with is accepted, others are refused, on the base as on the whole model."""
     expected, attention = pair.of_model, pair.model.base.transformer_blocks[2].attn1
-    attention.set_processor(AttnProcessor())
+    attention.set_processor(AttnProcessor2_0())
     assert torch.equal(pair.of_model, expected)
-    attention.set_processor(SlicedAttnProcessor(1))
-    with pytest.raises(UserError, match=r"^base\.transformer_blocks\.2\.attn1: has the processor SlicedAttnProcessor"):
-        _ = pair.of_model
+    for other in (AttnProcessor(), SlicedAttnProcessor(1)):
+        attention.set_processor(other)
+        named = rf"^base\.transformer_blocks\.2\.attn1: has the processor {type(other).__name__}, .*: AttnProcessor2_0$"
+        with pytest.raises(UserError, match=named):
+            _ = pair.of_model
     with pytest.raises(UserError, match=r"^set_attn_processor: "):
         pair.model.set_attn_processor(AttnProcessor())
 

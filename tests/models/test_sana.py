@@ -8,6 +8,8 @@ import torch
 from backbone_suite import NUM_BLOCKS, SPARSE, BackboneSuite
 from builders import SANA
 from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, SanaPipeline, SanaTransformer2DModel
+from diffusers.models.attention_processor import AttnProcessor2_0, SanaLinearAttnProcessor2_0
+from diffusers.models.transformers.sana_transformer import SanaAttnProcessor2_0
 from joint_suite import Variant
 
 from flexsearch.diffusion.sampling import denoise, plan_of
@@ -68,6 +70,27 @@ class TestSana(BackboneSuite):
             moved = (model(**inputs).sample - before).abs().amax(dim=(0, 1)) > 0
         assert moved[:4, :4].all()
         assert not moved[14:].any(), "six blocks reach six tokens of two pixels"
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "other"),
+    [
+        ("attn1", SanaLinearAttnProcessor2_0, SanaAttnProcessor2_0),
+        ("attn1", SanaLinearAttnProcessor2_0, AttnProcessor2_0),
+        ("attn2", SanaAttnProcessor2_0, SanaLinearAttnProcessor2_0),
+    ],
+)
+def test_each_attention_has_its_own_processor(name: str, own: Any, other: Any) -> None:
+    """What is another attention's default would change the base and not us."""
+    suite = TestSana()
+    model = FlexDiT.from_base(SanaTransformer2DModel.from_config(SANA), backbone="sana").eval()
+    attention = getattr(model.base.transformer_blocks[1], name)
+    with torch.inference_mode():
+        attention.set_processor(own())
+        model(**suite.inputs())
+        attention.set_processor(other())
+        with pytest.raises(UserError, match=rf"\.1\.{name}: has the processor {other.__name__}, .*: {own.__name__}$"):
+            model(**suite.inputs())
 
 
 class TestSana15(Variant, TestSana):

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from builders import MMDIT
+from diffusers.models.attention_processor import AttnProcessor2_0, JointAttnProcessor2_0
 from joint_suite import JointSuite, Variant, test_a_key_that_stands_for_four_counts_four_times  # noqa: F401 - runs here
 
 from flexsearch.errors import UserError
@@ -51,3 +52,14 @@ class TestSD35Medium(TestSD35Large):
     def mixers(self, model: FlexDiT, block: int) -> list[Any]:
         second = model.base.transformer_blocks[block].attn2
         return [] if second is None else [second]
+
+    @pytest.mark.parametrize("name", ["attn", "attn2"])
+    def test_a_processor_of_other_attentions_is_refused(self, model: FlexDiT, name: str) -> None:
+        attention = getattr(model.base.transformer_blocks[1], name)
+        attention.set_processor(JointAttnProcessor2_0())
+        model(**self.inputs())
+        attention.set_processor(AttnProcessor2_0())
+        with pytest.raises(
+            UserError, match=rf"\.1\.{name}: has the processor AttnProcessor2_0, .*: JointAttnProcessor2_0$"
+        ):
+            model(**self.inputs())

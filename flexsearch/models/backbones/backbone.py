@@ -70,6 +70,9 @@ class Backbone(ABC):
         reads: keyword arguments of the base's forward that condition it.
         rewrites_text: whether text tokens pass through the blocks beside image tokens (joint attention). Else every
             block reads the caption as it is, or there is none.
+        processors: diffusers' class, by the attribute that holds an attention, that the base is built with: our blocks
+            compute what it computes. By name, for to import them takes longer.
+        is_called_by_keyword: whether diffusers' pipelines give the base what conditions it by keyword.
         tied: whether one embedder serves all blocks, where the base has one in every block.
         tied_copies: (prefix of a copy, prefix of the original) of the base's weights that are one module here.
         shape: the base's sizes.
@@ -79,6 +82,8 @@ class Backbone(ABC):
     base_class: ClassVar[Any]
     reads: ClassVar[tuple[str, ...]]
     rewrites_text: ClassVar[bool] = False
+    processors: ClassVar[Mapping[str, str]] = {"attn1": "AttnProcessor2_0", "attn2": "AttnProcessor2_0"}
+    is_called_by_keyword: ClassVar[bool] = True
     tied: bool = False
     tied_copies: Sequence[tuple[str, str]] = ()
 

@@ -6,7 +6,7 @@ tokens, S text tokens, C width.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,7 @@ class FluxBackbone(PackedBackbone):
     base_class = FluxTransformer2DModel
     shape_of = staticmethod(shape_of)
     reads = ("encoder_hidden_states", "pooled_projections", "guidance", "img_ids", "txt_ids")
+    processors: ClassVar = {"attn": "FluxAttnProcessor"}
 
     def take_apart(self) -> list[Block]:
         double = [_double_of(block) for block in self.base.transformer_blocks]

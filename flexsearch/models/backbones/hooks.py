@@ -4,25 +4,12 @@
 nothing. So it is refused.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
 from flexsearch.errors import UserError
-
-_PROCESSORS = (
-    "AttnProcessor",
-    "AttnProcessor2_0",
-    "FluxAttnProcessor",
-    "JointAttnProcessor2_0",
-    "QwenDoubleStreamAttnProcessor2_0",
-    "SanaAttnProcessor2_0",
-    "SanaLinearAttnProcessor2_0",
-    "WanAttnProcessor",
-    "ZSingleStreamAttnProcessor",
-)
-"""diffusers' classes that compute attention as we do. To import them takes longer than to know their names."""
 
 _REUSE = "reuse over steps is what a search finds, and FlexDiTPipeline draws with it"
 
@@ -40,12 +27,13 @@ def is_plain(layer: nn.Module) -> bool:
     return type(layer) is nn.Linear and not is_hooked(layer)
 
 
-def check_not_hooked(model: Any, taken_apart: Iterable[tuple[str, Any]]) -> None:
+def check_not_hooked(model: Any, taken_apart: Iterable[tuple[str, Any]], processors: Mapping[str, str]) -> None:
     """Check that nothing hangs on modules that are never called, and no cache that looks for them on the model.
 
     Args:
         model: the whole, which is called.
         taken_apart: (name, module) of it.
+        processors: of attentions, as `Backbone.processors`.
 
     Raises:
         UserError: something does; names the module and what to do.
@@ -56,17 +44,18 @@ def check_not_hooked(model: Any, taken_apart: Iterable[tuple[str, Any]]) -> None
     for name, module in taken_apart:
         if is_hooked(module):
             raise UserError(
-                f"has a hook ({_hook_of(module)}), but FlexDiT calls its layers alone: use hooks on layers or on the "
+                f"has a hook ({hook_of(module)}), but FlexDiT calls its layers alone: use hooks on layers or on the "
                 f"whole model, such as enable_model_cpu_offload; {_REUSE}",
                 field=name,
             )
         processor = getattr(module, "processor", None)
-        if processor is not None and type(processor).__name__ not in _PROCESSORS:
+        own = processors.get(name.rpartition(".")[2])
+        if processor is not None and type(processor).__name__ != own:
             raise UserError(
-                f"has the processor {type(processor).__name__}, but FlexDiT computes attention itself, by "
-                "scaled_dot_product_attention",
+                f"has the processor {type(processor).__name__}, but FlexDiT computes attention itself, as the base "
+                "does when it is built",
                 field=name,
-                nearest="the class's own processor",
+                nearest=own,
             )
         backend = getattr(processor, "_attention_backend", None)
         if backend is not None:
@@ -94,7 +83,8 @@ def check_offloaded_once(shared: Iterable[tuple[str, Any]]) -> None:
             )
 
 
-def _hook_of(module: Any) -> str:
+def hook_of(module: Any) -> str:
+    """Name what is hooked on a module: diffusers' hooks, accelerate's, or its own forward."""
     offload = getattr(module, "_hf_hook", None)
     own = "forward" if offload is None else f"{type(offload).__name__} of accelerate"
     return ", ".join(_hooks_of(module)) or own

@@ -5,7 +5,7 @@ follow on the diagonal. Letters: B batch, N dense tokens, n tokens, S text token
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ class QwenImageBackbone(PackedBackbone):
     base_class = QwenImageTransformer2DModel
     shape_of = staticmethod(shape_of)
     reads = ("encoder_hidden_states", "encoder_hidden_states_mask", "encoder_attention_mask", "img_shapes")
+    processors: ClassVar = {"attn": "QwenDoubleStreamAttnProcessor2_0"}
 
     def take_apart(self) -> list[DoubleStreamBlock]:
         return [

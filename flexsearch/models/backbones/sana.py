@@ -5,7 +5,7 @@ Letters: B batch, n and m tokens, C width.
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,7 @@ class SanaBackbone(Backbone):
     base_class = SanaTransformer2DModel
     shape_of = staticmethod(shape_of)
     reads = ("encoder_hidden_states", "encoder_attention_mask")
+    processors: ClassVar = {"attn1": "SanaLinearAttnProcessor2_0", "attn2": "SanaAttnProcessor2_0"}
 
     def take_apart(self) -> list[SanaBlock]:
         beside = (self.base.norm_out,)

@@ -4,7 +4,7 @@ Letters: B batch, N dense tokens, S text tokens, C width.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,7 @@ class SD3Backbone(Backbone):
     base_class = SD3Transformer2DModel
     shape_of = staticmethod(shape_of)
     reads = ("encoder_hidden_states", "pooled_projections")
+    processors: ClassVar = {"attn": "JointAttnProcessor2_0", "attn2": "JointAttnProcessor2_0"}
     rewrites_text = True
 
     def take_apart(self) -> list[DoubleStreamBlock]:

@@ -5,7 +5,7 @@ Letters: B batch, n and m tokens, C width, F frames, H x W tokens of a frame, D 
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import WanTransformer3DModel
@@ -66,6 +66,7 @@ class WanBackbone(Backbone):
     base_class = WanTransformer3DModel
     shape_of = staticmethod(shape_of)
     reads = ("encoder_hidden_states",)
+    processors: ClassVar = {"attn1": "WanAttnProcessor", "attn2": "WanAttnProcessor"}
 
     def take_apart(self) -> list[WanBlock]:
         beside = (self.base.condition_embedder, self.base.rope)

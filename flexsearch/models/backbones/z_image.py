@@ -7,7 +7,7 @@ base reads 1 - t and gives the negated velocity. Letters: B batch, N dense token
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from diffusers import ZImageTransformer2DModel
@@ -40,6 +40,8 @@ class ZImageBackbone(Backbone):
     base_class = ZImageTransformer2DModel
     shape_of = staticmethod(shape_of)
     reads = ("encoder_hidden_states", "encoder_attention_mask")
+    processors: ClassVar = {"attention": "ZSingleStreamAttnProcessor"}
+    is_called_by_keyword = False
     rewrites_text = True
 
     def take_apart(self) -> list["ZImageBlock"]:
