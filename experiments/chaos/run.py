@@ -6,7 +6,8 @@
 
 One small search runs undisturbed, and then again and again, disturbed and resumed, until all disturbances are spent.
 Each ledger must be the undisturbed one's. What was done, when and where, stands in `OUT/disturbances.jsonl`. The same
-seed draws the same disturbances; which write each one meets depends on the machine, too. Exit status 1 where a ledger differs, or a command ends as it should not.
+seed draws the same disturbances; which write each one meets depends on the machine, too. Exit status 1 where a ledger
+differs, or a command ends as it should not.
 """
 
 import argparse
