@@ -171,6 +171,16 @@ def asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OptunaStudy, "_asked", ask)
 
 
+def assert_it_goes_on(world: World, *, reason: str, ledger: list[Any]) -> None:
+    """Dies once, and resumes to the same end and ledger."""
+    dies_at = world.counter.dies_at
+    with pytest.raises(Killed):
+        world.search()
+    world.counter.dies_at = None
+    assert world.search() == reason, dies_at
+    assert world.ledger() == ledger, dies_at
+
+
 SEEDS = ({"pooling.depth": 1}, {"pooling.depth": 3}, {"pooling.depth": 4})
 
 
@@ -193,11 +203,7 @@ def test_a_driver_that_dies_at_any_write_leaves_what_the_next_one_goes_on_from(
     assert whole.counter.done > 50
     for dies_at in range(whole.counter.done):
         world = World(tmp_path / str(dies_at), small_space, run_trial, dies_at=dies_at, **settings)
-        with pytest.raises(Killed):
-            world.search()
-        world.counter.dies_at = None
-        assert world.search() == reason, dies_at
-        assert world.ledger() == whole.ledger(), dies_at
+        assert_it_goes_on(world, reason=reason, ledger=whole.ledger())
 
 
 def test_a_driver_that_dies_between_waves_of_baselines_goes_on(
@@ -210,8 +216,4 @@ def test_a_driver_that_dies_between_waves_of_baselines_goes_on(
     assert any("ab2-gain" in (one.baseline or "") for one in whole.ledger()[0]), "there are waves"
     for dies_at in range(0, whole.counter.done, 3):
         world = World(tmp_path / str(dies_at), sampling_space, run_trial, dies_at=dies_at, **options)
-        with pytest.raises(Killed):
-            world.search()
-        world.counter.dies_at = None
-        assert world.search() == reason, dies_at
-        assert world.ledger() == whole.ledger(), dies_at
+        assert_it_goes_on(world, reason=reason, ledger=whole.ledger())
