@@ -1,12 +1,13 @@
-"""Baselines of every search: what is free on the dense base (steps, solver, shift, gain, reuse), and the paper's.
+"""Baselines of every search: what is free on the dense base (steps, solver, shift, gain, start, reuse), and papers'.
 
-Where the space searches one of these, the dense base gets the best of it too, so that what is trained is compared with
+Where the space searches one of these, the dense base gets the best of it too, so that what is searched is compared with
 the strongest of what is free. Which is best is measured: baselines come in waves, and each follows from the results of
-those before. That the first step may take the data mean is left to the search.
+those before. Which steps compute both rows of guidance is left to the search: that trades quality for time.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from flexsearch.schedule.gain import NO_GAIN, Gain
 from flexsearch.schedule.presets import PRESETS, diffcr_schedule, dydit_schedules, paper_schedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.solver import SolverName, is_deterministic
+from flexsearch.schedule.start import Start
 from flexsearch.space.domains import Float
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.study.evenly import evenly
@@ -98,17 +100,19 @@ def _is_plain(record: "TrialRecord") -> bool:
 
 
 def waves_of(space: SearchSpace, settings: SearchSettings) -> list[Wave]:
-    """List the waves of further baselines: none where the space searches neither solver nor gain nor reuse.
+    """List the waves of further baselines: none where steps are all that the dense base can choose.
 
     Where there are several shifts, the dense base with each of them at a middle number of steps. Then its curve over
     steps under the best second-order solver; then, under the best of all solvers, it with every gain at that middle;
-    then the best gain's curve, uniform reuse, and the paper's schedules.
+    then the best gain's curve, uniform reuse, and the paper's schedules. Last, where the first step may call no model,
+    all of that again so begun: every shift and gain at the middle, and the best one's curve.
     """
     made = _Maker(space=space, settings=settings)
     if made.is_plain:
         return []
     shifts = [made.shifts_at_the_middle] if len(made.shifts) > 1 else []
-    return [*shifts, made.curve_of_a_solver, made.gains_at_the_middle, made.under_the_best]
+    starts = [made.starts_at_the_middle, made.curve_of_a_start] if made.starts else []
+    return [*shifts, made.curve_of_a_solver, made.gains_at_the_middle, made.under_the_best, *starts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,13 +150,18 @@ class _Maker:
         return evenly(list(dict.fromkeys(values)) or [1.0], MOST_SHIFTS)
 
     @cached_property
+    def starts(self) -> tuple[Start, ...]:
+        """What the space has in place of a first model call."""
+        return tuple(sorted(self.space.starts))
+
+    @cached_property
     def reuses(self) -> bool:
         return any(one.name == "cache" for one in self.space.sampling.parts)
 
     @property
     def is_plain(self) -> bool:
         """Whether steps are all that the dense base can choose."""
-        return not (self.solvers or self.gains or self.reuses or self.shifts != [1.0])
+        return not (self.solvers or self.gains or self.starts or self.reuses or self.shifts != [1.0])
 
     def middle(self, solver: SolverName) -> Sampling:
         """Give the middle of the steps; of Heun's method, whose steps take two calls, as many as take no more calls."""
@@ -177,12 +186,42 @@ class _Maker:
 
     def under_the_best(self, results: Results) -> list[Baseline]:
         """Give what is left, under the best solver and gain: all steps, uniform reuse, a fine-tune, the papers'."""
-        solver = self._best_solver(("base", *self.solvers), results)
-        if solver is None:
+        best = self._best_gain(results)
+        if best is None:
             return []
-        best = self._best((replace(solver, gain=gain) for gain in (NO_GAIN, *self.gains)), results)
-        curve = [] if best is None else [replace(best, steps=num) for num in self.steps]
-        return [*self.dense(curve), *self._fora(results), *self.fine_tuned(curve), *self.papers(solver)]
+        curve = [replace(best, steps=num) for num in self.steps]
+        return [
+            *self.dense(curve),
+            *self._fora(results),
+            *self.fine_tuned(curve),
+            *self.papers(replace(best, gain=NO_GAIN)),
+        ]
+
+    def starts_at_the_middle(self, results: Results) -> list[Baseline]:
+        """Give every start under the best solver: with the best shift and gain so far, with every shift, every gain."""
+        best = self._best_gain(results)
+        return [] if best is None else self.dense(self._started(best))
+
+    def curve_of_a_start(self, results: Results) -> list[Baseline]:
+        """Give all numbers of steps under the best start, wherever there is a second step."""
+        best = self._best_gain(results)
+        started = None if best is None else self._best(self._started(best), results)
+        return [] if started is None else self.dense(self._able(replace(started, steps=num) for num in self.steps))
+
+    def _started(self, best: Sampling) -> list[Sampling]:
+        """What follows of a sampling where the first step calls no model."""
+        variants = [best, *(replace(best, shift=one) for one in self.shifts)]
+        variants += [replace(best, gain=one) for one in (NO_GAIN, *self.gains)]
+        return self._able(replace(one, start=start) for start in self.starts for one in dict.fromkeys(variants))
+
+    def _able(self, samplings: Iterable[Sampling]) -> list[Sampling]:
+        """Those whose first step needs no call, at the configured steps too: it is at pure noise, and not the last."""
+        found = []
+        for one in samplings:
+            with suppress(UserError):
+                self.space.plan(self._candidate(one))
+                found.append(one)
+        return found
 
     def _fora(self, results: Results) -> list[Baseline]:
         """The dense base with the outputs of its modules reused for N - 1 of N calls (FORA, arXiv 2407.01425)."""
@@ -248,12 +287,21 @@ class _Maker:
             parts.append(sampling.solver)
         if sampling.shift != 1:
             parts.append(f"shift{sampling.shift:g}")
+        if sampling.start != "model":
+            parts.append(sampling.start)
         if sampling.gain != NO_GAIN:
             parts.append(f"gain{sampling.gain.stream:g}@{sampling.gain.at}")
         return "-".join(parts)
 
     def _candidate(self, sampling: Sampling) -> Candidate:
         return Candidate(schedule=DensitySchedule.all_dense(self.space.num_blocks), sampling=sampling)
+
+    def _best_gain(self, results: Results) -> Sampling | None:
+        """The best solver and shift with its best gain, at the middle."""
+        solver = self._best_solver(("base", *self.solvers), results)
+        if solver is None:
+            return None
+        return self._best((replace(solver, gain=gain) for gain in (NO_GAIN, *self.gains)), results)
 
     def _best_solver(self, solvers: Sequence[SolverName], results: Results) -> Sampling | None:
         """The best solver with its best shift, at the middle; the base's own also without any."""

@@ -127,7 +127,7 @@ def test_the_dense_base_gets_the_best_shift() -> None:
     def quality(sampling: Sampling) -> float:
         return quality_of(sampling) * (1 + abs(sampling.shift - 2))
 
-    several = {"solver": "ab2", "shift": {"choice": [1.0, 2.0, 3.0]}, "start": {"choice": ["model", "mean"]}}
+    several = {"solver": "ab2", "shift": {"choice": [1.0, 2.0, 3.0]}}
     _, shifts, curve, _, last = names(waves(of(**several), quality))
     assert shifts == ["dense-6-ab2-shift2", "dense-6-ab2-shift3"]
     assert curve == ["dense-8-ab2-shift2", "dense-4-ab2-shift2"]
@@ -141,6 +141,40 @@ def test_the_dense_base_gets_the_best_shift() -> None:
         ["dense-6-shift2"],
         ["dense-8-shift2", "dense-4-shift2"],
     )
+
+
+def test_the_dense_base_begins_as_the_space_may() -> None:
+    def quality(sampling: Sampling) -> float:
+        best_gain = 0.8 if sampling.start == "mean" else 0.9
+        best_shift = 1.0 if sampling.start == "mean" else 2.0
+        start = 0.5 if sampling.start == "mean" else 1.0
+        return (
+            SOLVERS[sampling.solver]
+            * start
+            * (1 + abs(sampling.gain.stream - best_gain))
+            * (1 + abs(sampling.shift - best_shift))
+        )
+
+    axes = {
+        "solver": "ab2",
+        "shift": {"choice": [1.0, 2.0]},
+        "gain": {"stream": {"choice": [0.8, 0.9]}, "at": 2},
+        "start": {"choice": ["model", "mean"]},
+    }
+    *_, middle, curve = names(waves(of(**axes), quality, baseline_steps=(8, 6, 4, 1)))
+    assert middle == [
+        "dense-4-ab2-shift2-mean-gain0.9@2",
+        "dense-4-ab2-mean-gain0.9@2",
+        "dense-4-ab2-shift2-mean",
+        "dense-4-ab2-shift2-mean-gain0.8@2",
+    ], "as the best without a start, then another shift, then other gains"
+    assert curve == [f"dense-{steps}-ab2-mean-gain0.9@2" for steps in (8, 6)], "one step has none to follow"
+
+
+def test_a_start_alone_is_an_axis() -> None:
+    first, *further = names(waves(of(start="gaussian")))
+    assert first == ["dense-8", "dense-6", "dense-4", "paper-8"]
+    assert [name for wave in further for name in wave] == ["dense-6-gaussian", "dense-8-gaussian", "dense-4-gaussian"]
 
 
 def test_solvers_are_compared_at_equal_calls() -> None:
