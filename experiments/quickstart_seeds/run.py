@@ -1,13 +1,18 @@
 """What the quickstart finds under several seeds, and whether its claims hold on fresh noise.
 
-    uv run python experiments/quickstart_seeds/run.py --seeds 0 1 2 3 4   # about 5 minutes a seed on two CPU cores
-    uv run python experiments/quickstart_seeds/run.py --fresh 0           # its front again, on fresh noise
+    uv run python experiments/quickstart_seeds/run.py --seeds 0 1 2 3 4              # 6 minutes a seed on two CPU cores
+    uv run python experiments/quickstart_seeds/run.py --seeds 0 1 2 3 4 --confirm    # 4 minutes more each
+    uv run python experiments/quickstart_seeds/run.py --fresh 0                      # its front again, on fresh noise
 
 `seeds.csv`: a seed's hypervolume is that of its front in distance, and in latency over that of ten Euler steps in the
 same run, up to the reference point of the front that README showed before sampling was searched (`BEFORE`, under the
-old spacing). Beside it stand the hypervolumes of that front, of the dense base under the best solver and gain at every
-number of steps, and of all free baselines. `claims.csv`: every searched point that a run calls faster than what is
-free at equal quality, with its 95 % interval.
+old spacing). Beside it stand the hypervolumes of that front, of the dense base under the best solver, shift and gain at
+every number of steps, and of all free baselines, which may also begin without a model call. `wall_seconds` are those of
+a run that was made here, whole. `claims.csv`: every searched point that a run calls faster than what is free at equal
+quality, with its 95 % interval, and the distance that free baselines reach in its time.
+
+`confirmed.csv`, by `flexsearch confirm --images 500`: every searched point that was measured again under three seeds
+that the search has not seen, its speed-up as searched and as confirmed, and what is told of it.
 
 `fresh.csv`: the points of a run's front that may be as good as ten Euler steps, and the dense base at 10 and 40 steps,
 by 2,000 images each under three seeds that no search has seen; which points are as good as these under every seed, and
@@ -17,6 +22,7 @@ at which share of their latency, as the run measured it.
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +33,8 @@ import torch
 from flexsearch.cli.results import front_of_run, open_run
 from flexsearch.report.front import Front
 from flexsearch.report.points import is_free
-from flexsearch.report.speedup import claims_of
+from flexsearch.report.run import Run
+from flexsearch.report.speedup import claims_of, speedup_of
 from flexsearch.schedule import Candidate, DensitySchedule, Sampling
 from flexsearch.study.confirm import fresh_seeds
 from flexsearch.study.pareto import hypervolume
@@ -62,15 +69,28 @@ def euler_ms(front: Front) -> float:
 
 
 def is_plain(record: TrialRecord) -> bool:
-    return record.candidate.schedule.is_dense and not record.candidate.reuses
+    """Whether a trial is the dense base that computes every step."""
+    candidate = record.candidate
+    return candidate.schedule.is_dense and not candidate.reuses and candidate.sampling.start == "model"
+
+
+def flexsearch(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "flexsearch", *words], check=True, stdout=subprocess.DEVNULL)
+
+
+def made(seed: int, runs: Path) -> tuple[Run, float]:
+    """A run, which is made if it is not there, and the seconds that it took; not a number where it goes on."""
+    run_dir, wall = runs / f"quickstart-{seed}", runs / f"quickstart-{seed}.seconds"
+    is_new, began = not run_dir.exists(), time.monotonic()
+    flexsearch("run", SPACE, "--seed", str(seed), "--run-dir", str(run_dir))
+    if is_new:
+        wall.write_text(f"{time.monotonic() - began:.1f}")
+    return open_run(run_dir), float(wall.read_text()) if wall.exists() else float("nan")
 
 
 def searched(seed: int, runs: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A run, which is made if it is not there: its numbers, and the gains that it claims."""
-    run_dir = runs / f"quickstart-{seed}"
-    command = [sys.executable, "-m", "flexsearch", "run", SPACE, "--seed", str(seed), "--run-dir", str(run_dir)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    run = open_run(run_dir)
+    """A run's numbers, and the gains that it claims."""
+    run, wall_seconds = made(seed, runs)
     front = front_of_run(run)
     unit = euler_ms(front)
 
@@ -86,6 +106,8 @@ def searched(seed: int, runs: Path) -> tuple[dict[str, Any], list[dict[str, Any]
             "candidate": str(one.record.candidate),
             "is_free": is_free(one.record),
             "distance": one.distance,
+            "free_distance": front.as_searched.free_reach.at(one.latency_ms),
+            "noise_paired": noise,
             "share_of_euler_10": one.latency_ms / unit,
             "speedup": speedup.value,
             "low": speedup.low,
@@ -96,6 +118,7 @@ def searched(seed: int, runs: Path) -> tuple[dict[str, Any], list[dict[str, Any]
     found = volume(shares(front.points))
     row = {
         "seed": seed,
+        "wall_seconds": wall_seconds,
         "seconds": sum(cost.seconds for cost in run.store.costs() if ":" in cost.what),
         "trials": front.counts["complete"],
         "front": len(front.points),
@@ -109,6 +132,32 @@ def searched(seed: int, runs: Path) -> tuple[dict[str, Any], list[dict[str, Any]
         "over_published_before": found / volume([(quality, ms / BEFORE_EULER_10_MS) for quality, ms in BEFORE]),
     }
     return row, claims
+
+
+def confirmed(seed: int, runs: Path) -> list[dict[str, Any]]:
+    """What a confirmation says of the searched points of a run's front."""
+    run, _ = made(seed, runs)
+    if front_of_run(run).confirmation is None:
+        flexsearch("confirm", str(runs / f"quickstart-{seed}"), "--images", "500")
+    front = front_of_run(run)
+    rows = []
+    for one in front.best_known.points:
+        before = speedup_of(front.as_searched, front.as_searched.by_number[one.record.number])
+        after = speedup_of(front.best_known, one)
+        if one.record.baseline is None and before is not None and after is not None:
+            rows.append(
+                {
+                    "seed": seed,
+                    "trial": one.record.number,
+                    "candidate": str(one.record.candidate),
+                    "is_free": is_free(one.record),
+                    "distance": one.distance,
+                    "latency_ms": one.latency_ms,
+                    **{f"searched_{end}": getattr(before, end) for end in ("value", "low", "high", "verdict")},
+                    **{f"confirmed_{end}": getattr(after, end) for end in ("value", "low", "high", "verdict")},
+                }
+            )
+    return rows
 
 
 def latencies(front: Front) -> dict[str, float]:
@@ -171,6 +220,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--fresh", type=int, help="measure this seed's run again, and search nothing")
+    parser.add_argument("--confirm", action="store_true", help="measure the fronts of these seeds again")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     if arguments.fresh is not None:
@@ -178,6 +228,10 @@ if __name__ == "__main__":
         table = fresh(arguments.fresh, arguments.runs)
         table.to_csv(HERE / "fresh.csv", index=False, float_format="%.4g")
         print(as_good(table).to_string(float_format="%.3g"))
+    elif arguments.confirm:
+        again = pd.DataFrame([row for seed in arguments.seeds for row in confirmed(seed, arguments.runs)])
+        again.to_csv(HERE / "confirmed.csv", index=False, float_format="%.4g")
+        print(again.to_string(index=False, float_format="%.3g"))
     else:
         rows, claims = zip(*(searched(seed, arguments.runs) for seed in arguments.seeds), strict=True)
         seeds, claimed = pd.DataFrame(rows), pd.DataFrame([one for some in claims for one in some])
