@@ -9,7 +9,8 @@ device seconds: a search ends after `--trials` trials or `--hours`, whichever is
 
 A hypervolume is that of distance and latency over ten Euler steps' of the same run, up to 1.1 times the worst that is
 free. `free` is that of the training-free baselines, of all runs of a seed together; `volume` that of these and what the
-family found; `gained` their ratio; `owns` how many points of the seed's joint front are its own.
+family found; `gained` their ratio; `owns` how many points of the seed's joint front are its own. `points.csv` has what
+lies on the front of a family and what is free, `families.png` shows both.
 """
 
 import argparse
@@ -18,6 +19,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import yaml
@@ -72,6 +77,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
 }
 """What of a space is a family's own."""
+FREE = "free"
+COLOURS = {
+    FREE: "#667085",
+    "pooling": "#0072b2",
+    "sdtm": "#e69f00",
+    "width": "#009e73",
+    "keep": "#cc79a7",
+    "together": "#1f2a37",
+}
 SAMPLING = {
     "sampler_steps": {"choice": [3, 4, 5, 6]},
     "solver": "ab2",
@@ -140,13 +154,22 @@ def _is_euler(record: TrialRecord) -> bool:
     )
 
 
+Points = dict[str, np.ndarray]
+"""(K, 2) distance and latency over ten Euler steps', by family; `free` is what needs no training."""
+
+
+def points_by_family(fronts: dict[str, Front]) -> Points:
+    free = np.concatenate([points_of(front, free=True) for front in fronts.values()])
+    return {FREE: free, **{family: points_of(front, free=False) for family, front in fronts.items()}}
+
+
 def rows_of(fronts: dict[str, Front], seed: int) -> list[dict[str, Any]]:
     """A row per family, and one of all together."""
-    free = np.concatenate([points_of(front, free=True) for front in fronts.values()])
-    trained = {family: points_of(front, free=False) for family, front in fronts.items()}
+    trained = points_by_family(fronts)
+    free = trained.pop(FREE)
     reference = reference_point(free)
     base = hypervolume(free, reference=reference)
-    owners = np.array(["free"] * len(free) + [family for family, points in trained.items() for _ in points])
+    owners = np.array([FREE] * len(free) + [family for family, points in trained.items() for _ in points])
     on_front = is_non_dominated(np.concatenate([free, *trained.values()]))
     seconds = {family: sum(cost.seconds for cost in front.costs) for family, front in fronts.items()}
     rows = []
@@ -169,6 +192,56 @@ def rows_of(fronts: dict[str, Front], seed: int) -> list[dict[str, Any]]:
     return rows
 
 
+def fronts_of(points: Points, seed: int) -> pd.DataFrame:
+    """The front of every family with what is free, and that of what is free alone: what is not its own is left out."""
+    parts = []
+    for family, own in points.items():
+        others = points[FREE] if family != FREE else np.empty((0, 2))
+        best = is_non_dominated(np.concatenate([own, others]))[: len(own)]
+        parts.append(
+            pd.DataFrame(own[best], columns=["distance", "share_of_euler_10"]).assign(seed=seed, family=family)
+        )
+    return pd.concat(parts)[["seed", "family", "share_of_euler_10", "distance"]].sort_values(
+        ["seed", "family", "share_of_euler_10"]
+    )
+
+
+def drawn(table: pd.DataFrame, points: pd.DataFrame, path: Path) -> None:
+    """Where each family's points lie, and what it gains, a dot per seed and a line at their mean."""
+    figure, (where, gained) = plt.subplots(1, 2, figsize=(11, 4.4), dpi=110, width_ratios=(3, 2))
+    for family, part in points.groupby("family", sort=False):
+        is_free_part = family == FREE
+        where.plot(
+            part["share_of_euler_10"],
+            part["distance"],
+            linestyle="none",
+            marker="D" if is_free_part else "o",
+            markersize=4 if is_free_part else 6,
+            alpha=0.8,
+            color=COLOURS[str(family)],
+            label="nothing trained" if is_free_part else str(family),
+        )
+    where.set(xscale="log", xlabel="latency over that of ten Euler steps", ylabel="distance (lower is better)")
+    where.set_title("what each family adds to the front of what is free, all seeds", loc="left", fontsize=10)
+    where.legend(frameon=False, fontsize=9)
+    names = list(dict.fromkeys(table["family"]))
+    for place, family in enumerate(names):
+        values = table.loc[table["family"] == family, "gained"]
+        gained.plot(values, [place] * len(values), "o", color=COLOURS[family], alpha=0.8)
+        gained.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color=COLOURS[family], linewidth=2)
+    gained.axvline(1.0, color=COLOURS[FREE], linewidth=1)
+    gained.set_yticks(range(len(names)), names)
+    gained.invert_yaxis()
+    gained.set_xlabel("hypervolume over that of what is free")
+    gained.set_title("a dot per seed, their mean", loc="left", fontsize=10)
+    for axes in (where, gained):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
@@ -179,10 +252,13 @@ if __name__ == "__main__":
     parser.add_argument("--warm-start", type=int, default=3000, help="updates")
     parser.add_argument("--runs", type=Path, default=Path("runs/families"))
     arguments = parser.parse_args()
-    rows = []
+    rows, parts = [], []
     for seed in arguments.seeds:
         fronts = {family: searched(family, seed, arguments) for family in arguments.families}
         rows += rows_of(fronts, seed)
-    table = pd.DataFrame(rows)
+        parts.append(fronts_of(points_by_family(fronts), seed))
+    table, points = pd.DataFrame(rows), pd.concat(parts)
     table.to_csv(HERE / "families.csv", index=False, float_format="%.4g")
+    points.to_csv(HERE / "points.csv", index=False, float_format="%.4g")
+    drawn(table, points, HERE / "families.png")
     print(table.to_string(index=False, float_format="%.3g"))

@@ -5,9 +5,9 @@
 
 Each folder is what a publisher's is: transformer, scheduler, autoencoder, tokenizers and text encoders, which
 `diffusers.DiffusionPipeline.from_pretrained` and `flexsearch init` read. Each takes less than an hour of one core.
-Everything comes from the 10,000 images of Fashion-MNIST in the package; nothing is downloaded. Captions are made from labels: "a boot", "a bag moves
-left". Text encoders are random and stay so: a vocabulary of some words needs no more. Autoencoders are trained first,
-for some minutes. The same command goes on after an interruption.
+Everything comes from the 10,000 images of Fashion-MNIST in the package; nothing is downloaded. Captions are made from
+labels: "a boot", "a bag moves left". Text encoders are random and stay so: a vocabulary of some words needs no more.
+Autoencoders are trained first, for some minutes. The same command goes on after an interruption.
 """
 
 import argparse
