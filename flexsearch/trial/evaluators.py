@@ -150,7 +150,7 @@ def load_evaluators(
         if fid.has_paired_distance:
             extractor = extractors[fid.extractor]
             paired = PairedFeatures(extractor=extractor, pairs=pairs, paired_with=paired_with, batch=fid.batch)
-            first, last = ((paired,), last) if fid.is_paired else (first, (paired,))
+            first, last = ((paired,), ()) if fid.is_paired else (first, (paired,))
         made = [
             ImageMetric(
                 name=name,

@@ -392,11 +392,10 @@ def test_of_many_trials_the_front_and_some_of_the_rest_are_learnt_from(
 ) -> None:
     """So that deciding does not take longer and longer."""
     records = _complete(half_done)
-    score = {record.number: record.measurements[OBJECTIVES[0]].value for record in records}
     chosen = acquisition()
-    assert chosen._some(records, score) == records
+    assert chosen._some(records) == records
     monkeypatch.setattr(acquisition_module, "MOST_KNOWN", 8)
-    some = chosen._some(records, score)
+    some = chosen._some(records)
     assert len(some) == 8
     assert [record.number for record in some] == sorted(record.number for record in some)
     best = sorted(
