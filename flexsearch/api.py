@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # reading a run waits for none of them
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-    from flexsearch.report.choice import By, Choice
+    from flexsearch.report.choice import Choice
     from flexsearch.report.run import Run
     from flexsearch.study.executor import ExecutorName
 
@@ -166,7 +166,6 @@ class SearchRun:
         max_latency_ms: float | None = None,
         max_quality: float | None = None,
         knee: bool = False,
-        by: "By | None" = None,
     ) -> "Choice":
         """Choose a trial by exactly one of three rules; `flexsearch.report.choice.reasons` says why.
 
@@ -175,7 +174,7 @@ class SearchRun:
         """
         from flexsearch.report.choice import choose
 
-        return choose(self._front, max_latency_ms=max_latency_ms, max_quality=max_quality, knee=knee, by=by)
+        return choose(self._front, max_latency_ms=max_latency_ms, max_quality=max_quality, knee=knee)
 
     def export(self, trial: "int | Choice", out: str | Path) -> Path:
         """Write a trial's model into a new folder, rebuilt and compared, and give the folder.

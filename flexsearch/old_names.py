@@ -12,15 +12,20 @@ from typing import Any
 from flexsearch.errors import UserError
 
 SETTINGS = {
-    "objectives.fid.drift": "objectives.quality.paired_distance",
     "objectives.fid": "objectives.quality",
     "search.sampler": "search.algorithm",
     "search.screen": "search.pool",
 }
-"""Dotted keys of a configuration, old to new; a key comes before the mapping that holds it."""
+"""Dotted keys of a configuration, old to new."""
 
-GONE = ("search.long_schedules", "search.long_factor")
-"""Dotted keys of a configuration that mean nothing any more; they are left out."""
+_REPORTED = "; objectives.quality.report: [paired_distance] measures it"
+GONE = {
+    "search.long_schedules": "",
+    "search.long_factor": "",
+    "objectives.quality.drift": _REPORTED,
+    "objectives.quality.paired_distance": _REPORTED,
+}
+"""Dotted keys of a configuration that mean nothing any more, and what is there in their place; they are left out."""
 
 MEASUREMENTS = {"drift": "paired_distance"}
 """Names of measurements, old to new."""
@@ -51,24 +56,21 @@ def with_new_names(values: Mapping[str, Any], *, quiet: bool = False) -> dict[st
             continue
         value = place.pop(last)
         *parents, last = new.split(".")
-        if last == "paired_distance":  # it lies in a mapping that is renamed itself, next
-            place[last] = value
-        else:
-            target = _mapping_at(renamed, parents)
-            assert target is not None, "a key is renamed within its section"
-            if last in target:
-                raise UserError(f"is the old name of {new}, but got both", field=old, nearest=new)
-            target[last] = value
+        target = _mapping_at(renamed, parents)
+        assert target is not None, "a key is renamed within its section"
+        if last in target:
+            raise UserError(f"is the old name of {new}, but got both", field=old, nearest=new)
+        target[last] = value
         if not quiet:
             warnings.warn(f"{old} is called {new} now", OldName, stacklevel=2)
-    for old in GONE:
+    for old, instead in GONE.items():
         *parents, last = old.split(".")
         place = _mapping_at(renamed, parents)
         if place is None or last not in place:
             continue
         del place[last]
         if not quiet:
-            warnings.warn(f"{old} does nothing any more, and may be deleted", OldName, stacklevel=2)
+            warnings.warn(f"{old} does nothing any more, and may be deleted{instead}", OldName, stacklevel=2)
     return renamed
 
 

@@ -165,11 +165,8 @@ def by_value(*functions: object) -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def trial_record(
-    number: int, fid: float, *, steps: int, paired_distance: float | None = None, is_dense: bool = False, **parts: Any
-) -> TrialRecord:
+def trial_record(number: int, fid: float, *, steps: int, is_dense: bool = False, **parts: Any) -> TrialRecord:
     """A complete trial of 4 blocks: a dense baseline, or a searched schedule."""
-    found = {"fid": fid} if paired_distance is None else {"fid": fid, "paired_distance": paired_distance}
     return TrialRecord(
         number=number,
         candidate=Candidate(schedule=DENSE if is_dense else POOLED, sampling=Sampling(steps=steps)),
@@ -179,6 +176,6 @@ def trial_record(
         attempts=1,
         started="",
         ended=None,
-        measurements={name: Measurement(name=name, value=value, unit="1") for name, value in found.items()},
+        measurements={"fid": Measurement(name="fid", value=fid, unit="1")},
         **parts,
     )

@@ -56,7 +56,6 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunConfig]:
     """A run of the quickstart, before its first trial; nothing is trained in it."""
     overrides = [
         "objectives.quality.images=500",
-        "objectives.quality.paired_distance=false",
         "trial.updates=0",
         "teacher_samples.images=32",
         "objectives.latency.repeats=1",

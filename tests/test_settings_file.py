@@ -84,11 +84,12 @@ def test_an_old_key_is_read_with_one_note_that_names_the_new_one(file: Path) -> 
         found = read_values(file)
     assert found == {
         "search": {"algorithm": "tpe", "pool": 1},
-        "objectives": {"quality": {"images": 10, "paired_distance": True}},
+        "objectives": {"quality": {"images": 10}},
     }
     assert sorted(str(note.message) for note in notes) == [
         "objectives.fid is called objectives.quality now",
-        "objectives.fid.drift is called objectives.quality.paired_distance now",
+        "objectives.quality.drift does nothing any more, and may be deleted; "
+        "objectives.quality.report: [paired_distance] measures it",
         "search.sampler is called search.algorithm now",
         "search.screen is called search.pool now",
     ]
@@ -104,6 +105,8 @@ def test_a_key_that_is_gone_is_left_out_with_a_note(file: Path) -> None:
         assert read_values(file) == {"search": {"trials": 3}}
     assert len(notes) == 2
     assert as_it_was_written({"search": {"long_factor": 3}}) == {"search": {}}
+    old = {"fid": {"drift": True}}, {"quality": {"paired_distance": True}}, {"quality": {"paired_distance": False}}
+    assert [as_it_was_written({"objectives": one}) for one in old] == [{"objectives": {"quality": {}}}] * 3
 
 
 BOMB = "b0: &b0 {x: 1}\n" + "".join(

@@ -54,9 +54,7 @@ def read_ledger(run_dir: Path, storage: str | None) -> dict[str, Any]:
         },
         "trained": {one.candidate.schedule.digest: store.curve(one.number) for one in records if one.num_updates},
         "rungs": {
-            one.number: [(rung.updates, rung.quality, rung.paired_distance) for rung in one.rungs]
-            for one in records
-            if one.num_updates
+            one.number: [(rung.updates, rung.quality) for rung in one.rungs] for one in records if one.num_updates
         },
         "repeated": store.repetitions(config.objectives.names[0]),
     }

@@ -61,13 +61,12 @@ MARKS = (0.5, 0.75, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A way to search: `changes` are of the space; `paired_distance` has trials report it, and the search go by it;
-    `seeding` begins with the schedules of `gradient_seeds.py`, whose seconds count, or with as many drawn at random."""
+    """A way to search: `changes` are of the space; `seeding` begins with the schedules of `gradient_seeds.py`, whose
+    seconds count, or with as many drawn at random."""
 
     name: str
     algorithm: AlgorithmName = "tpe"
     acquisition: bool = False
-    paired_distance: bool = False
     seeding: Literal["none", "gradient", "random"] = "none"
     changes: dict[str, str] = field(default_factory=dict)
 
@@ -77,7 +76,6 @@ POLICIES = (
     Policy(name="random", algorithm="random"),
     Policy(name="TPE", algorithm="tpe"),
     _DEFAULT,
-    Policy(name="TPE + acquisition by predicted distance", acquisition=True, paired_distance=True),
     Policy(name="TPE + acquisition, seeded by gradient", acquisition=True, seeding="gradient"),
     Policy(name="TPE + acquisition, seeded by chance", acquisition=True, seeding="random"),
 )
@@ -181,7 +179,7 @@ def run(policy: Policy, table: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     )
     learned = json.loads(SEEDS.read_text())
     recorder = Recorder(
-        Replay(judge.seen, objectives=OBJECTIVES, seed=seed % 2, paired_distance=policy.paired_distance),
+        Replay(judge.seen, objectives=OBJECTIVES, seed=seed % 2),
         spent=learned["seconds"] if policy.seeding == "gradient" else 0.0,
     )
     acquisition = Acquisition(

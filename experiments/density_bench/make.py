@@ -16,7 +16,6 @@ of the space. About 40 minutes of one core per seed, 30 for `--long`, 5 for `--t
 | `updates` | of the fine-tune; 0 for the dense base |
 | `images` | drawn |
 | `fid_fashion_cnn` | Frechet distance to the 60,000 training images |
-| `paired_distance` | as a trial measures it, to the dense base's converged samples |
 | `latency_ms` | per image |
 | `macs` | per image |
 | `seconds_training`, `seconds_judging` | CPU seconds of the fine-tune, and of samples and their distance |
@@ -34,7 +33,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 from shipped import HERE, TABLE
 
 sys.path.append(str(HERE.parent))
@@ -42,13 +40,11 @@ from fine_tunes import averaged, by_data, drawn_features, opened, quality_of, st
 
 from flexsearch.config import load_config
 from flexsearch.models.flexdit import FlexDiT
-from flexsearch.objectives.paired_features import paired_distance
 from flexsearch.schedule import Cache, Candidate, DensitySchedule, Sampling
 from flexsearch.schedule.gain import NO_GAIN
 from flexsearch.schedule.presets import paper_schedule
 from flexsearch.space.search_space import SearchSpace
 from flexsearch.trial.context import TrialContext
-from flexsearch.trial.paired_distance import make_reference
 from flexsearch.trial.timing import timer_of
 
 LONG = 10
@@ -85,14 +81,6 @@ def long_samplings() -> list[Sampling]:
     return [*plain, *(replace(one, gain=replace(NO_GAIN, stream=0.85, at=4)) for one in plain[2:])]
 
 
-def reference(context: TrialContext, runs: Path, *, seed: int) -> torch.Tensor:
-    """Features of the dense base's converged samples from the noise of `seed`."""
-    path = runs / f"reference-{seed}.safetensors"
-    if not path.exists():
-        make_reference(path, context, seed=seed, report=lambda *_: None)
-    return load_file(path)["features"]
-
-
 def trained(context: TrialContext, schedule: DensitySchedule, *, seed: int, updates: int) -> tuple[FlexDiT, float]:
     """A schedule's averaged weights and the CPU seconds that they took; the dense base is not trained."""
     if schedule.is_dense:
@@ -103,16 +91,13 @@ def trained(context: TrialContext, schedule: DensitySchedule, *, seed: int, upda
     return found, time.process_time() - begun
 
 
-def judged(
-    context: TrialContext, model: FlexDiT, candidate: Candidate, to: torch.Tensor, *, seed: int, images: int
-) -> dict[str, Any]:
+def judged(context: TrialContext, model: FlexDiT, candidate: Candidate, *, seed: int, images: int) -> dict[str, Any]:
     """Draw and measure a candidate's samples."""
     begun = time.process_time()
     features = drawn_features(context, model, candidate, num=images, seed=seed)
     quality = quality_of(context, features)
     return {
         quality.name: quality.value,
-        "paired_distance": paired_distance(features, to),
         "macs": context.space.plan(candidate).macs,
         "seconds_judging": time.process_time() - begun,
     }
@@ -127,7 +112,6 @@ def extend(
     seed: int,
     updates: int,
     images: int,
-    runs: Path,
 ) -> None:
     """Add the rows of one schedule that its file lacks: a line of JSON each."""
     updates = 0 if schedule.is_dense else updates
@@ -137,7 +121,6 @@ def extend(
     missing = [one for one in wanted if one.digest not in {row["digest"] for row in known}]
     if not missing:
         return
-    to = reference(context, runs, seed=seed)
     model, seconds = trained(context, schedule, seed=seed, updates=updates)
     for candidate in missing:
         row = {
@@ -149,7 +132,7 @@ def extend(
             "updates": updates,
             "images": images,
             "seconds_training": seconds,
-            **judged(context, model, candidate, to, seed=seed, images=images),
+            **judged(context, model, candidate, seed=seed, images=images),
         }
         with path.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -227,7 +210,7 @@ def main() -> None:
         path = runs / f"rows-{kind}-{arguments.seed}" / f"{schedule.digest}.jsonl"
         if arguments.long:
             samplings, updates, images = long_samplings(), LONG * config.trial.updates, LONG_IMAGES
-        extend(context, schedule, samplings, path, seed=arguments.seed, updates=updates, images=images, runs=runs)
+        extend(context, schedule, samplings, path, seed=arguments.seed, updates=updates, images=images)
 
 
 if __name__ == "__main__":

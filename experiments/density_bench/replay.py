@@ -2,7 +2,7 @@
 
 The table is a data frame with one row per candidate and seed, as a tabular benchmark stores them: NAS-Bench-101 (arXiv
 1902.09635) did this for architectures, HW-NAS-Bench (arXiv 2103.10584) with latencies. Columns that are read: `digest`,
-`seed`, the objectives' names, `macs`, `paired_distance`, `seconds_training` and `seconds_judging`.
+`seed`, the objectives' names, `macs`, `seconds_training` and `seconds_judging`.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,9 @@ import pandas as pd
 
 from flexsearch.errors import UserError
 from flexsearch.measurement import Measurement
-from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 
-_COLUMNS = ("digest", "seed", "macs", PAIRED_DISTANCE, "seconds_training", "seconds_judging")
+_COLUMNS = ("digest", "seed", "macs", "seconds_training", "seconds_judging")
 
 
 class Replay:
@@ -26,22 +25,19 @@ class Replay:
         table: the rows.
         objectives: names of the measurements, quality first; columns of the table.
         seed: of the table's fine-tunes and noise; the search's own seed decides only what is proposed.
-        paired_distance: whether trials report it.
 
     Raises:
         UserError: a column or the seed is missing.
     """
 
-    def __init__(
-        self, table: pd.DataFrame, *, objectives: Sequence[str], seed: int = 0, paired_distance: bool = False
-    ) -> None:
+    def __init__(self, table: pd.DataFrame, *, objectives: Sequence[str], seed: int = 0) -> None:
         missing = [name for name in (*_COLUMNS, *objectives) if name not in table.columns]
         if missing:
             raise UserError(f"has no column {missing[0]!r}", field="table")
         table = table[table["seed"] == seed]
         if table.empty:
             raise UserError(f"has no rows of seed {seed}", field="table")
-        self._reported = (*objectives, "macs", *([PAIRED_DISTANCE] if paired_distance else []))
+        self._reported = (*objectives, "macs")
         self._rows = table.set_index("digest").to_dict("index")
         self._trained: set[str] = set()
 

@@ -106,7 +106,6 @@ def space_of(family: str, arguments: argparse.Namespace) -> dict[str, Any]:
                 "images": arguments.images,
                 "extractor": "fashion-cnn",
                 "reference": "embedded:quickstart",
-                "paired_distance": False,
             },
             "latency": {"batch": 8, "repeats": 9, "threads": 1},
         },

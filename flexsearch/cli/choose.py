@@ -1,7 +1,7 @@
 """`flexsearch choose`: chooses a trial of the front, and says why."""
 
 import warnings
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,10 +26,6 @@ def choose(
     max_quality: Annotated[float | None, typer.Option(help="of the quality objective: the fastest within it")] = None,
     max_fid: Annotated[float | None, typer.Option(hidden=True, help="old name of --max-quality")] = None,
     knee: Annotated[bool, typer.Option("--knee", help="the point farthest from the front's chord")] = False,
-    by: Annotated[
-        Literal["predicted_distance", "quality"] | None,
-        typer.Option(help="what the best is by; the predicted distance, if it is known"),
-    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose a trial, the fastest beside what is free or by a rule, and say why."""
@@ -43,7 +39,7 @@ def choose(
         warnings.warn("--max-fid is called --max-quality now", OldName, stacklevel=2)
         max_quality = max_fid
     front = front_of_run(open_run(run_dir))
-    found = choice.choose(front, max_latency_ms=max_latency, max_quality=max_quality, knee=knee, by=by)
+    found = choice.choose(front, max_latency_ms=max_latency, max_quality=max_quality, knee=knee)
     export = f"flexsearch export {run_dir} {found.point.record.number} exported"
     if as_json:
         print_json({**found.to_dict(), "export": export})

@@ -15,7 +15,7 @@ _LEAST = 1e-6  # logarithms are taken of an objective
 
 @dataclass(frozen=True, kw_only=True)
 class PairedFeatures:
-    """The paired distance as an objective, as `flexsearch.objectives.quality.Evaluator`.
+    """The paired distance of a run, as `flexsearch.objectives.quality.Evaluator`.
 
     Attributes:
         extractor: the network.

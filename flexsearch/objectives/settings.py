@@ -23,12 +23,12 @@ _OF_IMAGES: Mapping[str, tuple[str, ...]] = {
     "image_reward": ("image_reward",),
 }
 """What each measures: what can be minimised first, then the metric itself."""
-SHOWN_BESIDE = ("precision", "recall", *(names[-1] for names in _OF_IMAGES.values()))
-"""Measurements that tables show beside the objectives, where they are measured; all but lpips are better the higher."""
-_READS_PROMPTS = ("clip_score", "image_reward")
-
 PAIRED_DISTANCE = "paired_distance"
 """Name of the measurement: the distance of samples to the dense base's, from the same noise."""
+SHOWN_BESIDE = ("precision", "recall", PAIRED_DISTANCE, *(names[-1] for names in _OF_IMAGES.values()))
+"""Measurements that tables show beside the objectives, where they are measured; all but distances (`paired_distance`,
+`lpips`) are better the higher."""
+_READS_PROMPTS = ("clip_score", "image_reward")
 
 TRAINING_DATA = "data"
 BASE = "base"
@@ -67,16 +67,14 @@ class QualitySettings:
         reference_steps: sampler steps of what the base draws as a reference; None takes twice the most of the space,
             and at least 20.
         report: measured beside the objective on the same samples, and not searched for: "fid", "kid", "precision" and
-            "recall" on the objective's features, "fd_dinov2" on those of DINOv2; and "psnr", "ssim", "lpips",
-            "clip_score", "image_reward". Precision, recall and image_reward are never objectives. Those of features,
-            but "fid", need real images, not only their `mu` and `sigma`.
+            "recall" on the objective's features, "fd_dinov2" on those of DINOv2; "paired_distance" on the objective's,
+            against the dense base's converged samples; and "psnr", "ssim", "lpips", "clip_score", "image_reward".
+            Precision, recall and image_reward are never objectives. Those of sets of features, but "fid", need real
+            images, not only their `mu` and `sigma`.
         weights: file with the objective's extractor's weights; None lets it use its own.
         weights_sha256: the SHA-256 of that file, or its beginning; None does not check files of networks without
             published weights.
         batch: images per sampling and feature batch.
-        paired_distance: also measure the distance of samples to the dense base's converged ones from the same noise,
-            by the objective's features of up to 2,000 images. The study predicts from it the rank of a schedule after
-            long training (`study/predicted_distance.py`). Not with a metric of your own, which has no features.
         callable: a metric of your own in place of the distance, `package.module:function` or `file.py:function`
             (`objectives/own_metric.py`); extractor and reference are then those of `report` alone.
         direction: of that metric: "minimize", which null means as well, or "maximize".
@@ -92,14 +90,23 @@ class QualitySettings:
     reference_steps: PositiveCount | None = None
     report: tuple[
         Literal[
-            "fid", "kid", "precision", "recall", "fd_dinov2", "psnr", "ssim", "lpips", "clip_score", "image_reward"
+            "fid",
+            "kid",
+            "precision",
+            "recall",
+            "fd_dinov2",
+            "paired_distance",
+            "psnr",
+            "ssim",
+            "lpips",
+            "clip_score",
+            "image_reward",
         ],
         ...,
     ] = ()
     weights: str | None = None
     weights_sha256: str | None = None
     batch: PositiveCount = 100
-    paired_distance: bool = True
     callable: str | None = None
     direction: Literal["minimize", "maximize"] | None = None
     clip: str | None = None
@@ -128,11 +135,6 @@ class QualitySettings:
         return None if self.callable is None else UserFunction(where=self.callable, field="objectives.quality.callable")
 
     @property
-    def has_paired_distance(self) -> bool:
-        """Whether the paired distance is measured beside a distance of sets."""
-        return self.paired_distance and self.compares_sets
-
-    @property
     def compares_sets(self) -> bool:
         """Whether the objective is a distance of sets of features."""
         return self.callable is None and self.distance in ("frechet", "kernel")
@@ -154,9 +156,14 @@ class QualitySettings:
         return self.callable is None and self.distance == "paired"
 
     @property
+    def has_paired_distance(self) -> bool:
+        """Whether the paired distance is measured, as the objective or beside it."""
+        return self.is_paired or PAIRED_DISTANCE in self.report
+
+    @property
     def compares_pairs(self) -> bool:
         """Whether any metric needs the base's own images from the trials' noise."""
-        return self.is_paired or any(name not in _READS_PROMPTS for name in self.image_metrics)
+        return self.has_paired_distance or any(name not in _READS_PROMPTS for name in self.image_metrics)
 
     @property
     def reads_prompts(self) -> bool:
@@ -175,8 +182,9 @@ class QualitySettings:
         elif self.is_of_images:
             own = _OF_IMAGES[self.distance]
         features = [quality_name(name, metric) for name, metrics in self.metrics.items() for metric in metrics]
-        reported = [_OF_IMAGES[name][-1] for name in self.image_metrics if _OF_IMAGES[name][-1] not in own]
-        return (*own, *features, *reported)
+        paired = [PAIRED_DISTANCE] if self.has_paired_distance else []
+        reported = [*paired, *(_OF_IMAGES[name][-1] for name in self.image_metrics)]
+        return (*own, *features, *(name for name in reported if name not in own))
 
     @property
     def metrics(self) -> dict[str, tuple[Metric, ...]]:

@@ -1,15 +1,13 @@
 """Choose one trial: the largest claim, the best within a latency, the fastest within a quality, or the knee of a front.
 
-The best is by predicted distance after long training where it is known; by quality if that is asked for.
-
 The knee is the point farthest from the chord between the ends of the front, both objectives scaled to [0, 1]: I. Das,
 "On characterizing the knee of the Pareto curve based on normal-boundary intersection", Structural Optimization 18
 (1999), for two objectives.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from flexsearch.errors import UserError
 from flexsearch.measurement import rounded
@@ -18,9 +16,7 @@ from flexsearch.report.front import Front
 from flexsearch.report.gain import Gain, gain_of
 from flexsearch.report.points import FrontPoint, Points, is_free
 from flexsearch.report.speedup import Speedup, claims_of, speedup_of
-from flexsearch.study.pareto import non_dominated
 
-By = Literal["predicted_distance", "quality"]
 _FEWEST = 3  # points of a front with a knee
 
 
@@ -39,9 +35,6 @@ class Choice:
         faster_as_good: the fastest faster trial whose quality is within noise of it; None if there is none.
         better_as_fast: the best better trial whose latency is within noise of it; None if there is none.
         quality_margin: differences of quality below it may be noise; None if noise was not measured.
-        predicted_distance: of the trial, if the choice was by it; then nothing is within noise.
-        ahead_so_far: the trial that is as fast with the best quality, if the choice was by predicted distance; None if
-            it is this one.
     """
 
     point: FrontPoint
@@ -54,8 +47,6 @@ class Choice:
     faster_as_good: FrontPoint | None
     better_as_fast: FrontPoint | None
     quality_margin: float | None
-    predicted_distance: float | None
-    ahead_so_far: FrontPoint | None
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values."""
@@ -77,8 +68,6 @@ class Choice:
             "noise_margin": self.quality_margin,
             "faster_within_noise": number(self.faster_as_good),
             "better_within_noise": number(self.better_as_fast),
-            "predicted_distance": self.predicted_distance,
-            "ahead_so_far": number(self.ahead_so_far),
             "free_at_equal_latency": self.gain.free_quality,
             "speedup": None if self.speedup is None else self.speedup.to_dict(),
             "gain": self.gain.to_dict(),
@@ -92,20 +81,17 @@ def choose(
     max_latency_ms: float | None = None,
     max_quality: float | None = None,
     knee: bool = False,
-    by: By | None = None,
 ) -> Choice:
     """Choose the trial that one of three rules picks; without any, the one of the largest claim.
 
     Args:
         front: at least one complete trial.
         max_latency_ms: take the best within it.
-        max_quality: take the fastest within it, which is by quality.
+        max_quality: take the fastest within it.
         knee: take the knee.
-        by: what the best is by; None takes the predicted distance where it is known, else the quality.
 
     Raises:
-        UserError: more than one rule is given, no point keeps the limit, there is no knee or no claim, or no predicted
-            distance is known.
+        UserError: more than one rule is given, no point keeps the limit, there is no knee or no claim.
     """
     given = [max_latency_ms is not None, max_quality is not None, knee]
     if sum(given) > 1:
@@ -116,20 +102,12 @@ def choose(
     points, quality = front.best_known, front.objectives[0].name
     if not points.points:
         raise UserError("no trial is complete yet, so there is nothing to choose from", field=front.study)
-    if by == "predicted_distance" and (max_quality is not None or not front.predicted_distances):
-        why = (
-            "goes with --max-latency and --knee only"
-            if front.predicted_distances
-            else "is not known: no paired distance was measured"
-        )
-        raise UserError(why, field=f"--by {by}", nearest="--by quality")
-    is_predicted = by != "quality" and max_quality is None and any(given) and bool(front.predicted_distances)
-    best, name = (_predicted(front), "predicted distance") if is_predicted else (points.best, quality)
+    best = points.best
     if max_latency_ms is not None:
         within = [one for one in best if one.latency_ms <= max_latency_ms]
         if not within:
             raise _out_of_reach("--max-latency", max_latency_ms, "takes at most {} ms/image", best[0].latency_ms)
-        chosen, rule = within[-1], f"the best {name} within {max_latency_ms:g} ms/image"
+        chosen, rule = within[-1], f"the best {quality} within {max_latency_ms:g} ms/image"
     elif max_quality is not None:
         within = [one for one in best if one.distance <= max_quality]
         if not within:
@@ -141,38 +119,21 @@ def choose(
             raise UserError(NO_CLAIM.format(quality=quality), field=front.study, nearest="--knee")
         chosen, rule = claims[0][0], f"the fastest beside training-free baselines of equal {quality}, by what is sure"
     else:
-        rule = f"the knee by {name}: farthest from the straight line between the ends of the front"
+        rule = f"the knee by {quality}: farthest from the straight line between the ends of the front"
         chosen = find_knee(best)
-    number = chosen.record.number
-    if number not in points.by_number:
-        points = front.as_searched
-    point = points.by_number[number]
-    faster, better = (None, None) if is_predicted else _within_noise(points, point)
-    as_fast = [one for one in points.points if one.latency_ms <= point.latency_ms]
-    ahead = min(as_fast, key=lambda one: one.distance)
+    faster, better = _within_noise(points, chosen)
     return Choice(
-        point=point,
-        speedup=speedup_of(points, point),
-        gain=gain_of(points, point),
-        beside_free=sentences(points, point, quality=quality),
+        point=chosen,
+        speedup=speedup_of(points, chosen),
+        gain=gain_of(points, chosen),
+        beside_free=sentences(points, chosen, quality=quality),
         rule=rule,
         quality_name=quality,
         is_confirmed=points.is_confirmed,
         faster_as_good=faster,
         better_as_fast=better,
         quality_margin=points.quality_margin,
-        predicted_distance=front.predicted_distances[number] if is_predicted else None,
-        ahead_so_far=ahead if is_predicted and ahead.distance != point.distance else None,
     )
-
-
-def _predicted(front: Front) -> list[FrontPoint]:
-    """List the predicted front, fastest first, with the predicted distance for the quality."""
-    known = front.predicted_distances
-    points = [
-        replace(one, quality=known[n], at_infinity=None) for n, one in front.as_searched.by_number.items() if n in known
-    ]
-    return non_dominated(points, lambda one: one.objectives)
 
 
 def _out_of_reach(option: str, limit: float, what: str, nearest: float) -> UserError:
@@ -235,15 +196,7 @@ def reasons(choice: Choice) -> list[str]:
         lines.append(f"It is a baseline ({record.baseline}): no searched point is better here.")
     else:
         lines += choice.beside_free
-    if choice.predicted_distance is not None:
-        lines.append(
-            f"Its predicted distance is {choice.predicted_distance:.4g}: of all that are as fast, long training should "
-            "make most of it, by how close its samples stay to the dense base's."
-        )
-        if (ahead := choice.ahead_so_far) is not None:
-            number = ahead.record.number
-            lines.append(f"So far trial {number} is ahead at that latency, with {ahead.distance:.4g} (--by quality).")
-    elif choice.quality_margin is None:
+    if choice.quality_margin is None:
         lines.append("The noise of this run was not measured: how sure the order of neighbours is, is not known.")
     elif choice.faster_as_good is None and choice.better_as_fast is None:
         lines.append("No faster trial is as good within noise, and no better one as fast.")

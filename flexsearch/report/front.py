@@ -7,7 +7,7 @@ were left out.
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -29,8 +29,7 @@ from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.baselines import dense_latencies
 from flexsearch.study.noise import Noise, noise_of
-from flexsearch.study.pareto import hypervolume, non_dominated, reference_point
-from flexsearch.study.predicted_distance import predicted_distances
+from flexsearch.study.pareto import hypervolume, reference_point
 from flexsearch.study.store import Cost, Store, Timing, TrialRecord
 
 STATES = ("complete", "pruned", "infeasible", "duplicate", "failed", "running")
@@ -59,8 +58,6 @@ class Front:
         counts: trials by state.
         noise: of the quality objective; None if it was not measured.
         costs: device seconds.
-        predicted_distances: after long training, of complete trials, by number; empty where no paired distance was
-            measured.
         confirmation: the second measurement of the front; None before there is one.
         timings: later than the latencies of the trials themselves, by number; `complete` has these latencies.
     """
@@ -72,7 +69,6 @@ class Front:
     counts: Mapping[str, int]
     noise: Noise | None
     costs: tuple[Cost, ...]
-    predicted_distances: Mapping[int, float] = field(default_factory=dict)
     confirmation: Confirmation | None = None
     timings: Mapping[int, Timing] = field(default_factory=dict)
 
@@ -176,13 +172,6 @@ class Front:
         """The searched trials that are dominated."""
         return tuple(one for one in self.complete.values() if one.baseline is None and one.number not in self.on_front)
 
-    @cached_property
-    def predicted_front(self) -> Records:
-        """The trials that no other dominates in predicted distance and latency, fastest first."""
-        known = [one for one in self.as_searched.points if one.record.number in self.predicted_distances]
-        best = non_dominated(known, lambda one: (self.predicted_distances[one.record.number], one.latency_ms))
-        return tuple(one.record for one in best)
-
     @property
     def confirmed(self) -> Records:
         """The trials that were measured again, fastest first."""
@@ -191,20 +180,17 @@ class Front:
         return tuple(self.complete[number] for number in sorted(known, key=lambda one: points[one].latency.value))
 
     @property
-    def sections(self) -> tuple[list[Row], ...]:
-        """The rows of a table: the front, what else is on the predicted front, and the other baselines.
+    def sections(self) -> tuple[list[Row], list[Row]]:
+        """The rows of a table: the front, and the other baselines.
 
         Once there is a confirmation: the front of what was measured again, and the rest of that, alone. The front is
         ordered by the lower end of the speed-up, largest first; what is free, which has none, follows by latency.
         """
         best = [one.record for one in self.best_known.best]
         seen = {one.number for one in best}
-        if self.confirmation is not None:
-            others: tuple[Iterable[TrialRecord], ...] = (self.confirmed,)
-        else:
-            others = ((one for one in self.predicted_front if one.baseline is None), self.baselines)
-        rest = tuple([self.row(one) for one in records if one.number not in seen] for records in others)
-        return (sorted((self.row(one) for one in best), key=_by_claim), *rest)
+        others = self.baselines if self.confirmation is None else self.confirmed
+        rest = [self.row(one) for one in others if one.number not in seen]
+        return sorted((self.row(one) for one in best), key=_by_claim), rest
 
     @property
     def beside(self) -> list[str]:
@@ -316,8 +302,6 @@ class Front:
             dense_macs=self.dense_macs(record.candidate.sampling),
             gain=gain_of(self.as_searched, self.as_searched.by_number[record.number]),
             is_on_front=record.number in self.on_front,
-            predicted_distance=self.predicted_distances.get(record.number),
-            is_on_predicted_front=any(one.number == record.number for one in self.predicted_front),
             confirmed=again,
             is_timed_again=record.number in (self.timings if again is None else self._timed_since),
         )
@@ -339,7 +323,6 @@ class Front:
             "counts": dict(self.counts),
             "left_out": self.left_out,
             "front": rows(self.points),
-            "predicted_front": rows(self.predicted_front),
             "baselines": rows(self.baselines),
             "budgets": [one.to_dict() for one in self.budgets],
             "attribution": [one.to_dict() for one in self.attributions],
@@ -362,7 +345,6 @@ def front_of(store: Store, objective_names: Sequence[str]) -> Front:
         study=store.study,
         noise=noise_of(store.repetitions(objective_names[0])),
         costs=tuple(store.costs()),
-        predicted_distances=predicted_distances(list(front.complete.values()), quality=objective_names[0]),
         confirmation=confirmation_of(store.confirmations(), objective_names),
         timings=timings,
     )

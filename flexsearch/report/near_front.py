@@ -1,5 +1,5 @@
-"""Choose what is measured again: the front, the predicted front, what noise may have kept off, and the baselines that
-these are compared with; and what is timed again before anything is claimed."""
+"""Choose what is measured again: the front, what noise may have kept off, and the baselines that these are compared
+with; and what is timed again before anything is claimed."""
 
 from collections.abc import Sequence
 
@@ -60,13 +60,12 @@ def to_time_again(front: Front) -> list[TrialRecord]:
 
 
 def to_confirm(front: Front, *, top: int | None = None) -> list[TrialRecord]:
-    """List the strongest baselines, and the searched trials on the front, the predicted front and near the front, by
-    number.
+    """List the strongest baselines, and the searched trials on and near the front, by number.
 
     Args:
         front: of the run.
-        top: take at most this many searched trials: those of the front that add most to the hypervolume, then those
-            on the predicted front, then the nearest to the front. None takes all.
+        top: take at most this many searched trials: those of the front that add most to the hypervolume, then the
+            nearest to it. None takes all.
     """
     added = {}
     if front.points:
@@ -74,6 +73,5 @@ def to_confirm(front: Front, *, top: int | None = None) -> list[TrialRecord]:
         contributions = hypervolume_contributions(table, reference=np.array(front.reference_point))
         added = {record.number: float(value) for record, value in zip(front.points, contributions, strict=True)}
     searched = sorted(front.searched, key=lambda record: -added[record.number])
-    others = [one for one in (*front.predicted_front, *near_front(front)) if one.baseline is None]
-    chosen = {record.number: record for record in (*searched, *others)}
-    return sorted([*strongest_baselines(front), *list(chosen.values())[:top]], key=lambda record: record.number)
+    chosen = [*searched, *near_front(front)][:top]
+    return sorted([*strongest_baselines(front), *chosen], key=lambda record: record.number)

@@ -144,7 +144,6 @@ def render(run: Run, front: Front, *, version: str = "", every: int | None = Non
         space=space(run),
         setting=setting(run),
         notes=summary_lines(front)[1:],
-        has_predicted_distances=bool(front.predicted_distances),
         costs=costs(front),
         protocols=protocols(front),
         config=config(run.folder / "config.yaml"),
@@ -189,8 +188,6 @@ def _table(front: Front, rows: Sequence[Row]) -> tuple[dict[str, str], list[dict
     if front.is_compiled:
         columns |= {"latency": f"{latency.unit}, compiled", "eager": f"{latency.unit}, eager"}
     columns |= {name: name.replace("_", " ") for name in front.beside}
-    if front.predicted_distances:
-        columns["predicted_distance"] = "predicted distance"
     if front.confirmation is not None:
         columns |= {"front_probability": "on the front", "verdict": "verdict"}
     found = []

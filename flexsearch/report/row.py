@@ -30,8 +30,6 @@ class Row:
         dense_macs: of the dense base at as many steps, nothing reused; None before it is measured.
         gain: over what is free at equal latency, as searched.
         is_on_front: no other trial dominates it.
-        predicted_distance: after long training; None where no paired distance was measured.
-        is_on_predicted_front: no other trial dominates it in predicted distance and latency.
         confirmed: what was measured again; None where nothing was.
         is_timed_again: its latency is not its trial's own, but that of a later timing.
     """
@@ -46,8 +44,6 @@ class Row:
     dense_macs: float | None
     gain: Gain
     is_on_front: bool
-    predicted_distance: float | None
-    is_on_predicted_front: bool
     confirmed: ConfirmedPoint | None
     is_timed_again: bool
 
@@ -91,8 +87,6 @@ class Row:
         }
         if self.beside:
             row["beside"] = self.beside
-        if self.predicted_distance is not None:
-            row["predicted_distance"] = self.predicted_distance
         if self.confirmed is not None:
             row["confirmed"] = self.confirmed.to_dict()
         return row
@@ -121,8 +115,6 @@ class Row:
             "macs": self.macs,
             "macs_ratio": self.macs_ratio,
             **{f"gain_{name}" if name.startswith("over") else name: v for name, v in self.gain.to_dict().items()},
-            "predicted_distance": self.predicted_distance,
-            "predicted_front": self.is_on_predicted_front,
             "digest": self.record.digest,
         }
 
@@ -130,7 +122,6 @@ class Row:
     def printed(self) -> Mapping[str, str]:
         """Every value as text; empty where there is none. Quality and latency are those that are known best."""
         candidate, again, speedup = self.record.candidate, self.confirmed, self.speedup
-        star = "*" if self.is_on_predicted_front else " "
         spread = self.latency.spread if again is None or self.is_timed_again else again.latency.half_width
         return {
             "trial": str(self.record.number),
@@ -147,7 +138,6 @@ class Row:
             "speedup": "" if speedup is None else speedup.symbol,
             "speedup_interval": "" if speedup is None else speedup.interval,
             "verdict_of_speedup": "" if speedup is None else speedup.verdict,
-            "predicted_distance": "" if self.predicted_distance is None else f"{self.predicted_distance:.1f}{star}",
             "again": "" if again is None else str(again.quality),
             "at_infinity": "" if again is None or again.at_infinity is None else str(again.at_infinity),
             "latency_again": "" if again is None else str(again.latency),

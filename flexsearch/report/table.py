@@ -24,21 +24,15 @@ _LEGEND = (
     "them; <: worse than all of them, which tells nothing. MACs: beside the dense base at as many steps."
 )
 
-_PREDICTED_DISTANCE = (
-    "Predicted distance after long training: the dense base's at these steps x (1 + paired distance to its samples). "
-    "For ranking only, no forecast of the value; *: no other trial is better in it and in latency."
-)
-
-
-_LEAVE_FIRST = (*SHOWN_BESIDE[::-1], "macs", "predicted_distance", "eager", "front_probability")
+_LEAVE_FIRST = (*SHOWN_BESIDE[::-1], "macs", "eager", "front_probability")
 """Columns that a narrow terminal does without, in this order."""
 
 
 def front_table(front: Front) -> FittedTable:
-    """Make the table of the front by the lower end of the speed-up, then the rest of the predicted front and the other
-    baselines; once there is a confirmation, of what was measured again alone.
+    """Make the table of the front by the lower end of the speed-up, then the other baselines; once there is a
+    confirmation, of what was measured again alone.
 
-    What is on neither front is dim. A star marks the predicted front.
+    What is not on the front is dim.
     """
     quality, latency = front.objectives
     headings = {
@@ -51,15 +45,13 @@ def front_table(front: Front) -> FittedTable:
         headings["latency"] = f"compiled\n{latency.unit}"
         headings["eager"] = f"eager\n{latency.unit}"
     headings |= {name: name.replace("_", "\n") for name in front.beside}
-    if front.predicted_distances:
-        headings["predicted_distance"] = "predicted\ndistance"
     title = f"Pareto front of {front.study}: {quality.name} and {latency.name}"
     if front.confirmation is not None:
         headings["front_probability"] = "on the\nfront"
         title += f", measured again: {front.confirmation.shown_size} images, ± 95 %{_at_infinity(front)}"
     table = _table(title, headings)
-    *_, last = sections = front.sections
-    for section in sections:
+    best, rest = front.sections
+    for section in (best, rest):
         for row in section:
             shown = dict(row.printed)
             shown["latency"] += f" {shown['spread']}".replace("± ", "±").rstrip()
@@ -70,7 +62,7 @@ def front_table(front: Front) -> FittedTable:
             verdict = {"speedup": _VERDICTS.get(shown["verdict_of_speedup"], "")}
             cells = [shown.get(key, "") for key in headings]
             marks = {2 + place: verdict[key] for place, key in enumerate(headings) if verdict.get(key)}
-            table.add_row(*_named(shown), *cells, style="dim" if section is last else "", marks=marks)
+            table.add_row(*_named(shown), *cells, style="dim" if section is rest else "", marks=marks)
         table.add_section()
     return table
 
@@ -164,8 +156,6 @@ def summary_lines(front: Front) -> list[str]:
     if front.left_out:
         trials = "trial" if front.left_out == 1 else "trials"
         lines.append(f"Left out: {front.left_out} complete {trials} under another protocol than most.")
-    if front.predicted_distances:
-        lines.append(_PREDICTED_DISTANCE)
     if front.points:
         lines.append(headline(front.best_known, quality=quality.name)[0])
     if front.disagreement is not None:

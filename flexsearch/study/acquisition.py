@@ -4,22 +4,21 @@ A schedule that is fine-tuned already costs samples alone (`device_seconds.py`),
 training a new one compete.
 
 Its latency is predicted by a profile of the device, or else by its MACs, scaled to what was measured in this study; its
-score by a Gaussian process over the trials so far. The score is the predicted distance (`predicted_distance.py`), or
-the quality itself where no paired distance is measured.
+quality by a Gaussian process over the trials so far (`quality_model.py`).
 """
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 
 from flexsearch.schedule.candidate import Candidate
+from flexsearch.study.dense_quality import DenseQuality, dense_baselines
 from flexsearch.study.device_seconds import DeviceSeconds
 from flexsearch.study.known import MOST_KNOWN, most_telling
 from flexsearch.study.pareto import expected_gain, non_dominated, reference_point
-from flexsearch.study.predicted_distance import DenseQuality, dense_baselines, scores
 from flexsearch.study.quality_model import QualityModel, features
 from flexsearch.study.store import TrialRecord
 
@@ -50,11 +49,11 @@ class Acquisition:
 
     def is_ready(self, records: Sequence[TrialRecord]) -> bool:
         """Tell whether there is enough to learn from: a dense baseline, some trials beside its curves, and positive
-        scores."""
+        qualities."""
         complete = [record for record in records if record.state == "complete"]
         baselines = dense_baselines(complete)
         is_enough = bool(baselines) and len(_telling(complete, self._dense(baselines))) >= LEAST_TRIALS
-        least = min(scores(complete, quality=self.objectives[0]).values(), default=0.0)
+        least = min(map(self._quality, complete), default=0.0)
         return is_enough and least > 0  # an unbiased distance may be negative
 
     def best(self, candidates: Sequence[Candidate], records: Sequence[TrialRecord]) -> int:
@@ -67,10 +66,10 @@ class Acquisition:
         complete = [record for record in records if record.state == "complete"]
         running = [record.candidate for record in records if record.state == "running"]
         asked = [*running, *candidates]
-        dense, score = self._dense(dense_baselines(complete)), scores(complete, quality=self.objectives[0])
-        telling = self._some(_telling(complete, dense), score)
-        known = [(record.candidate, score[record.number]) for record in telling]
-        known += self._stopped(records, score)[-MOST_KNOWN // 2 :]
+        dense = self._dense(dense_baselines(complete))
+        telling = self._some(_telling(complete, dense))
+        known = [(record.candidate, self._quality(record)) for record in telling]
+        known += self._stopped(records)[-MOST_KNOWN // 2 :]
         model = QualityModel(
             [self._features(candidate) for candidate, _ in known],
             qualities=[value for _, value in known],
@@ -80,7 +79,7 @@ class Acquisition:
             [self._features(one) for one in asked], dense=[dense.at(one.sampling) for one in asked]
         )
         latency = self._latencies(asked, telling)
-        points = {record.number: (score[record.number], self._latency(record)) for record in complete}
+        points = {record.number: self._point(record) for record in complete}
         expected = list(zip(np.exp(mean), latency, strict=True))[: len(running)]
         gains = expected_gain(
             np.array([*points.values(), *expected]),
@@ -95,9 +94,9 @@ class Acquisition:
             gains[np.array(latency[len(running) :]) > self.max_ms] = -1.0
         return int(np.argmax(gains))
 
-    def _some(self, records: Sequence[TrialRecord], score: Mapping[int, float]) -> Sequence[TrialRecord]:
-        """Keep the trials that score and latency are predicted from."""
-        values = np.array([(score[one.number], self._latency(one)) for one in records])
+    def _some(self, records: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
+        """Keep the trials that quality and latency are predicted from."""
+        values = np.array([self._point(one) for one in records])
         return [records[index] for index in most_telling(values, MOST_KNOWN)]
 
     def _dense(self, baselines: Sequence[TrialRecord]) -> DenseQuality:
@@ -116,19 +115,22 @@ class Acquisition:
         """`predict_ms`, asked once."""
         return lru_cache(maxsize=_REMEMBERED)(self.predict_ms)
 
-    def _stopped(self, records: Sequence[TrialRecord], score: Mapping[int, float]) -> list[tuple[Candidate, float]]:
-        """Estimate the scores that trials stopped at a rung would have reached: the score there, times the median
-        ratio of final score to score there of the trials that went on."""
+    def _stopped(self, records: Sequence[TrialRecord]) -> list[tuple[Candidate, float]]:
+        """Estimate the qualities that trials stopped at a rung would have reached: the quality there, times the median
+        ratio of final quality to quality there of the trials that went on."""
         stopped = [
-            (record, record.rungs[-1].updates) for record in records if record.state == "pruned" and record.rungs
+            (record.candidate, record.rungs[-1]) for record in records if record.state == "pruned" and record.rungs
         ]
         found = []
-        for updates in sorted({at for _, at in stopped}):
-            there = scores(records, quality=self.objectives[0], updates=updates)
-            ratios = [score[number] / there[number] for number in score.keys() & there.keys()]
+        for updates in sorted({rung.updates for _, rung in stopped}):
+            ratios = [
+                self._quality(record) / rung.quality
+                for record in records
+                if record.state == "complete" and (rung := record.rung(updates)) is not None
+            ]
             if ratios:
                 ratio = statistics.median(ratios)
-                found += [(one.candidate, there[one.number] * ratio) for one, at in stopped if at == updates]
+                found += [(candidate, rung.quality * ratio) for candidate, rung in stopped if rung.updates == updates]
         return found
 
     def _latencies(self, candidates: Sequence[Candidate], known: Sequence[TrialRecord]) -> list[float]:
@@ -144,6 +146,12 @@ class Acquisition:
             else:
                 found.append(predicted * statistics.median(by_profile))
         return found
+
+    def _point(self, record: TrialRecord) -> tuple[float, float]:
+        return self._quality(record), self._latency(record)
+
+    def _quality(self, record: TrialRecord) -> float:
+        return record.measurements[self.objectives[0]].value
 
     def _latency(self, record: TrialRecord) -> float:
         return record.measurements[self.objectives[1]].value

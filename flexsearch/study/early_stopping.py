@@ -2,7 +2,7 @@
 
 Trials at one rung are ranked by non-dominated sorting, and inside one front by an epsilon net, which takes the point
 farthest from those taken before. A trial goes on if it is among the best `keep` of those that have reached the rung so
-far, or if none of them dominates it. Latency is exact from the start, the score (`predicted_distance.py`) the rung's.
+far, or if none of them dominates it. Latency is exact from the start, the quality the rung's.
 
 Source: Schmucker et al. 2021, "Multi-objective Asynchronous Successive Halving" (arXiv 2106.12639), its stopping
 variant with epsilon-net ranking. Where we depart: non-dominated trials go on, so that a front is never thinned.

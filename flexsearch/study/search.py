@@ -9,7 +9,6 @@ import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from flexsearch.study.executor import Finished, Wait
 from flexsearch.study.ledger import Entry, Ledger
 from flexsearch.study.optuna_study import OptunaStudy
 from flexsearch.study.pool import Pool
-from flexsearch.study.predicted_distance import scores
 from flexsearch.study.seed_trials import seed_trials
 from flexsearch.study.settings import SearchSettings
 from flexsearch.study.store import Store, TrialRecord
@@ -220,19 +218,14 @@ class Search(Watched):
 
     def _goes_on(self, number: int, rung: int) -> bool:
         """Compare a trial with all that have reached the rung, those that are running among them."""
-        records = []
+        points: dict[int, tuple[float, ...]] = {}
         for record in self._store.trials():
-            so_far = self._on_the_way.get(record.number)
-            running = so_far and replace(record, rungs=so_far.rungs, measurements=so_far.measurements)
-            records.append(running or record)
-        score = scores(records, quality=self._objectives[0], updates=rung)
-        reached = [record for record in records if record.number in score]
-        points = [
-            (score[record.number], *(record.measurements[name].value for name in self._objectives[1:]))
-            for record in reached
-        ]
-        own = next(index for index, record in enumerate(reached) if record.number == number)
-        return goes_on(np.array(points), own, keep=self._keep)
+            known = self._on_the_way.get(record.number, record)
+            reached = next((one for one in known.rungs if one.updates == rung), None)
+            if reached is not None:
+                others = (known.measurements[name].value for name in self._objectives[1:])
+                points[record.number] = (reached.quality, *others)
+        return goes_on(np.array(list(points.values())), list(points).index(number), keep=self._keep)
 
     def _start(self, order: TrialOrder) -> TrialOrder:
         self._ledger.note(order.number, order.candidate, baseline=order.baseline)

@@ -68,7 +68,7 @@ class Rung:
     Attributes:
         updates: fine-tuning updates.
         quality: the first objective, by the images of a rung; the smaller the better.
-        paired_distance: as a trial measures it at its end (`trial/paired_distance.py`); None where it was not measured.
+        paired_distance: of the samples, as earlier versions measured it here; None since.
     """
 
     updates: int
@@ -77,7 +77,7 @@ class Rung:
 
     @property
     def is_finite(self) -> bool:
-        return math.isfinite(self.quality) and math.isfinite(self.paired_distance or 0.0)
+        return math.isfinite(self.quality)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Rung":
@@ -136,7 +136,6 @@ class TrialResult:
         yield from ((f"the loss after update {update}", loss) for update, loss in self.curve)
         for rung in self.rungs:
             yield f"the quality at the rung of {rung.updates} updates", rung.quality
-            yield f"the paired distance at the rung of {rung.updates} updates", rung.paired_distance or 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values; `from_dict` is the inverse."""

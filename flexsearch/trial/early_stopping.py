@@ -13,9 +13,9 @@ class EarlyStopping:
     """Multi-objective successive halving over fine-tuning updates.
 
     Attributes:
-        rungs: shares of a trial's updates after which its predicted distance, or its quality, is compared. 0 is before
-            the first one: after a warm start that ranks schedules as well as a quarter of a short trial does
-            (experiments/LOG.md, 2026-11-27), and without one it means nothing.
+        rungs: shares of a trial's updates after which its quality is compared. 0 is before the first one: after a warm
+            start that ranks schedules as well as a quarter of a short trial does (experiments/LOG.md, 2026-11-25), and
+            without one it means nothing. A rung pays where its images cost little beside the updates that it saves.
         keep: share of the trials at a rung that goes on; what no other trial at the rung dominates always does.
         images: samples of a rung's measurement; None takes those of `objectives.quality`.
     """

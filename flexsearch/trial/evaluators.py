@@ -80,7 +80,7 @@ def load_extractors(fid: QualitySettings, *, device: torch.device) -> dict[str, 
         UserError: weights cannot be had; says how to get them.
     """
     own = {"weights": fid.weights, "weights_sha256": fid.weights_sha256}
-    names = dict.fromkeys([*((fid.extractor,) if fid.is_paired else ()), *fid.metrics])
+    names = dict.fromkeys([*((fid.extractor,) if fid.has_paired_distance else ()), *fid.metrics])
     return {name: create_extractor(name, device=device, **(own if name == fid.extractor else {})) for name in names}
 
 
@@ -147,9 +147,10 @@ def load_evaluators(
             _check_steps(fid)
         pairs = Pairs(images=base_images(0), batch=fid.batch)
         paired_with = described(pairs.images.sampling)
-        if fid.is_paired:
+        if fid.has_paired_distance:
             extractor = extractors[fid.extractor]
-            first = (PairedFeatures(extractor=extractor, pairs=pairs, paired_with=paired_with, batch=fid.batch),)
+            paired = PairedFeatures(extractor=extractor, pairs=pairs, paired_with=paired_with, batch=fid.batch)
+            first, last = ((paired,), ()) if fid.is_paired else (first, (paired,))
         made = [
             ImageMetric(
                 name=name,
@@ -165,7 +166,7 @@ def load_evaluators(
             for name, score in scores.items()
         ]
         first += tuple(one for one in made if not one.is_reported)
-        last = tuple(one for one in made if one.is_reported)
+        last += tuple(one for one in made if one.is_reported)
     if not fid.metrics:
         return (*first, *last)
     images: ReferenceSource | RealImages

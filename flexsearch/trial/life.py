@@ -23,7 +23,6 @@ from flexsearch.trial.clock import Clock, Meter
 from flexsearch.trial.context import TrialContext, trial_context
 from flexsearch.trial.contract import Progress, Report, Rung, State, TrialOrder, TrialResult
 from flexsearch.trial.drawing import draw_all
-from flexsearch.trial.paired_distance import measure_paired_distance
 from flexsearch.trial.protocol import with_protocol
 from flexsearch.trial.result_file import lost_seconds, write_result, write_seconds
 from flexsearch.trial.teacher_samples import sample_training
@@ -188,23 +187,15 @@ def _train(
 
 
 def _rung(training: Training, order: TrialOrder, context: TrialContext, report: Report) -> Rung:
-    """Measure the objective and the paired distance, on a rung's images."""
+    """Measure the objective, on a rung's images."""
     assert context.settings.early_stopping is not None
     model: FlexDiT = training.averaged  # type: ignore[assignment]  # of the model's own class
     num = context.settings.early_stopping.images or context.settings.objectives.quality.images
     images = _draw(model, order, context, report, num=num)
-    evaluator, batch = context.inputs.evaluators[0], context.settings.objectives.quality.batch
+    evaluators, batch = context.inputs.evaluators[:1], context.settings.objectives.quality.batch
     with context.device_lock.shared():
-        rows = evaluator.rows(images, batch=batch)
-        quality = evaluator.measure(rows, seed=order.seed)[0].value
-    paired_distance = (
-        measure_paired_distance(rows, order, context).value if _has_paired_distance(order, context) else None
-    )
-    return Rung(updates=training.num_done, quality=quality, paired_distance=paired_distance)
-
-
-def _has_paired_distance(order: TrialOrder, context: TrialContext) -> bool:
-    return context.settings.objectives.quality.has_paired_distance and order.kind == "trial"
+        quality, *_ = measure_quality(images, evaluators=evaluators, batch=batch, seed=order.seed)
+    return Rung(updates=training.num_done, quality=quality.value)
 
 
 def _draw(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Report, *, num: int) -> Tensor:
@@ -213,14 +204,10 @@ def _draw(model: FlexDiT, order: TrialOrder, context: TrialContext, report: Repo
 
 
 def _quality(images: Tensor, order: TrialOrder, context: TrialContext) -> list[Measurement]:
-    """Measure the objective, then what is reported beside it, then the paired distance."""
-    (first, *others), batch = context.inputs.evaluators, context.settings.objectives.quality.batch
+    """Measure the objective, then what is reported beside it."""
+    evaluators, batch = context.inputs.evaluators, context.settings.objectives.quality.batch
     with context.device_lock.shared():
-        rows = first.rows(images, batch=batch)
-        measured = first.measure(rows, seed=order.seed)
-        measured += measure_quality(images, evaluators=others, batch=batch, seed=order.seed)
-    if _has_paired_distance(order, context):
-        measured.append(measure_paired_distance(rows, order, context))
+        measured = measure_quality(images, evaluators=evaluators, batch=batch, seed=order.seed)
     return with_protocol(measured, context.space.target.clock, context.settings.sampling, seed=order.seed)
 
 

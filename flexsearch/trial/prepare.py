@@ -27,7 +27,6 @@ from flexsearch.trial.device import trial_device
 from flexsearch.trial.gradient_seeds import make_seeds
 from flexsearch.trial.inputs import load_inputs
 from flexsearch.trial.masks import make_masks
-from flexsearch.trial.paired_distance import make_reference
 from flexsearch.trial.receipt import Receipt
 from flexsearch.trial.settings import TrialSettings
 from flexsearch.trial.shared_files import WARM_START_SEED, SharedFiles
@@ -78,10 +77,6 @@ def prepare(
         done.append(_warm_start(shared, settings, report))
     if settings.needs_teacher_outputs:
         done.append(_teacher_outputs(shared, settings, seed, report))
-    if quality.has_paired_distance:
-        done.append(
-            _made("paired reference", shared.dense_features(settings, seed=seed), make_reference, shared, seed, report)
-        )
     if settings.search_space.starts:
         done.append(_made("data Gaussian", shared.data_gaussian(settings), make_gaussian, shared, seed, report))
     if settings.teacher_samples is not None and settings.trial.updates and not settings.is_free:

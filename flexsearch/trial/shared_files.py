@@ -1,5 +1,5 @@
-"""Files that trials of a study share: warm start, teacher outputs, weights, the base's features, reference latency, and
-what the search begins with.
+"""Files that trials of a study share: warm start, teacher outputs, weights, reference latency, and what the search
+begins with.
 
 Each carries a digest of what it depends on, so a changed configuration never meets an old file.
 """
@@ -11,7 +11,6 @@ from typing import Any
 
 from flexsearch.measurement import short_digest
 from flexsearch.paths import checkpoint_folder
-from flexsearch.schedule.converged import converged
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.trial.profiles import key_of
 from flexsearch.trial.settings import InputSettings, TrialSettings
@@ -130,22 +129,6 @@ class SharedFiles:
     def weights(self, settings: TrialSettings, schedule: DensitySchedule, *, seed: int, trains: bool) -> Path:
         """Give the folder of the weights of trials with `schedule`, trained on the stream of `seed` if they train."""
         return self.folder / f"weights-{weights_digest(settings, schedule, seed=seed, trains=trains)}"
-
-    def dense_features(self, settings: TrialSettings, *, seed: int) -> Path:
-        """Give the file of features of the dense base's converged samples from the noise of `seed`."""
-        quality = asdict(settings.objectives.quality)
-        features = {name: value for name, value in quality.items() if name not in ("callable", "direction", "clip")}
-        digest = short_digest(
-            {
-                "base": base_fingerprint(settings),
-                "data": settings.data.identity,
-                "fid": features,
-                "sampling": settings.sampling.facts,
-                "steps": converged(settings.reference_steps).to_dict(),
-                "seed": seed,
-            }
-        )
-        return self.folder / f"dense_features-{digest}.safetensors"
 
     def masks(self, settings: TrialSettings, *, seed: int) -> Path:
         """Give the file of the space's planned masks."""

@@ -45,7 +45,7 @@ def test_a_run_is_looked_at(run_dir: Path, tmp_path: Path) -> None:
     assert shown.count("<tr") == 1 + len(run.front())
     assert "data:image/png;base64," in shown
     fastest = run.front()["latency_ms"].iloc[0]
-    chosen = run.choose(max_latency_ms=fastest, by="quality")
+    chosen = run.choose(max_latency_ms=fastest)
     assert chosen.point.latency_ms == fastest
     assert (run.export(chosen, tmp_path / "exported") / "recipe.yaml").exists()
 

@@ -68,6 +68,7 @@ def test_show_writes_the_picture(flexsearch: Call, run_dir: Path, tmp_path: Path
         (["choose", "RUN", "--max-latency", "0.1"], "nearest legal: 5"),
         (["choose", "RUN", "--max-quality", "0.1"], "nearest legal: 10"),
         (["choose", "RUN", "--max-quality", "9", "--max-fid", "9"], "is the old name of --max-quality, but got both"),
+        (["choose", "RUN", "--knee", "--by", "quality"], "No such option: --by"),
         (["compare", "RUN", "4", "99"], "has no trial 99; nearest legal: 7"),
         (["report", "RUN", "page.txt"], "OUT: must end in .html, but got 'page.txt'"),
         (["report", "RUN"], "OUT: either this or --serve must be given, but got neither"),

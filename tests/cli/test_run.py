@@ -131,9 +131,7 @@ def test_show_and_front(flexsearch: Call, run_dir: Path, tmp_path: Path) -> None
         assert part in page.out
     found = json.loads(flexsearch("show", run_dir, 3, "--json").out)
     assert found["state"] == "complete"
-    assert {"macs", "latency_ms", "fid_fashion_cnn", "paired_distance"} == {
-        one["name"] for one in found["measurements"]
-    }
+    assert {"macs", "latency_ms", "fid_fashion_cnn"} == {one["name"] for one in found["measurements"]}
     protocol = next(one for one in found["measurements"] if one["name"] == "latency_ms")["protocol"]
     assert {"device", "batch", "repeats", "dtype", "spacing", "guidance", "torch", "compile"} <= set(protocol)
     unknown = flexsearch("show", run_dir, 99)

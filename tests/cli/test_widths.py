@@ -24,7 +24,7 @@ WIDTHS = (60, 80, 120, None)
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return FakeRun(folder=tmp_path_factory.mktemp("widths") / "run", more=MORE, paired_distances={0: 0.1}).make()
+    return FakeRun(folder=tmp_path_factory.mktemp("widths") / "run", more=MORE).make()
 
 
 @pytest.fixture(scope="module")

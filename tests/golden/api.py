@@ -302,8 +302,6 @@ def load_pipeline(folder: Path) -> FlexDiTPipeline:
 # What 0.1.0 printed, in today's words
 
 RENAMED = {
-    "promising": "predicted_front",
-    "outlook": "predicted_distance",
     "drift": "paired_distance",
     "plan": "stages",
     "operations": "route",
@@ -317,7 +315,7 @@ RENAMED = {
 def as_of_today(stored: Any, *, steps: int | None = None) -> Any:
     """The same facts as they are printed today: renamed keys, MACs of an image in place of those of its average forward
     pass (no guidance was used), protocols without the scheduler's class and with the spacing that it stood for. Rank
-    correlations are printed no more, steps are."""
+    correlations and predictions are printed no more, steps are."""
     if isinstance(stored, list):
         return [as_of_today(one, steps=steps) for one in stored]
     if isinstance(stored, str):
@@ -326,7 +324,8 @@ def as_of_today(stored: Any, *, steps: int | None = None) -> Any:
         return stored
     steps = stored.get("schedule", {}).get("sampler_steps", steps) if "trial" in stored else steps
     found = {RENAMED.get(key, key): as_of_today(value, steps=steps) for key, value in stored.items()}
-    found.pop("rank_correlations", None)
+    for gone in ("rank_correlations", "outlook", "promising"):
+        found.pop(gone, None)
     if found.pop("sampler", None) == "FlowMatchEulerDiscreteScheduler":
         found["spacing"] = "scheduler"
     if "drawn" in found and steps is not None:  # steps stand above the blocks

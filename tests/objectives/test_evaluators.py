@@ -21,7 +21,7 @@ def configured(tiny_config: Call, **fid: Any) -> RunConfig:
 
 def test_a_trial_reports_beside_its_objective(start: Call, cache: Path) -> None:
     quality = {"distance": "kernel", "reference": "data", "reference_images": 40}
-    order = start(objectives={"quality": {**quality, "report": ["fid", "precision", "recall"]}})
+    order = start(objectives={"quality": {**quality, "report": ["fid", "precision", "recall", "paired_distance"]}})
     result = run_trial(order, nothing)
     reported = ["kid_fashion_cnn", "fid_fashion_cnn", "precision", "recall"]
     assert list(result.measurements) == ["macs", "latency_ms", *reported, "paired_distance"]

@@ -117,14 +117,18 @@ def test_names_and_what_they_need() -> None:
     assert ssim.names == ("dssim", "ssim", "recall", "precision", "psnr")
     assert ssim.image_metrics == ("ssim", "psnr")
     assert (ssim.has_paired_distance, ssim.compares_pairs, ssim.reads_prompts) == (False, True, False)
-    assert QualitySettings(distance="paired").names == ("paired_distance",)
+    paired = QualitySettings(distance="paired", report=("paired_distance",))
+    assert (paired.names, paired.metrics) == (("paired_distance",), {})
     assert QualitySettings(distance="psnr").metrics == {}
     clip = QualitySettings(distance="clip_score", report=("image_reward",))
     assert clip.names == ("inverse_clip_score", "clip_score", "image_reward")
     assert (clip.compares_pairs, clip.reads_prompts) == (False, True)
-    plain = QualitySettings(report=("lpips",))
-    assert plain.names == ("fid", "lpips")
-    assert plain.has_paired_distance
+    plain = QualitySettings(report=("lpips", "paired_distance", "recall"))
+    assert plain.names == ("fid", "recall", "paired_distance", "lpips")
+    assert (QualitySettings().compares_pairs, QualitySettings(report=("paired_distance",)).compares_pairs) == (
+        False,
+        True,
+    )
     assert [one for one in ("fid", "kid", "dssim", "paired_mse", "fd_dinov2") if has_few_images_bias(one)] == [
         "fid",
         "fd_dinov2",

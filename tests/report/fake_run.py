@@ -14,7 +14,6 @@ import flexsearch
 from flexsearch.cli.results import open_run
 from flexsearch.measurement import Measurement
 from flexsearch.objectives.fid_infinity import BLOCKS, block_name
-from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.report.dashboard import optuna_study_of
 from flexsearch.report.run import Run
 from flexsearch.schedule import Candidate, Dense, DensitySchedule, Pooling, Sampling, Sdtm, Timetable
@@ -44,8 +43,6 @@ CONFIG: dict[str, Any] = {
     },
     "trial": {"updates": 2},
 }
-PAIRED_DISTANCES = {0: 0.0, 1: 0.2, 2: 0.4, 3: 0.5, 4: 0.4, 5: 0.9, 6: 0.3, 7: 0.1}
-"""Of a fake run. Trial 7 is dominated by what was measured; none as fast has a better predicted distance."""
 DENSE = ((10.0, 20.0, 10), (16.0, 10.0, 5), (40.0, 6.0, 3))
 """Quality, latency in ms and sampler steps of the dense baselines."""
 
@@ -55,7 +52,6 @@ def measured(
     latency: float,
     *,
     images: int = 500,
-    paired_distance: float | None = None,
     seconds: dict[str, float] | None = None,
 ) -> TrialResult:
     """What a trial came to; the latency scatters by 0.5 %."""
@@ -65,8 +61,6 @@ def measured(
         Measurement(name=LATENCY, value=latency, unit="ms/image", spread=latency / 200, protocol={"batch": 8}),
         Measurement(name="macs", value=latency * 1e6, unit="MACs/image"),
     ]
-    if paired_distance is not None:
-        found.append(Measurement(name=PAIRED_DISTANCE, value=paired_distance, unit="1"))
     return TrialResult(state="complete", measurements={one.name: one for one in found}, seconds=seconds or {})
 
 
@@ -143,7 +137,6 @@ class FakeRun:
         name: of the study.
         noise: paired noise of the quality; 0 measures none.
         has_study: whether Optuna's study is made too, which the dashboard needs.
-        paired_distances: of trials, by number; where there are any, the others have 0.5.
         images: in the protocol of single trials that differ from the others', by number.
         more: further trials, the last: name of a baseline or None, candidate, quality, latency in ms.
     """
@@ -153,7 +146,6 @@ class FakeRun:
     name: str = "fake"
     noise: float = 0.3
     has_study: bool = False
-    paired_distances: dict[int, float] = field(default_factory=dict)
     images: dict[int, int] = field(default_factory=dict)
     more: Sequence[tuple[str | None, Candidate, float, float]] = ()
 
@@ -193,9 +185,8 @@ class FakeRun:
         return run
 
     def _result(self, number: int, quality: float, latency: float) -> TrialResult:
-        distance = self.paired_distances.get(number, 0.5) if self.paired_distances else None
         images = self.images.get(number, 500)
-        return measured(quality, latency, images=images, paired_distance=distance, seconds={"sample": 60.0})
+        return measured(quality, latency, images=images, seconds={"sample": 60.0})
 
 
 def confirm(run: Run, truth: dict[int, tuple[float, float]], *, seeds: int = 3) -> None:

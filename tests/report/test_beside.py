@@ -17,7 +17,7 @@ NAMES = (QUALITY, LATENCY)
 
 @pytest.fixture
 def front(tmp_path: Path) -> Front:
-    """Two dense baselines and a searched trial, timed compiled and eager, with precision and recall."""
+    """Two dense baselines and a searched trial, timed compiled and eager, with what is reported of images."""
     store = tiny_store(tmp_path, [(15.0, 4.0)], dense=[(20.0, 5.0, 2), (10.0, 10.0, 4)])
     for number, (quality, ms, eager) in enumerate(((20.0, 5.0, 10.0), (10.0, 10.0, 20.0), (15.0, 4.0, 6.0))):
         record(store, number, quality, ms, eager)
@@ -30,7 +30,8 @@ def record(store: Store, number: int, quality: float, ms: float, eager: float) -
     compiled = replace(own, protocol={**own.protocol, "compile": True})
     beside = replace(own, name=EAGER, value=eager, protocol={**own.protocol, "compile": False})
     shares = {
-        name: Measurement(name=name, value=value, unit="1") for name, value in (("precision", 0.8), ("recall", 0.3))
+        name: Measurement(name=name, value=value, unit="1")
+        for name, value in (("precision", 0.8), ("recall", 0.3), ("paired_distance", 0.4))
     }
     measurements = {**found.measurements, LATENCY: compiled, EAGER: beside, **shares}
     store.record(number, replace(found, measurements=measurements))
@@ -52,7 +53,7 @@ def test_both_latencies_are_shown_and_said(front: Front) -> None:
 
 
 def test_recall_stands_beside_precision(front: Front) -> None:
-    assert front.beside == ["precision", "recall"]
+    assert front.beside == ["precision", "recall", "paired_distance"]
     headings = [column.heading for column in front_table(front).columns]
     assert headings.index("recall") == headings.index("precision") + 1
     row = front.row(front.complete[2])

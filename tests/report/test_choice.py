@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_run import NOISE_FREEDOM, PAIRED_DISTANCES, FakeRun, confirm
+from fake_run import NOISE_FREEDOM, FakeRun, confirm
 
 from flexsearch.cli.results import front_of_run
 from flexsearch.errors import UserError
@@ -110,40 +110,3 @@ def test_confirmed_values_decide(tmp_path: Path) -> None:
     assert found.point.record.number == 7
     assert found.point.quality == pytest.approx(11.0, abs=0.1)
     assert any("measured again" in line for line in reasons(found))
-
-
-def test_the_best_is_by_predicted_distance_where_it_is_known(tmp_path: Path) -> None:
-    front = front_of(tmp_path, paired_distances=PAIRED_DISTANCES)
-    assert front.predicted_distances == pytest.approx(
-        {n: (10, 16, 40, 10, 16, 16, 16, 16)[n] * (1 + PAIRED_DISTANCES[n]) for n in PAIRED_DISTANCES}
-    )
-    assert [record.number for record in front.predicted_front] == [5, 4, 7, 3, 0]
-    found = choose(front, max_latency_ms=8.5)
-    assert (found.point.record.number, found.point.quality, found.predicted_distance) == (7, 30.0, pytest.approx(17.6))
-    assert found.ahead_so_far.record.number == 4
-    assert found.rule == "the best predicted distance within 8.5 ms/image"
-    assert "So far trial 4 is ahead at that latency, with 14 (--by quality)." in reasons(found)
-    assert found.to_dict()["ahead_so_far"] == 4
-    by_quality = choose(front, max_latency_ms=8.5, by="quality")
-    assert (by_quality.point.record.number, by_quality.predicted_distance) == (4, None)
-    assert choose(front, max_quality=15.0).point.record.number == 4
-    with pytest.raises(UserError, match="goes with --max-latency and --knee only"):
-        choose(front, max_quality=20.0, by="predicted_distance")
-
-
-def test_what_was_chosen_by_predicted_distance_is_told_by_the_confirmation_if_it_is_in_it(tmp_path: Path) -> None:
-    run = FakeRun(folder=tmp_path / "run", paired_distances=PAIRED_DISTANCES).make()
-    truth = {number: front_of_run(run).values(front_of_run(run).complete[number]) for number in (0, 1, 2, 4, 7)}
-    confirm(run, {**truth, 7: (31.0, 8.0)})
-    found = choose(front_of_run(run), max_latency_ms=8.5)
-    assert found.is_confirmed
-    assert found.point.quality == pytest.approx(31.0, abs=0.1)
-    other = choose(front_of_run(run), max_latency_ms=5.5)
-    assert (other.point.record.number, other.is_confirmed) == (5, False)
-
-
-def test_the_predicted_distance_must_be_known_to_choose_by_it(tmp_path: Path) -> None:
-    front = front_of(tmp_path)
-    assert choose(front, max_latency_ms=8.5).predicted_distance is None
-    with pytest.raises(UserError, match="no paired distance was measured"):
-        choose(front, max_latency_ms=8.5, by="predicted_distance")

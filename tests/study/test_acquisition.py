@@ -10,10 +10,12 @@ import pytest
 from builders import Call
 
 from flexsearch.measurement import Measurement
+from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.schedule import Cache, Candidate, DensitySchedule, Gain, GuidanceRows, Sampling, Sdtm, Timetable
 from flexsearch.space import SearchSpace, parse_space
 from flexsearch.study import acquisition as acquisition_module
 from flexsearch.study.acquisition import LEAST_TRIALS, Acquisition
+from flexsearch.study.dense_quality import DenseQuality, dense_baselines
 from flexsearch.study.device_seconds import DeviceSeconds
 from flexsearch.study.executor import run_locally
 from flexsearch.study.pareto import expected_gain, hypervolume, non_dominated, reference_point
@@ -213,37 +215,36 @@ def test_a_space_that_is_used_up_ends_the_search(open_search: Call, run_trial: C
     assert {candidate.digest for candidate in tiny.candidates(up_to=100)} <= complete
 
 
-def with_paired_distances(
-    records: list[TrialRecord], paired_distance: Callable[[Candidate], float]
-) -> list[TrialRecord]:
-    """The trials, as if the drift of each had been measured."""
+def measured_as(records: list[TrialRecord], name: str, value: Callable[[Candidate], float]) -> list[TrialRecord]:
+    """The trials, as if each schedule that is not dense had been measured so."""
     found = []
     for record in records:
-        value = 0.0 if record.baseline and record.candidate.schedule.is_dense else paired_distance(record.candidate)
-        measured = record.measurements | {"paired_distance": Measurement(name="paired_distance", value=value, unit="1")}
-        found.append(replace(record, measurements=measured) if record.state == "complete" else record)
+        if record.state == "complete" and not record.candidate.schedule.is_dense:
+            measured = Measurement(name=name, value=value(record.candidate), unit="1")
+            record = replace(record, measurements={**record.measurements, name: measured})
+        found.append(record)
     return found
 
 
-def test_outlooks_decide_where_every_trial_has_one(half_done: Any) -> None:
-    """What drifts least among candidates that cost the same is taken, whatever its quality so far."""
+def test_quality_decides_among_what_costs_the_same(half_done: Any) -> None:
     records, unseen = half_done.store.trials(), half_done._space.candidates(up_to=400)
     same = [one for one in unseen if one.sampling.steps == 4]
+    dense = DenseQuality(dense_baselines(records), quality=OBJECTIVES[0])
 
     def share_pooled(candidate: Candidate) -> float:
         roles = candidate.schedule.roles
         return roles.count("pool") / len(roles)
 
-    def chosen(paired_distance: Callable[[Candidate], float]) -> Candidate:
+    def chosen(worse: Callable[[Candidate], float]) -> Candidate:
         alike = acquisition(work=lambda one: float(one.sampling.steps))
-        return same[alike.best(same, with_paired_distances(records, paired_distance))]
+        qualities = measured_as(records, OBJECTIVES[0], lambda one: dense.at(one.sampling) * (1 + worse(one)))
+        return same[alike.best(same, qualities)]
 
     assert len({share_pooled(one) for one in same}) > 1
     few, many = chosen(share_pooled), chosen(lambda one: 1 - share_pooled(one))
     assert share_pooled(few) < share_pooled(many)
-    one_missing = with_paired_distances(records, share_pooled)
-    one_missing[-1] = records[-1]
-    assert acquisition().best(unseen, one_missing) == acquisition().best(unseen, records), "never mixed with qualities"
+    with_distances = measured_as(records, PAIRED_DISTANCE, share_pooled)
+    assert acquisition().best(unseen, with_distances) == acquisition().best(unseen, records), "nothing else does"
 
 
 def test_distances_that_are_not_positive_are_left_to_the_sampler(half_done: Any) -> None:
@@ -391,11 +392,10 @@ def test_of_many_trials_the_front_and_some_of_the_rest_are_learnt_from(
 ) -> None:
     """So that deciding does not take longer and longer."""
     records = _complete(half_done)
-    score = {record.number: record.measurements[OBJECTIVES[0]].value for record in records}
     chosen = acquisition()
-    assert chosen._some(records, score) == records
+    assert chosen._some(records) == records
     monkeypatch.setattr(acquisition_module, "MOST_KNOWN", 8)
-    some = chosen._some(records, score)
+    some = chosen._some(records)
     assert len(some) == 8
     assert [record.number for record in some] == sorted(record.number for record in some)
     best = sorted(

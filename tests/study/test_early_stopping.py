@@ -1,6 +1,5 @@
 """Who goes on at a rung: properties of the ranking, and of a search that stops trials on their way."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +8,9 @@ from builders import Call, Killed
 from optuna.trial import TrialState
 
 from flexsearch.errors import UserError
-from flexsearch.measurement import Measurement
-from flexsearch.objectives.settings import PAIRED_DISTANCE
 from flexsearch.report.front import front_of
 from flexsearch.study.early_stopping import epsilon_net, goes_on
 from flexsearch.study.executor import run_locally
-from flexsearch.study.predicted_distance import predicted_distances
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
 from flexsearch.trial.early_stopping import EarlyStopping
 
@@ -85,49 +81,6 @@ def test_stopped_trials_were_behind_are_pruned_and_never_on_a_front(open_search:
         record.number for record in (*front.points, *front.others, *front.baselines)
     }
     assert front.counts["pruned"] == len(pruned)
-
-
-def test_where_paired_distance_is_measured_trials_are_stopped_by_predicted_distance(
-    open_search: Call, staged: Call
-) -> None:
-    """The better the distance at a rung, the farther the samples: others are stopped than by distance."""
-
-    def paired_distance(quality: float) -> float:
-        return 10.0 / quality
-
-    def drifting(order: TrialOrder, report: Report) -> TrialResult:
-        def measured(result: TrialResult) -> TrialResult:
-            rungs = tuple(replace(rung, paired_distance=paired_distance(rung.quality)) for rung in result.rungs)
-            found = dict(result.measurements)
-            if OBJECTIVES[0] in found:
-                found[PAIRED_DISTANCE] = Measurement(
-                    name=PAIRED_DISTANCE, value=paired_distance(found[OBJECTIVES[0]].value), unit="1"
-                )
-            return replace(result, rungs=rungs, measurements=found)
-
-        def forward(progress: Progress) -> bool:
-            so_far = None if progress.so_far is None else measured(progress.so_far)
-            return report(replace(progress, so_far=so_far))
-
-        return measured(staged(order, forward))
-
-    search = open_search(trials=16, keep=0.34, algorithm="random")
-    run_locally(search, drifting)
-    records = search.store.trials()
-    pruned = [record for record in records if record.state == "pruned"]
-    ahead_by_quality = 0
-    for record in pruned:
-        rung = record.rungs[-1].updates
-        earlier = [other for other in records[: record.number + 1] if other.rung(rung) is not None]
-        latency = np.array([other.measurements[OBJECTIVES[1]].value for other in earlier])
-        predicted_distance = predicted_distances(records, quality=OBJECTIVES[0], updates=rung)
-        for score in (predicted_distance, {other.number: other.rung(rung).quality for other in earlier}):
-            points = np.stack([[score[other.number] for other in earlier], latency], axis=1)
-            is_behind = any(dominates(point, points[-1]) for point in points[:-1])
-            assert is_behind or score is not predicted_distance
-            ahead_by_quality += not is_behind
-    assert len(pruned) >= 2
-    assert ahead_by_quality > 0, "by distance they would have gone on"
 
 
 @pytest.mark.parametrize("killed_at", [3, 9])

@@ -36,7 +36,6 @@ def table(space: SearchSpace) -> pd.DataFrame:
             "macs": 1000.0,
             "latency_ms": float(candidate.sampling.steps * candidate.schedule.roles.count("dense")),
             "fid_fashion_cnn": 30.0 / candidate.sampling.steps + 5 * seed,
-            "paired_distance": 0.25,
             "seconds_training": 0.0 if candidate.schedule.is_dense else 4.0,
             "seconds_judging": 3.0,
         }
@@ -61,8 +60,6 @@ def test_a_trial_is_its_row(table: pd.DataFrame, order: TrialOrder) -> None:
     again = replay(order, lambda _: True)
     assert again.seconds == {"score": 3.0}, "its schedule is trained"
     assert again.measurements == result.measurements
-    with_distance = Replay(table, objectives=OBJECTIVES, paired_distance=True)(order, lambda _: True)
-    assert with_distance.measurements["paired_distance"].value == 0.25
 
 
 def test_a_search_runs_on_a_table(

@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 
 from flexsearch.report.points import is_free
 from flexsearch.space import SearchSpace, parse_space
+from flexsearch.study.dense_quality import dense_baselines
 from flexsearch.study.events import Ended, Noted, Started
 from flexsearch.study.executor import Finished, Wait, run_locally
-from flexsearch.study.predicted_distance import dense_baselines
 from flexsearch.study.search import FAILURES_IN_A_ROW, Search
 from flexsearch.trial.contract import Report, TrialOrder, TrialResult
 from flexsearch.trial.result_file import write_result

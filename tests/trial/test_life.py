@@ -31,7 +31,7 @@ def test_a_trial_measures_everything_and_leaves_its_files(start: Call) -> None:
     order, seen = start(), []
     result = run_trial(order, lambda progress: seen.append(progress) is None)
     assert result.state == "complete"
-    assert set(result.measurements) == {"macs", "latency_ms", "fid_fashion_cnn", "paired_distance"}
+    assert set(result.measurements) == {"macs", "latency_ms", "fid_fashion_cnn"}
     assert result.measurements["latency_ms"].value > 0
     assert result.measurements["latency_ms"].protocol["compile"] is False
     assert result.measurements["fid_fashion_cnn"].value > 1
@@ -54,7 +54,7 @@ def test_a_trial_measures_everything_and_leaves_its_files(start: Call) -> None:
 
 
 def test_the_dense_base_is_trained_where_a_baseline_says_so(start: Call) -> None:
-    order = start(objectives={"quality": {"paired_distance": False}})
+    order = start()
     dense = Candidate(schedule=DensitySchedule.all_dense(8), sampling=Sampling(steps=1))
     plain = run_trial(replace(order, candidate=dense, number=0, baseline="dense", fine_tune=False), nothing)
     tuned = run_trial(replace(order, candidate=dense, number=1, baseline="fine-tuned dense"), nothing)
@@ -130,7 +130,6 @@ def test_shared_files_are_made_once_and_their_cost_is_kept(
     assert [(one.what, one.found) for one in again] == [
         ("warm start", True),
         ("teacher", True),
-        ("paired reference", True),
     ]
     elsewhere = tmp_path / "elsewhere"
     parse_config(tiny_config(**warm)).save(elsewhere)
@@ -138,11 +137,10 @@ def test_shared_files_are_made_once_and_their_cost_is_kept(
     assert [(one.what, one.found) for one in found] == [
         ("warm start", True),
         ("teacher", False),
-        ("paired reference", False),
     ]
     assert found[0].seconds == again[0].seconds > 0
     other = settings(warm_start={"updates": 4, "batch": 4})
-    assert [one.found for one in prepare(order.run_dir, other, seed=0, report=nothing)] == [False, True, True]
+    assert [one.found for one in prepare(order.run_dir, other, seed=0, report=nothing)] == [False, True]
 
 
 def test_trials_start_from_the_warm_start(start: Call) -> None:
@@ -200,8 +198,7 @@ def test_a_trial_is_judged_at_its_rungs_and_ends_where_it_is_told_to(start: Call
     assert whole.state == "complete"
     assert [rung.updates for rung in whole.rungs] == [0, 2]
     assert all(rung.quality > 1 for rung in whole.rungs)
-    assert all(rung.paired_distance is not None and 0 < rung.paired_distance < 1 for rung in whole.rungs)
-    assert len({rung.paired_distance for rung in whole.rungs}) == 2
+    assert len({rung.quality for rung in whole.rungs}) == 2
     seen: list[TrialResult] = []
 
     def stop_at_the_second(progress: Progress) -> bool:

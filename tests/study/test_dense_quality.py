@@ -1,7 +1,6 @@
-"""What long training should make of a schedule: the formula, and where nothing can be said."""
+"""The dense base's quality at a sampling: between its trials, beyond them, and what has a curve of its own."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -9,24 +8,10 @@ from builders import trial_record
 
 from flexsearch.measurement import Measurement
 from flexsearch.schedule import Cache, Gain, Sampling
-from flexsearch.study.predicted_distance import DenseQuality, dense_baselines, predicted_distances, scores
+from flexsearch.study.dense_quality import DenseQuality, dense_baselines
 from flexsearch.study.store import TrialRecord
-from flexsearch.trial.contract import Rung
 
-predicted, scored = partial(predicted_distances, quality="fid"), partial(scores, quality="fid")
-DENSE = [
-    trial_record(0, 8.0, steps=16, paired_distance=0.0, is_dense=True),
-    trial_record(1, 32.0, steps=4, paired_distance=0.25, is_dense=True),
-]
-
-
-def test_it_is_dense_quality_at_the_steps_times_one_plus_the_paired_distance() -> None:
-    searched = [
-        trial_record(2, 99.0, steps=16, paired_distance=0.5),
-        trial_record(3, 1.0, steps=4, paired_distance=0.5),
-        trial_record(4, 5.0, steps=8),
-    ]
-    assert predicted([*DENSE, *searched]) == pytest.approx({0: 8.0, 1: 40.0, 2: 12.0, 3: 48.0})
+DENSE = [trial_record(0, 8.0, steps=16, is_dense=True), trial_record(1, 32.0, steps=4, is_dense=True)]
 
 
 def test_between_dense_baselines_quality_is_a_power_of_the_steps() -> None:
@@ -105,57 +90,11 @@ def test_at_one_number_of_steps_one_trial_is_a_curve() -> None:
 def test_what_reuses_is_no_point_of_a_curve() -> None:
     reuses = replace(sampled(DENSE[1], 1.0, cache=Cache(full=0.5)), number=9)
     assert dense_baselines([*DENSE, reuses]) == DENSE
-    trained = trial_record(3, 9.0, steps=4, paired_distance=0.5)
-    found = predicted_distances([*DENSE, reuses, trained], quality="fid")
-    assert found == pytest.approx({0: 8.0, 1: 40.0, 9: 40.0, 3: 48.0}), "the quality of all its steps counts"
+    assert DenseQuality(DENSE, quality="fid").at(reuses.candidate.sampling) == pytest.approx(32.0), "of all its steps"
 
 
-def test_without_dense_baselines_or_paired_distance_there_is_none() -> None:
-    assert predicted([]) == {}
-    assert predicted([trial_record(2, 9.0, steps=4, paired_distance=0.5)]) == {}
-    assert (
-        predicted([trial_record(0, 8.0, steps=16, is_dense=True), trial_record(2, 9.0, steps=4)], quality="fid") == {}
-    )
-    negative = trial_record(0, -0.1, steps=16, paired_distance=0.0, is_dense=True)
-    assert predicted([negative, trial_record(2, 9.0, steps=4, paired_distance=0.5)]) == {}
-    running = replace(trial_record(2, 9.0, steps=4, paired_distance=0.5), state="running")
-    assert set(predicted([*DENSE, running])) == {0, 1}
+def test_baselines_are_what_is_complete_and_was_never_trained() -> None:
+    assert dense_baselines([]) == dense_baselines([trial_record(2, 9.0, steps=4)]) == []
     assert dense_baselines([replace(DENSE[0], state="failed"), DENSE[1]]) == DENSE[1:]
     searched_dense = replace(DENSE[0], baseline=None)
     assert dense_baselines([searched_dense]) == [], "a searched schedule that is dense was trained"
-
-
-def at_rung(record: TrialRecord, quality: float, paired_distance: float | None) -> TrialRecord:
-    return replace(record, rungs=(Rung(updates=10, quality=quality, paired_distance=paired_distance),))
-
-
-def test_at_a_rung_it_goes_by_the_paired_distance_there() -> None:
-    searched = [
-        at_rung(trial_record(2, 9.0, steps=16, paired_distance=0.5), 30.0, 1.0),
-        trial_record(3, 9.0, steps=4, paired_distance=0.5),
-    ]
-    running = at_rung(replace(trial_record(4, 9.0, steps=4), state="running", measurements={}), 40.0, 0.5)
-    assert predicted([*DENSE, *searched, running], updates=10) == pytest.approx({2: 16.0, 4: 48.0})
-    assert predicted([*DENSE, *searched, running], updates=20) == {}
-
-
-def test_predicted_distances_and_qualities_are_never_compared() -> None:
-    known, unknown = trial_record(2, 9.0, steps=16, paired_distance=0.5), trial_record(3, 7.0, steps=4)
-    assert scored([*DENSE, known]) == pytest.approx({0: 8.0, 1: 40.0, 2: 12.0})
-    assert scored([*DENSE, known, unknown]) == {0: 8.0, 1: 32.0, 2: 9.0, 3: 7.0}
-    assert scored([known]) == {2: 9.0}, "no dense baseline"
-    reached = [at_rung(known, 30.0, 1.0), at_rung(unknown, 40.0, 0.5)]
-    assert scored([*DENSE, *reached], updates=10) == pytest.approx({2: 16.0, 3: 48.0})
-    assert scored(reached, updates=10) == {2: 30.0, 3: 40.0}
-    reached[1] = at_rung(unknown, 40.0, None)
-    assert scored([*DENSE, *reached], updates=10) == {2: 30.0, 3: 40.0}
-
-
-def test_where_nothing_is_trained_the_quality_itself_counts() -> None:
-    """A dense trial's quality is final: no long training is to be predicted."""
-    records = [trial_record(0, 20.0, steps=4, paired_distance=0.2, is_dense=True)]
-    records.append(trial_record(1, 10.0, steps=10, paired_distance=0.1, is_dense=True))
-    assert predicted_distances(records, quality="fid") == {}
-    assert scores(records, quality="fid") == {0: 20.0, 1: 10.0}
-    trained = trial_record(2, 15.0, steps=4, paired_distance=0.5)
-    assert set(predicted_distances([*records, trained], quality="fid")) == {0, 1, 2}
