@@ -209,7 +209,7 @@ class _Maker:
         return [] if started is None else self.dense(self._able(replace(started, steps=num) for num in self.steps))
 
     def _started(self, best: Sampling) -> list[Sampling]:
-        """What follows of a sampling where the first step calls no model."""
+        """Variants of a sampling whose first step calls no model."""
         variants = [best, *(replace(best, shift=one) for one in self.shifts)]
         variants += [replace(best, gain=one) for one in (NO_GAIN, *self.gains)]
         return self._able(replace(one, start=start) for start in self.starts for one in dict.fromkeys(variants))
