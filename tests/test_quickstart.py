@@ -57,7 +57,6 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunConfig]:
     overrides = [
         "objectives.quality.images=500",
         "trial.updates=0",
-        "teacher_samples.images=32",
         "objectives.latency.repeats=1",
     ]
     folder, config = tmp_path_factory.mktemp("quickstart"), load_config(SPACE, overrides)

@@ -157,7 +157,7 @@ def _macs(plan: Plan) -> Measurement:
 
 def _training(model: FlexDiT, order: TrialOrder, context: TrialContext) -> Training:
     settings = context.settings.trial
-    if context.settings.teacher_samples is not None:
+    if context.settings.teacher_samples is not None and settings.updates:
         return sample_training(model, context)
     return Training(
         model,
