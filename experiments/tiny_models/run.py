@@ -53,8 +53,8 @@ def space_of(kind: str, base: Path, *, images: int | None, is_trained: bool) -> 
             "timetable": {"stages": 2, "clean_grid": {"choice": [2, 3]}, "noise_grid": 2},
             "dense": {"choice": [False, True]},
         }
-        values["teacher_samples"] = {"images": 256, "steps": [3, 4]}
-        values["trial"] = {"updates": 40, "batch": 16, "learning_rate": 1e-3, "decay": "linear", "ema_decay": 0.9}
+        values["teacher_samples"] = {"images": 512, "steps": [3, 4]}
+        values["trial"] = {"updates": 150, "batch": 16, "learning_rate": 1e-3, "decay": "linear", "ema_decay": 0.9}
     return values
 
 
