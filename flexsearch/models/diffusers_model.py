@@ -14,6 +14,7 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import Tensor
 
 from flexsearch.errors import UserError
+from flexsearch.models.adapters import AdaptersOfBase
 
 
 @dataclass
@@ -37,7 +38,7 @@ class FlexDiTOutput(Transformer2DModelOutput):  # type: ignore[misc]
         super().__post_init__()
 
 
-class DiffusersModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class DiffusersModel(AdaptersOfBase, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """A model that is called in place of its `base`, whose configuration it shows beside its own."""
 
     _supports_gradient_checkpointing = True
@@ -121,6 +122,22 @@ class DiffusersModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
             UserError: always.
         """
         raise UserError("use compile_stages(), which compiles one graph per stage", field="compile_repeated_blocks")
+
+    def enable_forward_chunking(self, *arguments: Any, **options: Any) -> None:
+        """Refuse: MLPs are called on all tokens at once.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("FlexDiT calls MLPs on all tokens at once", field="enable_forward_chunking")
+
+    def fuse_qkv_projections(self) -> None:
+        """Refuse: matrices are joined here.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("use fuse(), which joins matrices that multiply one input", field="fuse_qkv_projections")
 
 
 def conditions_of(arguments: Mapping[str, Any], *, reads: Sequence[str], backbone: str) -> dict[str, Tensor]:

@@ -79,7 +79,8 @@ class FlexDiT(DiffusersModel, ModelMixin):  # type: ignore[misc]
         # Early checkpoints carry arguments that today's classes no longer have: `from_config` leaves them out.
         self.base = base if base is not None else adapter.base_class.from_config(dict(base_config or {}))
         self._parts: Backbone = adapter(self.base, tied=tied)
-        self.gradient_checkpointing = False
+        if not hasattr(self.base, "gradient_checkpointing"):  # else the base's is what is set
+            self.gradient_checkpointing = False
         for name in DATA_TENSORS:
             self.register_buffer(name, None)
         self.width_order: WidthOrder | None = None
@@ -322,8 +323,9 @@ class FlexDiT(DiffusersModel, ModelMixin):  # type: ignore[misc]
 
     def _run_graph(self, *inputs: Any, grid: TokenGrid, graph: Graph) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The whole pass, and what it leaves: what is compiled."""
-        runs_twice = self.gradient_checkpointing and torch.is_grad_enabled()
-        checkpoint: Any = self._gradient_checkpointing_func if runs_twice else None
+        set_on: Any = self.base if hasattr(self.base, "gradient_checkpointing") else self
+        runs_twice = set_on.gradient_checkpointing and torch.is_grad_enabled()
+        checkpoint: Any = set_on._gradient_checkpointing_func if runs_twice else None
         return run_graph(
             self._parts,
             *inputs,
