@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from flexsearch.data.conditions import Condition, Conditions
+from flexsearch.device_memory import FittingRows
 from flexsearch.diffusion.data_gaussian import started_output
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.diffusion.solvers import clock_of, solver_of
@@ -251,21 +252,28 @@ def generate(
     """Go through batches of data in model units, (b, C, H, W) or (b, C, F, H, W) each, on the model's device.
 
     Image i has the condition that `conditions` gives to index i. Of `num_processes` that draw together, this one draws
-    the batches `rank`, `rank + num_processes`, and so on.
+    the batches `rank`, `rank + num_processes`, and so on. A batch that the device's memory does not hold is drawn in
+    parts; the noise that a stochastic sampler adds is then that of batches of this size.
     """
-    device = model.device
+    device, fitting = model.device, FittingRows("drawing")
     for start in range(rank * batch, num_images, batch * num_processes):
         indices = range(start, min(start + batch, num_images))
-        yield denoise(
-            model,
-            scheduler,
-            plan,
-            noise=initial_noise(indices, shape=model.shape.sample_size, seed=seed).to(device),
-            condition=on(device, conditions.of_samples(indices)),
-            none=on(device, conditions.none(len(indices))),
-            settings=settings,
-            seed=item_seed(seed, start),
-        )
+
+        def drawn(rows: slice, indices: range = indices) -> Tensor:
+            part = indices[rows]
+            return denoise(
+                model,
+                scheduler,
+                plan,
+                noise=initial_noise(part, shape=model.shape.sample_size, seed=seed).to(device),
+                condition=on(device, conditions.of_samples(part)),
+                none=on(device, conditions.none(len(part))),
+                settings=settings,
+                seed=item_seed(seed, part.start),
+            )
+
+        parts = fitting(drawn, len(indices))
+        yield parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def on(device: torch.device, condition: Condition) -> Condition:

@@ -14,6 +14,7 @@ import diffusers
 import torch
 from torch import Tensor
 
+from flexsearch.device_memory import FittingRows
 from flexsearch.errors import UserError
 from flexsearch.models.pretrained import load_network, load_part, weights_digest
 
@@ -76,9 +77,14 @@ def load_autoencoder(
     digest = weights_digest(vae.state_dict(), config=architecture)
     vae = vae.to(device=device, dtype=dtype).eval()
     joins_frames, is_of_one_frame = name == _OF_VIDEOS, name == _OF_ONE_FRAME
+    encoding, decoding = FittingRows("encoding"), FittingRows("decoding")
+
+    def posterior(images: Tensor) -> tuple[Tensor, Tensor]:
+        means, deviations = zip(*encoding(lambda rows: encoded(images[rows]), len(images)), strict=True)
+        return torch.cat(means), torch.cat(deviations)
 
     @torch.inference_mode()
-    def posterior(images: Tensor) -> tuple[Tensor, Tensor]:
+    def encoded(images: Tensor) -> tuple[Tensor, Tensor]:
         images = images.to(device=device, dtype=dtype)
         found = vae.encode(images[:, :, None] if is_of_one_frame else images)
         if hasattr(found, "latent"):  # one, and no distribution
@@ -90,12 +96,16 @@ def load_autoencoder(
             mean, deviation = mean[:, :, 0], deviation[:, :, 0]
         return mean.cpu(), deviation.cpu()
 
-    @torch.inference_mode()
     def decode(latents: Tensor) -> Tensor:
         if latents.ndim == 5 and not joins_frames:
             frames = decode(latents.transpose(1, 2).flatten(0, 1))  # (B*F, 3, H, W)
             videos: Tensor = frames.unflatten(0, (-1, latents.shape[2])).transpose(1, 2)
             return videos
+        parts = decoding(lambda rows: decoded(latents[rows]), len(latents))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    @torch.inference_mode()
+    def decoded(latents: Tensor) -> Tensor:
         latents = latents.to(device=device).float()
         latents = latents[:, :, None] if is_of_one_frame else latents
         images: Tensor = vae.decode((latents / scale + shift).to(dtype)).sample.float()

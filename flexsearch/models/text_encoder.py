@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flexsearch.device_memory import FittingRows
 from flexsearch.models.pretrained import import_transformers, load_network, load_part, weights_digest
 
 MAX_TOKENS = 120
@@ -62,8 +63,13 @@ def load_text_encoder(
     digest = weights_digest(model.state_dict(), config=config)
     model = model.to(device).eval()
 
-    @torch.inference_mode()
+    fitting = FittingRows("embedding captions")
+
     def embed(captions: Sequence[str]) -> list[Tensor]:
+        return [row for part in fitting(lambda rows: embedded(captions[rows]), len(captions)) for row in part]
+
+    @torch.inference_mode()
+    def embedded(captions: Sequence[str]) -> list[Tensor]:
         tokens = tokenizer(
             [caption.lower().strip() for caption in captions],
             max_length=max_tokens,

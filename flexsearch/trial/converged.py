@@ -7,7 +7,7 @@ at half of them, and would take the better sampler for the worse one.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from flexsearch.data.conditions import Conditions
 from flexsearch.data.images import to_uint8
+from flexsearch.device_memory import FittingRows
 from flexsearch.diffusion.sampling import denoise, initial_noise, on, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.files import write_to_cache
@@ -46,6 +47,7 @@ class BaseImages:
         source: identifies the base and the conditions; JSON values.
         report: called with (images done, images in total).
         seed: of the noise.
+        fitting: how many are drawn at once.
     """
 
     base: Base
@@ -57,22 +59,28 @@ class BaseImages:
     source: Mapping[str, Any]
     report: Callable[[int, int], None]
     seed: int = REFERENCE_SEED
+    fitting: FittingRows = field(default_factory=lambda: FittingRows("drawing the base's images"), compare=False)
 
     def __len__(self) -> int:
         return self.num
 
     def __getitem__(self, rows: slice) -> Tensor:
         model, indices = self.base.model, range(*rows.indices(self.num))
-        data = denoise(
-            model,
-            self.base.scheduler,
-            plan_of(model, self.base.scheduler, self.sampling, self.settings),
-            noise=initial_noise(indices, shape=model.shape.sample_size, seed=self.seed).to(model.device),
-            condition=on(model.device, self.conditions.of_samples(indices)),
-            none=on(model.device, self.conditions.none(len(indices))),
-            settings=self.settings,
-        )
-        images = to_uint8(self.decode(data)).cpu()
+
+        def drawn(part: slice) -> Tensor:
+            chosen = indices[part]
+            data = denoise(
+                model,
+                self.base.scheduler,
+                plan_of(model, self.base.scheduler, self.sampling, self.settings),
+                noise=initial_noise(chosen, shape=model.shape.sample_size, seed=self.seed).to(model.device),
+                condition=on(model.device, self.conditions.of_samples(chosen)),
+                none=on(model.device, self.conditions.none(len(chosen))),
+                settings=self.settings,
+            )
+            return to_uint8(self.decode(data)).cpu()
+
+        images = torch.cat(self.fitting(drawn, len(indices)))
         self.report(indices.stop, self.num)
         return images
 

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from flexsearch.device_memory import FittingRows
 from flexsearch.diffusion.batches import Batch
 from flexsearch.diffusion.sample_distillation import SampleDistillation, SampleStream
 from flexsearch.diffusion.sampling import denoise, draw_with_gradients, generate, initial_noise, on
@@ -88,19 +89,24 @@ def draws(
 
 def live_samples(inputs: Inputs, plan: Plan, *, by: InputSettings) -> Callable[[Sequence[int]], Tensor]:
     """Draw the base's samples when they are asked for."""
+    fitting = FittingRows("drawing the base's samples")
 
     def drawn(indices: Sequence[int]) -> Tensor:
         model, conditions = inputs.base.model.eval(), inputs.conditions
-        found = denoise(
-            model,
-            inputs.base.scheduler,
-            plan,
-            noise=initial_noise(indices, shape=model.shape.sample_size, seed=SAMPLES_SEED).to(inputs.device),
-            condition=on(inputs.device, conditions.of_samples(indices)),
-            none=on(inputs.device, conditions.none(len(indices))),
-            settings=by.sampling,
-        )
-        return found.clone()  # not of inference mode, so that gradients may meet it
+
+        def of_rows(rows: slice) -> Tensor:
+            part = indices[rows]
+            return denoise(
+                model,
+                inputs.base.scheduler,
+                plan,
+                noise=initial_noise(part, shape=model.shape.sample_size, seed=SAMPLES_SEED).to(inputs.device),
+                condition=on(inputs.device, conditions.of_samples(part)),
+                none=on(inputs.device, conditions.none(len(part))),
+                settings=by.sampling,
+            )
+
+        return torch.cat(fitting(of_rows, len(indices)))  # not of inference mode, so that gradients may meet it
 
     return drawn
 

@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLQwenImage, AutoencoderKLWan
 from safetensors.torch import load_file, save_file
 
-from flexsearch.errors import UserError
+from flexsearch.errors import Note, UserError
 from flexsearch.models.autoencoder import Autoencoder, load_autoencoder
 from flexsearch.models.text_encoder import load_text_encoder
 
@@ -24,6 +24,26 @@ def test_latents_are_in_model_units(autoencoder: Autoencoder, checkpoint: Path) 
         torch.testing.assert_close(mean, (theirs.mean - 0.1) * vae.config.scaling_factor)
         torch.testing.assert_close(std, theirs.std * vae.config.scaling_factor)
         torch.testing.assert_close(autoencoder.decode(mean), vae.decode(theirs.mean).sample, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_what_memory_does_not_hold_is_computed_in_parts(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    found, latents, images = load_autoencoder(str(checkpoint)), torch.randn(5, 4, 4, 5), torch.rand(5, 3, 8, 10)
+
+    def room(module: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        if type(module).__name__.lower() == part and len(inputs[0]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    compute = (lambda: found.decode(latents)) if part == "decoder" else lambda: torch.stack(found.posterior(images))
+    expected = compute()
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(room)
+    try:
+        with pytest.warns(Note, match=r"out of memory while (en|de)coding 3 at once: 2 at a time from here on"):
+            torch.testing.assert_close(compute(), expected, rtol=1e-4, atol=1e-5)
+    finally:
+        hook.remove()
 
 
 def test_videos_are_decoded_frame_by_frame(autoencoder: Autoencoder) -> None:

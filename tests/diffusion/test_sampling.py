@@ -1,5 +1,6 @@
 """Sampling: paired by image, guided in one place, exact where the answer is known."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 from flexsearch.data.conditions import ClassConditions
 from flexsearch.diffusion.sampling import denoise, generate, initial_noise, plan_of
 from flexsearch.diffusion.sampling_settings import SamplingSettings
+from flexsearch.errors import Note
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule.sampling import Sampling
 
@@ -17,9 +19,9 @@ CLASSES = ClassConditions(num_classes=10)
 SCHEDULER = FlowMatchEulerDiscreteScheduler()
 
 
-def drawn(model: FlexDiT, *, batch: int, num: int = 6, seed: int = 0, **settings: Any) -> Tensor:
+def batches(model: FlexDiT, *, batch: int, num: int = 6, seed: int = 0, **settings: Any) -> Iterator[Tensor]:
     sampling = SamplingSettings(**settings)
-    batches = generate(
+    return generate(
         model,
         SCHEDULER,
         plan_of(model, SCHEDULER, Sampling(steps=3), sampling),
@@ -29,7 +31,32 @@ def drawn(model: FlexDiT, *, batch: int, num: int = 6, seed: int = 0, **settings
         seed=seed,
         settings=sampling,
     )
-    return torch.cat(list(batches))
+
+
+def drawn(model: FlexDiT, **options: Any) -> Tensor:
+    return torch.cat(list(batches(model, **options)))
+
+
+def with_room_for(model: FlexDiT, rows: int) -> FlexDiT:
+    """On a device whose memory holds so many rows of a model call."""
+
+    def room(_: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        if len(inputs[0]) > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    found = model.clone()
+    found.register_forward_pre_hook(room)
+    return found
+
+
+def test_what_memory_does_not_hold_is_drawn_in_parts(tiny_model: FlexDiT) -> None:
+    """In as many batches as before; every image is the one that smaller batches give."""
+    with pytest.warns(Note, match="out of memory while drawing 5 at once: 3 at a time from here on") as said:
+        small = list(batches(with_room_for(tiny_model, 3), batch=5, num=12))
+    assert [len(one) for one in small] == [5, 5, 2]
+    assert len([one for one in said if issubclass(one.category, Note)]) == 1
+    assert torch.equal(small[0][:3], drawn(tiny_model, batch=3, num=3))
+    torch.testing.assert_close(torch.cat(small), drawn(tiny_model, batch=5, num=12), rtol=1e-4, atol=1e-4)
 
 
 def test_an_image_does_not_depend_on_its_batch(tiny_model: FlexDiT) -> None:
