@@ -1,6 +1,8 @@
 """Spaces in which nothing is trained need the base alone, and captions where it reads text."""
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,19 @@ from backbone_suite import randomised
 from builders import PACKED, TEXT, Call, nothing
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtTransformer2DModel
 from tiny_checkpoint import save_flux, save_text_encoder
+from transformers import PreTrainedModel
 
 from flexsearch.config import RunConfig, load_config, parse_config
 from flexsearch.data.conditions import CaptionConditions, ClassConditions
 from flexsearch.data.settings import DataSettings
 from flexsearch.errors import UserError
+from flexsearch.export import drawable
 from flexsearch.export.folder import with_folded_gain, written
 from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import Recipe
 from flexsearch.export.train import train
 from flexsearch.models.loading import load_exported
+from flexsearch.models.prompt_encoder import PromptEncoder, load_prompt_encoder
 from flexsearch.models.settings import BaseSettings
 from flexsearch.schedule import Candidate, DensitySchedule, Sampling
 from flexsearch.schedule.cache import Cache
@@ -214,6 +219,50 @@ def test_a_base_that_reads_text_needs_captions(
     )
     with pytest.raises(AssertionError):
         conditions.conditions_of(("another",), config.trial_settings, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("backbone", "num"), [("pixart", 1), ("flux", 2)])
+def test_text_encoders_are_freed_once_captions_are_embedded(
+    free: Call, text_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str, num: int
+) -> None:
+    """By a search and by `flexsearch sample`: before anything is drawn no encoder is there, and none waits for the
+    garbage collector."""
+    folder, captions = text_base, tmp_path / "captions.txt"
+    captions.write_text("a red cat\nthe moon\n")
+    if backbone == "flux":
+        folder = tmp_path / "flux"
+        save_flux(folder)
+        save_grey_autoencoder(folder)
+    made: list[weakref.ref[PreTrainedModel]] = []
+
+    def noted(*arguments: Any, **options: Any) -> PromptEncoder:
+        there = {id(one) for one in encoders()}
+        found = load_prompt_encoder(*arguments, **options)
+        made.extend(weakref.ref(one) for one in encoders() if id(one) not in there)
+        return found
+
+    def encoders() -> list[PreTrainedModel]:
+        every = [one for one in gc.get_objects() if issubclass(type(one), PreTrainedModel)]
+        inner = {id(part) for one in every for part in one.modules() if part is not one}
+        return [one for one in every if id(one) not in inner]
+
+    for module in (conditions, drawable):
+        monkeypatch.setattr(module, "load_prompt_encoder", noted)
+    gc.collect()
+    gc.disable()
+    try:
+        values = free(
+            base={"checkpoint": str(folder), "backbone": backbone},
+            data={"name": "captions", "root": str(captions)},
+            sampling={"guidance": 3.0},
+        )
+        assert isinstance(load_inputs(parse_config(values).trial_settings).conditions, CaptionConditions)
+        assert [one() for one in made] == [None] * num
+        found = drawable.load_model(str(folder))
+        assert len(drawable.conditions_of(found, prompts=["a red cat"], classes=()).ends) == 1
+        assert [one() for one in made] == [None] * 2 * num
+    finally:
+        gc.enable()
 
 
 def test_a_base_with_text_encoders_of_its_own_needs_prompts_alone(free: Call, tmp_path: Path) -> None:
