@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 GPU = ROOT / "experiments" / "gpu"
 RESULTS = ["blocks.csv", "blocks.png", "free.png", "fronts.csv", "log.md", "profile.csv", "profile.png", "search.png"]
+STAGES = ("check", "blocks", "search", "profile", "cached", "free")
 
 
 @pytest.fixture
@@ -108,6 +109,32 @@ def test_blocks_compare_with_what_multiply_accumulates_allow(run: ModuleType, na
     assert found["cached span"]["allowed"] > 1.5
 
 
+@pytest.mark.parametrize("name", ["flux_dev", "wan_1_3b"])
+def test_a_reusing_step_is_compared_with_a_dense_one(run: ModuleType, name: str) -> None:
+    import torch
+    from stages.blocks import Bench, measure
+    from stages.cached import NAMES, REUSING, variants_of
+    from stages.models import LARGE, small
+
+    subject = small(LARGE[name])
+    bench = Bench(subject, subject.base(device=torch.device("cpu"), dtype=torch.float32), batch=1, names=NAMES)
+    found = {
+        row["variant"]: row for row in measure(bench, variants_of(bench), mode="eager", share_s=0.0, rates=(1e12, 1e12))
+    }
+    assert list(found)[0::5] == ["dense", "diffusers"]
+    for pattern in ("cached span", "cached modules"):
+        alone, both = found[pattern + REUSING], found[pattern]
+        assert both["gmacs"] == pytest.approx((found["dense"]["gmacs"] + alone["gmacs"]) / 2)
+        assert 1 < both["allowed"] < 2 < alone["allowed"]
+    assert found["diffusers"]["allowed"] == 1
+
+
+def test_the_large_models_have_their_publishers_sizes(run: ModuleType) -> None:
+    from stages.models import LARGE
+
+    assert {name: one.shape.grid.num_tokens for name, one in LARGE.items()} == {"flux_dev": 4096, "wan_1_3b": 32_760}
+
+
 @pytest.mark.slow
 def test_the_rehearsal(tmp_path: Path) -> None:
     command = [sys.executable, str(GPU / "run.py"), "--toy", "--device", "cpu", "--out", str(tmp_path)]
@@ -115,14 +142,14 @@ def test_the_rehearsal(tmp_path: Path) -> None:
     assert "FAILED" not in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == RESULTS
     log = (tmp_path / "log.md").read_text()
-    assert [log.count(f": {name} on a GPU (") for name in ("check", "blocks", "search", "profile", "free")] == [1] * 5
+    assert [log.count(f": {name} on a GPU (") for name in STAGES] == [1] * len(STAGES)
     with (tmp_path / "fronts.csv").open() as file:
         assert {row["study"] for row in csv.DictReader(file)} == {"search", "free"}
 
 
 @pytest.mark.slow
 def test_it_needs_neither_ray_nor_a_dashboard() -> None:
-    stages = ["stages.blocks", "stages.search", "stages.profile", "stages.free", "stages.check"]
+    stages = [f"stages.{name}" for name in STAGES]
     code = f"import sys, json, {', '.join(stages)}; print(json.dumps(list(sys.modules)))"
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=GPU, check=True, capture_output=True, text=True, timeout=240

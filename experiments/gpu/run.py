@@ -6,10 +6,11 @@
 
 Stages, each in a box of time, which grows with the minutes and with what earlier stages leave: `check` (the tests
 marked gpu), `blocks` (roles, axes and the paper's schedules against what multiply-accumulates allow), `search` (a base,
-its warm start, a search, its confirmation), `profile` (the error of composed latency), `free` (the same without
-training). A stage that does not fit is skipped; one that fails or is cut short costs nothing but itself. As soon as it
-ends its table, its picture and its entry in OUT/log.md are there: at most 8 files. Weights, runs and compiled kernels
-lie in OUT/scratch. Neither network nor Ray is needed.
+its warm start, a search, its confirmation), `profile` (the error of composed latency), `cached` (a dense step against
+one that reuses blocks, on FLUX.1-dev and Wan2.1-1.3B), `free` (the search without training). A stage that does not fit
+is skipped; one that fails or is cut short costs nothing but itself. As soon as it ends its table, its picture and its
+entry in OUT/log.md are there: at most 8 files. Weights, runs and compiled kernels lie in OUT/scratch. Neither network
+nor Ray is needed.
 """
 
 import argparse
@@ -41,7 +42,7 @@ class Stage:
 
     Attributes:
         name: of the module in `stages/`.
-        seconds: its share of the time, in 540 seconds.
+        seconds: its share of the time, in 600 seconds.
         least: below so many seconds it is skipped.
     """
 
@@ -55,6 +56,7 @@ STAGES = (
     Stage(name="blocks", seconds=100, least=40),
     Stage(name="search", seconds=300, least=150),
     Stage(name="profile", seconds=40, least=20),
+    Stage(name="cached", seconds=60, least=30),
     Stage(name="free", seconds=60, least=25),
 )
 

@@ -8,7 +8,7 @@ of the ratio to it. Compiled variants come one by one, the most worthy first, un
 import copy
 import math
 import statistics
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from flexsearch.diffusion.sampling_settings import SamplingSettings
 from flexsearch.diffusion.solvers import solver_of
 from flexsearch.latency.hardware import device_name
 from flexsearch.latency.measure import Workload, half_interquartile, interleaved_seconds, seconds_of
+from flexsearch.models.backbones.packed import packed, places_of
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.schedule import Cache, Candidate, DensitySchedule, Gain, Sampling
 from flexsearch.schedule.cost import read_text_macs
@@ -90,17 +91,45 @@ _NOT_READ = ("latte", "encoder_attention_mask")
 """By diffusers' model."""
 
 
-class Bench:
-    """One model at one batch: its variants and the workloads that they are made of."""
+def _as_diffusers(
+    noisy: torch.Tensor, time: torch.Tensor, condition: Mapping[str, torch.Tensor], subject: Subject
+) -> dict[str, torch.Tensor]:
+    """Give the arguments of diffusers' own forward."""
+    if subject.backbone != "flux":
+        return {"hidden_states": noisy, "timestep": time, **condition}
+    places = places_of(subject.shape.grid, noisy.device)[0]
+    text = condition["encoder_hidden_states"]
+    return {
+        "hidden_states": packed(noisy, 2),
+        "timestep": time / 1000,
+        "img_ids": places,
+        "txt_ids": places.new_zeros(text.shape[1], 3),
+        **condition,
+    }
 
-    def __init__(self, subject: Subject, base: Any, *, batch: int) -> None:
-        self.batch, self.subject, self.device = batch, subject, base.device
+
+class Bench:
+    """One model at one batch: its variants and the workloads that they are made of.
+
+    Args:
+        subject: the model.
+        base: diffusers' own, which is taken apart.
+        batch: images together.
+        names: of the candidates that are timed beside diffusers' model; None is all, and the solvers.
+    """
+
+    def __init__(self, subject: Subject, base: Any, *, batch: int, names: Collection[str] | None = None) -> None:
+        self.batch, self.subject, self.device, self._names = batch, subject, base.device, names
         device, dtype = base.device, base.dtype
         self.model: FlexDiT = FlexDiT.from_base(base, backbone=subject.backbone).eval()
         self.scheduler = diffusers.DDIMScheduler()
         settings = SamplingSettings(guidance=subject.guidance, guidance_channels=3)
         self.target = target_of(self.model, self.scheduler, settings)
-        self._plans = {name: self._plan(schedule, **options) for name, schedule, options in self._candidates()}
+        self._plans = {
+            name: self._plan(schedule, **options)
+            for name, schedule, options in self._candidates()
+            if names is None or name in names
+        }
         operations = (one for plan in self._plans.values() for graph in plan.graphs for one in graph.route)
         self.model.add_weights((one.role, one.block) for one in operations)
         if device.type == "cuda":  # strided rows are slower on a CPU
@@ -112,7 +141,7 @@ class Bench:
         self._condition = {name: one.to(dtype) if one.is_floating_point() else one for name, one in drawn.items()}
         self._left: dict[Any, tuple[torch.Tensor, ...]] = {}
         read = {name: one for name, one in self._condition.items() if (subject.backbone, name) != _NOT_READ}
-        self._base = partial(base, self._noisy, timestep=self._time, **read)
+        self._base = partial(base, **_as_diffusers(self._noisy, self._time, read, subject))
 
     def _candidates(self) -> Iterator[tuple[str, DensitySchedule, dict[str, Any]]]:
         blocks, grid = self.subject.shape.num_blocks, self.subject.shape.grid
@@ -144,7 +173,8 @@ class Bench:
         ]
         found += [self._variant(name + ALONE, {graph: STEPS}) for name, graph in stages]
         found.append(Variant(name="diffusers", parts={"diffusers": 1.0}, macs=found[0].macs))
-        return found + [Variant(name=f"solver {one}", parts={("solver", one): 1 / STEPS}, macs=0.0) for one in SOLVERS]
+        solvers = SOLVERS if self._names is None else ()
+        return found + [Variant(name=f"solver {one}", parts={("solver", one): 1 / STEPS}, macs=0.0) for one in solvers]
 
     def _variant(self, name: str, counts: Mapping[Graph, int]) -> Variant:
         shape, text = self.subject.shape, read_text_macs(self.subject.shape)  # which every call reads, once per row
