@@ -1,5 +1,6 @@
 """Trials on a real Ray, one session for the whole file: side by side, killed, broken, refused."""
 
+import json
 import logging
 import os
 import signal
@@ -21,18 +22,22 @@ from flexsearch.study.settings import Resources
 from flexsearch.trial.contract import Progress, Report, TrialOrder, TrialResult
 
 HALF = Resources(cpu=0.5)
+NUM_GPUS = 2
 
 
 @pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
-    with ray_session(None):
-        yield
+    """On a machine of which Ray believes that it has two GPUs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_OVERRIDE_RESOURCES", json.dumps({"GPU": NUM_GPUS}))
+        with ray_session(None):
+            yield
 
 
-def on_ray(search: Any, run_trial: Any, *, slots: int) -> str:
+def on_ray(search: Any, run_trial: Any, *, slots: int | None, resources: Resources = HALF) -> str:
     """Runs a search with `slots` trials at once."""
     with by_value(run_trial, getattr(run_trial, "inner", run_trial)):
-        return run_on_ray(search, run_trial, resources=HALF, slots=slots).reason
+        return run_on_ray(search, run_trial, resources=resources, slots=slots).reason
 
 
 @dataclass
@@ -73,6 +78,14 @@ class Misbehaving:
     def _note(self, order: TrialOrder, what: str) -> None:
         with self.log.open("a") as lines:
             lines.write(f"{order.number} {what}\n")
+
+
+@dataclass
+class Seeing(Misbehaving):
+    """Notes the GPUs that a trial sees, too."""
+
+    def _note(self, order: TrialOrder, what: str) -> None:
+        super()._note(order, f"{what} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
 
 
 def _behind(report: Report, progress: Progress) -> bool:
@@ -186,6 +199,24 @@ def test_what_the_user_can_mend_ends_the_search(open_search: Call, run_trial: Ca
 def test_more_than_ray_has_is_refused(open_search: Call, run_trial: Call) -> None:
     with pytest.raises(UserError, match="more than a node of Ray's has"):
         run_on_ray(open_search(), run_trial, resources=Resources(cpu=10_000), slots=1)
+
+
+@pytest.mark.usefixtures("_ray")
+def test_trials_of_one_gpu_run_at_once_on_as_many_as_there_are(
+    open_search: Call, run_trial: Call, tmp_path: Path
+) -> None:
+    """Each sees one alone, and another than the trial beside it. The first two wait for each other."""
+    one_each = Resources(cpu=0.5, gpu=1)
+    seen = Seeing(inner=run_trial, log=tmp_path / "log", ends={0: "meets", 1: "meets"})
+    assert on_ray(open_search(trials=4), seen, slots=None, resources=one_each) == "4 trials are finished"
+    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    gpus = {int(number): gpu for number, what, _, gpu in lines if what == "begins"}
+    assert {gpus[0], gpus[1]} == {"0", "1"}
+    assert set(gpus.values()) == {str(gpu) for gpu in range(NUM_GPUS)}
+    by_worker = {(worker, gpu) for _, _, worker, gpu in lines}
+    assert len(by_worker) == len({worker for worker, _ in by_worker}), "a worker stays on its GPU"
+    with pytest.raises(UserError, match="more than a node of Ray's has"):
+        run_on_ray(open_search(), run_trial, resources=Resources(gpu=NUM_GPUS + 1), slots=None)
 
 
 @pytest.mark.usefixtures("_ray")
