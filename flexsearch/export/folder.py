@@ -1,8 +1,8 @@
 """The exported format: a folder that `FlexDiT.from_pretrained` and diffusers read, with schedule, recipe and card.
 
 `transformer/` (configuration, safetensors), `scheduler/`, `candidate.json`, `recipe.yaml`, `README.md`, `diffusers/`
-(what other programs can be told of its sampling), and `model_index.json`, which makes it a diffusers pipeline, for
-models that read class labels. It is written beside its
+(what other programs can be told of its sampling), `fingerprint.safetensors` (of the base that it was made from), and
+`model_index.json`, which makes it a diffusers pipeline, for models that read class labels. It is written beside its
 place, read back, and compared with the model in memory before any of it gets its name.
 """
 
@@ -25,6 +25,7 @@ from flexsearch.export.example import computed_graphs, example_of
 from flexsearch.export.plain_settings import FOLDER, PlainSettings, write_plain_settings
 from flexsearch.export.recipe import RECIPE, Recipe
 from flexsearch.files import folder_beside, sync_folder
+from flexsearch.models.fingerprint import Fingerprint
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.fold import fold_gain
 from flexsearch.models.loading import as_stored
@@ -33,8 +34,9 @@ from flexsearch.schedule.gain import NO_GAIN
 from flexsearch.schedule.sampling import Sampling
 
 CANDIDATE = "candidate.json"
+FINGERPRINT = "fingerprint.safetensors"
 TRANSFORMER = "transformer"
-_PIECES = (TRANSFORMER, "scheduler", FOLDER, "model_index.json", RECIPE, CARD, CANDIDATE)
+_PIECES = (TRANSFORMER, "scheduler", FOLDER, FINGERPRINT, "model_index.json", RECIPE, CARD, CANDIDATE)
 """In the order in which they get their names: a folder with a candidate is whole."""
 
 
@@ -60,8 +62,24 @@ def exported_sampling(folder: Path) -> Sampling:
 
 
 @contextmanager
-def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, card: str) -> Iterator[Path]:
+def written(
+    beside: Path,
+    *,
+    model: FlexDiT,
+    scheduler: Any,
+    recipe: Recipe,
+    card: str,
+    fingerprint: Fingerprint | None = None,
+) -> Iterator[Path]:
     """Write a verified folder beside the path `beside`; the block moves it, or its pieces, to their place.
+
+    Args:
+        beside: path beside which it is written.
+        model: with the part of the gain in its weights that the recipe says.
+        scheduler: of the base.
+        recipe: of the model.
+        card: its text.
+        fingerprint: of the base that the model was made from; None leaves it out.
 
     Raises:
         FlexsearchError: what was written does not give the same model back.
@@ -71,6 +89,8 @@ def written(beside: Path, *, model: FlexDiT, scheduler: Any, recipe: Recipe, car
         scheduler.save_pretrained(temporary / "scheduler")
         (temporary / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
         (temporary / CARD).write_text(card, encoding="utf-8")
+        if fingerprint is not None:
+            fingerprint.save(temporary / FINGERPRINT)
         (temporary / CANDIDATE).write_text(json.dumps(recipe.exported.to_dict(), indent=2), encoding="utf-8")
         write_pipeline(temporary, sampling=recipe.exported.sampling, settings=recipe.sampling)
         plan = plan_of(model, scheduler, exported_sampling(temporary), recipe.sampling)

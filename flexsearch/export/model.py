@@ -9,6 +9,7 @@ from flexsearch.errors import UserError
 from flexsearch.export.card import write_card
 from flexsearch.export.folder import TRANSFORMER, with_folded_gain, written
 from flexsearch.export.recipe import RECIPE, LongTraining, Recipe
+from flexsearch.models.fingerprint import Fingerprint
 from flexsearch.models.loading import load_base, load_exported
 from flexsearch.models.settings import base_clock
 from flexsearch.report.points import is_free
@@ -29,11 +30,13 @@ def export_trial(run: Run, number: int, out: Path) -> Iterator[str]:
         raise UserError(f"trial {number} is {record.state} and has no model", field="TRIAL")
     if out.exists():
         raise UserError("exists already", field=str(out), nearest=f"{out}-{number}")
-    model = load_exported(checkpoint)
+    model, base = load_exported(checkpoint), load_base(run.settings.base)
+    fingerprint = Fingerprint.of(base.model.base, exported=model.base)
     recipe = with_folded_gain(model, recipe_of(run, record))
     card = write_card(recipe, made=_made(run, record), measured={"by the search": record.measurements.values()})
-    scheduler = load_base(run.settings.base).scheduler
-    with written(out, model=model, scheduler=scheduler, recipe=recipe, card=card) as folder:
+    with written(
+        out, model=model, scheduler=base.scheduler, recipe=recipe, card=card, fingerprint=fingerprint
+    ) as folder:
         folder.rename(out)
     yield f"{out}: {record.candidate}, digest {record.digest}, rebuilt and compared"
     yield f"draw from it: flexsearch sample {out} --out samples.png"

@@ -28,6 +28,7 @@ from flexsearch.export.recipe import BASE, Recipe, first_difference
 from flexsearch.export.training_log import Evaluations, TrainingLog, TrainingRecord
 from flexsearch.files import write_atomically
 from flexsearch.measurement import Measurement
+from flexsearch.models.fingerprint import Fingerprint
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.fold import unfold_gain
 from flexsearch.models.loading import load_exported
@@ -230,6 +231,7 @@ def _measured(
 def _finish(model: FlexDiT, recipe: Recipe, inputs: Inputs, out: Path, evaluations: Evaluations) -> None:
     """Export the model: written and verified beside, then moved to its place piece by piece; then the run is over."""
     updates = recipe.training.updates
+    fingerprint = Fingerprint.of(inputs.base.model.base, exported=model.base)
     trained = replace(with_folded_gain(model, recipe), start=TRANSFORMER, trained=recipe.trained + updates)
     measured = {
         "before training" if at == 0 else f"after {at} updates": found
@@ -237,8 +239,14 @@ def _finish(model: FlexDiT, recipe: Recipe, inputs: Inputs, out: Path, evaluatio
         if at in (0, updates)
     }
     card = write_card(trained, made=_made(recipe), measured=measured)
-    scheduler = inputs.base.scheduler
-    with written(out / "final", model=model, scheduler=scheduler, recipe=trained, card=card) as folder:
+    with written(
+        out / "final",
+        model=model,
+        scheduler=inputs.base.scheduler,
+        recipe=trained,
+        card=card,
+        fingerprint=fingerprint,
+    ) as folder:
         move_pieces(folder, out)
     shutil.rmtree((out / CHECKPOINT).parent, ignore_errors=True)
 

@@ -49,6 +49,11 @@ def unfold_gain(model: FlexDiT, gain: Gain) -> None:
     _scale(model, stream=1 / gain.stream, at=gain.at, skip=1 / gain.skip)
 
 
+def fold_gain_into_base(model: FlexDiT, gain: Gain) -> None:
+    """Put a gain into the base's weights, in place, where those of roles carry it already."""
+    _scale_gates(model, stream=gain.stream, at=gain.at)
+
+
 def _has_gates(model: FlexDiT) -> bool:
     """Tell whether every block has gates of its own, and nothing in it reads tokens without a norm."""
     return isinstance(model.base, DiTTransformer2DModel)
@@ -63,6 +68,11 @@ def _scale(model: FlexDiT, *, stream: float, at: int, skip: float) -> None:
         if stream != 1 and block >= at:
             weights.sparse.bias.div_(stream)
             weights.dense.bias.div_(stream)
+    _scale_gates(model, stream=stream, at=at)
+
+
+@torch.no_grad()
+def _scale_gates(model: FlexDiT, *, stream: float, at: int) -> None:
     if stream == 1:
         return
     base: Any = model.base

@@ -1,15 +1,17 @@
 """A found schedule in a pipeline of the user's, and out of it."""
 
+import copy
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import accelerate
 import pytest
 import torch
-from builders import LATENT, ONE_SEQUENCE, WAN
+from builders import LATENT, ONE_SEQUENCE, WAN, Call
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
@@ -29,11 +31,15 @@ from torch import Tensor
 
 import flexsearch
 from flexsearch.errors import Note, UserError
+from flexsearch.export.folder import FINGERPRINT
+from flexsearch.export.recipe import load_recipe
+from flexsearch.models.fingerprint import Fingerprint
 from flexsearch.models.flexdit import FlexDiT
+from flexsearch.models.fold import fold_gain
 from flexsearch.schedule.cache import Cache
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.gain import Gain
+from flexsearch.schedule.gain import NO_GAIN, Gain
 from flexsearch.schedule.guidance import GuidanceRows
 from flexsearch.schedule.sampling import Sampling
 
@@ -143,6 +149,117 @@ def test_what_the_user_sets_is_said(pipeline: Any, exported: Path, sparse_schedu
         flexsearch.apply(pipeline, exported)
 
 
+@pytest.fixture
+def base(pipeline: Any) -> Any:
+    """What the pipeline's transformer is a copy of."""
+    found = DiTTransformer2DModel.from_config(pipeline.transformer.config)
+    found.load_state_dict(pipeline.transformer.state_dict())
+    return found
+
+
+def exported_of(folder: Path, base: Any, model: FlexDiT) -> Path:
+    """As `flexsearch export` writes the model, made from the base."""
+    model.save_pretrained(folder / "transformer", safe_serialization=True)
+    Fingerprint.of(base, exported=model.base).save(folder / FINGERPRINT)
+    return folder
+
+
+def scaled(base: Any, factor: float) -> Any:
+    """As after a fine-tune of the pipeline's user."""
+    with torch.no_grad():
+        for weight in base.parameters():
+            weight.mul_(factor)
+    return base
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_where_nothing_was_trained_the_weights_are_the_pipelines_own(
+    pipeline: Any, base: Any, exported: Path, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    """Fine-tuned ones too, which is said; roles bring what the folder has."""
+    model = FlexDiT.from_pretrained(exported)
+    with torch.no_grad():
+        for weight in model.merges.parameters():
+            weight.add_(0.1)
+    folder = exported_of(tmp_path / "free", base, model)
+    pipeline.transformer.to(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Note)
+        applied = flexsearch.apply(pipeline, folder).transformer
+    assert all(
+        torch.equal(one, two.to(dtype)) for one, two in zip(applied.parameters(), model.parameters(), strict=True)
+    )
+    before = {name: value.clone() for name, value in flexsearch.remove(pipeline).transformer.state_dict().items()}
+    dense = scaled(pipeline.transformer, 1.01)
+    with pytest.warns(Note, match=r"were made for other weights than the pipeline's, which are kept \(first "):
+        flexsearch.apply(pipeline, folder)
+    applied, own = pipeline.transformer, dense.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in applied.base.state_dict().items())
+    assert any(not torch.equal(value, own[name]) for name, value in before.items())
+    assert applied.schedule == model.schedule
+    for one, two in zip(applied.merges.parameters(), model.merges.parameters(), strict=True):
+        assert torch.equal(one, two.to(dtype))
+    scaled(applied.base, 2)
+    assert flexsearch.remove(pipeline).transformer is dense
+    assert all(torch.equal(value, own[name]) for name, value in dense.state_dict().items()), "they are a copy"
+
+
+def test_gain_that_weights_carry_is_put_into_the_pipelines_own(
+    pipeline: Any, base: Any, exported: Path, recipe_folder: Call, tmp_path: Path
+) -> None:
+    model, gain = FlexDiT.from_pretrained(exported), Gain(stream=0.8, at=2, skip=1.1)
+    fingerprint = Fingerprint.of(base, exported=model.base)
+    assert fold_gain(model, Sampling(steps=4, gain=gain)) == NO_GAIN
+    folder = exported_of(tmp_path / "folded", base, model)
+    fingerprint.save(folder / FINGERPRINT)
+    recipe = replace(load_recipe(recipe_folder()), folded=gain)
+    (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    applied = flexsearch.apply(pipeline, folder).transformer
+    for (name, one), two in zip(model.state_dict().items(), applied.state_dict().values(), strict=True):
+        assert torch.equal(one, two), name
+
+
+def test_trained_weights_go_into_a_pipeline_of_what_they_were_trained_from(
+    pipeline: Any, base: Any, exported: Path, tmp_path: Path
+) -> None:
+    """Others are refused, and the user says which to take."""
+    model = FlexDiT.from_pretrained(exported)
+    scaled(model.base, 1.1)
+    folder = exported_of(tmp_path / "trained", base, model)
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        pipeline.transformer = copy.deepcopy(base).to(dtype)
+        applied = flexsearch.apply(pipeline, folder).transformer
+        flexsearch.remove(pipeline)
+        for one, two in zip(applied.parameters(), model.parameters(), strict=True):
+            assert torch.equal(one, two.to(dtype))
+    dense = pipeline.transformer = scaled(copy.deepcopy(base), 0.99)
+    named = (
+        r"^pipeline\.transformer: has other weights than .* \(first .*\): weights=\"exported\" .* weights=\"pipeline\" "
+    )
+    with pytest.raises(UserError, match=named):
+        flexsearch.apply(pipeline, folder)
+    assert pipeline.transformer is dense
+    with pytest.raises(UserError, match=r'^weights: must be "pipeline", "exported" or None, but got \'mine\''):
+        flexsearch.apply(pipeline, folder, weights="mine")  # type: ignore[arg-type]
+    for weights, of_base in (("exported", model.base), ("pipeline", dense)):
+        applied = flexsearch.apply(pipeline, folder, weights=weights).transformer
+        flexsearch.remove(pipeline)
+        assert all(
+            torch.equal(one, two)
+            for one, two in zip(applied.base.state_dict().values(), of_base.state_dict().values(), strict=True)
+        )
+
+
+def test_a_folder_without_a_fingerprint_says_that_it_replaces_other_weights(pipeline: Any, exported: Path) -> None:
+    """Folders of earlier versions."""
+    dense = scaled(pipeline.transformer, 1.01)
+    with pytest.warns(Note, match=r"which differ \(first .*weights=\"pipeline\" keeps"):
+        flexsearch.apply(pipeline, exported)
+    flexsearch.remove(pipeline)
+    applied = flexsearch.apply(pipeline, exported, weights="pipeline").transformer
+    assert all(torch.equal(value, dense.state_dict()[name]) for name, value in applied.base.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("num_embeds_ada_norm", 500), ("norm_eps", 1e-3), ("sample_size", 4), ("attention_bias", False)]
 )
@@ -196,6 +313,7 @@ def test_what_hangs_on_the_transformer_is_refused(
 
 def saved(base: Any, backbone: str, folder: Path) -> Path:
     same = type(base).from_config(base.config)
+    same.load_state_dict(base.state_dict())
     FlexDiT.from_base(same, backbone=backbone).save_pretrained(folder / "transformer", safe_serialization=True)
     return folder
 
@@ -212,6 +330,23 @@ def test_two_transformers_and_an_attention_backend_are_refused(tmp_path: Path) -
         base.set_attention_backend("_native_math")
     with pytest.raises(UserError, match=r"blocks\.0\.attn1: has the attention backend .*, which apply would drop"):
         flexsearch.apply(pipeline, exported)
+
+
+def test_a_lora_is_loaded_after_apply(tmp_path: Path) -> None:
+    """What each of the pipeline's methods does to the output is tested with diffusers' features."""
+    pytest.importorskip("peft")
+    base = WanTransformer3DModel.from_config(WAN)
+    nothing = {"tokenizer": None, "text_encoder": None, "vae": None, "scheduler": FlowMatchEulerDiscreteScheduler()}
+    pipeline = WanPipeline(**nothing, transformer=base)
+    flexsearch.apply(pipeline, saved(base, "wan", tmp_path))
+    name = "transformer.blocks.1.attn1.to_q.lora_{}.weight".format
+    lora = {name("A"): torch.ones(2, 24), name("B"): torch.ones(24, 2)}
+    pipeline.load_lora_weights(lora, adapter_name="mine")
+    assert pipeline.get_list_adapters() == {"transformer": ["mine"]}
+    assert type(pipeline.transformer.base.blocks[1].attn1.to_q).__module__.startswith("peft")
+    pipeline.unload_lora_weights()
+    assert type(pipeline.transformer.base.blocks[1].attn1.to_q) is torch.nn.Linear
+    assert flexsearch.remove(pipeline).transformer is base
 
 
 def test_a_pipeline_that_calls_by_position_is_refused(tmp_path: Path) -> None:

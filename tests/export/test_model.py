@@ -13,9 +13,11 @@ from fake_run import FakeRun
 
 from flexsearch.errors import FlexsearchError, UserError
 from flexsearch.export import folder as folder_module
+from flexsearch.export.folder import FINGERPRINT
 from flexsearch.export.licence import base_licence
 from flexsearch.export.model import export_trial, recipe_of
 from flexsearch.export.recipe import LongTraining, load_recipe
+from flexsearch.models.fingerprint import Fingerprint
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.loading import load_base
 from flexsearch.models.settings import BaseSettings
@@ -61,6 +63,24 @@ def test_the_folder_is_the_trial_and_can_be_moved(run: Run, tmp_path: Path) -> N
     assert exported.state_dict().keys() == kept.keys()
     assert all(torch.equal(exported.state_dict()[name], value) for name, value in kept.items())
     assert json.loads((moved / "candidate.json").read_text()) == record.candidate.to_dict()
+
+
+def test_the_folder_knows_the_base_that_it_was_made_from(run: Run, tmp_path: Path) -> None:
+    base = load_base(run.settings.base).model.base
+    list(export_trial(run, TRIAL, tmp_path / "out"))
+    found = Fingerprint.load(tmp_path / "out" / FINGERPRINT)
+    assert not found.is_trained, "but for what roles add"
+    assert found.first_difference(base) is None
+    weights = run.folder / "trials" / str(TRIAL) / "model"
+    model = FlexDiT.from_pretrained(weights)
+    with torch.no_grad():
+        model.base.proj_out_2.bias.add_(0.1)
+    model.save_pretrained(weights, safe_serialization=True)
+    list(export_trial(run, TRIAL, tmp_path / "trained"))
+    found = Fingerprint.load(tmp_path / "trained" / FINGERPRINT)
+    assert found.is_trained
+    assert found.first_difference(base) is None
+    assert found.first_difference(model.base) == "proj_out_2.bias"
 
 
 def test_the_recipe_trains_it_as_the_paper_does_and_judges_it_as_the_search_did(run: Run, tmp_path: Path) -> None:
