@@ -12,6 +12,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,11 +54,27 @@ def _nobody_waits_for_the_disk() -> Iterator[None]:
     event.remove(Engine, "connect", unsynced)
 
 
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    import torch
+class _Torchless(MetaPathFinder):
+    """Refuses to find torch."""
 
-    torch.manual_seed(0)
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname.partition(".")[0] == "torch":
+            raise ImportError("torch is imported by a test that is marked torchless", name=fullname)
+
+
+@pytest.fixture(autouse=True)
+def _seeded(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test draws the same; one that is marked `torchless` cannot import torch at all."""
+    if request.node.get_closest_marker("torchless"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delitem(sys.modules, "torch", raising=False)
+            patch.setattr(sys, "meta_path", [_Torchless(), *sys.meta_path])
+            yield
+    else:
+        import torch
+
+        torch.manual_seed(0)
+        yield
 
 
 @pytest.fixture

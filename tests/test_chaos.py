@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from disturbances import KINDS, cut, draw
-from ledger import differences, faults_of
+from ledger import Fault, differences, faults_of
+from summary import keep
 
 
 def trial(number: int, **changes: Any) -> dict[str, Any]:
@@ -35,15 +36,15 @@ def test_a_ledger_without_a_fault(whole: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("table", "number", "change", "fault"),
     [
-        ("asked", 1, {"state": "RUNNING"}, "trial 1 is RUNNING"),
-        ("asked", 1, {"state": "WAITING"}, "trial 1 is WAITING"),
-        ("recorded", 1, {"state": "running"}, "trial 1 is running"),
-        ("recorded", 1, {"state": "failed"}, "1 trials are finished, of 2"),
-        ("recorded", 1, {"digest": "d0"}, "a candidate is evaluated twice"),
-        ("recorded", 1, {"baseline": "dense"}, "a baseline is evaluated twice"),
+        ("asked", 1, {"state": "RUNNING"}, Fault("running", "trial 1 is RUNNING")),
+        ("asked", 1, {"state": "WAITING"}, Fault("waiting", "trial 1 is WAITING")),
+        ("recorded", 1, {"state": "running"}, Fault("running", "trial 1 is running")),
+        ("recorded", 1, {"state": "failed"}, Fault("budget", "1 trials are finished, of 2")),
+        ("recorded", 1, {"digest": "d0"}, Fault("twice", "a candidate is evaluated twice")),
+        ("recorded", 1, {"baseline": "dense"}, Fault("twice", "a baseline is evaluated twice")),
     ],
 )
-def test_faults(whole: dict[str, Any], table: str, number: int, change: dict[str, Any], fault: str) -> None:
+def test_faults(whole: dict[str, Any], table: str, number: int, change: dict[str, Any], fault: Fault) -> None:
     disturbed = deepcopy(whole)
     disturbed[table][number] |= change
     assert fault in faults_of(disturbed)
@@ -54,7 +55,7 @@ def test_what_is_lost_and_what_is_new(whole: dict[str, Any]) -> None:
     disturbed = deepcopy(whole)
     disturbed["recorded"][7] = disturbed["recorded"].pop(1)
     assert {"recorded 1: lost", "recorded 7: new"} <= set(differences(whole, disturbed))
-    assert "trial 1 is in one of the two alone" in faults_of(disturbed)
+    assert Fault("lost", "trial 1 is in one of the two alone") in faults_of(disturbed)
 
 
 def test_a_cut_leaves_a_share_of_a_file(tmp_path: Path) -> None:
@@ -65,3 +66,10 @@ def test_a_cut_leaves_a_share_of_a_file(tmp_path: Path) -> None:
     assert cut(tmp_path, one) == {"file": "result.json", "bytes": left}
     assert (tmp_path / "result.json").stat().st_size == left
     assert (tmp_path / "study.db").read_bytes() == b"kept"
+
+
+def test_a_run_has_one_row(tmp_path: Path) -> None:
+    table = tmp_path / "chaos.csv"
+    for seed, lost in ((1, 0), (2, 3), (1, 4)):
+        keep({"seed": seed, "executor": "ray", "storage": "sqlite", "lost": lost}, table)
+    assert table.read_text() == "seed,executor,storage,lost\n2,ray,sqlite,3\n1,ray,sqlite,4\n"

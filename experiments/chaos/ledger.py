@@ -5,8 +5,9 @@ Latencies and costs differ from run to run. So may which of the trials of a sche
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 
@@ -62,22 +63,36 @@ def read_ledger(run_dir: Path, storage: str | None) -> dict[str, Any]:
     return ledger
 
 
-def faults_of(ledger: Mapping[str, Any]) -> Iterator[str]:
-    """Name what no ledger of a finished search may have."""
+FaultKind = Literal["lost", "twice", "running", "waiting", "budget"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What no ledger of a finished search may have."""
+
+    kind: FaultKind
+    text: str
+
+
+def faults_of(ledger: Mapping[str, Any]) -> Iterator[Fault]:
+    """Find the faults of a ledger, whatever search it is of."""
     asked, recorded = ledger["asked"], ledger["recorded"]
     for number, trial in asked.items():
         if trial["state"] in ("RUNNING", "WAITING"):
-            yield f"trial {number} is {trial['state']}"
-    yield from (f"trial {number} is running" for number, row in recorded.items() if row["state"] == "running")
-    yield from (f"trial {number} is in one of the two alone" for number in sorted(asked.keys() ^ recorded.keys()))
+            yield Fault(trial["state"].lower(), f"trial {number} is {trial['state']}")
+    for number, row in recorded.items():
+        if row["state"] == "running":
+            yield Fault("running", f"trial {number} is running")
+    for number in sorted(asked.keys() ^ recorded.keys()):
+        yield Fault("lost", f"trial {number} is in one of the two alone")
     counted = [row for row in recorded.values() if row["state"] in ("complete", "pruned")]
     if len(counted) != ledger["wanted"]:
-        yield f"{len(counted)} trials are finished, of {ledger['wanted']}"
+        yield Fault("budget", f"{len(counted)} trials are finished, of {ledger['wanted']}")
     if len({row["digest"] for row in counted}) != len(counted):
-        yield "a candidate is evaluated twice"
+        yield Fault("twice", "a candidate is evaluated twice")
     names = [row["baseline"] for row in recorded.values() if row["baseline"] is not None]
     if len(set(names)) != len(names):
-        yield "a baseline is evaluated twice"
+        yield Fault("twice", "a baseline is evaluated twice")
 
 
 def differences(whole: Any, disturbed: Any, place: str = "") -> Iterator[str]:

@@ -5,9 +5,11 @@
     python experiments/chaos/run.py --seed 0 --disturbances 60 --storage postgres
 
 One small search runs undisturbed, and then again and again, disturbed and resumed, until all disturbances are spent.
-Each ledger must be the undisturbed one's. What was done, when and where, stands in `OUT/disturbances.jsonl`. The same
-seed draws the same disturbances; which write each one meets depends on the machine, too. Exit status 1 where a ledger
-differs, or a command ends as it should not.
+Each ledger must be the undisturbed one's. Every second search takes the default policy in place of random candidates:
+it goes by latencies, which differ from run to run, so of its ledger only what no ledger may have is looked for. What
+was done, when and where, stands in `OUT/disturbances.jsonl`, and how it ended as one row of `chaos.csv` beside this
+file. The same seed draws the same disturbances; which write each one meets depends on the machine, too. Exit status 1
+where a ledger differs, or a command ends as it should not.
 """
 
 import argparse
@@ -22,15 +24,18 @@ from collections import Counter, deque
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psutil
 from disturbances import KINDS, Disturbance, cut, draw
 from driver import Driver
-from ledger import differences, faults_of, read_ledger
+from ledger import FaultKind, differences, faults_of, read_ledger
 from servers import Postgres, RayCluster, postgres_server, ray_cluster
+from summary import keep
 
 SPACE = Path(__file__).with_name("space.yaml")
+TABLE = Path(__file__).with_name("chaos.csv")
+DEFAULT_POLICY = ("--set", "search.algorithm=tpe", "--set", "search.startup=2")
 LONGEST_WAIT = {"local": 1 / 8, "ray": 1 / 4}
 """Of the time that the undisturbed search takes, on this machine and beside what else it does."""
 LONGEST_PAUSE_S = 1.5
@@ -58,7 +63,8 @@ class Chaos:
         self.storage = None if server is None else server.url
         self.faults: list[str] = []
         self.done: Counter[str] = Counter()
-        self.num_searches = 0
+        self.found: Counter[str] = Counter()
+        self.num_searches, self.num_compared = 0, 0
         self.longest_wait_s = 0.0
         self.begun = time.monotonic()
 
@@ -75,10 +81,12 @@ class Chaos:
         return ledger
 
     def search(self, left: deque[Disturbance], whole: dict[str, Any]) -> None:
-        """Disturb one search until it is finished; compare its ledger."""
+        """Disturb one search until it is finished; compare its ledger, if it can be compared."""
+        is_compared = self.num_searches % 2 == 0
         run_dir = self.out / f"search-{self.num_searches}"
         arguments = [str(SPACE), "--seed", str(self.seed), "--executor", self.executor]
         arguments += ["--set", f"name=chaos-{self.num_searches}"]
+        arguments += [] if is_compared else DEFAULT_POLICY
         arguments += [] if self.storage is None else ["--storage", self.storage]
         arguments += [] if self.cluster is None else ["--ray-address", self.cluster.address]
         num_drivers, num_faults, is_finished = 0, len(self.faults), False
@@ -92,9 +100,12 @@ class Chaos:
             num_drivers += 1
             is_finished = self._judge(driver, suffered)
         ledger = read_ledger(run_dir, self.storage)
-        found = [*faults_of(ledger), *differences(whole, ledger)]
-        self.faults += [f"{run_dir.name}: {one}" for one in found]
-        verdict = f"{len(found)} differences" if found else "as undisturbed"
+        broken, differing = list(faults_of(ledger)), list(differences(whole, ledger)) if is_compared else []
+        self.faults += [f"{run_dir.name}: {one}" for one in (*(fault.text for fault in broken), *differing)]
+        self.found.update(fault.kind for fault in broken)
+        self.found["ledgers_differ"] += bool(differing)
+        self.num_compared += is_compared
+        verdict = f"{len(broken)} faults, " + (f"{len(differing)} differences" if is_compared else "the default policy")
         done = f"{num_drivers} drivers, {sum(self.done.values())} disturbances so far"
         print(f"{run_dir.name}: {done}, {time.monotonic() - self.begun:.0f} s; {verdict}", flush=True)
         self.num_searches += 1
@@ -173,6 +184,21 @@ class Chaos:
             self.faults.append(f"{driver.run_dir.name}: a driver {end} after {suffered}: {driver.said()}")
         return driver.status == 0
 
+    def row(self) -> dict[str, object]:
+        """Sum up what was done and what was found."""
+        return {
+            "seed": self.seed,
+            "executor": self.executor,
+            "storage": "sqlite" if self.server is None else "postgres",
+            "disturbances": sum(self.done.values()),
+            **{kind: self.done[kind] for kinds in KINDS.values() for kind in kinds},
+            "searches": self.num_searches,
+            "compared": self.num_compared,
+            **{kind: self.found[kind] for kind in (*get_args(FaultKind), "ledgers_differ")},
+            "faults": len(self.faults),
+            "seconds": round(time.monotonic() - self.begun),
+        }
+
 
 def run() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -198,6 +224,7 @@ def run() -> int:
     kinds_done = ", ".join(f"{num} {kind}" for kind, num in sorted(chaos.done.items()))
     print(f"{sum(chaos.done.values())} disturbances of {chaos.num_searches} searches: {kinds_done}")
     print(f"{len(chaos.faults)} faults", *chaos.faults, sep="\n")
+    keep(chaos.row(), TABLE)
     return 1 if chaos.faults else 0
 
 

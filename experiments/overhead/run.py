@@ -7,9 +7,10 @@
 A study of the quickstart's space on SQLite is filled with finished trials by a formula, then a search goes on with more
 of them, which take no time, in a process of its own. Writes `overhead.csv` beside this file: medians of some trials, by
 what a trial waits for, their mean (every fourth asks Optuna, which takes longer), the seconds of the processor, which
-other programs lengthen less, and the most memory. `--commands` fills a run directory instead, and times what is asked
-of a finished run: `commands.csv`. `--ray` goes on after so many trials on a Ray of this machine, one at a time:
-`ray.csv` has the seconds from one result to the next, the first of which waits for a process that imports torch.
+other programs lengthen less, and the most memory, of a process that has loaded what a driver has: it makes what trials
+share. `--commands` fills a run directory instead, and times what is asked of a finished run: `commands.csv`. `--ray`
+goes on after so many trials on a Ray of this machine, one at a time: `ray.csv` has the seconds until Ray is there, and
+those from one result to the next, the first of which waits for a process that imports torch.
 """
 
 import argparse
@@ -180,8 +181,16 @@ def _rows(
         yield "flexsearch_curve", {**ours, "update_": update, "loss": loss}
 
 
+def _load_driver() -> None:
+    """Import what a driver makes with what trials share."""
+    import flexsearch.study.run
+    import flexsearch.trial.life
+    import flexsearch.trial.prepare  # noqa: F401
+
+
 def timed(folder: Path, num: int) -> dict[str, float]:
     """Go on after `num` trials by the default policy."""
+    _load_driver()
     config = quickstart()
     search = opened(folder, SearchSettings(trials=10**6, baseline_steps=config.search.baseline_steps))
     deciding, telling, computing = [], [], []
@@ -219,8 +228,9 @@ def on_ray(num: int) -> dict[str, float]:
     """Go on after `num` trials on Ray: the first trial's seconds, and the median of the others'."""
     from flexsearch.study.ray_tune import ray_session, run_on_ray
 
-    config = quickstart()
+    config, begun = quickstart(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, ray_session(None):
+        session_s = time.perf_counter() - begun
         from ray import cloudpickle  # not before the session has set Ray up
 
         cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -230,7 +240,13 @@ def on_ray(num: int) -> dict[str, float]:
         search.watch(lambda event: ends.append(time.perf_counter()) if isinstance(event, Ended) else None)
         run_on_ray(search, formula, resources=Resources(cpu=1), slots=1)
     fresh, *reused = (after - before for before, after in itertools.pairwise(ends))
-    return {"trials": num, "fresh_s": fresh, "reused_s": statistics.median(reused), "most_s": max(reused)}
+    return {
+        "trials": num,
+        "session_s": session_s,
+        "fresh_s": fresh,
+        "reused_s": statistics.median(reused),
+        "most_s": max(reused),
+    }
 
 
 def command_times(folder: Path, num: int) -> list[dict[str, Any]]:

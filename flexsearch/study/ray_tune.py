@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from typing import Any
 
@@ -213,13 +213,17 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def _muted() -> Iterator[None]:
-    """Keep the tracebacks of workers and nodes that are lost to ourselves: their trials are started again."""
+    """Keep what Ray logs and prints of workers and nodes that are lost to ourselves: their trials are started again.
+
+    It prints on the standard output, from a thread of its own; nobody else does while trials run.
+    """
     loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
     try:
-        yield
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

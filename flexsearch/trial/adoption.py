@@ -1,4 +1,7 @@
-"""Take the results of another run's trials in place of running them again, where nothing that decides them differs."""
+"""Take the results of another run's trials in place of running them again, where nothing that decides them differs.
+
+Torch is imported where a trial runs, and not where a search begins.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from flexsearch.files import link_or_copy, read_json
-from flexsearch.latency.hardware import hardware_of
 from flexsearch.trial.contract import Report, RunTrial, TrialOrder, TrialResult
-from flexsearch.trial.device import trial_device
 from flexsearch.trial.result_file import RESULT, write_result
 from flexsearch.trial.settings import TrialSettings, load_settings
 from flexsearch.trial.shared_files import SharedFiles, teacher_outputs_digest, warm_start_digest
-from flexsearch.trial.weights import adopt_weights
 
 _LATENCY = "latency_ms"
 
@@ -61,6 +61,8 @@ def _run(order: TrialOrder, report: Report, *, adopted: Adopted, run_trial: RunT
     found = None if number is None else _result(theirs, settings)
     if found is None:
         return run_trial(order, report)
+    from flexsearch.trial.weights import adopt_weights
+
     for file in (*theirs.glob("*.png"), *theirs.glob("model/*")):
         link_or_copy(file, order.trial_dir / file.relative_to(theirs))
     schedule = order.candidate.schedule
@@ -79,6 +81,9 @@ def _result(folder: Path, settings: TrialSettings) -> TrialResult | None:
         found = TrialResult.from_dict({name: value for name, value in values.items() if name != "of"})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+    from flexsearch.latency.hardware import hardware_of
+    from flexsearch.trial.device import trial_device
+
     here = hardware_of(trial_device(), settings.objectives.latency)
     latency = found.measurements.get(_LATENCY)
     is_alike = latency is not None and all(latency.protocol.get(name) == value for name, value in here.items())

@@ -16,13 +16,14 @@ import torch
 import yaml
 from builders import Call
 
-from flexsearch.errors import UserError
+from flexsearch.errors import NotFiniteError, UserError
 from flexsearch.export import folder as folder_module
 from flexsearch.export import processes as processes_module
 from flexsearch.export.drawable import load_model
+from flexsearch.export.folder import CANDIDATE
 from flexsearch.export.processes import Processes
 from flexsearch.export.recipe import RECIPE, load_recipe
-from flexsearch.export.train import is_finished, train
+from flexsearch.export.train import CHECKPOINT, is_finished, train
 from flexsearch.export.training_log import TrainingRecord, read_evaluations
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.fold import unfold_gain
@@ -170,6 +171,17 @@ def test_neither_parts_nor_checkpointing_change_the_losses(recipe_folder: Call, 
         UserError, match=r"training\.batch: must be a multiple of 1 processes x 3 parts.*nearest legal.*9"
     ):
         run(folder, tmp_path / "odd", "training.gradient_accumulation=3")
+
+
+def test_a_training_that_diverges_is_one_line_and_keeps_its_last_good_checkpoint(
+    recipe_folder: Call, tmp_path: Path
+) -> None:
+    with pytest.raises(NotFiniteError, match=r"learning_rate: the loss is not finite after update 2$"):
+        run(recipe_folder(learning_rate=1e30, save_every=1), tmp_path / "out")
+    state = torch.load(tmp_path / "out" / CHECKPOINT, weights_only=True)
+    assert state["num_done"] == 1
+    assert all(bool(weight.isfinite().all()) for weight in state["model"].values())
+    assert not (tmp_path / "out" / CANDIDATE).exists(), "nothing is exported"
 
 
 def test_a_changed_recipe_is_refused_by_name(recipe_folder: Call, tmp_path: Path) -> None:

@@ -103,3 +103,15 @@ def test_what_is_missing_or_wrong_is_said(tmp_path: Path) -> None:
         extract_features(videos(2), extractor=extractor)
     with pytest.raises(UserError, match=r"video reads videos \(C, F, H, W\), but got \(3, 16, 16\)"):
         extract_features(videos(2)[:, :, 0], extractor=extractor)
+
+
+def test_whoever_is_shown_the_extractor_is_told_to_give_a_hash() -> None:
+    """Its weights are a program."""
+    root = Path(__file__).parents[2]
+    shown = [file for file in (*root.glob("search_spaces/*.yaml"), *root.glob("docs/**/*.md")) if _shows(file)]
+    assert shown
+    assert all("weights_sha256" in file.read_text() for file in shown)
+
+
+def _shows(file: Path) -> bool:
+    return "extractor: video" in file.read_text()

@@ -1,7 +1,8 @@
 """A driver that dies at any of its writes: the search that resumes ends with the ledger of one that never died.
 
 Writes are Optuna's, the transactions of our tables, and what a trial leaves. They are counted, and the search dies at
-the first, the second, and so on to the last of them, with every sampler.
+the first, the second, and so on to the last of them, with every sampler. Of all this only Optuna's Gaussian process
+needs torch.
 """
 
 import pickle
@@ -181,15 +182,16 @@ def assert_it_goes_on(world: World, *, reason: str, ledger: list[Any]) -> None:
     assert world.ledger() == ledger, dies_at
 
 
+torchless = pytest.mark.torchless
 SEEDS = ({"pooling.depth": 1}, {"pooling.depth": 3}, {"pooling.depth": 4})
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        *({"algorithm": one, "pool": 1} for one in ALGORITHMS),
-        {"algorithm": "random", "pooled": True},
-        {"algorithm": "random", "seeds": SEEDS},
+        *(pytest.param({"algorithm": one, "pool": 1}, marks=() if one == "gp" else torchless) for one in ALGORITHMS),
+        pytest.param({"algorithm": "random", "pooled": True}, marks=torchless),
+        pytest.param({"algorithm": "random", "seeds": SEEDS}, marks=torchless),
     ],
 )
 def test_a_driver_that_dies_at_any_write_leaves_what_the_next_one_goes_on_from(
@@ -206,6 +208,7 @@ def test_a_driver_that_dies_at_any_write_leaves_what_the_next_one_goes_on_from(
         assert_it_goes_on(world, reason=reason, ledger=whole.ledger())
 
 
+@torchless
 def test_a_driver_that_dies_between_waves_of_baselines_goes_on(
     sampling_space: SearchSpace, run_trial: Any, tmp_path: Path, asks_once: None
 ) -> None:
