@@ -77,4 +77,4 @@ def confirm(
     if as_json:
         print_json(front.to_dict())
     else:
-        print_front(front, open_terminal())
+        print_front(front, open_terminal(), run_dir=run_dir)

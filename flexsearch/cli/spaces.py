@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from flexsearch.cli.typed import as_typed
 from flexsearch.errors import UserError
-from flexsearch.paths import SCHEMA, shipped_spaces
+from flexsearch.paths import SCHEMA, as_word, nearest_space, shipped_spaces
 
 command = typer.Typer()
 
@@ -31,7 +32,9 @@ def spaces(
             print(f"{known:{width}}  {_described(file.read_text(encoding='utf-8'))}")
         return
     if name not in shipped:
-        raise UserError(f"must be one of {', '.join(shipped)}, but got {name!r}", field="NAME")
+        raise UserError(
+            f"must be the name of a shipped space, but got {name!r}", field="NAME", nearest=nearest_space(name)
+        )
     text = shipped[name].read_text(encoding="utf-8")
     if copy is None:
         print(text, end="")
@@ -43,7 +46,7 @@ def spaces(
     schema = shipped[name].with_name(SCHEMA)
     if not (beside := copy.with_name(SCHEMA)).exists():
         beside.write_bytes(schema.read_bytes())
-    print(f"{copy}: try flexsearch plan {copy}", file=sys.stderr)
+    print(f"{copy} is written. Next: {as_typed(f'flexsearch plan {as_word(copy)}')}", file=sys.stderr)
 
 
 def _described(text: str) -> str:
