@@ -2,10 +2,12 @@
 
 import sys
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import typer
 
+from flexsearch.cli.terminal import open_terminal
 from flexsearch.cli.typed import as_typed
 from flexsearch.errors import UserError
 from flexsearch.paths import SCHEMA, as_word, nearest_space, shipped_spaces
@@ -27,9 +29,11 @@ def spaces(
             raise UserError(
                 "needs the NAME of a space", field="--copy", nearest="flexsearch spaces quickstart --copy FILE"
             )
-        width = max(map(len, shipped))
+        width = max(map(len, shipped)) + 2
+        room = max(open_terminal().width, 2 * width)
         for known, file in shipped.items():
-            print(f"{known:{width}}  {_described(file.read_text(encoding='utf-8'))}")
+            told = _described(file.read_text(encoding="utf-8"))
+            print(fill(told, room, initial_indent=f"{known:{width}}", subsequent_indent=" " * width))
         return
     if name not in shipped:
         raise UserError(
@@ -50,5 +54,6 @@ def spaces(
 
 
 def _described(text: str) -> str:
-    """Give the first sentence of a space's head."""
-    return text.splitlines()[0].removeprefix("# ").split(". ")[0].rstrip(".")
+    """Give the first sentence of a space's head, in parentheses too."""
+    head = " ".join(line.removeprefix("#").strip() for line in text.split("\nname:")[0].splitlines())
+    return head.split(". ")[0].rstrip(".")
