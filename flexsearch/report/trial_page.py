@@ -109,17 +109,20 @@ def legend_of(plans: Iterable[Plan]) -> str:
 
 
 def measured_again(front: Front, number: int) -> list[str]:
-    """Say in a line what the confirmation shows of a trial; nothing of one that took no part."""
-    found = front.confirmation
-    again = None if found is None else found.points.get(number)
-    if found is None or again is None:
+    """Say in a line each what a confirmation shows of a trial, and which later timing the front takes."""
+    if number not in front.complete:
         return []
-    quality, latency = front.objectives
-    infinite = "" if again.at_infinity is None else f" ({again.at_infinity} of infinitely many images)"
-    return [
-        f"Measured again ({found.shown_size} images, 95 %): {quality.name} {again.quality}{infinite}, {again.latency} "
-        f"{latency.unit}: {again.verdict}."
-    ]
+    row, quality, lines = front.row(front.complete[number]), front.objectives[0].name, []
+    if (again := row.confirmed) is not None and front.confirmation is not None:
+        infinite = "" if again.at_infinity is None else f" ({again.at_infinity} of infinitely many images)"
+        lines.append(
+            f"Measured again ({front.confirmation.shown_size} images, 95 %): {quality} {again.quality}{infinite}, "
+            f"{again.latency} {row.latency.unit}: {again.verdict}."
+        )
+    if row.is_timed_again:
+        spread = "" if row.latency.spread is None else f" ± {rounded(row.latency.spread, 2)}"
+        lines.append(f"Timed again, interleaved with others: {row.latency.value:.4g}{spread} {row.latency.unit}.")
+    return lines
 
 
 def in_width(drawn: Sequence[str], width: int) -> Iterator[str]:
