@@ -28,6 +28,13 @@ def rounded(spread: float, digits: int) -> str:
     return f"{round(spread, places):.{max(0, places)}f}"
 
 
+def counted(number: float) -> str:
+    """Print a large count: "23.72 T", "118.62 G", "266.4 M"."""
+    if number >= 1e13:
+        return f"{number / 1e12:.2f} T"
+    return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.1f} M"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One number with its unit, its spread and its protocol.

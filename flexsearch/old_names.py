@@ -31,7 +31,7 @@ MEASUREMENTS = {"drift": "paired_distance"}
 """Names of measurements, old to new."""
 
 MACS_PER_FORWARD = "MACs/forward"
-"""Unit of MACs before 0.2."""
+"""Unit of MACs in the first versions."""
 
 
 class OldName(FutureWarning):
@@ -77,7 +77,7 @@ def with_new_names(values: Mapping[str, Any], *, quiet: bool = False) -> dict[st
 def as_it_was_written(values: Mapping[str, Any]) -> dict[str, Any]:
     """Read a configuration that flexsearch itself wrote: today's keys, and the sigma spacing that it ran with.
 
-    Before 0.2 there was one spacing, which no file names: what `set_timesteps(n)` makes by itself.
+    In the first versions there was one spacing, which no file names: what `set_timesteps(n)` makes by itself.
     """
     renamed = with_new_names(values, quiet=True)
     if "sampling" in renamed:
@@ -86,14 +86,14 @@ def as_it_was_written(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def protocol_as_of_today(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a stored protocol: the scheduler's class was in it before 0.2, and the spacing was not."""
+    """Read a stored protocol: in the first versions the scheduler's class was in it, and the spacing was not."""
     scheduler = protocol.get("sampler")
     spacing = {"spacing": "scheduler"} if scheduler == "FlowMatchEulerDiscreteScheduler" else {}
     return {**{key: value for key, value in protocol.items() if key != "sampler"}, **spacing}
 
 
 def macs_of_an_image(macs: float, *, steps: int, guidance: float) -> float:
-    """Count the MACs of an image from those of its average forward pass of one row, which was the unit before 0.2.
+    """Count the MACs of an image from those of its average forward pass of one row, the unit of the first versions.
 
     Args:
         macs: of the average forward pass.

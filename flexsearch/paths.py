@@ -1,6 +1,8 @@
 """Say where files lie that a user names: on disk, or shipped with the package; and where results are kept."""
 
+import difflib
 import os
+import shlex
 import warnings
 from pathlib import Path
 
@@ -30,6 +32,12 @@ def resolve_path(where: str, *, inside: str = "") -> Path:
     """
     folder = embedded_path(where.removeprefix(PREFIX)) if where.startswith(PREFIX) else Path(where).expanduser()
     return folder / inside if inside else folder
+
+
+def as_word(path: Path | str) -> str:
+    """Write a path as a word of a command line, which no shell takes apart and no program takes for an option."""
+    word = str(path)
+    return shlex.quote(f"./{word}" if word.startswith("-") else word)
 
 
 def checkpoint_folder(checkpoint: str) -> Path:
@@ -71,5 +79,10 @@ def space_file(space: Path) -> Path:
         if own.exists():
             warnings.warn(f"{space} is the space that flexsearch ships; yours is {own}", Note, stacklevel=2)
         return shipped[str(space)]
-    nearest = space.stem if space.stem in shipped else ", ".join(shipped)
-    raise UserError("is neither a file nor a shipped space", field=str(space), nearest=nearest)
+    raise UserError("is neither a file nor a shipped space", field=str(space), nearest=nearest_space(space.stem))
+
+
+def nearest_space(name: str) -> str:
+    """Give the shipped space whose name is most like one that was typed, or say what lists them all."""
+    close = difflib.get_close_matches(name, shipped_spaces(), n=1)
+    return close[0] if close else "one of `flexsearch spaces`"

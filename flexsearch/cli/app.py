@@ -3,7 +3,6 @@
 Commands parse, call the library, and print. Heavy imports wait until a command runs.
 """
 
-import io
 import sys
 import warnings
 from typing import Annotated, Any
@@ -34,6 +33,7 @@ from flexsearch.cli import (
 )
 from flexsearch.cli.ending import INTERRUPTED, ending_of, printable
 from flexsearch.cli.groups import grouped
+from flexsearch.cli.terminal import spell_what_cannot_be_shown
 from flexsearch.errors import Note
 from flexsearch.old_names import OldName
 
@@ -61,9 +61,7 @@ for modules in _GROUPS.values():
 
 def main() -> None:
     """Run a command and end with its exit status: 0, 2 (the user can mend it), 1 (our fault), 130 (interrupted)."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to stop
-            stream.reconfigure(errors="replace")
+    spell_what_cannot_be_shown()
     _print_notes()
     try:
         code = app(standalone_mode=False)

@@ -10,6 +10,7 @@ from flexsearch.cli.terminal import open_terminal
 from flexsearch.cli.typed import as_typed
 from flexsearch.errors import UserError
 from flexsearch.old_names import OldName
+from flexsearch.paths import as_word
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from rich.console import Console
@@ -40,7 +41,7 @@ def choose(
         max_quality = max_fid
     front = front_of_run(open_run(run_dir))
     found = choice.choose(front, max_latency_ms=max_latency, max_quality=max_quality, knee=knee)
-    export = f"flexsearch export {run_dir} {found.point.record.number} exported"
+    export = f"flexsearch export {as_word(run_dir)} {found.point.record.number} exported"
     if as_json:
         print_json({**found.to_dict(), "export": export})
     else:

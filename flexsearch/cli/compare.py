@@ -49,6 +49,7 @@ def print_comparison(found: "TrialComparison", console: "Console") -> None:
         console.print(what, highlight=False, style="bold")
         for line in in_width(drawn, console.width):
             console.print(line, highlight=False, soft_wrap=True)
+    console.print(found.legend, highlight=False)
     for title, rows in (
         ("as searched", () if found.confirmed else found.measured),
         ("measured again", found.confirmed),

@@ -44,17 +44,11 @@ def confirm(
     for field, value, least in (("--images", images, MIN_IMAGES), ("--seeds", seeds, MIN_SEEDS), ("--top", top, 1)):
         if value is not None and value < least:
             raise UserError(f"must be at least {least}, but got {value}", field=field, nearest=least)
-    searched = run.settings.objectives.quality.images
-    if images < searched:
-        warnings.warn(
-            f"{images} images are fewer than the search's {searched}: intervals will be wide", Note, stacklevel=2
-        )
     records = to_confirm(front_of_run(run), top=top)
     if not records:
         raise UserError("has no complete trial to confirm", field=str(run_dir), nearest="flexsearch run")
-    if images < run.settings.objectives.quality.images:
-        few = run.settings.objectives.quality.images
-        text = f"--images {images} are fewer than the run's {few}: intervals will say little"
+    if images < (searched := run.settings.objectives.quality.images):
+        text = f"--images {images} are fewer than the run's {searched}: intervals will say little"
         warnings.warn(text, Note, stacklevel=2)
     progress = SearchProgress(open_terminal(stderr=True), settings=run.settings, search=run.search)
     numbers = ", ".join(str(record.number) for record in records)
@@ -77,4 +71,4 @@ def confirm(
     if as_json:
         print_json(front.to_dict())
     else:
-        print_front(front, open_terminal())
+        print_front(front, open_terminal(), run_dir=run_dir)

@@ -67,7 +67,7 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, UserError | NotFiniteError):
         return _mendable(str(error))
     if isinstance(error, typer.TyperException):  # wrong usage
-        return _mendable(error.format_message())
+        return _mendable(_with_example(error))
     for one in causes:
         if type(one).__module__.startswith("sqlalchemy") and type(one).__name__ in _DATABASE:
             return _mendable(f"the study's database: {reason_of(getattr(one, 'orig', None) or one)}")
@@ -92,6 +92,13 @@ def printable(text: str) -> str:
 
 def _mendable(text: str) -> Ending:
     return Ending(status=2, text="\n".join(f"error: {line}" for line in as_typed(text).split("\n")))
+
+
+def _with_example(error: typer.TyperException) -> str:
+    """Say what is wrong with what was typed, and show the command as the end of its help does."""
+    said, command = error.format_message(), getattr(getattr(error, "ctx", None), "command", None)
+    example = getattr(command, "epilog", None) or ""
+    return f"{said.rstrip('.')}. {example}" if example.startswith("Example") else said
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -7,7 +7,9 @@ import typer
 
 from flexsearch.cli.options import AsJson, RunDir, check_picture, print_json
 from flexsearch.cli.terminal import open_terminal
+from flexsearch.cli.typed import as_typed
 from flexsearch.files import write_atomically
+from flexsearch.paths import as_word
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from rich.console import Console
@@ -35,20 +37,20 @@ def front(
         print_json(found.to_dict())
     else:
         terminal = open_terminal()
-        print_front(found, terminal)
+        print_front(found, terminal, run_dir=run_dir)
         if found.attributions:
             terminal.print()
             terminal.print(attribution_table(found), soft_wrap=True)
 
 
-def print_front(front: "Front", console: "Console") -> None:
+def print_front(front: "Front", console: "Console", *, run_dir: Path) -> None:
     """Print the front as a table, by the values that are known best, its summary, and what quality budgets buy."""
     from flexsearch.report.table import budget_table, confirmed_lines, front_table, summary_lines
 
     console.print(front_table(front), soft_wrap=True)
     console.print()
-    for line in (*summary_lines(front), *confirmed_lines(front)):
-        console.print(line, highlight=False)
+    for line in (*summary_lines(front, run=as_word(run_dir)), *confirmed_lines(front)):
+        console.print(as_typed(line), highlight=False)
     if front.budgets:
         console.print()
         console.print(budget_table(front), soft_wrap=True)

@@ -28,7 +28,7 @@ def init(
     from flexsearch.files import write_atomically
     from flexsearch.first_space import first_space
     from flexsearch.models.pipeline_config import read_pipeline
-    from flexsearch.paths import SCHEMA, shipped_spaces
+    from flexsearch.paths import SCHEMA, as_word, shipped_spaces
 
     text = first_space(read_pipeline(checkpoint, revision=revision))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -40,6 +40,8 @@ def init(
     for line in text.splitlines():
         if not line.startswith("#") or "yaml-language-server" in line:
             break
-        console.print(line.removeprefix("# "), highlight=False, markup=False, soft_wrap=True)
+        console.print(as_typed(line.removeprefix("# ")), highlight=False, markup=False, soft_wrap=True)
     console.print()
-    console.print(f"{out} is written. Next: {as_typed(f'flexsearch plan {out}')}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{out} is written. Next: {as_typed(f'flexsearch plan {as_word(out)}')}", highlight=False, soft_wrap=True
+    )

@@ -8,7 +8,7 @@ import typer
 from flexsearch.cli.options import AsJson, Overrides, Space, print_json
 from flexsearch.cli.profile import plateau_text, summary_of
 from flexsearch.cli.terminal import open_terminal
-from flexsearch.measurement import rounded
+from flexsearch.measurement import counted, rounded
 
 if TYPE_CHECKING:  # `--help` waits for none of them
     from rich.console import Console
@@ -116,7 +116,7 @@ def print_plan(found: dict[str, Any]) -> None:
         style="bold",
     )
     console.print(
-        f"dense: {_macs(dense['macs'])} per image at {dense['steps']} steps, {dense['params']:,} parameters, "
+        f"dense: {counted(dense['macs'])} per image at {dense['steps']} steps, {dense['params']:,} parameters, "
         f"{dense['tokens']} tokens"
     )
     console.print(f"the space spans {low:.0%} to {high:.0%} of the dense MACs at the same steps")
@@ -138,7 +138,7 @@ def print_plan(found: dict[str, Any]) -> None:
         table.add_row(
             f"{row['name']}\n{run_lengths(row['schedule'] + beside_steps)}",
             str(row["steps"]),
-            _macs(row["macs"]),
+            counted(row["macs"]),
             f"{row['macs_ratio']:.1%}",
             f"{row['params'] / 1e6:.2f} M",
         )
@@ -176,9 +176,3 @@ def _print_latency(found: dict[str, Any], console: "Console") -> None:
     console.print(f"The profile of {profile['device']} {said}.", highlight=False)
     for run in profile["plateaus"]:
         console.print(plateau_text(run), highlight=False)
-
-
-def _macs(macs: float) -> str:
-    if macs >= 1e13:
-        return f"{macs / 1e12:.2f} T"
-    return f"{macs / 1e9:.2f} G" if macs >= 1e9 else f"{macs / 1e6:.1f} M"

@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from flexsearch.cli.typed import as_typed
 from flexsearch.errors import NotFiniteError, UserError
 from flexsearch.report.claim import claim_so_far
 from flexsearch.schedule.run_lengths import run_lengths
@@ -67,7 +68,7 @@ class SearchProgress(Console):
                 self._log.close()
 
     def message(self, text: str) -> None:
-        self._terminal.print(text, highlight=False, soft_wrap=True)
+        self._terminal.print(as_typed(text), highlight=False, soft_wrap=True)
         self._log_line(text)
 
     def _log_line(self, text: str) -> None:

@@ -49,4 +49,4 @@ def remeasure(
     if as_json:
         print_json(front.to_dict())
     else:
-        print_front(front, open_terminal())
+        print_front(front, open_terminal(), run_dir=run_dir)

@@ -12,8 +12,9 @@ import typer
 from flexsearch.cli.front import print_front, write_front
 from flexsearch.cli.options import Overrides, Space
 from flexsearch.cli.terminal import open_terminal
-from flexsearch.cli.typed import as_typed, path_as_typed
+from flexsearch.cli.typed import as_typed
 from flexsearch.errors import Note, UserError
+from flexsearch.paths import as_word
 from flexsearch.processors import make_way
 
 if TYPE_CHECKING:  # `--help` waits for none of them
@@ -67,9 +68,9 @@ def run(
         start_from=start_from,
         terminal=terminal,
     )
-    print_front(front, open_terminal())
+    print_front(front, open_terminal(), run_dir=folder)
     terminal.print(f"{time.monotonic() - begun:.0f} s. Everything is in {folder}. What next:", highlight=False)
-    where, page = path_as_typed(folder), path_as_typed(Path(f"{config.name}.html"))
+    where, page = as_word(folder), as_word(f"{config.name}.html")
     _, found = headline(front.best_known, quality=config.objectives.names[0])
     best = BEST if found is not None else front.points[-1].number
     for hint in (

@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import typer
 
+from flexsearch.cli.terminal import open_terminal
+from flexsearch.cli.typed import as_typed
 from flexsearch.errors import UserError
-from flexsearch.paths import SCHEMA, shipped_spaces
+from flexsearch.paths import SCHEMA, as_word, nearest_space, shipped_spaces
 
 command = typer.Typer()
 
@@ -26,12 +29,16 @@ def spaces(
             raise UserError(
                 "needs the NAME of a space", field="--copy", nearest="flexsearch spaces quickstart --copy FILE"
             )
-        width = max(map(len, shipped))
+        width = max(map(len, shipped)) + 2
+        room = max(open_terminal().width, 2 * width)
         for known, file in shipped.items():
-            print(f"{known:{width}}  {_described(file.read_text(encoding='utf-8'))}")
+            told = _described(file.read_text(encoding="utf-8"))
+            print(fill(told, room, initial_indent=f"{known:{width}}", subsequent_indent=" " * width))
         return
     if name not in shipped:
-        raise UserError(f"must be one of {', '.join(shipped)}, but got {name!r}", field="NAME")
+        raise UserError(
+            f"must be the name of a shipped space, but got {name!r}", field="NAME", nearest=nearest_space(name)
+        )
     text = shipped[name].read_text(encoding="utf-8")
     if copy is None:
         print(text, end="")
@@ -43,9 +50,10 @@ def spaces(
     schema = shipped[name].with_name(SCHEMA)
     if not (beside := copy.with_name(SCHEMA)).exists():
         beside.write_bytes(schema.read_bytes())
-    print(f"{copy}: try flexsearch plan {copy}", file=sys.stderr)
+    print(f"{copy} is written. Next: {as_typed(f'flexsearch plan {as_word(copy)}')}", file=sys.stderr)
 
 
 def _described(text: str) -> str:
-    """Give the first sentence of a space's head."""
-    return text.splitlines()[0].removeprefix("# ").split(". ")[0].rstrip(".")
+    """Give the first sentence of a space's head, in parentheses too."""
+    head = " ".join(line.removeprefix("#").strip() for line in text.split("\nname:")[0].splitlines())
+    return head.split(". ")[0].rstrip(".")

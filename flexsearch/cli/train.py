@@ -10,6 +10,7 @@ import typer
 
 from flexsearch.cli.terminal import open_terminal
 from flexsearch.cli.typed import as_typed
+from flexsearch.paths import as_word
 from flexsearch.processors import make_way
 
 if TYPE_CHECKING:  # `--help` waits for none of them
@@ -46,7 +47,9 @@ def train(
     if training.is_finished(out, found):
         if processes.is_first:
             print(
-                as_typed(f"{out} is finished: {_quality(out)}. Train it further: flexsearch train {out / RECIPE}"),
+                as_typed(
+                    f"{out} is finished: {_quality(out)}. Train it further: flexsearch train {as_word(out / RECIPE)}"
+                ),
                 file=sys.stderr,
             )
         return
@@ -60,7 +63,7 @@ def train(
     processes.accelerator.end_training()
     if processes.is_first:
         print(f"{out}: trained, rebuilt and compared; {_quality(out)}", file=sys.stderr)
-        print(as_typed(f"draw from it: flexsearch sample {out} --out samples.png"), file=sys.stderr)
+        print(as_typed(f"draw from it: flexsearch sample {as_word(out)} --out samples.png"), file=sys.stderr)
 
 
 def _quality(out: Path) -> str:

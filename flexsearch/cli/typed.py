@@ -2,10 +2,11 @@
 
 import os
 import re
-import shlex
 import shutil
 import sys
 from pathlib import Path
+
+from flexsearch.paths import as_word
 
 _COMMAND = re.compile(r"(?<![\w./-])(?<!-m )flexsearch (?=[a-z])")
 
@@ -15,12 +16,6 @@ def as_typed(text: str) -> str:
     return _COMMAND.sub(lambda _: f"{_program()} ", text)
 
 
-def path_as_typed(path: Path) -> str:
-    """Write a path as a word of a command line, which no shell takes apart and no program takes for an option."""
-    word = str(path)
-    return shlex.quote(f"./{word}" if word.startswith("-") else word)
-
-
 def _program() -> str:
     """Say how the program was started, as far as a process can know that."""
     started = sys.argv[0]
@@ -28,5 +23,5 @@ def _program() -> str:
     if Path(started).name == "__main__.py":
         name = "python -m flexsearch"
     elif "/" in started and shutil.which(name) != started:
-        name = started
+        name = as_word(started)
     return f"uv run {name}" if "UV_RUN_RECURSION_DEPTH" in os.environ else name

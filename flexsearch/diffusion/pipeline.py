@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import diffusers
 import torch
@@ -68,7 +68,7 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
         sampling: Mapping[str, Any] | None = None,
         sampler_steps: int | None = None,
         guidance_channels: int | None = None,
-        spacing: Spacing = "pipeline",
+        spacing: str = "pipeline",  # diffusers reads this annotation, and warns of a `Literal`
     ) -> None:
         super().__init__()
         if transformer.shape.text_tokens:
@@ -80,7 +80,7 @@ class FlexDiTPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.register_modules(transformer=transformer, scheduler=scheduler, vae=vae)
         found = sampling or {"sampler_steps": sampler_steps or DEFAULT_STEPS}
         self._sampling = Sampling.from_dict(found)
-        self._settings = SamplingSettings(guidance_channels=guidance_channels, spacing=spacing)
+        self._settings = SamplingSettings(guidance_channels=guidance_channels, spacing=cast(Spacing, spacing))
         self.register_to_config(sampling=dict(found), guidance_channels=guidance_channels, spacing=spacing)
 
     @property

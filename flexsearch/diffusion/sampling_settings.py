@@ -22,7 +22,7 @@ class SamplingSettings:
             `QwenImagePipeline` does. For bases that read text.
         dtype: "fp32", or "bf16" for autocast.
         spacing: of flow matching's sigmas: "pipeline" is `linspace(1, 1 / n, n)`, as diffusers' pipelines have it;
-            "scheduler", the spacing of flexsearch before 0.2, wastes the last of n model calls.
+            "scheduler", the spacing of the first versions of flexsearch, wastes the last of n model calls.
     """
 
     guidance: float = 1.0

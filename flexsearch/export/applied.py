@@ -17,6 +17,7 @@ from flexsearch.models.fingerprint import Fingerprint
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.fold import fold_gain_into_base
 from flexsearch.models.loading import load_exported
+from flexsearch.paths import as_word
 
 _DENSE = "_dense_transformer"
 Weights = Literal["pipeline", "exported"]
@@ -116,7 +117,8 @@ def _left_to_user(folder: Path) -> str | None:
         beyond.insert(0, f"reuse over steps, {sampling.pattern}: pipelines compute every step in full")
     if beyond:
         is_pipeline = (folder / DiffusionPipeline.config_name).is_file()
-        instead = f"FlexDiTPipeline.from_pretrained({str(folder)!r})" if is_pipeline else f"flexsearch sample {folder}"
+        by_pipeline = f"FlexDiTPipeline.from_pretrained({str(folder)!r})"
+        instead = by_pipeline if is_pipeline else f"flexsearch sample {as_word(folder)}"
         raise UserError(
             f"holds more than a density schedule, which apply would drop ({'; '.join(beyond)}); "
             f"`{instead}` draws all of it",

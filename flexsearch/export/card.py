@@ -16,6 +16,7 @@ from flexsearch.models.settings import BaseSettings, base_shape
 from flexsearch.paths import is_path
 from flexsearch.report.trial_page import draw_schedule, measurement_table
 from flexsearch.schedule.gain import NO_GAIN
+from flexsearch.schedule.role import legend
 
 CARD = "README.md"
 
@@ -31,6 +32,7 @@ def write_card(recipe: Recipe, *, made: str, measured: Mapping[str, Iterable[Mea
     base, chosen = recipe.base, recipe.chosen
     found_by = recipe.found_by or {}
     source = f"\n\nFound by a search: {_listed(found_by)}." if found_by else ""
+    letters = ", ".join(legend([str(chosen.schedule)]))
     drawn = "\n".join(draw_schedule(chosen.schedule, base_shape(base).grid))
     tables = "\n\n".join(
         f"### {when[:1].upper()}{when[1:]}\n\n{measurement_table(found)}" for when, found in measured.items()
@@ -54,6 +56,8 @@ Rows are bands of diffusion time (0 is data, 1 is noise), columns are blocks, nu
 ```
 {drawn}
 ```
+
+{letters}.
 
 ## Sampling
 

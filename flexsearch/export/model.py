@@ -12,6 +12,7 @@ from flexsearch.export.recipe import RECIPE, LongTraining, Recipe
 from flexsearch.models.fingerprint import Fingerprint
 from flexsearch.models.loading import load_base, load_exported
 from flexsearch.models.settings import base_clock
+from flexsearch.paths import as_word
 from flexsearch.report.points import is_free
 from flexsearch.report.run import Run
 from flexsearch.study.store import TrialRecord
@@ -39,8 +40,8 @@ def export_trial(run: Run, number: int, out: Path) -> Iterator[str]:
     ) as folder:
         folder.rename(out)
     yield f"{out}: {record.candidate}, digest {record.digest}, rebuilt and compared"
-    yield f"draw from it: flexsearch sample {out} --out samples.png"
-    yield f"train it for long: flexsearch train {out / RECIPE}"
+    yield f"draw from it: flexsearch sample {as_word(out)} --out samples.png"
+    yield f"train it for long: flexsearch train {as_word(out / RECIPE)}"
 
 
 def recipe_of(run: Run, record: TrialRecord) -> Recipe:

@@ -80,7 +80,8 @@ def beyond_schedulers(sampling: Sampling) -> Iterator[str]:
     if sampling.solver in _OURS:
         yield f"the solver {sampling.solver}, {_OURS[sampling.solver]}: diffusers has none"
     if sampling.start != "model":
-        yield f"the first step, from the {sampling.start} of the data: it costs a model call more without"
+        known = "mean and covariance" if sampling.start == "gaussian" else "the mean"
+        yield f"the first step, from {known} of the data: it costs a model call more without"
     if sampling.guidance != ALL_ROWS:
         yield "guidance at some steps only: pipelines guide at all of them, or have an argument of their own"
     if sampling.gain != NO_GAIN:

@@ -1,5 +1,6 @@
 """Say which dense base is searched, and its sizes. Needs no torch and no weights."""
 
+import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,11 +118,17 @@ def base_config(settings: BaseSettings) -> Mapping[str, Any]:
     if config is None and (cached := _in_hub_cache(settings, "transformer/config.json")) is not None:
         config = read_json(cached)
     config = config or known_config(settings.checkpoint)
+    if config is None and checkpoint_folder(settings.checkpoint).is_dir():
+        raise UserError(
+            "holds no transformer/config.json: it is no pipeline of diffusers with a transformer",
+            field=f"base.checkpoint: {settings.checkpoint}",
+        )
     if config is None:
         raise UserError(
-            f"{settings.checkpoint} is not on this machine and not one of {known_checkpoints()}; "
-            "download it, or give its diffusers configuration as base.config",
+            f"{settings.checkpoint} is not on this machine, and none whose sizes are known; download it, or give its "
+            "diffusers configuration as base.config",
             field="base.checkpoint",
+            nearest=next(iter(difflib.get_close_matches(settings.checkpoint, known_checkpoints(), n=1)), None),
         )
     return config if settings.sample_size is None else {**config, "sample_size": settings.sample_size}
 

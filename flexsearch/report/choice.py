@@ -117,7 +117,8 @@ def choose(
         claims = claims_of(points)
         if not claims:
             raise UserError(NO_CLAIM.format(quality=quality), field=front.study, nearest="--knee")
-        chosen, rule = claims[0][0], f"the fastest beside training-free baselines of equal {quality}, by what is sure"
+        chosen = claims[0][0]
+        rule = f"the one of the largest speed-up at equal {quality}, by the lower end of its interval"
     else:
         rule = f"the knee by {quality}: farthest from the straight line between the ends of the front"
         chosen = find_knee(best)

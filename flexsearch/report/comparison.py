@@ -12,7 +12,7 @@ from flexsearch.report.front import Front
 from flexsearch.report.points import DIFFERENCE, NORMAL_QUARTILE
 from flexsearch.report.run import Run
 from flexsearch.report.student import half_width
-from flexsearch.report.trial_page import draw_run
+from flexsearch.report.trial_page import draw_run, legend_of
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.role import Operation
 from flexsearch.schedule.shape import TokenGrid
@@ -64,6 +64,7 @@ class TrialComparison:
 
     Attributes:
         drawn: steps and blocks of both as text.
+        legend: of the letters in it.
         measured: what both have.
         confirmed: quality and latency of both as measured again; empty unless both were.
         latency_ratio: latency of a over b with its spread; None unless both were timed under one protocol.
@@ -74,6 +75,7 @@ class TrialComparison:
     a: TrialRecord
     b: TrialRecord
     drawn: tuple[tuple[str, ...], tuple[str, ...]]
+    legend: str
     measured: tuple[Difference, ...]
     confirmed: tuple[Difference, ...]
     latency_ratio: Measurement | None
@@ -121,16 +123,15 @@ def compare_trials(run: Run, front: Front, a: int, b: int) -> TrialComparison:
         if name in second.measurements
     )
     space = run.settings.search_space
+    plans = [space.plan(record.candidate) for record in (first, second)]
     samplings = [record.candidate.sampling for record in (first, second)]
     lines = [f"sampling: {samplings[0]} | {samplings[1]}"] if samplings[0] != samplings[1] else []
     lines += differences(first.candidate.schedule, second.candidate.schedule, space.grid)
     return TrialComparison(
         a=first,
         b=second,
-        drawn=(
-            tuple(draw_run(space.plan(first.candidate))),
-            tuple(draw_run(space.plan(second.candidate))),
-        ),
+        drawn=(tuple(draw_run(plans[0])), tuple(draw_run(plans[1]))),
+        legend=legend_of(plans),
         measured=measured,
         confirmed=tuple(_confirmed(front, a, b)),
         latency_ratio=next((_ratio(one) for one in measured if one.a.name == latency and not one.other_protocol), None),

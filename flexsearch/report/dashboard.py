@@ -17,6 +17,7 @@ from optuna_dashboard import get_note, save_note, wsgi
 from PIL import Image
 
 from flexsearch.errors import reading
+from flexsearch.paths import as_word
 from flexsearch.report.claim import beside_free, headline
 from flexsearch.report.front import Front, front_of
 from flexsearch.report.only_here import HOST, Application, listen
@@ -24,7 +25,8 @@ from flexsearch.report.plot import plot_front
 from flexsearch.report.run import Run
 from flexsearch.report.schedule_picture import STYLE, run_figure
 from flexsearch.report.table import summary_lines
-from flexsearch.report.trial_page import measurement_cells
+from flexsearch.report.trial_page import measured_again, measurement_cells
+from flexsearch.schedule.step import LEGEND_OF_STEPS
 from flexsearch.study.optuna_study import ARTIFACTS, OptunaStudy
 from flexsearch.study.store import TrialRecord
 
@@ -114,40 +116,25 @@ def note(run: Run, optuna_study: OptunaStudy, front: Front, record: TrialRecord)
     for name, caption in (
         (
             _SCHEDULE,
-            "Above, steps from noise to data: F full, p partial, n null, m the data mean, g their covariance. Below, "
-            "blocks across, stages of diffusion time down; in each cell the grid of tokens that leaves the block, pale "
-            "where not computed.",
+            f"Above, steps from noise to data: {LEGEND_OF_STEPS}. Below, blocks across, stages of diffusion time down; "
+            "in each cell the grid of tokens that leaves the block, pale where not computed.",
         ),
         (_PREVIEW, "The first images that were scored; every trial draws them from the same noise and labels."),
     ):
         url = optuna_study.picture_url(_picture(record, name), folder=run.folder / ARTIFACTS)
         if url is not None:
             parts += [f"![{name}]({url})", f"*{caption}*"]
-    parts += [_measured(record), *_again(front, record), _protocols(front, record)]
+    parts += [_measured(record), *measured_again(front, record.number), _protocols(front, record)]
     if record.state == "complete":
-        parts.append(f"```\nflexsearch export {run.folder} {record.number} exported\n```")
+        parts.append(f"```\nflexsearch export {as_word(run.folder)} {record.number} exported\n```")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _measured(record: TrialRecord) -> str:
     rows = [
-        f"| {name} | {value} | {'' if unit == '1' else unit} |"
-        for name, value, unit, _ in measurement_cells(record.measurements.values())
+        f"| {name} | {value} | {unit} |" for name, value, unit, _ in measurement_cells(record.measurements.values())
     ]
     return "\n".join(["#### Measured", "", "| | value | unit |", "|---|---|---|", *rows])
-
-
-def _again(front: Front, record: TrialRecord) -> list[str]:
-    """Say what the confirmation shows of a trial, if it took part."""
-    found = front.confirmation
-    again = None if found is None else found.points.get(record.number)
-    if found is None or again is None:
-        return []
-    quality, latency = front.objectives
-    return [
-        f"Measured again ({found.shown_size} images, 95 %): {quality.name} {again.quality}, {again.latency} "
-        f"{latency.unit}: {again.verdict}."
-    ]
 
 
 def _protocols(front: Front, record: TrialRecord) -> str:
@@ -192,7 +179,7 @@ def study_note(run: Run, front: Front, *, picture: str | None) -> str:
         unit = "" if objective.unit in ("", "1") else f" ({objective.unit})"
         rows = [f"| {key} | {value} |" for key, value in sorted(objective.protocol.items())]
         tables.append("\n".join([f"| {objective.name}{unit}, minimised | |", "|---|---|", *rows]))
-    page = f"One page to send on: `flexsearch report {run.folder} {run.folder.name}.html`"
+    page = f"One page to send on: `flexsearch report {as_word(run.folder)} {as_word(f'{run.folder.name}.html')}`"
     claim, _ = headline(front.best_known, quality=front.objectives[0].name)
     shown = [] if picture is None else [f"![{_FRONT}]({picture})"]
     return "\n\n".join([f"### {claim}", *shown, "\n".join(facts), *tables, page]) + "\n"

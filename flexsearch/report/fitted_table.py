@@ -16,6 +16,7 @@ Cell = list[str]  # its parts, beside each other or below each other
 _GAP = "  "
 _LEAST = 8  # characters of a broken text, even where the terminal is too narrow
 _TIED = "\N{NO-BREAK SPACE}"
+_IN_A_WORD = re.compile(rf"(?<=[-_{_TIED}])")
 _BEFORE_A_NUMBER = re.compile(r"(?<=[\w)]) (?=[@\d.])")
 
 
@@ -138,7 +139,8 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _broken(cell: Cell, width: int) -> Cell:
-    """The lines of a cell, none wider than the column: broken between words, names at a hyphen, else anywhere."""
+    """The lines of a cell, none wider than the column: broken between words, then before a number and in names, else
+    anywhere."""
     lines: Cell = []
     for part in cell:
         lines.append("")
@@ -149,7 +151,7 @@ def _broken(cell: Cell, width: int) -> Cell:
                 continue
             if lines[-1]:
                 lines.append("")
-            for piece in [word] if len(word) <= width else re.split(r"(?<=-)", word):
+            for piece in [word] if len(word) <= width else _IN_A_WORD.split(word):
                 if lines[-1] and len(lines[-1] + piece) > width:
                     lines.append("")
                 lines[-1] += piece

@@ -93,7 +93,7 @@
     one("output", box).textContent = Number(limit.quality).toPrecision(3);
     slider.setAttribute("aria-valuetext", Number(limit.quality).toPrecision(3));
     one("p", box).textContent = `Trial ${fastest.trial} is the fastest: ${Number(fastest.latency).toPrecision(3)} ms per image` +
-      (fastest === known[0] ? ", and has the best distance of all." : `; the best distance of all has trial ${known[0].trial}, at ${Number(known[0].latency).toPrecision(3)} ms.`);
+      (fastest === known[0] ? ". Its distance is the best of all." : `. Trial ${known[0].trial} has the best distance of all, at ${Number(known[0].latency).toPrecision(3)} ms.`);
     one(".within", box).replaceChildren(...sideBySide(fastest.trial));
   }
   function toggle(number) {

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from flexsearch.errors import UserError, cut
 from flexsearch.files import write_atomically
 from flexsearch.measurement import rounded
+from flexsearch.paths import as_word
 from flexsearch.report.claim import Claim, claim_of, headline
 from flexsearch.report.evidence import config, costs, protocols, setting, space, versions
 from flexsearch.report.front import Front
@@ -33,6 +34,8 @@ from flexsearch.report.series import MOST_OTHERS, images_of, series_of
 from flexsearch.report.table import confirmed_lines, front_frame, summary_lines
 from flexsearch.schedule.plan import Plan
 from flexsearch.schedule.role import ROLES, legend
+from flexsearch.schedule.sampling import SAMPLING_LEGEND
+from flexsearch.schedule.step import LEGEND_OF_STEPS
 from flexsearch.study.evenly import evenly
 
 MOST_DRAWN = 40
@@ -87,6 +90,7 @@ def render(run: Run, front: Front, *, version: str = "", every: int | None = Non
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["word"] = as_word
     sentence, found = headline(front.best_known, quality=front.objectives[0].name)
     claim, series = claim_of(front.best_known), series_of(front)
     drawn = {one.record.number: one for each in series for one in each.points}
@@ -134,6 +138,8 @@ def render(run: Run, front: Front, *, version: str = "", every: int | None = Non
         galleries=images,
         names=[cut(name, 60) for name in names_of(run.settings)[:_NAMED]],
         legend=", ".join(legend(map(str, front.schedules))),
+        legend_of_sampling=SAMPLING_LEGEND,
+        legend_of_steps=LEGEND_OF_STEPS,
         roles={role: dict(zip(("fill", "text"), role_colours(role), strict=True)) for role in ROLES},
         schedules=schedules,
         has_more_schedules=len(schedules) > _UNFOLDED,
@@ -198,7 +204,8 @@ def _table(front: Front, rows: Sequence[Row]) -> tuple[dict[str, str], list[dict
             "is_surely_faster": row.printed["verdict_of_speedup"] == "faster",
         }
         printed["latency"] += f" {printed['spread']}" if printed["spread"] else ""
-        printed["faster"] = " ".join(printed[key] for key in ("speedup", "speedup_interval") if printed[key])
+        interval = printed["speedup_interval"]
+        printed["faster"] = printed["speedup"] + (f" ({interval})" if interval else "")
         if (again := row.confirmed) is not None:
             printed["quality"] += f" ± {rounded((again.at_infinity or again.quality).half_width, 2)}"
         found.append(printed)

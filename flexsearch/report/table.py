@@ -13,15 +13,16 @@ from flexsearch.report.front import Front
 from flexsearch.report.points import FrontPoint
 from flexsearch.schedule.role import legend
 from flexsearch.schedule.run_lengths import run_lengths
+from flexsearch.schedule.sampling import SAMPLING_LEGEND
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _LEGEND = (
-    "{roles}; @ sparse grids from data to noise; x sampler steps, their solver, F full, p partial, n null steps, "
-    "m the data mean, g mean and covariance of the data. free: the dense base, nothing trained. Speed-up: over the "
-    "training-free baselines at equal {quality}, with its 95 % interval; =: none beyond noise; >: better than all of "
-    "them; <: worse than all of them, which tells nothing. MACs: beside the dense base at as many steps."
+    f"{{roles}}; @ sparse grids from data to noise; {SAMPLING_LEGEND}. free: the dense base, nothing trained. "
+    "Speed-up: over the training-free baselines at equal {quality}, with its 95 % interval; =: none beyond noise; >: "
+    "better than all of them; <: worse than all of them, which tells nothing. MACs: beside the dense base at as many "
+    "steps."
 )
 
 _LEAVE_FIRST = (*SHOWN_BESIDE[::-1], "macs", "eager", "front_probability")
@@ -57,7 +58,7 @@ def front_table(front: Front) -> FittedTable:
             shown["latency"] += f" {shown['spread']}".replace("± ", "±").rstrip()
             if (again := row.confirmed) is not None:
                 shown["quality"] += f"\n±{rounded((again.at_infinity or again.quality).half_width, 2)}"
-                shown["front_probability"] = "\n".join([shown["front_probability"], *again.verdict.rsplit(" ", 1)])
+                shown["front_probability"] += f"\n{again.verdict}"
             shown["speedup"] = "\n".join(shown[key] for key in ("speedup", "speedup_interval") if shown[key])
             verdict = {"speedup": _VERDICTS.get(shown["verdict_of_speedup"], "")}
             cells = [shown.get(key, "") for key in headings]
@@ -142,10 +143,10 @@ def front_frame(front: Front, *, only: Container[int] | None = None) -> "pd.Data
     return pd.DataFrame(rows)
 
 
-def summary_lines(front: Front) -> list[str]:
+def summary_lines(front: Front, *, run: str = "RUN") -> list[str]:
     """Say what the columns mean, what is claimed, counts, noise beside the spread of the front, and cost.
 
-    Once there is a confirmation, claim and noise are its own.
+    Once there is a confirmation, claim and noise are its own. Hints name the run directory `run`.
     """
     quality, latency = front.objectives
     counts = ", ".join(f"{num} {state}" for state, num in front.counts.items() if num)
@@ -159,7 +160,7 @@ def summary_lines(front: Front) -> list[str]:
     if front.points:
         lines.append(headline(front.best_known, quality=quality.name)[0])
     if front.disagreement is not None:
-        lines.append(f"Warning: {warning(front.disagreement, 'RUN')}.")
+        lines.append(f"Warning: {warning(front.disagreement, run)}.")
     values = [one.distance for one in front.best_known.best]
     margin, confirmation, noise = front.best_known.quality_margin, front.confirmation, front.noise
     if margin is not None and values:
@@ -214,7 +215,8 @@ def confirmed_lines(front: Front) -> list[str]:
     counts = []
     for verdict in ("confirmed", "within noise", "not confirmed"):
         numbers = [str(number) for number, one in searched.items() if one == verdict]
-        named = f" (trial {', '.join(numbers)})" if numbers and verdict != "confirmed" else ""
+        trials = "trial" if len(numbers) == 1 else "trials"
+        named = f" ({trials} {', '.join(numbers)})" if numbers and verdict != "confirmed" else ""
         counts.append(f"{len(numbers)} {verdict}{named}")
     again = [number for number, verdict in searched.items() if verdict is not None]
     lines = [

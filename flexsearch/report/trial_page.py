@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flexsearch.measurement import Measurement, rounded
+from flexsearch.measurement import Measurement, counted, rounded
 from flexsearch.report.claim import beside_free
 from flexsearch.report.fitted_table import Column, FittedTable
 from flexsearch.report.front import Front
@@ -15,11 +15,14 @@ from flexsearch.report.points import is_free
 from flexsearch.report.run import Run
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.plan import Plan
+from flexsearch.schedule.role import ROLES, legend
 from flexsearch.schedule.run_lengths import run_lengths
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TokenGrid
+from flexsearch.schedule.step import LEGEND_OF_STEPS
 from flexsearch.schedule.width import EIGHTHS
 
+_LARGE = 1e5  # from here on a number is a count
 _MARGIN = 10  # characters before what a drawing's line shows
 
 
@@ -39,6 +42,7 @@ def trial_page(run: Run, front: Front, number: int) -> dict[str, Any]:
         "schedule": record.candidate.to_dict(),
         "sampling": str(record.candidate.sampling),
         "drawn": draw_run(plan),
+        "legend": legend_of([plan]),
         "stages": [
             {
                 "times": list(times),
@@ -60,6 +64,7 @@ def trial_page(run: Run, front: Front, number: int) -> dict[str, Any]:
             for step in plan.steps
         ],
         "beside_free": beside_free(front, number),
+        "measured_again": measured_again(front, number),
         "measurements": [found.to_dict() for found in record.measurements.values()],
         "curve": [list(point) for point in run.store.curve(number)],
         "rungs": [asdict(rung) for rung in record.rungs],
@@ -72,8 +77,7 @@ def trial_page(run: Run, front: Front, number: int) -> dict[str, Any]:
 
 def draw_run(plan: Plan) -> list[str]:
     """Draw the steps from noise to data in one line, their rows of guidance below them, and the schedule."""
-    calls = f"{len(plan.steps)} calls"
-    lines = [f"{calls:<10}" + "".join(step.letter for step in plan.steps)]
+    lines = ["steps     " + "".join(step.letter for step in plan.steps)]
     if plan.target.is_guided:
         lines.append(
             "rows      " + "".join(str(step.graph.rows) if step.graph.calls_model else "-" for step in plan.steps)
@@ -86,13 +90,38 @@ def draw_schedule(schedule: DensitySchedule, grid: TokenGrid) -> list[str]:
     blocks are computed in part: how much of each, in eighths."""
     wide = max(4, len(str(grid.num_tokens)))
     lines = ["block     " + " ".join(f"{block:>{wide}}" for block in range(schedule.num_blocks))]
-    lines.append("role      " + " ".join(f"{role[:4]:>{wide}}" for role in schedule.roles))
+    lines.append("role      " + " ".join(f"{ROLES[role].letter:>{wide}}" for role in schedule.roles))
     for route, (low, high) in zip(schedule.routes(grid), pairwise(schedule.timetable.edges), strict=True):
         tokens = " ".join(f"{operation.queries.num_tokens:>{wide}}" for operation in route)
         lines.append(f"{low:.2f}-{high:.2f} ".ljust(_MARGIN) + tokens)
         for name in sorted({name for operation in route for name, _ in operation.amounts}):
             eighths = (f"{operation.amount(name, full=EIGHTHS)}/{EIGHTHS}" for operation in route)
             lines.append(f"  {name}"[: _MARGIN - 1].ljust(_MARGIN) + " ".join(f"{one:>{wide}}" for one in eighths))
+    return lines
+
+
+def legend_of(plans: Iterable[Plan]) -> str:
+    """Say what the letters of drawn runs stand for: roles of blocks, and steps where any is not full."""
+    known = list(plans)
+    roles = ", ".join(legend(str(plan.candidate.schedule) for plan in known))
+    is_plain = all(step.letter == "F" for plan in known for step in plan.steps)
+    return roles if is_plain else f"{roles}; {LEGEND_OF_STEPS}"
+
+
+def measured_again(front: Front, number: int) -> list[str]:
+    """Say in a line each what a confirmation shows of a trial, and which later timing the front takes."""
+    if number not in front.complete:
+        return []
+    row, quality, lines = front.row(front.complete[number]), front.objectives[0].name, []
+    if (again := row.confirmed) is not None and front.confirmation is not None:
+        infinite = "" if again.at_infinity is None else f" ({again.at_infinity} of infinitely many images)"
+        lines.append(
+            f"Measured again ({front.confirmation.shown_size} images, 95 %): {quality} {again.quality}{infinite}, "
+            f"{again.latency} {row.latency.unit}: {again.verdict}."
+        )
+    if row.is_timed_again:
+        spread = "" if row.latency.spread is None else f" ± {rounded(row.latency.spread, 2)}"
+        lines.append(f"Timed again, interleaved with others: {row.latency.value:.4g}{spread} {row.latency.unit}.")
     return lines
 
 
@@ -108,11 +137,12 @@ def in_width(drawn: Sequence[str], width: int) -> Iterator[str]:
 
 
 def measurement_cells(measurements: Iterable[Measurement]) -> Iterator[tuple[str, str, str, str]]:
-    """Print name, value with its spread, unit and protocol of each measurement."""
+    """Print name, value with its spread, unit (empty where it has none) and protocol of each measurement."""
     for found in measurements:
         spread = "" if found.spread is None else f" ± {rounded(found.spread, 2)}"
         protocol = ", ".join(f"{key} {value}" for key, value in found.protocol.items())
-        yield found.name, f"{found.value:.4g}{spread}", found.unit, protocol
+        value = counted(found.value) if found.value >= _LARGE else f"{found.value:.4g}"
+        yield found.name, f"{value}{spread}", "" if found.unit == "1" else found.unit, protocol
 
 
 def measurement_table(measurements: Iterable[Measurement]) -> str:
@@ -129,12 +159,15 @@ def print_trial(page: dict[str, Any], console: Console) -> None:
     console.print(f"digest {page['digest']}, sampling {sampling}", highlight=False)
     for line in in_width(page["drawn"], console.width):
         console.print(line, highlight=False, soft_wrap=True)
-    for line in page["beside_free"]:
+    for line in (page["legend"], *page["beside_free"], *page["measured_again"]):
         console.print(line, highlight=False)
-    headings = (Column(heading="measurement", is_text=True), Column(heading="value"))
+    headings = (
+        Column(heading="as searched" if page["measured_again"] else "measurement", is_text=True),
+        Column(heading="value"),
+    )
     table, protocols = FittedTable([*headings, Column(heading="unit", is_text=True)]), dict[str, list[str]]()
     for name, value, unit, protocol in measurement_cells(map(Measurement.from_dict, page["measurements"])):
-        table.add_row(name, value, "" if unit == "1" else unit)
+        table.add_row(name, value, unit)
         protocols.setdefault(protocol, []).append(name)
     console.print()
     console.print(table, soft_wrap=True)

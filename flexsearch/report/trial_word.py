@@ -1,6 +1,7 @@
 """Say what names a trial on the command line: its number, or a rule by which it is chosen."""
 
 import re
+from difflib import get_close_matches
 
 from flexsearch.errors import UserError, shown
 from flexsearch.report.choice import choose
@@ -30,6 +31,7 @@ def trial_number(run: Run, word: str) -> int:
         raise UserError(
             f"must be the number of a trial, {BEST}, {KNEE}, or a latency such as 8ms, but got {shown(word)}",
             field="TRIAL",
+            nearest=next(iter(get_close_matches(word.lower(), (BEST, KNEE), n=1)), None),
         )
     front = front_of(run.store, run.settings.objectives.names)
     if word == BEST:

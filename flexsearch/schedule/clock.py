@@ -20,7 +20,7 @@ _MULTISTEP = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "DEISMul
 Spacing = Literal["pipeline", "scheduler"]
 """Of flow matching's sigmas: "pipeline" is `linspace(1, 1 / n, n)`, which diffusers' pipelines pass; "scheduler" is
 what `set_timesteps(n)` makes by itself, down to the last training timestep, so that the last of n model calls does
-nothing. Versions of flexsearch before 0.2 used the latter. Under UniPC it is a linear spacing without its end, which
+nothing. The first versions of flexsearch used the latter. Under UniPC it is a linear spacing without its end, which
 WanPipeline uses."""
 
 Shift = Annotated[float, Gt(0), Le(20)]

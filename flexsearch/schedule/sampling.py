@@ -17,8 +17,13 @@ from flexsearch.schedule.gain import NO_GAIN, Gain
 from flexsearch.schedule.guidance import ALL_ROWS, GuidanceRows
 from flexsearch.schedule.solver import SolverName
 from flexsearch.schedule.start import Start
-from flexsearch.schedule.step import LETTERS
+from flexsearch.schedule.step import LEGEND_OF_STEPS, LETTERS
 from flexsearch.settings import ListedCount
+
+SAMPLING_LEGEND = (
+    f"x sampler steps, their solver, their shift towards noise; {LEGEND_OF_STEPS}; after p, how many blocks it "
+    "computes; gain: a factor on tokens, @ before which block"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ image, but of the base: the data mean, or the data's mean and covariance."""
 
 LETTERS = {None: "F", "model": "F", "output": "n", "mean": "m", "gaussian": "g"}
 """How a step is printed, by what it reuses or starts from; p is one that reuses a residual or modules."""
+LEGEND_OF_STEPS = "F full, p partial, n null steps, m the data mean, g mean and covariance of the data"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from flexsearch.latency.linearity import disagreement, warning
+from flexsearch.paths import as_word
 from flexsearch.schedule.candidate import Candidate
 from flexsearch.space.domains import Value
 from flexsearch.space.search_space import SearchSpace
@@ -285,7 +286,7 @@ class Search(Watched):
         self._has_checked_latencies = True
         found = disagreement(dense_latencies(self._store.trials(), latency=self._objectives[-1]))
         if found is not None:
-            self.announce(Noted(text=warning(found, str(self._run_dir))))
+            self.announce(Noted(text=warning(found, as_word(self._run_dir))))
 
     def _order(self, entry: Entry) -> TrialOrder:
         return TrialOrder(

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from itertools import chain
 from typing import Any, Literal
 
@@ -31,18 +30,10 @@ from sqlalchemy import (
 
 from flexsearch.latency.settings import EAGER
 from flexsearch.measurement import Measurement
-from flexsearch.old_names import (
-    MACS_PER_FORWARD,
-    MEASUREMENTS,
-    as_it_was_written,
-    macs_of_an_image,
-    protocol_as_of_today,
-)
+from flexsearch.old_names import MACS_PER_FORWARD, as_it_was_written, macs_of_an_image
 from flexsearch.schedule.candidate import Candidate
-from flexsearch.schedule.density import DensitySchedule
-from flexsearch.schedule.fields import declared
-from flexsearch.schedule.sampling import Sampling
 from flexsearch.study.migrations import migrate
+from flexsearch.study.rows import candidate_of, cost_rows, measurement_of, measurement_row, rung_row
 from flexsearch.study.tables import CONFIRMATION, COST, CURVE, MEASUREMENT, RUN, RUNG, TRIAL
 from flexsearch.trial.contract import Rung, TrialResult
 
@@ -53,8 +44,6 @@ RecordState = Literal["running", "complete", "pruned", "infeasible", "duplicate"
 
 _NO_IMAGES = 0  # of confirmations: a trial was timed again, and nothing was drawn
 _SHARED = -1  # the trial number of what all trials share
-_CUT_SHORT = "cut short"  # beside the phases: attempts at a trial that a kill has ended
-_STEPS = f', "{declared(Sampling)[0].key}": '  # in the text of a candidate
 _AT_ONCE = 500  # trials that a query names: databases limit how many values one may have
 _OF_A_TRIAL = ("number", "candidate", "baseline", "state", "reason", "attempts", "started", "ended")
 _OF_A_MEASUREMENT = ("name", "value", "unit", "spread", "protocol")
@@ -220,24 +209,24 @@ class Store:
         self._forget(number)
         with self.engine.begin() as connection:
             key = {"number": number, "seed": seed}
-            self._replace(connection, MEASUREMENT, key, map(_measurement_row, result.measurements.values()))
-            self._replace(connection, COST, key, _cost_rows(f"{_OF_TRIALS}{{}}" if is_own else "noise: {}", result))
+            self._replace(connection, MEASUREMENT, key, map(measurement_row, result.measurements.values()))
+            self._replace(connection, COST, key, cost_rows(f"{_OF_TRIALS}{{}}" if is_own else "noise: {}", result))
             if is_own:
                 curve = [{"update_": done, "loss": loss} for done, loss in result.curve]
                 self._replace(connection, CURVE, {"number": number}, curve)
-                self._replace(connection, RUNG, {"number": number}, map(_rung_row, result.rungs))
+                self._replace(connection, RUNG, {"number": number}, map(rung_row, result.rungs))
                 self._end(connection, number, result.state, result.reason)
 
     def record_confirmation(self, number: int, result: TrialResult, *, seed: int, images: int) -> None:
         """Record the repeated measurements of a finished trial; the same images replace themselves, cost included. They
         are later than any timing before them."""
         key = {"number": number, "seed": seed}
-        rows = map(_measurement_row, result.measurements.values())
+        rows = map(measurement_row, result.measurements.values())
         with self.engine.begin() as connection:
             timing = self._own(CONFIRMATION, number=number, images=_NO_IMAGES)
             connection.execute(update(CONFIRMATION).where(timing).values(seed=0))
             self._replace(connection, CONFIRMATION, {**key, "images": images}, rows)
-            for row in _cost_rows(f"confirm: {{}}, {images} images", result):
+            for row in cost_rows(f"confirm: {{}}, {images} images", result):
                 self._replace(connection, COST, {**key, "what": row["what"]}, [row])
 
     def record_timing(self, number: int, latency: Measurement, *beside: Measurement) -> None:
@@ -246,7 +235,7 @@ class Store:
         others = self._own(CONFIRMATION, number=number) & (CONFIRMATION.c.images != _NO_IMAGES)
         with self.engine.begin() as connection:
             is_later = connection.execute(select(CONFIRMATION.c.number).where(others).limit(1)).first() is not None
-            rows = [{**_measurement_row(one), "seed": int(is_later)} for one in (latency, *beside)]
+            rows = [{**measurement_row(one), "seed": int(is_later)} for one in (latency, *beside)]
             self._replace(connection, CONFIRMATION, {"number": number, "images": _NO_IMAGES}, rows)
 
     def timings(self) -> dict[int, Timing]:
@@ -257,7 +246,7 @@ class Store:
         later: dict[int, bool] = {}
         with self.engine.connect() as connection:
             for number, seed, *measured in connection.execute(rows):
-                found.setdefault(number, []).append(_measurement(*measured))
+                found.setdefault(number, []).append(measurement_of(*measured))
                 later[number] = bool(seed)
         timings = {}
         for number, measured in found.items():
@@ -273,7 +262,7 @@ class Store:
         with self.engine.connect() as connection:
             for images, number, seed, *measured in connection.execute(select(*columns).where(own)):
                 seeds = found.setdefault(images, {}).setdefault(number, {})
-                one = _measurement(*measured)
+                one = measurement_of(*measured)
                 seeds.setdefault(seed, {})[one.name] = one
         return found
 
@@ -346,7 +335,7 @@ class Store:
 
         measured: dict[int, dict[str, Measurement]] = {}
         for number, *found in those(*(MEASUREMENT.c[name] for name in _OF_A_MEASUREMENT), seed=self.seed):
-            one = _measurement(*found)
+            one = measurement_of(*found)
             measured.setdefault(number, {})[one.name] = one
         rungs: dict[int, list[Rung]] = {}
         for number, updates, quality, distance in those(RUNG.c.update_, RUNG.c.quality, RUNG.c.paired_distance):
@@ -356,7 +345,7 @@ class Store:
             if what.startswith(_OF_TRIALS):
                 seconds.setdefault(number, {})[sys.intern(what.removeprefix(_OF_TRIALS))] = spent
         for number, text, baseline, state, reason, attempts, started, ended, num_updates in rows:
-            candidate = _candidate(text)
+            candidate = candidate_of(text)
             yield TrialRecord(
                 number=number,
                 candidate=candidate,
@@ -397,22 +386,6 @@ class Store:
         return {number: values for number, values in found.items() if len(values) > 1}
 
 
-def _measurement_row(found: Measurement) -> dict[str, Any]:
-    return {**found.to_dict(), "protocol": json.dumps(dict(found.protocol), sort_keys=True)}
-
-
-def _cost_rows(what: str, result: TrialResult) -> list[dict[str, Any]]:
-    """List the seconds of each phase under `what`, in which {} stands for the phase."""
-    seconds = dict(result.seconds)
-    if result.lost_seconds:
-        seconds[_CUT_SHORT] = result.lost_seconds
-    return [{"what": what.format(phase), "seconds": value, "device": ""} for phase, value in seconds.items()]
-
-
-def _rung_row(rung: Rung) -> dict[str, Any]:
-    return {"update_": rung.updates, "quality": rung.quality, "paired_distance": rung.paired_distance}
-
-
 def _is_another(row: Any, known: TrialRecord | None) -> bool:
     """Tell whether a row of a trial says what is not known of it."""
     return known is None or (row.state, row.attempts, row.started, row.ended) != (
@@ -421,34 +394,3 @@ def _is_another(row: Any, known: TrialRecord | None) -> bool:
         known.started,
         known.ended,
     )
-
-
-def _measurement(name: str, value: Any, unit: str, spread: Any, protocol: str) -> Measurement:
-    name, unit, how = _measured_as(name, unit, protocol)
-    value, spread = float(value), None if spread is None else float(spread)  # SQLite keeps text there, too
-    return Measurement(name=name, value=value, unit=unit, spread=spread, protocol=how)
-
-
-def _candidate(text: str) -> Candidate:
-    """Read a candidate; many share a schedule or a sampling, which is read once. In the text, which is parsed for no
-    other, the sampling begins with its steps, behind the schedule."""
-    head, steps, tail = text.partition(_STEPS)
-    if not steps or any(key in tail for key in ('"segments": ', '"timetable": ')):
-        return Candidate.from_dict(json.loads(text))
-    return Candidate(schedule=_schedule(f"{head}}}"), sampling=_sampling(f"{{{_STEPS[2:]}{tail}"))
-
-
-@lru_cache(maxsize=1 << 12)
-def _schedule(text: str) -> DensitySchedule:
-    return DensitySchedule.from_dict(json.loads(text))
-
-
-@lru_cache(maxsize=1 << 12)
-def _sampling(text: str) -> Sampling:
-    return Sampling.from_dict(json.loads(text))
-
-
-@lru_cache(maxsize=1 << 10)
-def _measured_as(name: str, unit: str, protocol: str) -> tuple[str, str, Mapping[str, Any]]:
-    """Give name, unit and protocol as of today, which most trials of a study share."""
-    return MEASUREMENTS.get(name, name), unit, protocol_as_of_today(json.loads(protocol))

@@ -13,7 +13,7 @@ from builders import Call
 
 from flexsearch.cli import ending
 from flexsearch.cli.ending import ending_of, printable
-from flexsearch.cli.terminal import open_terminal
+from flexsearch.cli.terminal import open_terminal, spell_what_cannot_be_shown
 from flexsearch.errors import NotFiniteError, UserError, reading, shown
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
@@ -136,6 +136,19 @@ def test_a_terminal_that_knows_ascii_alone(run_program: Call) -> None:
     found = run_program("", PYTHONIOENCODING="ascii")
     assert (found.returncode, found.stderr) == (0, "")
     assert "quickstart" in found.stdout
+
+
+def test_signs_that_an_encoding_lacks_are_spelled(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with open(os.dup(1), "w", encoding="ascii") as stdout, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", stdout)
+        spell_what_cannot_be_shown()
+        print("2.49 ±0.03 ── é")
+    assert capfdbinary.readouterr().out == b"2.49 +-0.03 -- ?\n"
+
+
+def test_wrong_usage_shows_an_example(flexsearch: Call) -> None:
+    assert "'OUT'. Example: flexsearch export " in flexsearch("export", "runs/x", "knee").err
+    assert flexsearch("fron").err.endswith("Did you mean 'front'?\n")
 
 
 def test_an_interrupt_while_python_imports_is_one_line(tmp_path: Path) -> None:

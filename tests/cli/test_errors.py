@@ -10,9 +10,10 @@ import pytest
 import yaml
 from builders import Call
 
-from flexsearch.cli.typed import as_typed, path_as_typed
+from flexsearch.cli.typed import as_typed
 from flexsearch.errors import UserError
 from flexsearch.old_names import OldName
+from flexsearch.paths import as_word
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 
@@ -114,7 +115,7 @@ def test_hints_are_written_as_the_program_was_started(
     ("path", "word"), [("runs/a", "runs/a"), ("-x", "./-x"), ("a b", "'a b'"), ("-a b", "'./-a b'")]
 )
 def test_a_path_in_a_hint_is_one_word_and_no_option(path: str, word: str) -> None:
-    assert path_as_typed(Path(path)) == word
+    assert as_word(path) == word
 
 
 def _foreign(folder: Path, **config: object) -> Path:

@@ -74,7 +74,7 @@ def test_the_card_says_what_it_is_and_under_which_licence(recipe: Recipe) -> Non
     assert values["license_link"] == recipe.base.checkpoint
     assert "base_model" not in values, "a folder of this machine is no name on a hub"
     assert recipe.chosen.digest in body
-    assert "| fid | 12.35 ± 0.50 | 1 | images 500 |" in body
+    assert "| fid | 12.35 ± 0.50 |  | images 500 |" in body
     assert "FlexDiTPipeline" in body
     assert body.count("```") % 2 == 0
 

@@ -109,7 +109,7 @@ def test_the_card_says_where_it_comes_from_and_what_was_measured(run: Run, tmp_p
     assert "base_model" not in values, "what is embedded has no name on a hub"
     assert f"study `fake`, trial `{TRIAL}`" in body
     assert "2 updates of batch" in body
-    assert "| fid_fashion_cnn | 14 | 1 | images 500, seed 0 |" in body
+    assert "| fid_fashion_cnn | 14 |  | images 500, seed 0 |" in body
     assert "are under its licence, `apache-2.0`" in body
     assert "nothing was trained" in (tmp_path / str(DENSE) / "README.md").read_text()
 

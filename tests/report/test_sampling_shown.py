@@ -142,5 +142,5 @@ def test_choosing_and_comparing_say_it_too(run: Run, front: Front) -> None:
     console = Console(width=80, record=True, file=StringIO())
     print_comparison(compared, console)
     text = console.export_text()
-    assert "6 calls   FFpFpp" in text
+    assert "steps     FFpFpp" in text
     assert "fid_fashion_cnn" in text

@@ -12,6 +12,7 @@ from flexsearch.report.front import front_of
 from flexsearch.report.near_front import to_time_again
 from flexsearch.report.speedup import claims_of
 from flexsearch.report.table import summary_lines
+from flexsearch.report.trial_page import measured_again
 from flexsearch.study.store import Store
 
 NAMES = (QUALITY, LATENCY)
@@ -74,6 +75,10 @@ def test_a_timing_after_a_confirmation_is_that_of_what_was_confirmed(tmp_path: P
     assert again.best_known.by_number[4].latency_ms == 8.0
     assert again.row(again.complete[4]).printed["latency"] == "8.00"
     assert again.row(again.complete[4]).speedup.value < front.row(front.complete[4]).speedup.value
+    first, second = measured_again(again, 4)
+    assert measured_again(front, 4) == [first]
+    assert first.startswith("Measured again (")
+    assert second == "Timed again, interleaved with others: 8 ± 0.080 ms/image."
 
 
 def test_a_search_that_goes_on_says_its_largest_claim(tmp_path: Path) -> None:

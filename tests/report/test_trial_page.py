@@ -34,7 +34,7 @@ def test_every_stage_shows_the_tokens_of_every_block() -> None:
     timetable = Timetable(edges=(0, 0.5, 1), grids=(8, 4), frames=4)
     schedule = DensitySchedule(segments=segments, timetable=timetable)
     lines = draw_schedule(schedule, TokenGrid(frames=16, height=32, width=32))
-    assert lines[1].split() == ["role", "pool", "merg", "spar", "reco", "dens"]
+    assert lines[1].split() == ["role", "P", "M", "s", "R", "D"]
     assert [line.split()[1:] for line in lines[2:]] == [
         ["16384", "256", "256", "16384", "16384"],
         ["16384", "64", "64", "16384", "16384"],
@@ -47,5 +47,5 @@ def test_steps_stand_above_the_blocks_with_their_rows() -> None:
     sampling = Sampling(steps=6, cache=Cache(pattern="FpFpnF"), guidance=GuidanceRows(every=2))
     plan = lower(Candidate(schedule=preset.schedule, sampling=sampling), Target(shape=preset.shape, is_guided=True))
     lines = draw_run(plan)
-    assert [line.split() for line in lines[:2]] == [["6", "calls", "FpFpnF"], ["rows", "2211-2"]]
+    assert [line.split() for line in lines[:2]] == [["steps", "FpFpnF"], ["rows", "2211-2"]]
     assert lines[2:] == draw_schedule(preset.schedule, preset.shape.grid)
