@@ -4,7 +4,7 @@ The only file that imports ray. Ray's own Optuna searcher and `Tuner.restore` ar
 `Tuner` on the same study. Nothing that Ray stores is read back.
 """
 
-import _thread
+import ctypes
 import json
 import logging
 import os
@@ -247,13 +247,16 @@ def _is_there(living: Callable[[], bool]) -> bool:
 def _watched_nodes(living: Callable[[], bool]) -> Iterator[None]:
     """End the block, which would wait for ever, where no node is left that could run a trial.
 
+    It is interrupted as Ctrl-C does, by an exception of its thread: a signal would not do where a shell has the
+    programs that it starts in the background ignore interrupts.
+
     Args:
         living: tells whether there is one.
 
     Raises:
         UserError: there was none, twice in a row, or none when the block failed.
     """
-    over, lost = threading.Event(), threading.Event()
+    over, lost, waiting = threading.Event(), threading.Event(), threading.get_ident()
 
     def watch() -> None:
         missed = 0
@@ -261,7 +264,8 @@ def _watched_nodes(living: Callable[[], bool]) -> Iterator[None]:
             missed = 0 if _is_there(living) else missed + 1
             if missed == 2:
                 lost.set()
-                _thread.interrupt_main()
+                interrupt = ctypes.py_object(KeyboardInterrupt)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(waiting), interrupt)
                 return
 
     threading.Thread(target=watch, daemon=True).start()

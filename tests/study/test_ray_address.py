@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -136,8 +137,16 @@ def wait_in_turns() -> None:
         time.sleep(0.01)
 
 
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["a terminal", "in the background"])
+def interrupted(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What an interrupt does: programs that a shell starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupted")
 def test_a_cluster_without_a_living_node_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore interrupts
     monkeypatch.setattr(ray_tune, "_LOOK_EVERY_S", 0.01)
     seen = iter([True, False, True, False, False])
     with (
@@ -149,9 +158,9 @@ def test_a_cluster_without_a_living_node_ends_the_wait(monkeypatch: pytest.Monke
         raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("interrupted")
 @pytest.mark.parametrize("kind", ["raises", "says nothing"])
 def test_a_head_that_is_gone_ends_the_wait(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(ray_tune, "_LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(ray_tune, "_ANSWERS_WITHIN_S", 0.05)
     over = threading.Event()
