@@ -33,7 +33,10 @@ def test_a_path_that_is_not_there_names_the_shipped_space(tmp_path: Path, monkey
         space_file(Path("quikstart"))
 
 
-def test_spaces_are_listed_printed_and_copied(flexsearch: Call, tmp_path: Path) -> None:
+def test_spaces_are_listed_printed_and_copied(
+    flexsearch: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     lines = flexsearch("spaces").out.splitlines()
     assert [line.split()[0] for line in lines] == list(shipped_spaces())
     assert all(len(line.split()) > 4 for line in lines)

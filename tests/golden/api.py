@@ -37,6 +37,7 @@ from flexsearch.schedule.candidate import Candidate
 from flexsearch.schedule.density import DensitySchedule
 from flexsearch.schedule.plan import Plan, Target, lower, stage_graphs
 from flexsearch.schedule.presets import PRESETS, dit_shape, paper_schedule
+from flexsearch.schedule.role import ROLES
 from flexsearch.schedule.sampling import Sampling
 from flexsearch.schedule.shape import TransformerShape
 from flexsearch.schedule.step import Step
@@ -312,6 +313,14 @@ RENAMED = {
 """Keys and names, old to new; values stay."""
 
 
+def _drawn_today(line: str) -> str:
+    """A line of a drawn schedule: roles were the first four letters of their names, and are letters."""
+    if not line.startswith("role"):
+        return line
+    letters = {name[:4]: role.letter for name, role in ROLES.items() if "_" not in name}
+    return line[:10] + " ".join(f"{letters[name]:>4}" for name in line[10:].split())
+
+
 def as_of_today(stored: Any, *, steps: int | None = None) -> Any:
     """The same facts as they are printed today: renamed keys, MACs of an image in place of those of its average forward
     pass (no guidance was used), protocols without the scheduler's class and with the spacing that it stood for. Rank
@@ -329,7 +338,7 @@ def as_of_today(stored: Any, *, steps: int | None = None) -> Any:
     if found.pop("sampler", None) == "FlowMatchEulerDiscreteScheduler":
         found["spacing"] = "scheduler"
     if "drawn" in found and steps is not None:  # steps stand above the blocks
-        found["drawn"] = [f"{f'{steps} calls':<10}" + "F" * steps, *found["drawn"]]
+        found["drawn"] = [f"{'steps':<10}" + "F" * steps, *map(_drawn_today, found["drawn"])]
     if "macs" in found and steps is not None:
         found["macs"] = stored["macs"] * steps
     if found.get("name") == "macs" and steps is not None:
