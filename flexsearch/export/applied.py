@@ -12,7 +12,7 @@ from flexsearch.export.folder import CANDIDATE, FINGERPRINT, TRANSFORMER, export
 from flexsearch.export.plain_settings import FOLDER, beyond_schedulers
 from flexsearch.export.recipe import RECIPE, load_recipe
 from flexsearch.models.backbones import backbone_named
-from flexsearch.models.backbones.hooks import hook_of, is_hooked
+from flexsearch.models.backbones.hooks import hook_of, is_compiled, is_hooked
 from flexsearch.models.fingerprint import Fingerprint
 from flexsearch.models.flexdit import FlexDiT
 from flexsearch.models.fold import fold_gain_into_base
@@ -221,7 +221,7 @@ def _what_hangs_on(module: Any, own: Any) -> str | None:
         return f"{kind} ({type(module).__name__})"
     if is_hooked(module):
         return f"a hook ({hook_of(module)})"
-    if module._compiled_call_impl is not None:
+    if is_compiled(module):
         return "a compiled forward"
     processor = getattr(module, "processor", None)
     if type(processor) is not type(getattr(own, "processor", None)):
