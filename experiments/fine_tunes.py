@@ -22,9 +22,9 @@ from flexsearch.trial.teacher import live_teacher
 QUICKSTART = Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml"
 
 
-def opened(folder: Path, *changes: str) -> TrialContext:
-    """Give what trials of the quickstart work with, its warm start among it; `changes` are as of `--set`."""
-    config = load_config(QUICKSTART, list(changes))
+def opened(folder: Path, *changes: str, space: Path = QUICKSTART) -> TrialContext:
+    """Give what trials of a space work with, its warm start among it; `changes` are as of `--set`."""
+    config = load_config(space, list(changes))
     folder.mkdir(parents=True, exist_ok=True)
     config.trial_settings.save(folder)
     prepare(folder, config.trial_settings, seed=0, report=lambda *_: None)
@@ -57,9 +57,10 @@ def by_data(
     *,
     seed: int = 0,
     stream: Any = None,
+    kind: type[Training] = Training,
 ) -> Training:
     """A trial's training: on the stream of `seed`, or another one, taught by the dense base."""
-    return Training(
+    return kind(
         model,
         process=context.inputs.process,
         stream=context.stream(seed) if stream is None else stream,

@@ -36,7 +36,19 @@ from flexsearch.study.store import TrialRecord
 HERE = Path(__file__).parent
 EULER_STEPS = 10
 DENSE = {"family": "dense", "depth": "rest"}
-GRIDS = {"stages": 2, "clean_grid": {"choice": [3, 4, 5]}, "noise_grid": {"choice": [2, 3, 4]}}
+GRIDS = {"clean_grid": {"choice": [3, 4, 5]}, "noise_grid": {"choice": [2, 3, 4]}}
+WIDTH = {
+    "clean_heads": {"choice": [2, 4, 6, 8]},
+    "noise_heads": {"choice": [2, 4, 6, 8]},
+    "clean_hidden": {"choice": [2, 3, 4, 6, 8]},
+    "noise_hidden": {"choice": [2, 3, 4, 6, 8]},
+}
+KEEP = {
+    "family": "keep",
+    "scope": {"choice": ["mlp", "block"]},
+    "tokens": {"clean": {"choice": [4, 5, 6, 7, 8]}, "noise": {"choice": [2, 3, 4, 6, 8]}},
+}
+JOINT = "joint"
 FAMILIES: dict[str, dict[str, Any]] = {
     "pooling": {"segments": [{"family": "pooling", "depth": {"int": [1, 6]}}, DENSE]},
     "sdtm": {
@@ -45,35 +57,28 @@ FAMILIES: dict[str, dict[str, Any]] = {
             {"family": "sdtm", "repeat": {"int": [1, 2]}, "sparse": "rest", "dense": {"choice": [0, 1]}},
             {"family": "dense", "depth": {"int": [1, 2]}},
         ],
-        "timetable": GRIDS,
+        "timetable": {"stages": 2, **GRIDS},
     },
     "width": {
-        "segments": [
-            {
-                **DENSE,
-                "width": {
-                    "clean_heads": {"choice": [2, 4, 6, 8]},
-                    "noise_heads": {"choice": [2, 4, 6, 8]},
-                    "clean_hidden": {"choice": [2, 3, 4, 6, 8]},
-                    "noise_hidden": {"choice": [2, 3, 4, 6, 8]},
-                },
-            },
-            {"family": "dense", "depth": {"choice": [0, 1, 2]}},
-        ],
+        "segments": [{**DENSE, "width": WIDTH}, {"family": "dense", "depth": {"choice": [0, 1, 2]}}],
         "timetable": {"stages": 2},
     },
     "keep": {
         "segments": [
             {"family": "dense", "depth": {"int": [1, 3]}},
-            {
-                "family": "keep",
-                "depth": "rest",
-                "scope": {"choice": ["mlp", "block"]},
-                "tokens": {"clean": {"choice": [4, 5, 6, 7, 8]}, "noise": {"choice": [2, 3, 4, 6, 8]}},
-            },
+            {**KEEP, "depth": "rest"},
             {"family": "dense", "depth": {"int": [1, 2]}},
         ],
         "timetable": {"stages": 2},
+    },
+    JOINT: {
+        "segments": [
+            {"family": "pooling", "depth": {"int": [0, 4]}},
+            {"family": "sdtm", "repeat": {"int": [0, 1]}, "sparse": {"int": [1, 3]}, "dense": {"choice": [0, 1]}},
+            {**KEEP, "depth": {"choice": [0, 1, 2]}},
+            {**DENSE, "width": WIDTH},
+        ],
+        "timetable": {"stages": 2, **GRIDS},
     },
 }
 """What of a space is a family's own."""
@@ -87,10 +92,15 @@ COLOURS = {
     "together": "#1f2a37",
 }
 SAMPLING = {
-    "sampler_steps": {"choice": [3, 4, 5, 6]},
+    "sampler_steps": {"choice": [2, 3, 4]},
     "solver": "ab2",
     "start": "gaussian",
-    "gain": {"stream": 0.8, "at": 4},
+    "gain": {"stream": {"choice": [1.0, 0.8]}, "at": 4},
+}
+TAUGHT = {
+    "images": 1024,
+    "steps": [2, 3],
+    "sampling": {"sampler_steps": 5, "solver": "ab2", "start": "gaussian", "gain": {"stream": 0.8, "at": 4}},
 }
 
 
@@ -116,11 +126,12 @@ def space_of(family: str, arguments: argparse.Namespace) -> dict[str, Any]:
             "warmup": min(50, arguments.warm_start // 2),
             "ema_decay": 0.99,
         },
+        "teacher_samples": TAUGHT,
         "trial": {"updates": 60, "batch": 32, "learning_rate": 5.0e-4, "decay": "linear", "ema_decay": 0.9},
         "search": {
             "trials": arguments.trials,
             "startup": min(8, arguments.trials),
-            "baseline_steps": [10, 6, 5, 4, 3],
+            "baseline_steps": [10, 4, 3, 2],
             "noise_schedules": 0,
         },
         "resources": {"cpu": 1},

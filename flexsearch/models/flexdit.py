@@ -229,9 +229,6 @@ class FlexDiT(DiffusersModel, ModelMixin):  # type: ignore[misc]
     def fuse(self) -> None:
         """Join matrices that multiply one input (queries, keys and values; adaLN of all blocks) into one, for
         inference. The base's weights become its rows: what changes them, changes it. Outputs change by rounding.
-
-        Where blocks are narrow, copies of the heads and hidden channels that they keep are made once, and anew where
-        weights change.
         """
         self._blocks.fuse()
 

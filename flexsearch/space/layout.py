@@ -1,7 +1,7 @@
 """The segments part of a search space: which fields are searched, and how a choice becomes blocks.
 
 Valid by construction: one number of blocks may be `rest`, and every combination of the others is checked, once, to
-leave it enough blocks. Any segment may be repeated; `rest` is then spread evenly.
+leave it enough blocks. Any segment may be repeated, or left out (`repeat: 0`); `rest` is then spread evenly.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,11 +9,11 @@ from typing import Any
 
 from flexsearch.errors import UserError
 from flexsearch.schedule.families import Segment, family_named
-from flexsearch.settings import PositiveCount
+from flexsearch.settings import Count
 from flexsearch.space.domains import Rest, Value
 from flexsearch.space.searched import Searched, parse_searched
 
-_REPEAT = ("repeat", PositiveCount, 1)
+_REPEAT = ("repeat", Count, 1)
 
 
 def parse_segments(entries: Any, *, field: str) -> tuple[Searched, ...]:
@@ -53,7 +53,7 @@ def build_segments(
     """
     resolved = [(space.kind, space.resolve(parameters)) for space in spaces]
     left = num_blocks - sum(len(one.roles) for family, fields in resolved for one in _repeated(family, fields, rest=0))
-    has_rest = any(isinstance(value, Rest) for _, fields in resolved for value in fields.values())
+    has_rest = any(isinstance(value, Rest) for _, fields in resolved if fields["repeat"] for value in fields.values())
     if left < 0 or (left > 0 and not has_rest):
         total, chosen = num_blocks - left, {name: parameters[name] for name in sorted(parameters) if "." in name}
         rule = "at most" if has_rest else "exactly"
@@ -66,6 +66,8 @@ def build_segments(
 def _repeated(family: type[Segment], fields: Mapping[str, Any], *, rest: int) -> Iterator[Segment]:
     """The segment, as often as it is repeated; the first ones get a block more where `rest` is not a multiple."""
     repeat = fields["repeat"]
+    if not repeat:
+        return
     share, extra = divmod(rest, repeat)
     for index in range(repeat):
         own = {key: value for key, value in fields.items() if key != "repeat"}

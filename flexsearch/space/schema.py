@@ -20,7 +20,7 @@ _DOMAINS = {
     name: {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: content}}
     for name, content in (("int", _PAIR), ("float", _PAIR), ("choice", _LIST))
 }
-_REPEAT = {"repeat": {"type": "integer", "minimum": 1}}
+_REPEAT = {"repeat": {"type": "integer", "minimum": 0}}
 
 
 def space_schema() -> dict[str, Any]:

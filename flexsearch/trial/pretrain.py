@@ -1,10 +1,11 @@
 """A dense base from scratch, for those who have none: the folder that `load_base` reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
 
 from flexsearch.cpu_memory import keep_freed_memory
 from flexsearch.data.check import check_fit
@@ -35,6 +36,7 @@ def pretrain(
     seed: int,
     device: torch.device,
     report: Callable[[Step, FlexDiT], None],
+    begin_at: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Train a dense base by flow matching and write it in diffusers' pipeline layout. Resumes from its checkpoint.
 
@@ -46,6 +48,7 @@ def pretrain(
         seed: of initialisation and batches.
         device: where to train.
         report: called after every update, with the averaged model.
+        begin_at: weights of another base's transformer; taken where name and shape are the same, drawn elsewhere.
 
     Raises:
         UserError: there is no configuration, or the data do not fit it.
@@ -61,6 +64,9 @@ def pretrain(
     keep_freed_memory()
     images = load_data(data)
     base, scheduler = new_base(dict(settings.config), seed=seed), FlowMatchEulerDiscreteScheduler()
+    own = base.state_dict()
+    fitting = {key: value for key, value in (begin_at or {}).items() if key in own and own[key].shape == value.shape}
+    base.load_state_dict({**own, **fitting})
     model = FlexDiT.from_base(base).to(device)
     check_fit(images, model.shape)
     stream = BatchStream(data=images, batch=optimisation.batch, seed=seed)
