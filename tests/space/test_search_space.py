@@ -132,6 +132,15 @@ def test_rest_is_spread_evenly_over_modules() -> None:
     assert [getattr(one, "sparse", None) for one in segments] == [None, 3, 2, None]
 
 
+def test_a_module_may_be_left_out() -> None:
+    module = {"family": "sdtm", "repeat": {"int": [0, 1]}, "sparse": 3, "dense": 0}
+    space = parsed(segments=[{"family": "dense", "depth": "rest"}, module])
+    found = {space.build(choice).schedule.roles for choice in space.choices()}
+    dense, merged = ("dense",) * 12, ("dense",) * 7 + ("merge", "sparse", "sparse", "sparse", "recover")
+    assert found == {dense, merged}
+    assert all(space.build(one).schedule.is_dense for one in space.choices() if not one["sdtm.repeat"])
+
+
 def test_time_edges_suit_every_schedule_and_the_paper() -> None:
     space = parsed(timetable={"stages": {"choice": [1, 3]}, "clean_grid": 4})
     edges = set(space.time_edges)
@@ -176,6 +185,13 @@ def test_roles_by_block_cover_the_space() -> None:
             r"at most one depth may be rest",
         ),
         ({"segments": [{"family": "sdtm", "merge": "rest", "sparse": 1}]}, r"only sparse may be rest"),
+        (
+            {
+                **ENTRIES,
+                "segments": [{"family": "sdtm", "repeat": 0, "sparse": "rest"}, {"family": "dense", "depth": 11}],
+            },
+            r"must add up to exactly 12 blocks, but got 11",
+        ),
         ({"segments": [{"family": "dense", "depth": True}]}, r"must be a whole number, but got True"),
     ],
 )
