@@ -1,12 +1,16 @@
-"""What each density family is worth at quickstart size: searched alone, against what needs no training.
+"""What each density family is worth at quickstart size: searched alone and all in one space, against what is free.
 
-    uv run python experiments/families/run.py --seeds 0 1 2 3 4
-    uv run python experiments/families/run.py --seeds 0 --trials 6 --images 100 --warm-start 100    # a rehearsal
+    uv run python experiments/families/run.py --seeds 0 1 2 3 4 --hours 0.065
+    uv run python experiments/families/run.py --seeds 0 --trials 30 --images 100 --warm-start 100    # a rehearsal
 
-`families.csv`: a row per family and seed. The families' spaces differ in their segments alone, and share the sampling:
-its axes are settled but for the number of steps, so that what is compared is what is trained. Every run has the same
-device seconds: a search ends after `--trials` trials or `--hours`, whichever is first, and its warm start counts.
+`families.csv`: a row per family and seed. The spaces differ in their segments alone, and share the sampling: its axes
+are settled but for the number of steps and whether there is a gain, so that what is compared is what is trained. All
+schedules are taught by samples of the dense base, as in the quickstart. `joint` is one space of all families with one
+warm start; `four` what the four families found, each in a search of its own, taken together. A search ends after
+`--trials` trials or `--hours`, whichever is first, and a warm start that is made then counts: it is kept for later
+searches of the same space, so that all seeds begin at one.
 
+A run `free` measures what needs no training, under all numbers of steps; the others have few baselines of their own.
 A hypervolume is that of distance and latency over ten Euler steps' of the same run, up to 1.1 times the worst that is
 free. `free` is that of the training-free baselines, of all runs of a seed together; `volume` that of these and what the
 family found; `gained` their ratio; `owns` how many points of the seed's joint front are its own. `points.csv` has what
@@ -34,7 +38,8 @@ from flexsearch.study.pareto import hypervolume, is_non_dominated, reference_poi
 from flexsearch.study.store import TrialRecord
 
 HERE = Path(__file__).parent
-EULER_STEPS = 10
+EULER_STEPS, MIDDLE_STEPS = 10, 3
+"""Of the unit of latency; and of the baselines of a family, whose run leaves all others to the one of what is free."""
 DENSE = {"family": "dense", "depth": "rest"}
 GRIDS = {"clean_grid": {"choice": [3, 4, 5]}, "noise_grid": {"choice": [2, 3, 4]}}
 WIDTH = {
@@ -48,7 +53,7 @@ KEEP = {
     "scope": {"choice": ["mlp", "block"]},
     "tokens": {"clean": {"choice": [4, 5, 6, 7, 8]}, "noise": {"choice": [2, 3, 4, 6, 8]}},
 }
-JOINT = "joint"
+JOINT, FOUR = "joint", "four"
 FAMILIES: dict[str, dict[str, Any]] = {
     "pooling": {"segments": [{"family": "pooling", "depth": {"int": [1, 6]}}, DENSE]},
     "sdtm": {
@@ -89,7 +94,8 @@ COLOURS = {
     "sdtm": "#e69f00",
     "width": "#009e73",
     "keep": "#cc79a7",
-    "together": "#1f2a37",
+    JOINT: "#d55e00",
+    FOUR: "#1f2a37",
 }
 SAMPLING = {
     "sampler_steps": {"choice": [2, 3, 4]},
@@ -105,12 +111,10 @@ TAUGHT = {
 
 
 def space_of(family: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The configuration of a family's run."""
-    return {
+    """The configuration of a family's run, or of the one that trains nothing and has all baselines."""
+    common = {
         "name": f"families_{family}",
         "base": {"checkpoint": "embedded:quickstart"},
-        "data": {"name": "quickstart"},
-        "space": {**FAMILIES[family], "dense": {"choice": [False, True]}, **SAMPLING},
         "objectives": {
             "quality": {
                 "images": arguments.images,
@@ -119,6 +123,16 @@ def space_of(family: str, arguments: argparse.Namespace) -> dict[str, Any]:
             },
             "latency": {"batch": 8, "repeats": 9, "threads": 1},
         },
+        "resources": {"cpu": 1},
+    }
+    search = {"trials": arguments.trials, "startup": min(8, arguments.trials), "noise_schedules": 0}
+    if family == FREE:
+        search["baseline_steps"] = [EULER_STEPS, *SAMPLING["sampler_steps"]["choice"]]
+        return {**common, "space": {"segments": [DENSE], **SAMPLING}, "search": search}
+    return {
+        **common,
+        "data": {"name": "quickstart"},
+        "space": {**FAMILIES[family], "dense": {"choice": [False, True]}, **SAMPLING},
         "warm_start": {
             "updates": arguments.warm_start,
             "learning_rate": 1.5e-3,
@@ -128,13 +142,7 @@ def space_of(family: str, arguments: argparse.Namespace) -> dict[str, Any]:
         },
         "teacher_samples": TAUGHT,
         "trial": {"updates": 60, "batch": 32, "learning_rate": 5.0e-4, "decay": "linear", "ema_decay": 0.9},
-        "search": {
-            "trials": arguments.trials,
-            "startup": min(8, arguments.trials),
-            "baseline_steps": [10, 4, 3, 2],
-            "noise_schedules": 0,
-        },
-        "resources": {"cpu": 1},
+        "search": {**search, "baseline_steps": [MIDDLE_STEPS]},
     }
 
 
@@ -146,7 +154,8 @@ def searched(family: str, seed: int, arguments: argparse.Namespace) -> Front:
     run_dir = arguments.runs / f"{family}-{seed}"
     command = [sys.executable, "-m", "flexsearch", "run", str(path), "--seed", str(seed), "--run-dir", str(run_dir)]
     command += [] if arguments.hours is None else ["--hours", str(arguments.hours)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    if not arguments.read:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return front_of_run(open_run(run_dir))
 
 
@@ -170,11 +179,12 @@ Points = dict[str, np.ndarray]
 
 def points_by_family(fronts: dict[str, Front]) -> Points:
     free = np.concatenate([points_of(front, free=True) for front in fronts.values()])
-    return {FREE: free, **{family: points_of(front, free=False) for family, front in fronts.items()}}
+    trained = {family: points_of(front, free=False) for family, front in fronts.items() if family != FREE}
+    return {FREE: free, **trained}
 
 
 def rows_of(fronts: dict[str, Front], seed: int) -> list[dict[str, Any]]:
-    """A row per family, and one of all together."""
+    """A row per family, and one of all that were searched alone."""
     trained = points_by_family(fronts)
     free = trained.pop(FREE)
     reference = reference_point(free)
@@ -183,7 +193,7 @@ def rows_of(fronts: dict[str, Front], seed: int) -> list[dict[str, Any]]:
     on_front = is_non_dominated(np.concatenate([free, *trained.values()]))
     seconds = {family: sum(cost.seconds for cost in front.costs) for family, front in fronts.items()}
     rows = []
-    for family, members in {**{one: [one] for one in trained}, "together": list(trained)}.items():
+    for family, members in {**{one: [one] for one in trained}, FOUR: [one for one in trained if one != JOINT]}.items():
         points = np.concatenate([trained[one] for one in members])
         volume = hypervolume(np.concatenate([free, points]), reference=reference)
         rows.append(
@@ -254,12 +264,13 @@ def drawn(table: pd.DataFrame, points: pd.DataFrame, path: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
+    parser.add_argument("--families", nargs="+", default=[FREE, *FAMILIES], choices=[FREE, *FAMILIES])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--trials", type=int, default=60, help="of every search, baselines among them")
     parser.add_argument("--hours", type=float, help="of every search")
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--warm-start", type=int, default=3000, help="updates")
+    parser.add_argument("--read", action="store_true", help="search no further: a run that hours ended would go on")
     parser.add_argument("--runs", type=Path, default=Path("runs/families"))
     arguments = parser.parse_args()
     rows, parts = [], []

@@ -5,12 +5,12 @@
 
 Three schedules of the quickstart, from its warm start, and the dense base itself. Taught by data as in a trial, the
 dense base's output beside them (60 updates), and by 2,048 samples of the dense base through the sampler in two and
-three steps (60 updates and 300), or in two alone (60 and 600). The sparsest one also by data ten times as long, at the
-times alone that its sampler visits, under other weights of the loss, and with the dense base's last tokens as a further
-target. Each is then drawn in two and three steps, of which the first calls no model, under three gains; 500 images,
-seed 0, the quickstart's distance; and under the best of these gains 2,000 images of noise that chose nothing (`fresh`).
-Nothing is timed: other work on the machine does not matter. Adds to `distances.csv` what it lacks, and prints the best
-gains' distances.
+three steps (60 updates and 300), or in one of these alone (60 and 600). The sparsest one also by data ten times as
+long, at the times alone that its sampler visits, under other weights of the loss, and with the dense base's last tokens
+as a further target. Each is then drawn in two and three steps, of which the first calls no model, under three gains;
+500 images, seed 0, the quickstart's distance; and under the best of these gains 2,000 images of noise that chose
+nothing (`fresh`). Nothing is timed: other work on the machine does not matter. Adds to `distances.csv` what it lacks,
+and prints the best gains' distances.
 
 With `--space` and `--schedules`, the same of another space (`experiments/second_base`), by data and by samples.
 """
@@ -40,7 +40,8 @@ from flexsearch.trial.teacher_samples import sample_training
 
 HERE = Path(__file__).parent
 SCHEDULES = ("PPPMssRMssRD @5,3", "PPPMsRDMsRDD @5,3", "PPPMsRDMRDDD @5,3")
-DATA, SAMPLES, TWO_STEPS = "data", "samples", "samples, two steps"
+DATA, SAMPLES = "data", "samples"
+TWO_STEPS, THREE_STEPS = "samples, two steps", "samples, three steps"
 VISITED, FEATURES = "data, visited times", "data, last tokens"
 WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
     "data, Min-SNR": lambda time: torch.minimum((1 - time) ** 2, MIN_SNR * time**2),
@@ -51,9 +52,9 @@ Arm = tuple[str, str, int]
 """Schedule, what teaches, updates."""
 ARMS: tuple[Arm, ...] = (
     ("dense", "nothing", 0),
-    *((one, by, 60) for one in SCHEDULES for by in (DATA, SAMPLES, TWO_STEPS)),
+    *((one, by, 60) for one in SCHEDULES for by in (DATA, SAMPLES, TWO_STEPS, THREE_STEPS)),
     *((one, SAMPLES, 300) for one in ("dense", *SCHEDULES)),
-    *((one, TWO_STEPS, 600) for one in ("dense", SCHEDULES[0])),
+    *((one, by, 600) for one in ("dense", SCHEDULES[0]) for by in (TWO_STEPS, THREE_STEPS)),
     *((SCHEDULES[0], by, 60) for by in (VISITED, FEATURES, *WEIGHTS)),
     (SCHEDULES[0], DATA, 600),
 )
@@ -182,7 +183,7 @@ def main() -> None:
     rows = known.to_dict("records")
     contexts = {
         name: opened(arguments.runs / name, taught_in(steps, arguments.images), space=arguments.space)
-        for name, steps in ((SAMPLES, STEPS), (TWO_STEPS, STEPS[:1]))
+        for name, steps in ((SAMPLES, STEPS), (TWO_STEPS, STEPS[:1]), (THREE_STEPS, STEPS[1:]))
         if name == SAMPLES or any(by == name for _, by, _ in arms)
     }
     dense = DensitySchedule.all_dense(contexts[SAMPLES].space.num_blocks)
