@@ -1,6 +1,6 @@
 """What each density family is worth at quickstart size: searched alone and all in one space, against what is free.
 
-    uv run python experiments/families/run.py --seeds 0 1 2 3 4 --hours 0.065
+    uv run python experiments/families/run.py --seeds 0 1 2 3 4 --hours 0.055
     uv run python experiments/families/run.py --seeds 0 --trials 30 --images 100 --warm-start 100    # a rehearsal
 
 `families.csv`: a row per family and seed. The spaces differ in their segments alone, and share the sampling: its axes
@@ -11,10 +11,10 @@ warm start; `four` what the four families found, each in a search of its own, ta
 searches of the same space, so that all seeds begin at one.
 
 A run `free` measures what needs no training, under all numbers of steps; the others have few baselines of their own.
-A hypervolume is that of distance and latency over ten Euler steps' of the same run, up to 1.1 times the worst that is
-free. `free` is that of the training-free baselines, of all runs of a seed together; `volume` that of these and what the
-family found; `gained` their ratio; `owns` how many points of the seed's joint front are its own. `points.csv` has what
-lies on the front of a family and what is free, `families.png` shows both.
+A hypervolume is that of distance and latency over ten Euler steps' of the same run, up to 1.1 times the worst on the
+front of what is free. `free` is that of the training-free baselines, of all runs of a seed together; `volume` that of
+these and what the family found; `gained` their ratio; `owns` how many points of the seed's joint front are its own.
+`points.csv` has what lies on the front of a family and what is free, `families.png` shows both.
 """
 
 import argparse
@@ -187,13 +187,15 @@ def rows_of(fronts: dict[str, Front], seed: int) -> list[dict[str, Any]]:
     """A row per family, and one of all that were searched alone."""
     trained = points_by_family(fronts)
     free = trained.pop(FREE)
-    reference = reference_point(free)
+    reference = reference_point(free[is_non_dominated(free)])
     base = hypervolume(free, reference=reference)
     owners = np.array([FREE] * len(free) + [family for family, points in trained.items() for _ in points])
     on_front = is_non_dominated(np.concatenate([free, *trained.values()]))
     seconds = {family: sum(cost.seconds for cost in front.costs) for family, front in fronts.items()}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for family, members in {**{one: [one] for one in trained}, FOUR: [one for one in trained if one != JOINT]}.items():
+        if not members:
+            continue
         points = np.concatenate([trained[one] for one in members])
         volume = hypervolume(np.concatenate([free, points]), reference=reference)
         rows.append(
