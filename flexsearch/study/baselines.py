@@ -105,7 +105,7 @@ def waves_of(space: SearchSpace, settings: SearchSettings) -> list[Wave]:
     Where there are several shifts, the dense base with each of them at a middle number of steps. Then its curve over
     steps under the best second-order solver; then, under the best of all solvers, it with every gain at that middle;
     then the best gain's curve, uniform reuse, and the paper's schedules. Last, where the first step may call no model,
-    all of that again so begun: every shift and gain at the middle, and the best one's curve.
+    all of that again so begun: every shift and gain at the middle, the best one's curve, and the papers' schedules.
     """
     made = _Maker(space=space, settings=settings)
     if made.is_plain:
@@ -203,10 +203,13 @@ class _Maker:
         return [] if best is None else self.dense(self._started(best))
 
     def curve_of_a_start(self, results: Results) -> list[Baseline]:
-        """Give all numbers of steps under the best start, wherever there is a second step."""
+        """Give all numbers of steps under the best start, wherever there is a second step, and the papers'."""
         best = self._best_gain(results)
         started = None if best is None else self._best(self._started(best), results)
-        return [] if started is None else self.dense(self._able(replace(started, steps=num) for num in self.steps))
+        if started is None:
+            return []
+        curve = self._able(replace(started, steps=num) for num in self.steps)
+        return [*self.dense(curve), *self.papers(replace(started, gain=NO_GAIN))]
 
     def _started(self, best: Sampling) -> list[Sampling]:
         """Variants of a sampling whose first step calls no model."""
@@ -275,7 +278,7 @@ class _Maker:
                 candidate=Candidate(schedule=schedule, sampling=sampling),
             )
             for name, schedule in schedules.items()
-            for sampling in (replace(best, steps=num) for num in steps)
+            for sampling in self._able(replace(best, steps=num) for num in steps)
         ]
 
     def _name(self, what: str, sampling: Sampling, most_steps: int) -> str:

@@ -168,13 +168,16 @@ def test_the_dense_base_begins_as_the_space_may() -> None:
         "dense-4-ab2-shift2-mean",
         "dense-4-ab2-shift2-mean-gain0.8@2",
     ], "as the best without a start, then another shift, then other gains"
-    assert curve == [f"dense-{steps}-ab2-mean-gain0.9@2" for steps in (8, 6)], "one step has none to follow"
+    dense = [f"dense-{steps}-ab2-mean-gain0.9@2" for steps in (8, 6)]
+    assert curve == [*dense, "paper-8-ab2-mean"], "one step has none to follow"
+    *_, curve = names(waves(of(**axes), quality, baseline_steps=(8, 6, 4, 1), paper_steps=(3, 1)))
+    assert curve == [*dense, "paper-3-ab2-mean"]
 
 
 def test_a_start_alone_is_an_axis() -> None:
     first, *further = names(waves(of(start="gaussian")))
     assert first == ["dense-8", "dense-6", "dense-4", "paper-8"]
-    assert [name for wave in further for name in wave] == ["dense-6-gaussian", "dense-8-gaussian", "dense-4-gaussian"]
+    assert further[-2:] == [["dense-6-gaussian"], ["dense-8-gaussian", "dense-4-gaussian", "paper-8-gaussian"]]
 
 
 def test_solvers_are_compared_at_equal_calls() -> None:
