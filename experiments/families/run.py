@@ -11,8 +11,8 @@ warm start; `four` what the four families found, each in a search of its own, ta
 searches of the same space, so that all seeds begin at one.
 
 A run `free` measures what needs no training, under all numbers of steps; the others have few baselines of their own.
-A hypervolume is that of distance and latency over ten Euler steps' of the same run, up to 1.1 times the worst on the
-front of what is free. `free` is that of the training-free baselines, of all runs of a seed together; `volume` that of
+A hypervolume is that of distance and latency over ten Euler steps' of the same run, up to twice the best distance that
+is free and 1.1 times the latency of that point. `free` is that of the training-free baselines, of all runs of a seed together; `volume` that of
 these and what the family found; `gained` their ratio; `owns` how many points of the seed's joint front are its own.
 `points.csv` has what lies on the front of a family and what is free, `families.png` shows both.
 """
@@ -34,7 +34,7 @@ import yaml
 from flexsearch.cli.results import front_of_run, open_run
 from flexsearch.report.front import Front
 from flexsearch.report.points import is_free
-from flexsearch.study.pareto import hypervolume, is_non_dominated, reference_point
+from flexsearch.study.pareto import hypervolume, is_non_dominated
 from flexsearch.study.store import TrialRecord
 
 HERE = Path(__file__).parent
@@ -88,6 +88,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 """What of a space is a family's own."""
 FREE = "free"
+WORST, MARGIN = 2.0, 1.1
+"""Of the reference point: times the best distance that is free, times its latency."""
 COLOURS = {
     FREE: "#667085",
     "pooling": "#0072b2",
@@ -187,7 +189,8 @@ def rows_of(fronts: dict[str, Front], seed: int) -> list[dict[str, Any]]:
     """A row per family, and one of all that were searched alone."""
     trained = points_by_family(fronts)
     free = trained.pop(FREE)
-    reference = reference_point(free[is_non_dominated(free)])
+    front = free[is_non_dominated(free)]
+    reference = np.array([WORST * front[:, 0].min(), MARGIN * front[:, 1].max()])
     base = hypervolume(free, reference=reference)
     owners = np.array([FREE] * len(free) + [family for family, points in trained.items() for _ in points])
     on_front = is_non_dominated(np.concatenate([free, *trained.values()]))
