@@ -14,7 +14,7 @@ A run `free` measures what needs no training, under all numbers of steps; the ot
 A hypervolume is that of distance and latency over ten Euler steps' of the same run, up to twice the best distance that
 is free and 1.1 times the latency of that point. `free` is that of the training-free baselines, of all runs of a seed
 together; `volume` that of these and what the family found; `gained` their ratio; `owns` how many points of the seed's
-joint front are its own. `points.csv` has what lies on the front of a family and what is free, `families.png` shows both.
+common front are its own. `points.csv` has the fronts of each family with what is free, `families.png` shows them.
 """
 
 import argparse
