@@ -164,7 +164,7 @@ class Front:
 
     @cached_property
     def paper(self) -> Records:
-        """The FlexDiT paper's schedules among the baselines."""
+        """Published schedules among the baselines: FlexDiT's, DyDiT's, DiffCR's."""
         return tuple(record for record in self.baselines if not record.candidate.schedule.is_dense)
 
     @property

@@ -63,7 +63,7 @@ def shown_trials(front: Front, found: FrontPoint | None) -> dict[int, str]:
             why.setdefault(rivals(known, found)[-1].record.number, "training-free baseline of equal quality")
     for one in known.points:
         if one.record in front.paper:
-            why.setdefault(one.record.number, "FlexDiT paper's schedule")
+            why.setdefault(one.record.number, "published schedule")
             break
     return why
 

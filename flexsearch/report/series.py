@@ -62,7 +62,7 @@ def series_of(front: Front) -> tuple[Series, ...]:
         Series(key="other", name=_of_many("other trials", drawn, others), points=drawn, color=OTHER),
         Series(key="base", name="dense base, own solver, fewer steps", points=known.dense, color=DENSE, line="dashed"),
         Series(key="free", name="free baselines' front", points=known.free_front, color=FREE, line="solid"),
-        Series(key="paper", name="FlexDiT paper's schedule", points=paper, color=PAPER),
+        Series(key="paper", name="published schedule", points=paper, color=PAPER),
         Series(
             key="found",
             name="searched, on the front: free",

@@ -65,7 +65,7 @@ def test_series_part_what_is_free_from_what_was_trained(front: Front) -> None:
         "other trials": [5, 4, 7, 6, 10],
         "dense base, own solver, fewer steps": [2, 1, 0],
         "free baselines' front": [2, 9, 1, 8, 0],
-        "FlexDiT paper's schedule": [3],
+        "published schedule": [3],
         "searched, on the front: free": [11],
         "searched, on the front: trained": [12, 13],
     }
