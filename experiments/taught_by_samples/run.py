@@ -53,6 +53,7 @@ Arm = tuple[str, str, int]
 ARMS: tuple[Arm, ...] = (
     ("dense", "nothing", 0),
     *((one, by, 60) for one in SCHEDULES for by in (DATA, SAMPLES, TWO_STEPS, THREE_STEPS)),
+    *(("dense", by, 60) for by in (SAMPLES, TWO_STEPS)),
     *((one, SAMPLES, 300) for one in ("dense", *SCHEDULES)),
     *((one, by, 600) for one in ("dense", SCHEDULES[0]) for by in (TWO_STEPS, THREE_STEPS)),
     *((SCHEDULES[0], by, 60) for by in (VISITED, FEATURES, *WEIGHTS)),
