@@ -87,7 +87,8 @@ class Weighed(Training):
             self.process.model_time(batch.time),
         )
         output = self.model(noisy, model_time, **batch.condition).sample
-        targets = (batch.noise - batch.clean, self.teacher(update, batch, noisy, model_time))  # type: ignore[misc]
+        assert self.teacher is not None
+        targets = batch.noise - batch.clean, self.teacher(update, batch, noisy, model_time)
         errors = sum(((output - target) ** 2).flatten(1).mean(1) for target in targets)
         return (self.weight(batch.time) * errors).mean()
 
